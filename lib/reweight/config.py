@@ -1,0 +1,139 @@
+"""A run's config: one YAML file, one typed section per stage."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, ValidationError, model_validator
+from yaml import YAMLError
+
+from reweight.cleaning import Cleaning
+from reweight.errors import ConfigError
+from reweight.evaluation import Evaluation
+from reweight.features import Features
+from reweight.fitting import Fitting
+from reweight.importance import Method, Uniform
+from reweight.ranking import Ranking
+from reweight.sampling import Sampling
+from reweight.section import RunId, Section
+from reweight.simulation import Simulation
+from reweight.splits import Splits
+from reweight.tuning import Tuning
+from reweight.weighting import Weighting
+
+
+class RunConfig(Section):
+    """One run, complete: the sections are in the order of the stages.
+
+    Attributes:
+        run_id: names the run's rows in every table and its folder.
+        root: folder of the tables and of the runs' folders; on a cluster a shared path.
+        seed: of everything that is random.
+        data_dir: for interpolation in ``cleaning`` (``${data_dir}``).
+        spark: Spark settings for a session that the job starts itself.
+        model_run_id: run whose stored models score this run's samples; None trains here.
+    """
+
+    run_id: RunId
+    root: str
+    seed: int = 0
+    data_dir: str | None = None
+    spark: dict[str, str] = {}
+    model_run_id: RunId | None = None
+    simulation: Simulation | None = None
+    cleaning: Cleaning
+    sampling: Sampling
+    splits: Splits = Splits()
+    features: Features
+    fitting: Fitting = Fitting()
+    importance: tuple[Method, ...] = Field(default=(Uniform(),), min_length=1)
+    weighting: Weighting = Weighting()
+    ranking: Ranking = Ranking()
+    evaluation: Evaluation = Evaluation()
+    tuning: Tuning = Tuning()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_uniform(cls, data: Any) -> Any:
+        # Every result is a difference to `uniform`, so a run without it has no result.
+        if isinstance(data, dict) and isinstance(methods := data.get("importance"), list):
+            kinds = [m.get("method") for m in methods if isinstance(m, dict)]
+            if "uniform" not in kinds:
+                return data | {"importance": [{"method": "uniform"}, *methods]}
+        return data
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "RunConfig":
+        names = [method.name for method in self.importance]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(
+                f"importance: the name(s) {twice} stand for two methods; set `name` on one of them"
+            )
+        return self
+
+    def digest(self, *sections: str) -> str:
+        """Hash of the config, or of some sections: equal for runs that compute the same thing."""
+        values = self.model_dump_json(
+            include=set(sections) or None, exclude={"run_id", "root", "spark"}
+        )
+        return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a run's YAML file and puts overrides over it.
+
+    Args:
+        path: the file.
+        overrides: ``dotted.key=value`` in YAML's notation; list members by number.
+
+    Raises:
+        ConfigError: no such file, no YAML, or wrong values; all wrong values are named together.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(
+            "the config file is not there",
+            expected="the path of a YAML file",
+            came=path,
+            do="see the folder conf/ for complete examples",
+        )
+    try:
+        tree = OmegaConf.load(path)
+        for override in overrides:
+            key, equals, value = override.partition("=")
+            if not equals:
+                raise ConfigError(
+                    f"override '{override}' sets nothing",
+                    expected="key=value, as run_id=today",
+                    came=override,
+                    do="write the key, '=' and the value without spaces",
+                )
+            OmegaConf.update(tree, key, OmegaConf.create(f"value: {value}").value, force_add=True)
+        values = OmegaConf.to_container(tree, resolve=True)
+    except (YAMLError, OmegaConfBaseException, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} could not be read",
+            expected="YAML, with every ${...} defined",
+            came=str(error).strip(),
+            do="mend the file or set the missing value, as data_dir=/data",
+        ) from error
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise _all_errors(path, error) from error
+
+
+def _all_errors(path: str, error: ValidationError) -> ConfigError:
+    lines = []
+    for one in error.errors(include_url=False):
+        where = ".".join(str(part) for part in one["loc"]) or "(whole file)"
+        came = "" if one["type"] == "missing" else f" (came: {str(one['input'])[:80]!r})"
+        lines.append(f"\n    {where}: {one['msg']}{came}")
+    return ConfigError(
+        f"{path} is not a valid run",
+        expected="the keys and types that `conf/demo.yaml` shows",
+        came=f"{len(lines)} error(s):" + "".join(lines),
+        do="mend each key named above; an unknown key is often a misspelt one",
+    )

@@ -1,0 +1,34 @@
+"""Spark SQL expressions of a config, checked against a frame before any long work starts."""
+
+from collections.abc import Mapping
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.errors import SourceError
+
+
+def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
+    """Analyses each expression on a frame; no row is read.
+
+    Args:
+        frame: whose columns the expressions may use.
+        expressions: place in the config -> expression.
+
+    Raises:
+        SourceError: some do not parse, or name what is not there; all of them are named together.
+    """
+    wrong = []
+    for place, sql in expressions.items():
+        try:
+            frame.select(F.expr(sql))
+        except AnalysisException as error:
+            wrong.append(f"\n    {place}: {sql}\n      {str(error).splitlines()[0][:300]}")
+    if wrong:
+        raise SourceError(
+            "expressions of the config do not fit the data",
+            expected=f"Spark SQL over the columns {sorted(frame.columns)}",
+            came=f"{len(wrong)} error(s):" + "".join(wrong),
+            do="mend the expressions named above",
+        )

@@ -1,0 +1,33 @@
+"""`class_balanced`: both classes weigh the same in all, w_i = n / (2 n_y)."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from reweight.batch import Batch
+from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
+
+
+class ClassBalanced(ImportanceMethod):
+    """Importance n / (2 n_y), with the counts of the training split."""
+
+    uses_label: ClassVar[bool] = True
+    assumes: ClassVar[str] = "ranking matters and calibration does not (the intercept is refitted)"
+
+    method: Literal["class_balanced"] = "class_balanced"
+
+    def build(self, facts: TrainFacts) -> ImportanceModel:
+        """A model of two numbers."""
+        return _PerClass(facts.class_weights())
+
+
+class _PerClass(ImportanceModel):
+    weight: Tensor
+
+    def __init__(self, weights: tuple[float, float]) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(weights))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.weight[batch.label.long()]

@@ -1,0 +1,123 @@
+r"""`importance_mlp`: a network's belief that a row is positive, pulled towards weight 1.
+
+    w_i = k f(x_i)
+    loss = (1/N) sum_i c_{y_i} l(f(x_i), y_i) + lambda * R((w_i - 1)^2)
+
+with R a sum over the batch (``penalty: sum``) or a mean. f is a multilayer perceptron with ReLU and
+a sigmoid; l is the squared error or the cross-entropy; c_y is n / (2 n_y) with ``class_weights``,
+else 1. f sees x alone: it cannot see that a label is wrong.
+
+``preset: reference`` is the published method to the letter (100-256-128-1, mean squared error, sum
+penalty, Adam at 0.001, 50 epochs, scores in sample). Its penalty grows with the batch. ``preset:
+robust`` uses the cross-entropy on logits, a mean penalty and 5-fold cross-fitting.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn import functional
+
+from reweight.batch import Batch
+from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
+from reweight.importance.ensemble import Ensemble
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "reference": {"loss": "mse", "penalty": "sum", "cross_fit": 0, "epochs": 50},
+    "robust": {"loss": "cross_entropy", "penalty": "mean", "cross_fit": 5, "epochs": 10},
+}
+
+
+class ImportanceMlp(ImportanceMethod):
+    """Hyperparameters; those that the config leaves out come from the preset.
+
+    Attributes:
+        preset: ``reference`` or ``robust``.
+        k: scale of the weight.
+        lambda_: strength of the pull towards weight 1.
+        loss: ``mse`` or ``cross_entropy``.
+        penalty: whether the pull is summed or averaged over the batch.
+        hidden: widths of the hidden layers.
+        embedding: width of the embedding of each categorical id.
+        cross_fit: folds; 0 scores in sample.
+        class_weights: whether both classes weigh the same in l.
+    """
+
+    assumes: ClassVar[str] = "rows that look like positives are the ones worth learning from"
+
+    method: Literal["importance_mlp"] = "importance_mlp"
+    preset: Literal["reference", "robust"] = "robust"
+    k: float = Field(default=10.0, gt=0)
+    lambda_: float = Field(default=0.01, ge=0, alias="lambda")
+    loss: Literal["mse", "cross_entropy"]
+    penalty: Literal["sum", "mean"]
+    hidden: tuple[int, ...] = (256, 128)
+    embedding: int = Field(default=8, ge=1)
+    cross_fit: int = Field(ge=0)
+    class_weights: bool = False
+    epochs: int = Field(ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return _PRESETS.get(data.get("preset", "robust"), {}) | data
+        return data
+
+    @classmethod
+    def default_name(cls, data: dict[str, Any]) -> str:
+        """``importance_mlp_<preset>``: a run often has both."""
+        return f"importance_mlp_{data.get('preset', 'robust')}"
+
+    @model_validator(mode="after")
+    def _folds(self) -> "ImportanceMlp":
+        if self.cross_fit == 1:
+            raise ValueError("cross_fit: expected 0 (in sample) or at least 2 folds; came 1")
+        return self
+
+    @property
+    def keeps_scale(self) -> bool:
+        """The published recommender is given w = k f as it is."""
+        return self.preset == "reference"
+
+    def build(self, facts: TrainFacts) -> ImportanceModel:
+        """An ensemble of one member, or of one per fold."""
+        return ImportanceMlpModel(self, facts)
+
+
+class ImportanceMlpModel(ImportanceModel):
+    """w = k f(x), where f of a row is the member that did not see it."""
+
+    class_weight: Tensor
+
+    def __init__(self, method: ImportanceMlp, facts: TrainFacts) -> None:
+        super().__init__()
+        self.method = method
+        self.ensemble = Ensemble(facts, method.hidden, method.embedding, method.cross_fit)
+        self.members = self.ensemble.members
+        weights = facts.class_weights() if method.class_weights else (1.0, 1.0)
+        self.register_buffer("class_weight", torch.tensor(weights))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """k f(x), float32 [B]."""
+        f = self.ensemble(batch).sigmoid()
+        weight: Tensor = self.method.k * (f * self.ensemble.unseen(batch.sample_id)).sum(1)
+        return weight
+
+    def loss(self, batch: Batch, rows: int) -> Tensor:
+        """The formula above, summed over members, each over the rows that it sees."""
+        logits = self.ensemble(batch)
+        f, label = logits.sigmoid(), batch.label[:, None].expand_as(logits)
+        if self.method.loss == "mse":
+            error = (f - label) ** 2
+        else:
+            error = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
+        pull = (self.method.k * f - 1) ** 2
+        seen = self.ensemble.multiplicity(batch.sample_id)
+        # Expected and not actual rows of a member: then the loss is a plain sum over rows, and
+        # equal however the rows are dealt to ranks.
+        count = rows * self.ensemble.mean_multiplicity
+        data: Tensor = (seen * self.class_weight[batch.label.long()][:, None] * error).sum() / count
+        penalty: Tensor = (seen * pull).sum() / (1 if self.method.penalty == "sum" else count)
+        return data + self.method.lambda_ * penalty

@@ -1,0 +1,32 @@
+"""`random`: the control that loses effective samples and knows nothing."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from reweight.batch import Batch
+from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
+from reweight.importance.ensemble import bits
+
+
+class Random(ImportanceMethod):
+    """Importance U(0, 1), a hash of the seed and the row's id."""
+
+    assumes: ClassVar[str] = "nothing; what it costs is the price of unequal weights"
+
+    method: Literal["random"] = "random"
+
+    def build(self, facts: TrainFacts) -> ImportanceModel:
+        """A model without parameters."""
+        return _Hashed(facts.seed)
+
+
+class _Hashed(ImportanceModel):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def forward(self, batch: Batch) -> Tensor:
+        # 24 bits are what a float32 holds exactly, so 1 is never reached; another stream than the
+        # folds of an ensemble with the same seed.
+        return ((bits(batch.sample_id, ~self.seed) >> 39).float() + 0.5) * 2.0**-24

@@ -1,0 +1,26 @@
+"""`uniform`: every row is worth the same. The baseline of every comparison."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from reweight.batch import Batch
+from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
+
+
+class Uniform(ImportanceMethod):
+    """Importance 1 for every row."""
+
+    assumes: ClassVar[str] = "the log is a fair sample with right labels"
+
+    method: Literal["uniform"] = "uniform"
+
+    def build(self, facts: TrainFacts) -> ImportanceModel:
+        """A model without parameters."""
+        return _Ones()
+
+
+class _Ones(ImportanceModel):
+    def forward(self, batch: Batch) -> Tensor:
+        return torch.ones_like(batch.label)

@@ -1,0 +1,87 @@
+"""The face of every job: arguments -> config -> session -> stages -> a summary."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.errors import AnalysisException
+
+from reweight.config import load_config
+from reweight.errors import ReweightError
+from reweight.run import Run, Stage, Summary, fail, run_folder, run_stage
+from reweight.session import spark_session
+
+
+def run_job(*stages: Stage, argv: Sequence[str] | None = None) -> int:
+    """Runs stages in their order on the config that the command line names.
+
+    Args:
+        stages: the stages; the docstring of each is its ``--help``.
+        argv: arguments, ``sys.argv`` by default.
+
+    Returns:
+        The exit status: 0, or 2 for something that the user can put right. Anything else raises.
+    """
+    arguments = _parser(stages).parse_args(argv)
+    try:
+        config = load_config(arguments.config, arguments.overrides)
+        start = time.monotonic()
+        print(f"run '{config.run_id}' in {config.root}", flush=True)
+        log = run_folder(config.root, config.run_id) / "spark.log"
+        spark = spark_session(log, config.spark)
+        try:
+            _run_stages(Run.open(spark, config), stages)
+        finally:
+            spark.stop()
+        print(f"done in {time.monotonic() - start:.0f} s", flush=True)
+    except ReweightError as error:
+        fail(str(error))
+        return 2
+    except AnalysisException as error:
+        # Spark's own words on a bad expression are good; its stack is not for the user.
+        fail(str(error).split("\n\nJVM stacktrace")[0])
+        return 2
+    return 0
+
+
+def main(*stages: Stage) -> None:
+    """``run_job`` for a script: ends the process with its status."""
+    status = run_job(*stages)
+    if status:
+        sys.exit(status)
+
+
+def _run_stages(run: Run, stages: Sequence[Stage]) -> None:
+    for number, stage in enumerate(stages, 1):
+        print(f"[{number}/{len(stages)}] {stage.__name__}", flush=True)
+        start = time.monotonic()
+        summary = run_stage(run, stage)
+        for line in _lines(summary):
+            run.say(line)
+        run.say(f"{time.monotonic() - start:.1f} s")
+
+
+def _lines(summary: Summary) -> list[str]:
+    return [f"{name}: {_text(value)}" for name, value in summary.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _parser(stages: Sequence[Stage]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="\n\n".join(f"{s.__name__}: {s.__doc__}" for s in stages),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="the run's YAML file, as conf/demo.yaml")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="values over the file's, as run_id=today fitting.ranks=2 importance.0.epochs=5",
+    )
+    return parser

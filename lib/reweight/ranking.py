@@ -1,0 +1,191 @@
+"""The ranker: Spark ML's logistic regression on weighted samples.
+
+scikit-learn minimises C sum_i w_i l_i + |b|^2 / 2; Spark sum_i w_i l_i / sum_i w_i + r |b|^2 / 2.
+So r = 1 / (C sum_i w_i), with ``standardization=False``: for w and c w the fit is the same at the
+same r, and a constant factor in the weights matters only through the sum in r.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
+from pyspark.ml.feature import OneHotEncoder, VectorAssembler
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.errors import WeightError
+from reweight.section import Name, Section
+
+
+class Ranking(Section):
+    """The section ``ranking``.
+
+    Attributes:
+        C: inverse strength of regularisation, as in scikit-learn.
+        max_iter: of L-BFGS.
+        tol: relative change of the loss at which L-BFGS stops.
+        recalibrate: methods whose intercept is refitted so that the mean prediction on the
+            (unweighted) training rows is their label rate.
+        aggregation_depth: levels of the tree in which gradients are added; more for wide data.
+    """
+
+    C: float = Field(default=1.0, gt=0)
+    max_iter: int = Field(default=100, ge=1)
+    tol: float = Field(default=1e-8, gt=0)
+    recalibrate: tuple[Name, ...] = ()
+    aggregation_depth: int = Field(default=2, ge=2)
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A fitted ranker.
+
+    Attributes:
+        model: Spark ML's.
+        shift: added to the intercept by re-calibration.
+    """
+
+    model: LogisticRegressionModel
+    shift: float = 0.0
+
+
+def with_vector(samples: DataFrame, cardinalities: Sequence[int]) -> DataFrame:
+    """Adds ``vector``: the dense features, then every id field one-hot (sparse)."""
+    dense = array_to_vector(F.col("features"))
+    if not cardinalities:
+        return samples.withColumn("vector", dense)
+    fields = [f"_id_{f}" for f in range(len(cardinalities))]
+    # The sizes are known: said as metadata, the encoder needs no pass to find them.
+    columns = {
+        name: F.col("ids")[f].cast("double").alias(name, metadata=_nominal(size))
+        for f, (name, size) in enumerate(zip(fields, cardinalities, strict=True))
+    }
+    samples = samples.select("*", dense.alias("_dense"), *columns.values())
+    hot = [f"{name}_hot" for name in fields]
+    encoder = OneHotEncoder(inputCols=fields, outputCols=hot, dropLast=False)
+    samples = encoder.fit(samples).transform(samples)
+    assembler = VectorAssembler(inputCols=["_dense", *hot], outputCol="vector")
+    return assembler.transform(samples).drop("_dense", *fields, *hot)
+
+
+def check_training(train: DataFrame, methods: Sequence[str], floor: float) -> dict[str, float]:
+    """Demands, for all methods in one pass, weights that can be trained on.
+
+    Args:
+        train: rows with ``label`` and a column of weights per method.
+        methods: names of those columns.
+        floor: smallest effective sample size, as a share of the rows.
+
+    Returns:
+        The sum of the weights of each method.
+
+    Raises:
+        WeightError: weights that are null, not finite or negative; a class without weight (Spark
+            would return zero coefficients and an infinite intercept); a tiny ESS.
+    """
+    label = F.col("label")
+    found: Any = train.agg(
+        F.count("*").alias("rows"),
+        *[part for m in methods for part in _weight_facts(m, label)],
+    ).first()
+    sums = {}
+    for method in methods:
+        bad, zero, one = (found[f"{method}.{k}"] or 0.0 for k in ("bad", "zero", "one"))
+        total, squares = zero + one, found[f"{method}.squares"] or 0.0
+        came = None
+        if bad:
+            came = f"{bad} weights that are null, negative or not finite"
+        elif min(zero, one) <= 0:
+            came = f"weight sums {zero:.4g} for label 0 and {one:.4g} for label 1"
+        elif (share := total**2 / (found["rows"] * squares)) < floor:
+            came = f"an effective sample size of {share:.1%} of the rows"
+        if came:
+            raise WeightError(
+                f"the ranker cannot be trained on the weights of '{method}'",
+                expected=f"finite weights >= 0, both classes with weight, ESS >= {floor:.0%}",
+                came=came,
+                do="see the weight policy (section weighting), or leave the method out",
+            )
+        sums[method] = total
+    return sums
+
+
+def fit_ranker(train: DataFrame, weight: str, weight_sum: float, ranking: Ranking) -> Ranker:
+    """Fits the ranker on one column of weights.
+
+    Args:
+        train: rows with ``vector``, ``label`` and the weights; better cached.
+        weight: name of the column of weights.
+        weight_sum: the sum in r = 1 / (C sum w).
+        ranking: the section.
+    """
+    regression = LogisticRegression(
+        featuresCol="vector",
+        labelCol="label",
+        weightCol=weight,
+        regParam=1 / (ranking.C * weight_sum),
+        elasticNetParam=0.0,
+        standardization=False,
+        maxIter=ranking.max_iter,
+        tol=ranking.tol,
+        aggregationDepth=ranking.aggregation_depth,
+    )
+    return Ranker(regression.fit(train))
+
+
+def recalibrated(ranker: Ranker, train: DataFrame) -> Ranker:
+    """The ranker with its intercept moved until mean prediction = label rate on ``train``."""
+    scored = with_margins(train, {"z": ranker})
+    bins = scored.groupBy(F.floor(F.col("z") * 200)).agg(
+        F.count("*").alias("n"), F.avg("z").alias("z"), F.sum("label").alias("positives")
+    )
+    # Small by nature: bins of 0.005 over the margins that occur.
+    rows = bins.collect()
+    n, z = (np.array([row[name] for row in rows], dtype=float) for name in ("n", "z"))
+    wanted, shift = sum(row["positives"] for row in rows), 0.0
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-(z + shift)))
+        step = (wanted - n @ p) / max(float(n @ (p * (1 - p))), 1e-12)
+        # A full Newton step from far away can leave the region where the curve has a slope.
+        shift += float(np.clip(step, -2, 2))
+        if abs(step) < 1e-10:
+            break
+    return Ranker(ranker.model, ranker.shift + shift)
+
+
+def with_margins(rows: DataFrame, rankers: Mapping[str, Ranker]) -> DataFrame:
+    """Adds a column of log odds per ranker."""
+    for name, ranker in rankers.items():
+        raw = f"_raw_{name}"
+        model = ranker.model.copy().setRawPredictionCol(raw)
+        # An empty name makes Spark leave the column out.
+        model = model.setPredictionCol("").setProbabilityCol("")
+        z = vector_to_array(F.col(raw))[1] + ranker.shift
+        rows = model.transform(rows).withColumn(name, z).drop(raw)
+    return rows
+
+
+def with_probabilities(rows: DataFrame, rankers: Mapping[str, Ranker]) -> DataFrame:
+    """Adds a column of probabilities per ranker."""
+    rows = with_margins(rows, rankers)
+    return rows.withColumns({name: 1 / (1 + F.exp(-F.col(name))) for name in rankers})
+
+
+def _nominal(size: int) -> dict[str, Any]:
+    return {"ml_attr": {"type": "nominal", "num_vals": size}}
+
+
+def _weight_facts(method: str, label: Column) -> list[Column]:
+    w = F.col(method)
+    bad = reduce(Column.__or__, [w.isNull(), F.isnan(w), w < 0, w == float("inf")])
+    return [
+        F.count(F.when(bad, 1)).alias(f"{method}.bad"),
+        F.sum(F.when(label == 0, w)).alias(f"{method}.zero"),
+        F.sum(F.when(label == 1, w)).alias(f"{method}.one"),
+        F.sum(w * w).alias(f"{method}.squares"),
+    ]

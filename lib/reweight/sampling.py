@@ -1,0 +1,246 @@
+"""Events -> samples: which events are training rows, and what their labels are.
+
+Two shapes. *From events*: an anchor event (impression, click, invoice) is a sample, and its label
+is whether a label event with the same keys follows within a window. *From rows*: every event is a
+sample and carries its label.
+"""
+
+from functools import reduce
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from reweight.errors import SampleError
+from reweight.expressions import check_expressions
+from reweight.section import Name, Seconds, Section, Sql
+
+
+class Collapse(Section):
+    """Several events that are one thing (the lines of an invoice) made one event.
+
+    Attributes:
+        keys: event columns that name the thing.
+        columns: columns of the one event, as aggregate expressions; ``event_time`` among them.
+    """
+
+    keys: tuple[Name, ...] = Field(min_length=1)
+    columns: dict[Name, Sql]
+
+    @model_validator(mode="after")
+    def _has_time(self) -> "Collapse":
+        if "event_time" not in self.columns:
+            raise ValueError("expected a column `event_time`, as min(event_time)")
+        return self
+
+
+class Label(Section):
+    """What makes a sample positive.
+
+    Attributes:
+        where: condition on the event that follows (from events).
+        keys: columns in which it equals the anchor.
+        window: how long after the anchor it may come; None for until the log ends, which is right
+            only where the log holds whole sessions.
+        value: expression that is the label itself, 0/1 or boolean (from rows).
+    """
+
+    where: Sql | None = None
+    keys: tuple[Name, ...] = ()
+    window: Seconds | None = None
+    value: Sql | None = None
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> "Label":
+        if (self.where is None) == (self.value is None):
+            raise ValueError("expected either `where` and `keys`, or `value`")
+        if self.where is not None and not self.keys:
+            raise ValueError("expected `keys`: the columns that tie a label event to its sample")
+        return self
+
+
+class Sampling(Section):
+    """The section ``sampling``.
+
+    Attributes:
+        collapse: makes one event of several before anything else.
+        anchor: condition on the events that are samples.
+        key: the natural key of a sample; its 64-bit hash is ``sample_id`` and must be unique.
+            Empty where rows have no identity (equal rows are different samples): then the hash is
+            of the whole row and of its number among equal rows.
+        group: expression whose equal values are one group (user, session); None where every
+            sample is a group of its own.
+        label: what makes a sample positive.
+        segment: expression for slices of the report (user group, country).
+        keep: further columns that methods may use, as expressions.
+    """
+
+    collapse: Collapse | None = None
+    anchor: Sql = "true"
+    key: tuple[Name, ...] = ()
+    group: Sql | None = None
+    label: Label
+    segment: Sql = "cast(null as string)"
+    keep: dict[Literal["position", "propensity", "value"], Sql] = {}
+
+
+_KEPT = {"position": "int", "propensity": "double", "value": "double"}
+
+
+def collapsed(events: DataFrame, sampling: Sampling) -> DataFrame:
+    """The events, with those that are one thing made one row."""
+    if sampling.collapse is None:
+        return events
+    check_expressions(events, {f"collapse.keys.{k}": k for k in sampling.collapse.keys})
+    columns = sampling.collapse.columns
+    check_expressions(events, {f"collapse.columns.{k}": v for k, v in columns.items()})
+    aggregates = [F.expr(sql).alias(name) for name, sql in columns.items()]
+    return events.groupBy(*sampling.collapse.keys).agg(*aggregates)
+
+
+def check_sampling(events: DataFrame, sampling: Sampling) -> None:
+    """Checks every expression of the section on the events' columns.
+
+    Raises:
+        SourceError: some do not fit; all of them are named together.
+    """
+    label = sampling.label
+    wanted: dict[str, str | None] = {
+        "anchor": sampling.anchor,
+        "group": sampling.group,
+        "segment": sampling.segment,
+        "label.where": label.where,
+        "label.value": label.value,
+        **{f"keep.{k}": v for k, v in sampling.keep.items()},
+        **{f"key.{k}": k for k in sampling.key},
+        **{f"label.keys.{k}": k for k in label.keys},
+    }
+    check_expressions(events, {k: v for k, v in wanted.items() if v is not None})
+
+
+def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFrame:
+    """The samples: anchors with ``label``, ``label_time`` and ``mature``.
+
+    A sample is mature when its window was over before the log ended. A positive whose window is
+    still open is *not* mature either: to keep early positives and drop the negatives beside them
+    would raise the label rate of the newest days.
+
+    Args:
+        events: (collapsed) events.
+        sampling: the section.
+        log_end: time of the last event, timestamp.
+    """
+    label = sampling.label
+    if label.value is not None:
+        samples = events.where(sampling.anchor)
+        value = F.expr(label.value).cast("int").cast("float")
+        return samples.withColumns(
+            {"label": value, "label_time": F.col("event_time"), "mature": value.isNotNull()}
+        )
+    samples = _with_next_time(events, sampling)
+    window = label.window
+    found = F.col("label_time").isNotNull()
+    if window is None:
+        return samples.withColumns({"label": found.cast("float"), "mature": F.lit(True)})
+    over = F.unix_micros("event_time") + window * 1_000_000 <= F.unix_micros(log_end)
+    return samples.withColumns({"label": found.cast("float"), "mature": over})
+
+
+def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
+    """Adds ``sample_id``, ``group_id``, ``segment`` and the kept columns."""
+    if sampling.key:
+        sample_id = F.xxhash64(*sampling.key)
+    else:
+        content = F.xxhash64(*samples.columns)
+        number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
+        sample_id = F.xxhash64(content, number)
+    kept = {
+        name: F.expr(sampling.keep.get(name, "null")).cast(kind)  # type: ignore[call-overload]
+        for name, kind in _KEPT.items()
+    }
+    return samples.withColumns(
+        {
+            "sample_id": sample_id,
+            "group_id": (F.expr(sampling.group) if sampling.group else sample_id).cast("string"),
+            "segment": F.expr(sampling.segment).cast("string"),
+            **kept,
+        }
+    )
+
+
+def check_samples(facts: dict[str, int]) -> None:
+    """Demands unique ids, groups for all, and labels of both classes.
+
+    Args:
+        facts: ``rows``, ``ids`` (distinct), ``groups`` (rows that have one), ``positives``,
+            ``negatives`` (mature rows of each class).
+
+    Raises:
+        SampleError: one of them fails.
+    """
+    rows = facts["rows"]
+    if rows == 0:
+        raise SampleError(
+            "no event is a sample",
+            expected="events for which `sampling.anchor` is true",
+            came="none",
+            do="check the condition against the values of the events table",
+        )
+    if facts["ids"] != rows:
+        raise SampleError(
+            "sample_id is not unique",
+            expected=f"{rows} distinct values of `sampling.key`",
+            came=f"{facts['ids']}",
+            do="add the column that tells the samples apart to `sampling.key`, or reject "
+            "duplicates in cleaning",
+        )
+    if facts["groups"] != rows:
+        raise SampleError(
+            "samples without a group",
+            expected="a value of `sampling.group` for each of the samples",
+            came=f"null for {rows - facts['groups']} of {rows}",
+            do="require the column in cleaning, or coalesce it to a value of its own",
+        )
+    if min(facts["positives"], facts["negatives"]) == 0:
+        raise SampleError(
+            "the mature samples have only one class",
+            expected="labels 0 and 1",
+            came=f"{facts['positives']} positive, {facts['negatives']} negative",
+            do="check `sampling.label` and its window",
+        )
+
+
+def _with_next_time(events: DataFrame, sampling: Sampling) -> DataFrame:
+    """Anchors with the time of the first label event after each, one linear pass.
+
+    Label events go to the time bucket (as long as the window) of their own and to the one before,
+    so that an anchor finds its own in one bucket, and the history of a hot key is cut by time.
+    """
+    label = sampling.label
+    anchor, hit = F.expr(sampling.anchor), F.expr(label.where or "false")
+    micros = F.unix_micros("event_time")
+    width = (label.window or 0) * 1_000_000
+    bucket = F.floor(micros / width).cast("long") if width else F.lit(0).cast("long")
+    earlier = F.array(bucket, bucket - 1) if width else F.array(bucket)
+    keyed = reduce(Column.__and__, [F.col(k).isNotNull() for k in label.keys])
+    anchors = events.where(anchor).select(
+        "*", bucket.alias("_bucket"), F.lit(True).alias("_anchor")
+    )
+    hits = events.where(hit & keyed).select("*", F.explode(earlier).alias("_bucket"))
+    hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"))
+    # A row of a null key can have no label event: its own hash keeps such rows from one task.
+    spread = F.when(~keyed & F.col("_anchor"), F.xxhash64(*sampling.key, "event_time"))
+    both = anchors.unionByName(hits, allowMissingColumns=True).withColumn("_spread", spread)
+    # Newest first, so that the frame of strictly later rows grows and is not built anew each time.
+    later = (
+        Window.partitionBy(*label.keys, "_bucket", "_spread")
+        .orderBy(F.unix_micros("event_time").desc())
+        .rangeBetween(Window.unboundedPreceding, -1)
+    )
+    following = F.min(F.when(~F.col("_anchor"), F.unix_micros("event_time"))).over(later)
+    both = both.withColumn("_next", following)
+    in_time = F.col("_next") <= micros + width if width else F.lit(True)
+    label_time = F.timestamp_micros(F.when(in_time, F.col("_next")))
+    samples = both.where("_anchor").withColumn("label_time", label_time)
+    return samples.drop("_bucket", "_anchor", "_spread", "_next")

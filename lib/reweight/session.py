@@ -1,0 +1,120 @@
+"""The Spark session: one place for its settings, on a laptop, under spark-submit, in a notebook."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from reweight.errors import SetupError
+
+# The same rows on Spark 3.5 and 4: both switched the defaults of these between versions.
+SEMANTICS = {
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.session.timeZone": "UTC",
+}
+
+DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+
+# What a process of our own starts with; spark-submit takes the like from conf/spark/*.conf.
+LOCAL = {
+    "spark.master": "local[*]",
+    "spark.driver.memory": "2g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "8",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # Fewer slots than ranks must fail in seconds, not after ten silent minutes.
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "2s",
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",
+    "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning",
+}
+
+
+def spark_session(log: Path, settings: dict[str, str] | None = None) -> SparkSession:
+    """Finds or starts the session.
+
+    A session that is there (a notebook's) is used as it is. Under ``spark-submit`` the JVM runs
+    already and must have been started with Delta. In a plain Python process the JVM is started
+    here, with Delta's jars, and what it prints goes to ``log`` and not over the job's progress.
+
+    Args:
+        log: file for the output of a JVM that is started here.
+        settings: Spark settings of a session that is started here, over the defaults.
+
+    Raises:
+        SetupError: no Java, no Delta classes, or Delta's jars could not be fetched.
+    """
+    spark = SparkSession.getActiveSession()
+    if spark is None and "PYSPARK_GATEWAY_PORT" in os.environ:
+        spark = SparkSession.builder.getOrCreate()
+    if spark is None:
+        spark = _start(log, LOCAL | DELTA | SEMANTICS | (settings or {}))
+    if "DeltaSparkSessionExtension" not in spark.conf.get("spark.sql.extensions", ""):  # type: ignore[operator]
+        raise SetupError(
+            "this Spark session was started without Delta Lake",
+            expected="spark.sql.extensions with io.delta.sql.DeltaSparkSessionExtension",
+            came=f"spark.sql.extensions = '{spark.conf.get('spark.sql.extensions', '')}'",
+            do="spark-submit --properties-file conf/spark/local.conf (it holds the package and the "
+            "two settings), or run the job with plain python",
+        )
+    for key, value in SEMANTICS.items():
+        spark.conf.set(key, value)
+    return spark
+
+
+def _start(log: Path, settings: dict[str, str]) -> SparkSession:
+    from delta import configure_spark_with_delta_pip
+
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        raise SetupError(
+            "Spark needs Java and none was found",
+            expected="Java 17 or newer on PATH, or JAVA_HOME",
+            came="neither",
+            do="Debian/Ubuntu: apt-get install openjdk-17-jre-headless; Fedora: dnf install "
+            "java-17-openjdk-headless; macOS: brew install openjdk@17; conda: conda install "
+            "-c conda-forge openjdk=17",
+        )
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    # Spark's own modules warn of pyarrow's future; a person watching a job can do nothing about it.
+    os.environ.setdefault("PYTHONWARNINGS", settings["spark.executorEnv.PYTHONWARNINGS"])
+    builder = SparkSession.builder.appName("reweight")
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # The JVM inherits our stderr when it is launched: lend it the log's for that moment.
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with log.open("ab") as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            return configure_spark_with_delta_pip(builder).getOrCreate()
+        except Exception as error:
+            raise _failed_start(log, error) from error
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _failed_start(log: Path, error: Exception) -> SetupError:
+    text = log.read_text(errors="replace")[-20_000:]
+    if "unresolved dependency" in text or "Server access error" in text:
+        return SetupError(
+            "the jars of Delta Lake could not be fetched",
+            expected="Maven Central (or the mirror of ~/.ivy2) within reach, once, for about 8 MB",
+            came="no answer; see " + str(log),
+            do="on a machine without a network put delta-spark and delta-storage in a folder and "
+            "set spark.jars to them in conf/spark/local.conf",
+        )
+    return SetupError(
+        "Spark did not start",
+        expected="a JVM of Java 17 or newer",
+        came=(str(error).splitlines() or [type(error).__name__])[0],
+        do=f"read {log}",
+    )

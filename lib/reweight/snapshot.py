@@ -1,0 +1,59 @@
+"""Samples -> a Parquet folder for training.
+
+A feed must not read a Delta folder (it would list files of old versions), so the rows of a split
+are written once more, plainly, in an order that depends on their ids alone: rows go to files by
+hash, and within a file by hash.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+# Rows of a file, which is one row group: enough to read at speed, few enough to shuffle well.
+_FILE_ROWS = 50_000
+
+
+def fingerprint(samples: DataFrame) -> str:
+    """A hash of the rows that does not depend on their order: the identity of the content."""
+    row = F.xxhash64("sample_id", "label", "features", "ids", "split", "mature")
+    found = samples.select(row.alias("h")).agg(
+        F.count("*"), F.bit_xor("h"), F.sum(F.col("h") % 1_000_003)
+    )
+    count, xor, total = found.first()  # type: ignore[misc]
+    return f"{count}-{xor & (2**64 - 1):016x}-{total}"
+
+
+def write_snapshot(
+    samples: DataFrame, folder: Path, *, rows: int, shards: int, with_ids: bool, key: str
+) -> bool:
+    """Writes the rows for training, unless the folder holds just these.
+
+    Args:
+        samples: the rows of one split.
+        folder: replaced as a whole.
+        rows: how many there are.
+        shards: of the feed; every shard gets at least four files.
+        with_ids: whether the samples have categorical ids at all.
+        key: identity of the content; a folder with the same key is left as it is.
+
+    Returns:
+        Whether it was written.
+    """
+    mark = folder / "_key.json"
+    if mark.exists() and json.loads(mark.read_text()) == key:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    files = max(4, -(-rows // (_FILE_ROWS * shards))) * shards
+    (
+        samples.select("sample_id", "features", *(["ids"] if with_ids else []), "label")
+        .repartition(files, "sample_id")
+        .sortWithinPartitions(F.xxhash64("sample_id"), "sample_id")
+        .write.mode("overwrite")
+        .option("parquet.block.size", 1 << 30)
+        .parquet(str(folder))
+    )
+    mark.write_text(json.dumps(key))
+    return True

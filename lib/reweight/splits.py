@@ -1,0 +1,140 @@
+"""Train, validation and test: by hash of the group, by hash of the row, or by time.
+
+Beside the three there are rows that belong to none: ``immature`` (the label window was open when
+the log ended) and ``gap`` (it reaches over a cut in time, so the label tells of the other side).
+They are kept and scored; nothing is trained or judged on them.
+"""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.errors import SampleError
+from reweight.hashing import uniform
+from reweight.section import Section
+
+PARTS = ("train", "validation", "test")
+
+
+class Splits(Section):
+    """The section ``splits``.
+
+    Attributes:
+        by: ``group`` and ``row`` draw by hash; ``time`` cuts at two times.
+        shares: of train, validation and test; they sum to 1.
+        target: share of the training split, its newest part, that stands for the distribution
+            that the ranker will meet.
+    """
+
+    by: Literal["group", "row", "time"] = "group"
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    target: float = Field(default=0.2, gt=0, le=1)
+
+    @field_validator("shares")
+    @classmethod
+    def _sum_to_one(cls, shares: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise ValueError("expected three positive shares that sum to 1")
+        return shares
+
+
+def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> DataFrame:
+    """Adds ``split`` and ``target``.
+
+    Args:
+        samples: with ``sample_id``, ``group_id``, ``event_time``, ``mature``.
+        splits: the section.
+        seed: of the hash.
+        window: length of the label window in seconds, 0 for none.
+    """
+    if splits.by == "time":
+        part = _by_time(samples, splits, window)
+    else:
+        key = "group_id" if splits.by == "group" else "sample_id"
+        drawn = uniform(seed, "split", key)
+        train, validation, _ = splits.shares
+        part = (
+            F.when(drawn < train, "train")
+            .when(drawn < train + validation, "validation")
+            .otherwise("test")
+        )
+    samples = samples.withColumn("split", F.when(F.col("mature"), part).otherwise("immature"))
+    in_train = F.col("split") == "train"
+    # The newest share: the cut leaves 1 - share of the training rows before it.
+    (since,) = time_cuts(samples.where(in_train), (1 - splits.target,))
+    return samples.withColumn("target", in_train & (F.unix_seconds("event_time") >= since))
+
+
+def check_splits(counts: dict[str, tuple[int, int]]) -> None:
+    """Demands rows in every part and both classes in training.
+
+    Args:
+        counts: part -> (rows, positives).
+
+    Raises:
+        SampleError: a part is empty, or training has one class.
+    """
+    shown = ", ".join(f"{k}: {n} rows, {p} positive" for k, (n, p) in sorted(counts.items()))
+    empty = [part for part in PARTS if counts.get(part, (0, 0))[0] == 0]
+    if empty:
+        raise SampleError(
+            f"the split leaves {' and '.join(empty)} empty",
+            expected="rows in train, validation and test",
+            came=shown,
+            do="change splits.by or splits.shares, or shorten the label window so that fewer rows "
+            "fall into the gaps at the cuts",
+        )
+    rows, positives = counts["train"]
+    if positives in (0, rows):
+        raise SampleError(
+            "the training split has only one class",
+            expected="labels 0 and 1",
+            came=shown,
+            do="use more data, or another splits.by",
+        )
+
+
+def time_cuts(samples: DataFrame, shares: tuple[float, ...]) -> list[int]:
+    """Times before which the given shares of the rows lie, in seconds since 1970.
+
+    Exact on a grid of at most about 1,000 steps over the span, and the same however the rows are
+    partitioned, which approximate quantiles are not.
+
+    Args:
+        samples: with ``event_time``.
+        shares: ascending, in (0, 1).
+    """
+    seconds = F.unix_seconds("event_time")
+    span = samples.agg(F.min(seconds), F.max(seconds)).first()
+    if span is None or span[0] is None:
+        return [0 for _ in shares]
+    grain = max(1, (span[1] - span[0]) // 1000)
+    step = F.floor((seconds - span[0]) / grain).cast("long")
+    # Small by nature: one row per step.
+    steps = samples.groupBy(step.alias("step")).count().orderBy("step").collect()
+    total, cuts = sum(row["count"] for row in steps), []
+    for share in shares:
+        before, cut = 0, steps[-1]["step"]
+        for row in steps:
+            if before >= share * total:
+                cut = row["step"]
+                break
+            before += row["count"]
+        cuts.append(span[0] + cut * grain)
+    return cuts
+
+
+def _by_time(samples: DataFrame, splits: Splits, window: int) -> Column:
+    train, validation, _ = splits.shares
+    first, second = time_cuts(samples.where("mature"), (train, train + validation))
+    begins = F.unix_seconds("event_time")
+    ends = begins + window
+    return (
+        F.when(begins >= second, "test")
+        .when(ends >= second, "gap")
+        .when(begins >= first, "validation")
+        .when(ends >= first, "gap")
+        .otherwise("train")
+    )

@@ -1,0 +1,23 @@
+"""The stages: each reads tables, calls one or two modules of the library, writes tables."""
+
+from reweight.run import Stage
+from reweight.stages.build_samples import build_samples
+from reweight.stages.clean_logs import clean_logs
+from reweight.stages.evaluate import evaluate
+from reweight.stages.fit_importance import fit_importance
+from reweight.stages.report import report
+from reweight.stages.score_weights import score_weights
+from reweight.stages.simulate_logs import simulate_logs
+from reweight.stages.train_ranker import train_ranker
+
+# The line, in the order in which rows flow.
+PIPELINE: tuple[Stage, ...] = (
+    simulate_logs,
+    clean_logs,
+    build_samples,
+    fit_importance,
+    score_weights,
+    train_ranker,
+    evaluate,
+    report,
+)

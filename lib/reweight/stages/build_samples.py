@@ -1,0 +1,85 @@
+"""The stage build_samples."""
+
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight import features, sampling, splits
+from reweight.features import FeatureStats
+from reweight.run import Run, run_folder, write_json
+from reweight.tables import EVENTS, SAMPLES
+
+STATS = "features.json"
+
+
+def build_samples(run: Run) -> dict[str, Any]:
+    """Makes samples of events: label, split, features that use only what was known before."""
+    config = run.config
+    events = sampling.collapsed(run.store.read(EVENTS).drop("run_id"), config.sampling)
+    sampling.check_sampling(events, config.sampling)
+    log_end = events.agg(F.max("event_time")).first()[0]  # type: ignore[index]
+    labelled = sampling.with_label(events, config.sampling, F.lit(log_end))
+    features.check_features(labelled, events, config.features)
+    prepared = (
+        labelled.transform(sampling.with_identity, config.sampling)
+        .transform(features.with_raw_features, events, config.features)
+        .persist(StorageLevel.DISK_ONLY)
+    )
+    try:
+        return _encoded(run, prepared)
+    finally:
+        prepared.unpersist()
+
+
+def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
+    config, learns = run.config, run.config.model_run_id is None
+    if learns:
+        sampling.check_samples(_facts(prepared))
+    window = config.sampling.label.window or 0
+    samples = prepared.transform(splits.with_split, config.splits, config.seed, window)
+    counts = _counts(samples)
+    if learns:
+        splits.check_splits(counts)
+        stats = features.fit_features(samples.where("split = 'train'"), config.features)
+    else:
+        stats = read_stats(run)
+    write_json(run.folder / STATS, stats.model_dump())
+    encoded = samples.transform(features.with_features, config.features, stats)
+    columns = SAMPLES.columns()
+    assert columns is not None
+    rows = run.store.write(SAMPLES, encoded.select(*columns.names[1:]))
+    used = [name for name in stats.names if not name.startswith("padding_")]
+    return {
+        "samples": rows,
+        "splits": {part: n for part, (n, _) in counts.items()},
+        "positives": {part: p for part, (_, p) in counts.items()},
+        "features": f"{len(used)} of {len(stats.names)}: {', '.join(used)}",
+        "ids": dict(stats.cardinalities),
+    }
+
+
+def read_stats(run: Run) -> FeatureStats:
+    """The statistics of the run whose models are used: this one's, or ``model_run_id``'s."""
+    folder = run_folder(run.config.root, run.config.model_run_id or run.config.run_id)
+    return FeatureStats.model_validate_json((folder / STATS).read_text())
+
+
+def _facts(samples: DataFrame) -> dict[str, int]:
+    known = F.col("mature")
+    found = samples.agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.count_distinct("sample_id").alias("ids"),
+        F.count("group_id").alias("groups"),
+        F.count(F.when(known & (F.col("label") == 1), 1)).alias("positives"),
+        F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
+    ).first()
+    assert found is not None
+    return found.asDict()
+
+
+def _counts(samples: DataFrame) -> dict[str, tuple[int, int]]:
+    # Small by nature: one row per part of the split.
+    rows = samples.groupBy("split").agg(F.count("*").alias("n"), F.sum("label").alias("p"))
+    return {row["split"]: (row["n"], int(row["p"] or 0)) for row in rows.orderBy("split").collect()}

@@ -1,0 +1,169 @@
+"""The stage fit_importance."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.errors import TrainingError
+from reweight.fitting import FitPlan, Fitting, train_rank
+from reweight.hashing import uniform
+from reweight.importance import ImportanceMethod, TrainFacts
+from reweight.importance.stored import StoredModel
+from reweight.run import Run
+from reweight.snapshot import fingerprint, write_snapshot
+from reweight.stages.build_samples import STATS, read_stats
+from reweight.tables import SAMPLES
+
+MODELS = "models"
+
+
+def fit_importance(run: Run) -> dict[str, Any]:
+    """Trains the importance methods on executors; each leaves a folder that stands alone."""
+    if run.config.model_run_id is not None:
+        return {"skipped": f"the models of run '{run.config.model_run_id}' are used"}
+    samples = run.store.read(SAMPLES)
+    facts = _facts(run, samples)
+    trained = [m for m in run.config.importance if m.epochs > 0]
+    folder = run.folder / MODELS
+    for method in run.config.importance:
+        if method.epochs == 0:
+            StoredModel.of(method, facts, method.build(facts)).write(folder / method.name)
+    summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
+    if trained:
+        summary |= _fit(run, samples, facts, tuple(trained))
+    for method in run.config.importance:
+        shutil.copyfile(run.folder / STATS, folder / method.name / STATS)
+    return summary
+
+
+def _facts(run: Run, samples: DataFrame) -> TrainFacts:
+    stats = read_stats(run)
+    counts = samples.where("split = 'train'").agg(F.count("*"), F.sum("label")).first()
+    assert counts is not None
+    return TrainFacts(
+        dim=len(stats.names),
+        cardinalities=tuple(stats.cardinalities.values()),
+        rows=counts[0],
+        positives=int(counts[1]),
+        seed=run.config.seed,
+    )
+
+
+def _fit(
+    run: Run, samples: DataFrame, facts: TrainFacts, methods: tuple[ImportanceMethod, ...]
+) -> dict[str, Any]:
+    config, folder = run.config, run.folder / MODELS
+    key = f"{config.digest('importance', 'fitting', 'seed')}-{fingerprint(samples)}"
+    snapshots = _write_snapshots(run, samples, facts, key)
+    plan = FitPlan(
+        methods=methods,
+        facts=facts,
+        fitting=config.fitting,
+        train=str(snapshots / "train"),
+        validation=str(snapshots / "validation"),
+        folder=str(folder.absolute()),
+        key=key,
+        seed=config.seed,
+    )
+    with _progress(run, folder / "curves.json", max(m.epochs for m in methods)):
+        launch(plan)
+    curves = json.loads((folder / "curves.json").read_text())
+    seconds = sum(
+        max((c[i]["seconds"] for c in curves.values() if i < len(c)), default=0.0)
+        for i in range(max(m.epochs for m in methods))
+    )
+    losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items()}
+    return {"training loss": losses, "training seconds": round(seconds, 1)}
+
+
+def _write_snapshots(run: Run, samples: DataFrame, facts: TrainFacts, key: str) -> Path:
+    """Parquet of the training rows and of a hashed part of the validation rows."""
+    section, folder = run.config.fitting, (run.folder / "snapshot").absolute()
+    same: dict[str, Any] = {
+        "shards": section.shards,
+        "with_ids": bool(facts.cardinalities),
+        "key": key,
+    }
+    train = samples.where("split = 'train'")
+    write_snapshot(train, folder / "train", rows=facts.rows, **same)
+    validation = samples.where("split = 'validation'")
+    share = min(1.0, section.validation_rows / max(1, validation.count()))
+    some = validation.where(uniform(run.config.seed, "curve", "sample_id") <= share)
+    write_snapshot(some, folder / "validation", rows=section.validation_rows, **same)
+    return folder
+
+
+def launch(plan: FitPlan) -> None:
+    """Runs a plan on executors, one barrier task per rank.
+
+    Raises:
+        TrainingError: too few slots, or a rank failed; its own traceback is shown.
+    """
+    errors = Path(plan.folder) / "errors"
+    shutil.rmtree(errors, ignore_errors=True)
+    fitting: Fitting = plan.fitting
+    distributor = TorchDistributor(
+        num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
+    )
+    try:
+        distributor.run(train_rank, plan.model_dump_json(by_alias=True))
+    except (RuntimeError, PySparkException, Exception) as error:
+        raise _explained(fitting, errors, error) from error
+
+
+def _explained(fitting: Fitting, errors: Path, error: Exception) -> TrainingError:
+    text = str(error)
+    if "BARRIER" in text.upper() and "slots" in text:
+        return TrainingError(
+            "there are fewer slots than ranks",
+            expected=f"{fitting.ranks} free cores (tasks) at the same time",
+            came=next(line for line in text.splitlines() if "slots" in line).strip()[:300],
+            do="lower fitting.ranks, or give Spark more cores; barrier stages need dynamic "
+            "allocation to be off",
+        )
+    failed = sorted(errors.glob("rank-*.txt"))
+    said = {path.stem: path.read_text().strip().splitlines() for path in failed}
+    return TrainingError(
+        "training failed on " + (", ".join(said) or "a rank that left no message"),
+        expected=f"{fitting.ranks} rank(s) that finish",
+        came="; ".join(f"{rank}: {lines[-1]}" for rank, lines in said.items()) or text[-500:],
+        do=f"read {errors}; the job takes up from the last checkpoint when it is started again",
+    )
+
+
+@contextmanager
+def _progress(run: Run, curves: Path, epochs: int) -> Iterator[None]:
+    """Prints the losses about ten times while the ranks train."""
+    stop = threading.Event()
+    curves.unlink(missing_ok=True)
+
+    def watch() -> None:
+        shown, begin = 0, time.monotonic()
+        while not stop.wait(0.5):
+            if not curves.exists():
+                continue
+            latest = json.loads(curves.read_text())
+            done = max(len(c) for c in latest.values())
+            if done < epochs and done - shown >= max(1, epochs // 10):
+                shown = done
+                losses = ", ".join(f"{k} {c[-1]['validation']:.4g}" for k, c in latest.items())
+                elapsed = time.monotonic() - begin
+                run.say(f"epoch {done}/{epochs}, {elapsed:.0f} s, validation loss: {losses}")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()

@@ -1,0 +1,107 @@
+"""The stage score_weights."""
+
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.errors import TableError, WeightError
+from reweight.importance.stored import StoredModel
+from reweight.run import Run, run_folder, write_json
+from reweight.scoring import with_importance
+from reweight.stages.fit_importance import MODELS
+from reweight.tables import SAMPLES, WEIGHTS
+from reweight.weighting import PolicyStats, fit_policy, weight
+
+POLICY = "policy.json"
+
+
+def score_weights(run: Run) -> dict[str, Any]:
+    """Scores every sample by every method and turns importance into weights."""
+    samples = run.store.read(SAMPLES)
+    count = samples.count()
+    models = read_models(run)
+    _check_labels(run, samples)
+    scored = with_importance(samples, models).select("sample_id", "split", "importance.*")
+    # Written down once: a UDF is a black box that Spark would run again for every use.
+    scored = scored.persist(StorageLevel.DISK_ONLY)
+    try:
+        stats = policy_stats(run, scored)
+        rows = run.store.write(WEIGHTS, weights(run, scored, stats))
+    finally:
+        scored.unpersist()
+    if rows != count * len(models):
+        raise TableError(
+            "weights and samples do not add up",
+            expected=f"{count} samples x {len(models)} methods = {count * len(models)} rows",
+            came=f"{rows}",
+            do="samples may have been rewritten meanwhile; run the stage again",
+        )
+    ess = {method: f"{s.ess_share:.1%}" for method, s in stats.items()}
+    return {"rows": rows, "samples": count, "ESS": ess}
+
+
+def read_models(run: Run) -> dict[str, StoredModel]:
+    """The fitted models, this run's or those of ``model_run_id``, by method name."""
+    folder = _models(run)
+    models = {}
+    for method in run.config.importance:
+        if not (folder / method.name / "model.json").exists():
+            raise TableError(
+                f"there is no fitted model of '{method.name}'",
+                expected=f"{folder / method.name / 'model.json'}",
+                came="no such file",
+                do="run the stage 'fit_importance' first, or check model_run_id",
+            )
+        models[method.name] = StoredModel.read(folder / method.name)
+    return models
+
+
+def policy_stats(run: Run, scored: DataFrame) -> dict[str, PolicyStats]:
+    """The policy's numbers: learnt from the training split, or those stored with the models."""
+    folder = _models(run)
+    if run.config.model_run_id is not None:
+        return read_policies(run)
+    polarity = {m.name: m.polarity for m in run.config.importance}
+    stats = fit_policy(scored.where("split = 'train'"), run.config.weighting, polarity)
+    for method, values in stats.items():
+        write_json(folder / method / POLICY, values.model_dump())
+    return stats
+
+
+def read_policies(run: Run) -> dict[str, PolicyStats]:
+    """The stored numbers of the policy, by method name."""
+    return {
+        m.name: PolicyStats.model_validate_json((_models(run) / m.name / POLICY).read_text())
+        for m in run.config.importance
+    }
+
+
+def weights(run: Run, scored: DataFrame, stats: dict[str, PolicyStats]) -> DataFrame:
+    """Rows of the table ``weights``: one per sample and method."""
+    policy = run.config.weighting
+    rows = [
+        F.struct(
+            F.lit(method).alias("method"),
+            F.col(method).cast("double").alias("importance"),
+            weight(F.col(method), policy, s).cast("double").alias("weight"),
+        )
+        for method, s in stats.items()
+    ]
+    return scored.select("sample_id", F.inline(F.array(*rows)))
+
+
+def _models(run: Run) -> Any:
+    return run_folder(run.config.root, run.config.model_run_id or run.config.run_id) / MODELS
+
+
+def _check_labels(run: Run, samples: DataFrame) -> None:
+    using = [m.name for m in run.config.importance if m.uses_label]
+    if using and not samples.where("label is null").isEmpty():
+        raise WeightError(
+            f"the method(s) {using} score a row by its label, and some rows have none",
+            expected="a label for every sample",
+            came="null",
+            do="leave these methods out when scoring rows that are not labelled yet",
+        )

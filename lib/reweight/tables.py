@@ -1,0 +1,240 @@
+"""Delta tables: the only way in which a stage reads or writes rows.
+
+Every table of a run root holds the rows of many runs. A run replaces its own slice
+(``run_id = '...'``) in one atomic commit and touches nothing else; it reads one pinned version.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from reweight.errors import TableError
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table of a run root.
+
+    Attributes:
+        name: folder name under ``<root>/tables``.
+        made_by: the stage that writes it, named in error messages.
+        schema: DDL of the columns beside ``run_id``; None where the config names the columns.
+        checks: CHECK constraints, name to SQL condition.
+    """
+
+    name: str
+    made_by: str
+    schema: str | None = None
+    checks: Mapping[str, str] = field(default_factory=dict)
+
+    def columns(self) -> StructType | None:
+        """The declared schema with ``run_id`` in front, or None for an open table."""
+        if self.schema is None:
+            return None
+        return StructType.fromDDL("run_id string not null, " + self.schema)
+
+
+EVENTS = Table("events", "clean_logs")
+REJECTED = Table(
+    "rejected",
+    "clean_logs",
+    "source string not null, source_file string, reasons array<string> not null, raw string",
+)
+TRUTH = Table(
+    "truth",
+    "simulate_logs",
+    "impression_id string not null, relevance double, seen boolean, bot boolean, "
+    "would_buy boolean, delay_hours double, recorded boolean",
+)
+SAMPLES = Table(
+    "samples",
+    "build_samples",
+    "sample_id bigint not null, group_id string not null, event_time timestamp not null, "
+    "label float, label_time timestamp, mature boolean not null, split string not null, "
+    "target boolean not null, segment string, position int, propensity double, value double, "
+    "features array<float> not null, ids array<int> not null",
+)
+WEIGHTS = Table(
+    "weights",
+    "score_weights",
+    "method string not null, sample_id bigint not null, importance double not null, "
+    "weight double not null",
+    # NaN passes `weight >= 0` in Spark (NaN is the largest value), so the upper bound is stated.
+    {"weight_range": "weight >= 0 AND weight < double('Infinity')"},
+)
+PREDICTIONS = Table(
+    "predictions",
+    "train_ranker",
+    "method string not null, sample_id bigint not null, group_id string not null, "
+    "segment string, split string not null, label float not null, probability double not null",
+    {"probability_range": "probability >= 0 AND probability <= 1"},
+)
+METRICS = Table(
+    "metrics",
+    "evaluate",
+    "method string not null, seed bigint not null, split string not null, segment string, "
+    "name string not null, kind string not null, value double, low double, high double",
+)
+
+
+@dataclass
+class Store:
+    """The tables of one root as one run sees them; remembers what was read and written.
+
+    Attributes:
+        spark: the session.
+        root: folder of the tables.
+        run_id: whose slice is read and written.
+        lineage: facts that go into the commit's metadata (stage, config hash, revision).
+        inputs: table name to version read, filled by ``read``.
+        outputs: table name to version written, filled by ``write``.
+    """
+
+    spark: SparkSession
+    root: str
+    run_id: str
+    lineage: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, int] = field(default_factory=dict)
+
+    def path(self, table: Table) -> str:
+        """Folder of the table."""
+        return f"{self.root}/tables/{table.name}"
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table was ever written."""
+        return DeltaTable.isDeltaTable(self.spark, self.path(table))
+
+    def read(self, table: Table, run_id: str | None = None) -> DataFrame:
+        """The run's slice of the table, at the version that is newest now.
+
+        Raises:
+            TableError: the table, or the run's slice of it, is not there.
+        """
+        run_id = run_id or self.run_id
+        if not self.exists(table):
+            raise self._missing(table, run_id, "no such table")
+        version = DeltaTable.forPath(self.spark, self.path(table)).history(1).first()["version"]  # type: ignore[index]
+        frame = (
+            self.spark.read.format("delta")
+            .option("versionAsOf", version)
+            .load(self.path(table))
+            .where(F.col("run_id") == run_id)
+        )
+        if frame.isEmpty():
+            raise self._missing(table, run_id, "the table has no row of this run")
+        self.inputs[table.name] = version
+        return frame
+
+    def write(self, table: Table, rows: DataFrame) -> int:
+        """Replaces the run's slice of the table in one commit.
+
+        Args:
+            table: where to.
+            rows: the slice; ``run_id`` is added here.
+
+        Returns:
+            The number of rows written, as Delta counted them.
+
+        Raises:
+            TableError: columns or types differ from the table's, or a constraint is broken.
+        """
+        rows = self._conformed(table, rows)
+        self._create(table, rows.schema)
+        commit = json.dumps(
+            {
+                "run_id": self.run_id,
+                **self.lineage,
+                "inputs": self.inputs,
+                "commit": uuid.uuid4().hex,
+            }
+        )
+        try:
+            (
+                rows.write.format("delta")
+                .mode("overwrite")
+                .option("replaceWhere", f"run_id = '{self.run_id}'")
+                .option("mergeSchema", str(table.schema is None).lower())
+                .option("userMetadata", commit)
+                .save(self.path(table))
+            )
+        except Exception as error:
+            raise self._explained(table, error) from error
+        return self._committed(table, commit)
+
+    def _conformed(self, table: Table, rows: DataFrame) -> DataFrame:
+        rows = rows.select(
+            F.lit(self.run_id).alias("run_id"), *[c for c in rows.columns if c != "run_id"]
+        )
+        schema = table.columns()
+        if schema is None:
+            return rows
+        expected = {f.name: f.dataType.simpleString() for f in schema}
+        came = {f.name: f.dataType.simpleString() for f in rows.schema}
+        if expected != came:
+            differ = sorted(set(expected.items()) ^ set(came.items()))
+            raise TableError(
+                f"rows do not fit the table '{table.name}'",
+                expected=str({k: v for k, v in differ if expected.get(k) == v}),
+                came=str({k: v for k, v in differ if came.get(k) == v}),
+                do=f"this is a fault of the stage '{table.made_by}': please report it",
+            )
+        return rows.select(*schema.names)
+
+    def _create(self, table: Table, schema: StructType) -> None:
+        if not self.exists(table):
+            builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
+            builder.addColumns(table.columns() or schema).partitionedBy("run_id").execute()
+        if table.checks:
+            detail = DeltaTable.forPath(self.spark, self.path(table)).detail().first()
+            there: dict[str, str] = detail["properties"]  # type: ignore[index]
+            for name, condition in table.checks.items():
+                if f"delta.constraints.{name}" not in there:
+                    self.spark.sql(
+                        f"ALTER TABLE delta.`{self.path(table)}` "
+                        f"ADD CONSTRAINT {name} CHECK ({condition})"
+                    )
+
+    def _committed(self, table: Table, commit: str) -> int:
+        # Small by nature: the newest entries of the log. Another run may have written since.
+        history: Any = DeltaTable.forPath(self.spark, self.path(table)).history(20).collect()
+        own = [entry for entry in history if entry["userMetadata"] == commit]
+        # Nothing over nothing is no commit.
+        self.outputs[table.name] = int((own or history)[0]["version"])
+        return int(own[0]["operationMetrics"]["numOutputRows"]) if own else 0
+
+    def _missing(self, table: Table, run_id: str, came: str) -> TableError:
+        return TableError(
+            f"table '{table.name}' has nothing for run '{run_id}'",
+            expected=f"rows with run_id = '{run_id}' in {self.path(table)}",
+            came=came,
+            do=f"run the stage '{table.made_by}' first",
+        )
+
+    def _explained(self, table: Table, error: Exception) -> Exception:
+        text = str(error)
+        for mark in ("DELTA_VIOLATE_CONSTRAINT", "DELTA_NOT_NULL_CONSTRAINT", "CHECK constraint"):
+            if mark in text:
+                line = next(line for line in text.splitlines() if mark in line)
+                return TableError(
+                    f"a row breaks a constraint of the table '{table.name}'",
+                    expected=f"{dict(table.checks)} and the NOT NULL columns",
+                    came=line.strip()[:500],
+                    do="nothing was written; mend the rows that the stage read",
+                )
+        if isinstance(error, AnalysisException):
+            return TableError(
+                f"table '{table.name}' refuses the rows",
+                expected="the columns and types that earlier runs wrote to it",
+                came=text.splitlines()[0][:500],
+                do="give this run another root, or name and type the columns as the table has them",
+            )
+        return error

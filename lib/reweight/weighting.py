@@ -1,0 +1,223 @@
+"""Importance -> weight: one policy for all methods.
+
+    s -> map (identity, rank, 1 - s) -> s^t -> w = s^t / mean
+      -> (1 - m) + m w -> min(w, cap) -> w / mean
+
+All means and quantiles are over the training split, so the weights of that split have mean 1; the
+same numbers, stored with the model, weigh the rows of a later day.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.errors import WeightError
+from reweight.section import Section
+
+
+class Weighting(Section):
+    """The section ``weighting``: the weight policy.
+
+    Attributes:
+        map: ``auto`` is ``flip`` (1 - s) for methods whose high importance means suspicious, else
+            ``identity``; ``rank`` replaces s by its rank in the training split, in (0, 1).
+        temper: exponent t; below 1 flattens, 0 makes weights uniform.
+        mix: share m of the method's weight; the rest is uniform.
+        clip_quantile: weights above this quantile are cut to it.
+        clip_ratio: weights above this multiple of the mean are cut to it.
+        ess_warn: share of effective samples below which a warning is printed.
+        ess_refuse: share below which the weights are refused.
+    """
+
+    map: Literal["auto", "identity", "rank", "flip"] = "auto"
+    temper: float = Field(default=1.0, ge=0)
+    mix: float = Field(default=1.0, ge=0, le=1)
+    clip_quantile: float | None = Field(default=None, gt=0, lt=1)
+    clip_ratio: float | None = Field(default=None, gt=0)
+    ess_warn: float = Field(default=0.5, ge=0, le=1)
+    ess_refuse: float = Field(default=0.1, ge=0, le=1)
+
+
+class PolicyStats(Section):
+    """What the policy learnt from the training split for one method.
+
+    Attributes:
+        map: the map that ``auto`` stood for.
+        ranks: (value, share of rows at or below) along the training split, for ``rank``.
+        mean: of s^t.
+        cap: highest weight before the last scaling; None for no clipping.
+        scale: of the last step.
+        raw_sum: sum of importance over the training split.
+        ess_share: effective sample size as a share of the training rows.
+    """
+
+    map: Literal["identity", "rank", "flip"]
+    ranks: tuple[tuple[float, float], ...] = ()
+    mean: float = 1.0
+    cap: float | None = None
+    scale: float = 1.0
+    raw_sum: float = 0.0
+    ess_share: float = 1.0
+
+
+def fit_policy(
+    train: DataFrame, policy: Weighting, polarity: Mapping[str, str]
+) -> dict[str, PolicyStats]:
+    """Learns the numbers of the policy from the training rows, for all methods side by side.
+
+    Args:
+        train: training rows with a column of importance per method.
+        policy: the section.
+        polarity: method name -> polarity.
+
+    Raises:
+        WeightError: importance that is not finite, weights that are negative or all zero, or an
+            effective sample size below the limit.
+    """
+    stats = {m: PolicyStats(map=_map(policy, p)) for m, p in polarity.items()}
+    _check_finite(train, list(stats))
+    if "rank" in {s.map for s in stats.values()}:
+        ranks = distribution(train, {m: F.col(m) for m in stats})
+        stats = {m: s.model_copy(update={"ranks": ranks[m]}) for m, s in stats.items()}
+    sums = _sums(train, {m: _tempered(F.col(m), policy, s) for m, s in stats.items()})
+    raw = _sums(train, {m: F.col(m) for m in stats})
+    for method, (rows, total, _, low) in sums.items():
+        _check_mass(method, low, total)
+        update = {"mean": total / rows, "raw_sum": raw[method][1]}
+        stats[method] = stats[method].model_copy(update=update)
+    stats = _with_caps(train, policy, stats)
+    sums = _sums(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
+    for method, (rows, total, squares, _) in sums.items():
+        share = total**2 / (rows * squares)
+        _check_ess(method, share, policy)
+        update = {"scale": rows / total, "ess_share": share}
+        stats[method] = stats[method].model_copy(update=update)
+    return stats
+
+
+def weight(importance: Column, policy: Weighting, stats: PolicyStats) -> Column:
+    """The weight of a row: the formula of the module."""
+    mixed = (1 - policy.mix) + policy.mix * _tempered(importance, policy, stats) / stats.mean
+    capped = F.least(mixed, F.lit(stats.cap)) if stats.cap is not None else mixed
+    return capped * stats.scale
+
+
+def distribution(
+    rows: DataFrame, values: Mapping[str, Column]
+) -> dict[str, tuple[tuple[float, float], ...]]:
+    """The empirical distribution of several columns: (value, share at or below), ascending.
+
+    Exact at the edges of bins that are 0.5 % wide, and the same however rows are partitioned,
+    which approximate quantiles are not.
+
+    Args:
+        rows: any frame.
+        values: name -> finite column.
+    """
+    long = F.inline(
+        F.array(*[F.struct(F.lit(n).alias("name"), v.alias("value")) for n, v in values.items()])
+    )
+    size = F.floor(F.log2(F.abs("value")) * 128).cast("long")
+    # Zero has no logarithm; the sign goes with the bin, ordered by the values themselves below.
+    bins = rows.select(long).groupBy("name", F.signum("value"), size)
+    # Small by nature: 128 bins per factor of two.
+    found = bins.agg(F.count("*").alias("n"), F.max("value").alias("value")).collect()
+    result = {}
+    for name in values:
+        own = sorted((row["value"], row["n"]) for row in found if row["name"] == name)
+        shares = np.cumsum([n for _, n in own]) / max(1, sum(n for _, n in own))
+        result[name] = tuple((float(v), float(s)) for (v, _), s in zip(own, shares, strict=True))
+    return result
+
+
+def _map(policy: Weighting, polarity: str) -> Literal["identity", "rank", "flip"]:
+    if policy.map != "auto":
+        return policy.map
+    return "flip" if polarity == "suspicious" else "identity"
+
+
+def _tempered(importance: Column, policy: Weighting, stats: PolicyStats) -> Column:
+    if stats.map == "flip":
+        mapped = 1 - importance
+    elif stats.map == "rank":
+        mapped = _rank(importance, stats.ranks)
+    else:
+        mapped = importance.cast("double")
+    return mapped if policy.temper == 1 else F.pow(mapped, F.lit(policy.temper))
+
+
+def _rank(importance: Column, ranks: tuple[tuple[float, float], ...]) -> Column:
+    """Share of training rows at or below; the first known value that is not smaller decides."""
+    values = F.array(*[F.lit(v) for v, _ in ranks])
+    shares = F.array(*[F.lit(s) for _, s in ranks])
+    below = F.size(F.filter(values, lambda v: v < importance.cast("double")))
+    return F.element_at(shares, F.least(below + 1, F.lit(len(ranks))))
+
+
+def _with_caps(
+    train: DataFrame, policy: Weighting, stats: dict[str, PolicyStats]
+) -> dict[str, PolicyStats]:
+    caps = dict.fromkeys(stats, policy.clip_ratio)
+    if policy.clip_quantile is not None:
+        spread = distribution(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
+        for method, points in spread.items():
+            quantile = next(v for v, share in points if share >= policy.clip_quantile)
+            caps[method] = min(quantile, caps[method] or quantile)
+    return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
+
+
+def _sums(
+    rows: DataFrame, values: Mapping[str, Column]
+) -> dict[str, tuple[int, float, float, float]]:
+    """(rows, sum, sum of squares, minimum) of several columns in one pass."""
+    found: Any = rows.agg(
+        F.count("*").alias("rows"),
+        *[F.sum(v.cast("double")).alias(f"{n}.sum") for n, v in values.items()],
+        *[F.sum(F.pow(v.cast("double"), 2)).alias(f"{n}.squares") for n, v in values.items()],
+        *[F.min(v.cast("double")).alias(f"{n}.low") for n, v in values.items()],
+    ).first()
+    return {
+        n: (found["rows"], found[f"{n}.sum"], found[f"{n}.squares"], found[f"{n}.low"])
+        for n in values
+    }
+
+
+def _check_finite(train: DataFrame, methods: list[str]) -> None:
+    bad = {m: F.col(m).isNull() | F.isnan(m) | (F.abs(m) == float("inf")) for m in methods}
+    found: Any = train.agg(*[F.count(F.when(b, 1)).alias(m) for m, b in bad.items()]).first()
+    for method in methods:
+        if found[method]:
+            raise WeightError(
+                f"the importance of '{method}' is not finite",
+                expected="a finite number for every training row",
+                came=f"{found[method]} rows with null, NaN or infinity",
+                do="lower the learning rate or scale the features; see the loss curve",
+            )
+
+
+def _check_mass(method: str, low: float, total: float) -> None:
+    if low < 0 or not total > 0:
+        raise WeightError(
+            f"the importance of '{method}' makes no weights",
+            expected="values >= 0 that are not all 0",
+            came=f"smallest {low:.4g}, sum {total:.4g} over the training split",
+            do="set weighting.map to rank, which takes values of any sign",
+        )
+
+
+def _check_ess(method: str, share: float, policy: Weighting) -> None:
+    advice = "raise it with weighting.mix below 1, weighting.temper below 1 or weighting.clip_ratio"
+    if share < policy.ess_refuse:
+        raise WeightError(
+            f"the weights of '{method}' leave too few effective samples",
+            expected=f"ESS of at least {policy.ess_refuse:.0%} of the training rows "
+            "(weighting.ess_refuse)",
+            came=f"{share:.1%}",
+            do=advice + ", or lower weighting.ess_refuse if that is meant",
+        )
+    if share < policy.ess_warn:
+        print(f"  warning: '{method}' has an ESS of {share:.1%} of the rows; {advice}", flush=True)
