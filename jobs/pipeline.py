@@ -1,0 +1,10 @@
+"""Runs the whole line: raw logs -> events -> samples -> weights -> rankers -> report.
+
+spark-submit jobs/pipeline.py conf/demo.yaml [key=value ...]
+"""
+
+from reweight.job import main
+from reweight.stages import PIPELINE
+
+if __name__ == "__main__":
+    main(*PIPELINE)

@@ -1,0 +1,10 @@
+"""Scores every sample and turns importance into weights.
+
+spark-submit jobs/score_weights.py conf/demo.yaml [key=value ...]
+"""
+
+from reweight.job import main
+from reweight.stages.score_weights import score_weights
+
+if __name__ == "__main__":
+    main(score_weights)

@@ -1,0 +1,10 @@
+"""Writes a simulated log with known truth.
+
+spark-submit jobs/simulate_logs.py conf/demo.yaml [key=value ...]
+"""
+
+from reweight.job import main
+from reweight.stages.simulate_logs import simulate_logs
+
+if __name__ == "__main__":
+    main(simulate_logs)

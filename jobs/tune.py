@@ -1,0 +1,10 @@
+"""Searches k or lambda by what it does to the ranker.
+
+spark-submit jobs/tune.py conf/demo.yaml [key=value ...]
+"""
+
+from reweight.job import main
+from reweight.stages.tune import tune
+
+if __name__ == "__main__":
+    main(tune)

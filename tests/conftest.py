@@ -1,0 +1,36 @@
+"""Fixtures that every test may use."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from reweight.session import spark_session
+
+TEST_SETTINGS = {
+    "spark.master": "local[2]",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.memory": "1500m",
+}
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    folder = tmp_path_factory.mktemp("spark")
+    settings = TEST_SETTINGS | {"spark.sql.warehouse.dir": str(folder / "warehouse")}
+    session = spark_session(folder / "spark.log", settings)
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("REWEIGHT_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"the real logs are not here ({folder}); set REWEIGHT_DATA to their folder")
+    return folder
