@@ -1,0 +1,41 @@
+"""The stage simulate_logs."""
+
+from typing import Any
+
+from pyspark import StorageLevel
+
+from reweight import simulation
+from reweight.errors import ConfigError
+from reweight.run import Run
+from reweight.tables import TRUTH
+
+
+def simulate_logs(run: Run) -> dict[str, Any]:
+    """Writes a simulated log as raw files, and its truth as a table that no other stage reads."""
+    section = run.config.simulation
+    if section is None:
+        raise ConfigError(
+            "there is nothing to simulate",
+            expected="a section `simulation`",
+            came="none",
+            do="add it, or start with clean_logs on a log of your own",
+        )
+    seed = run.config.seed
+    shown = simulation.impressions(run.spark, section, seed).persist(StorageLevel.DISK_ONLY)
+    clean = simulation.events(shown, section)
+    lines = simulation.with_dirt(clean, section, seed).persist(StorageLevel.DISK_ONLY)
+    try:
+        simulation.write_raw(lines, section)
+        # Small by nature: kinds of events times kinds of faults.
+        counts = lines.groupBy("fault", "event_type").count().collect()
+        run.store.write(TRUTH, simulation.truth(shown))
+    finally:
+        lines.unpersist()
+        shown.unpersist()
+    planted: dict[str, int] = {}
+    for row in counts:
+        if row["fault"]:
+            planted[row["fault"]] = planted.get(row["fault"], 0) + row["count"]
+    kinds = {row["event_type"]: row["count"] for row in counts if row["fault"] is None}
+    total = sum(row["count"] for row in counts)
+    return {"raw lines": total, "events": kinds, "planted": planted, "path": section.path}
