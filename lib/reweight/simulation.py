@@ -216,7 +216,9 @@ def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> Dat
         user.alias("_user"),
         (user + _FIRST_USER).alias("user_id"),
         F.floor(_begin(simulation) + day * 86400 + second).alias("began_at"),
-        F.when(device < 0.6, "phone").when(device < 0.9, "desktop").otherwise("tablet")
+        F.when(device < 0.6, "phone")
+        .when(device < 0.9, "desktop")
+        .otherwise("tablet")
         .alias("device"),
     ).withColumn(
         "user_group",
@@ -242,9 +244,13 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
             item.alias("item_id"),
         ),
     )
-    return sessions.select("*", F.posexplode(F.array_sort(scored)).alias("place", "_item")).select(
-        "*", (F.col("place") + 1).alias("position"), F.col("_item.item_id").alias("item_id")
-    ).drop("place", "_item")
+    return (
+        sessions.select("*", F.posexplode(F.array_sort(scored)).alias("place", "_item"))
+        .select(
+            "*", (F.col("place") + 1).alias("position"), F.col("_item.item_id").alias("item_id")
+        )
+        .drop("place", "_item")
+    )
 
 
 def _with_item(shown: DataFrame, simulation: Simulation, seed: int) -> DataFrame:

@@ -10,11 +10,11 @@ same numbers, stored with the model, weigh the rows of a later day.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from reweight.distribution import distribution, quantile
 from reweight.errors import WeightError
 from reweight.section import Section
 
@@ -106,34 +106,6 @@ def weight(importance: Column, policy: Weighting, stats: PolicyStats) -> Column:
     return capped * stats.scale
 
 
-def distribution(
-    rows: DataFrame, values: Mapping[str, Column]
-) -> dict[str, tuple[tuple[float, float], ...]]:
-    """The empirical distribution of several columns: (value, share at or below), ascending.
-
-    Exact at the edges of bins that are 0.5 % wide, and the same however rows are partitioned,
-    which approximate quantiles are not.
-
-    Args:
-        rows: any frame.
-        values: name -> finite column.
-    """
-    long = F.inline(
-        F.array(*[F.struct(F.lit(n).alias("name"), v.alias("value")) for n, v in values.items()])
-    )
-    size = F.floor(F.log2(F.abs("value")) * 128).cast("long")
-    # Zero has no logarithm; the sign goes with the bin, ordered by the values themselves below.
-    bins = rows.select(long).groupBy("name", F.signum("value"), size)
-    # Small by nature: 128 bins per factor of two.
-    found = bins.agg(F.count("*").alias("n"), F.max("value").alias("value")).collect()
-    result = {}
-    for name in values:
-        own = sorted((row["value"], row["n"]) for row in found if row["name"] == name)
-        shares = np.cumsum([n for _, n in own]) / max(1, sum(n for _, n in own))
-        result[name] = tuple((float(v), float(s)) for (v, _), s in zip(own, shares, strict=True))
-    return result
-
-
 def _map(policy: Weighting, polarity: str) -> Literal["identity", "rank", "flip"]:
     if policy.map != "auto":
         return policy.map
@@ -165,8 +137,8 @@ def _with_caps(
     if policy.clip_quantile is not None:
         spread = distribution(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
         for method, points in spread.items():
-            quantile = next(v for v, share in points if share >= policy.clip_quantile)
-            caps[method] = min(quantile, caps[method] or quantile)
+            limit = quantile(points, policy.clip_quantile)
+            caps[method] = min(limit, caps[method] or limit)
     return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
 
 

@@ -1,0 +1,92 @@
+"""What the weights of a run are like: effective sample size, quantiles, and what drives them."""
+
+from typing import Any
+
+import numpy as np
+from pyspark.ml.functions import array_to_vector
+from pyspark.ml.stat import Correlation
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.distribution import Distribution, distribution, quantile
+from reweight.hashing import uniform
+
+_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+# Enough for a correlation to two digits.
+_SAMPLE = 50_000
+
+
+def weight_facts(train: DataFrame, methods: list[str]) -> dict[str, dict[str, float]]:
+    """Numbers on the weights of each method over the training rows.
+
+    ESS = (sum w)^2 / sum w^2 (Kish); the design effect is n / ESS.
+
+    Args:
+        train: training rows with a column of weights per method.
+        methods: the columns.
+    """
+    found: Any = train.agg(
+        F.count("*").alias("n"),
+        *[F.sum(m).alias(f"{m}.sum") for m in methods],
+        *[F.sum(F.col(m) * F.col(m)).alias(f"{m}.squares") for m in methods],
+        *[F.min(m).alias(f"{m}.min") for m in methods],
+        *[F.max(m).alias(f"{m}.max") for m in methods],
+    ).first()
+    spread = distribution(train, {m: F.col(m) for m in methods})
+    return {m: _facts(found, m, spread[m]) for m in methods}
+
+
+def histogram(train: DataFrame, methods: list[str]) -> dict[str, list[list[float]]]:
+    """Per method the share of the rows in each of 40 logarithmic bins: [lower edges, shares]."""
+    edges = np.logspace(-2, 2, 41)
+    result = {}
+    for method, points in distribution(train, {m: F.col(m) for m in methods}).items():
+        values = np.array([v for v, _ in points])
+        shares = np.diff([0.0, *[s for _, s in points]])
+        place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+        counts = np.bincount(place, weights=shares, minlength=len(edges) - 1)
+        result[method] = [edges[:-1].tolist(), counts.tolist()]
+    return result
+
+
+def drivers(
+    train: DataFrame, rows: int, methods: list[str], names: list[str], seed: int
+) -> dict[str, dict[str, float]]:
+    """Correlation of the weights with the label and with each feature, largest first.
+
+    Args:
+        train: training rows with ``label``, ``features`` and a column of weights per method.
+        rows: how many there are; a hashed sample of them is looked at.
+        methods: the columns.
+        names: of the features, [D].
+        seed: of the sample.
+    """
+    some = train.where(uniform(seed, "drivers", "sample_id") <= min(1.0, _SAMPLE / rows))
+    columns = F.array(*methods, F.col("label").cast("double"))
+    joined = F.concat(columns, F.col("features").cast("array<double>"))
+    matrix = Correlation.corr(some.select(array_to_vector(joined).alias("v")), "v").first()
+    # Small by nature: methods and features, squared.
+    table = np.nan_to_num(matrix[0].toArray())  # type: ignore[index]
+    labels = ["label", *names]
+    result = {}
+    for i, method in enumerate(methods):
+        own = dict(zip(labels, table[i, len(methods) :], strict=True))
+        ranked = sorted(own.items(), key=lambda item: -abs(item[1]))
+        result[method] = {k: float(v) for k, v in ranked if k == "label" or abs(v) > 1e-6}
+    return result
+
+
+def _facts(found: Any, method: str, spread: Distribution) -> dict[str, float]:
+    n, total, squares = found["n"], found[f"{method}.sum"], found[f"{method}.squares"]
+    ess = total**2 / squares
+    zero = max((share for value, share in spread if value <= 0), default=0.0)
+    return {
+        "ess": ess,
+        "ess_share": ess / n,
+        "design_effect": n / ess,
+        "mean": total / n,
+        "min": found[f"{method}.min"],
+        "max": found[f"{method}.max"],
+        "share_zero": zero,
+        **{f"q{round(100 * q):02d}": quantile(spread, q) for q in _QUANTILES},
+    }

@@ -1,0 +1,66 @@
+r"""Metrics from histograms of scores: numpy alone, vectorised over resamples.
+
+A histogram holds, per bin of ascending score, the number of positives and negatives, so that
+    AUC = sum_b pos_b (neg_{<b} + neg_b / 2) / (P N)
+and average precision = sum_b (pos_b / P) precision_b, over bins from the highest score down, as
+scikit-learn defines it. Rows in one bin count as ties. All functions take arrays whose last axis is
+the bins and broadcast over the axes before it; where a metric is not defined (one class) it is NaN.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def auc(pos: Array, neg: Array) -> Array:
+    """Area under the ROC curve; [..., bins] -> [...]."""
+    below = np.cumsum(neg, axis=-1) - neg / 2
+    return ratio((pos * below).sum(-1), pos.sum(-1) * neg.sum(-1))
+
+
+def average_precision(pos: Array, neg: Array) -> Array:
+    """Area under the precision-recall curve by steps; [..., bins] -> [...]."""
+    hits = np.cumsum(pos[..., ::-1], axis=-1)
+    seen = np.cumsum((pos + neg)[..., ::-1], axis=-1)
+    steps: Array = pos[..., ::-1] * ratio(hits, seen, 0.0)
+    return ratio(steps.sum(-1), pos.sum(-1))
+
+
+def entropy(rate: Array) -> Array:
+    """Entropy of a label with this rate, in nats."""
+    rate = np.clip(rate, 1e-300, 1 - 1e-16)
+    return -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
+
+
+def calibration_error(count: Array, predicted: Array, positives: Array) -> Array:
+    """ECE: mean over bins of |mean prediction - label rate|, weighted by rows; [..., bins]."""
+    return ratio(np.abs(predicted - positives).sum(-1), count.sum(-1))
+
+
+def confusion(pos: Array, neg: Array) -> tuple[Array, Array, Array, Array]:
+    """(tp, fp, fn, tn) when bin b and above are called positive; each [..., bins]."""
+    tp = np.cumsum(pos[..., ::-1], axis=-1)[..., ::-1]
+    fp = np.cumsum(neg[..., ::-1], axis=-1)[..., ::-1]
+    return tp, fp, pos.sum(-1, keepdims=True) - tp, neg.sum(-1, keepdims=True) - fp
+
+
+def macro_precision(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
+    """Mean of the precision of both classes; a class never predicted has precision 0."""
+    return (ratio(tp, tp + fp, 0.0) + ratio(tn, tn + fn, 0.0)) / 2
+
+
+def macro_recall(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
+    """Mean of the recall of both classes. Equal to macro precision with the arguments swapped."""
+    return (ratio(tp, tp + fn, 0.0) + ratio(tn, tn + fp, 0.0)) / 2
+
+
+def macro_f1(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
+    """Mean of the F1 of both classes."""
+    return (ratio(2 * tp, 2 * tp + fp + fn, 0.0) + ratio(2 * tn, 2 * tn + fp + fn, 0.0)) / 2
+
+
+def ratio(above: Array, below: Array, undefined: float = np.nan) -> Array:
+    """above / below, and ``undefined`` where below is 0."""
+    below = np.asarray(below, dtype=np.float64)
+    return np.asarray(np.where(below > 0, above / np.where(below > 0, below, 1.0), undefined))

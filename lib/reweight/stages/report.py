@@ -1,0 +1,37 @@
+"""The stage report."""
+
+import json
+from typing import Any
+
+from reweight import page
+from reweight.run import Run, read_records, write_json
+from reweight.stages.evaluate import CURVES
+from reweight.stages.fit_importance import MODELS
+from reweight.tables import METRICS, SAMPLES
+
+
+def report(run: Run) -> dict[str, Any]:
+    """Writes the report of the run: one HTML page that stands alone, and the same as JSON."""
+    # Small by nature: metrics, and one row per day and split.
+    metrics = run.store.read(METRICS).drop("run_id").toPandas()
+    days = (
+        run.store.read(SAMPLES)
+        .selectExpr("cast(date_trunc('DAY', event_time) AS date) AS day", "split", "label")
+        .groupBy("day", "split")
+        .agg({"*": "count", "label": "sum"})
+        .toDF("day", "split", "rows", "positives")
+        .toPandas()
+    )
+    curves = run.folder / MODELS / "curves.json"
+    content = page.content(
+        config=run.config.model_dump(mode="json", exclude={"spark"}),
+        records=read_records(run.folder),
+        metrics=metrics,
+        days=days,
+        evaluation=json.loads((run.folder / CURVES).read_text()),
+        losses=json.loads(curves.read_text()) if curves.exists() else {},
+    )
+    write_json(run.folder / "report.json", content)
+    path = run.folder / "report.html"
+    path.write_text(page.render(content))
+    return {"report": str(path)}
