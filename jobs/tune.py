@@ -3,8 +3,9 @@
 spark-submit jobs/tune.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
 from reweight.stages.tune import tune
+
+from reweight.job import main
 
 if __name__ == "__main__":
     main(tune)

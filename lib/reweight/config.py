@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from yaml import YAMLError
 
 from reweight.cleaning import Cleaning
@@ -15,7 +15,7 @@ from reweight.errors import ConfigError
 from reweight.evaluation import Evaluation
 from reweight.features import Features
 from reweight.fitting import Fitting
-from reweight.importance import Method, Uniform
+from reweight.importance import Method
 from reweight.ranking import Ranking
 from reweight.sampling import Sampling
 from reweight.section import RunId, Section
@@ -49,7 +49,7 @@ class RunConfig(Section):
     splits: Splits = Splits()
     features: Features
     fitting: Fitting = Fitting()
-    importance: tuple[Method, ...] = Field(default=(Uniform(),), min_length=1)
+    importance: tuple[Method, ...]
     weighting: Weighting = Weighting()
     ranking: Ranking = Ranking()
     evaluation: Evaluation = Evaluation()
@@ -59,7 +59,7 @@ class RunConfig(Section):
     @classmethod
     def _with_uniform(cls, data: Any) -> Any:
         # Every result is a difference to `uniform`, so a run without it has no result.
-        if isinstance(data, dict) and isinstance(methods := data.get("importance"), list):
+        if isinstance(data, dict) and isinstance(methods := data.get("importance", []), list):
             kinds = [m.get("method") for m in methods if isinstance(m, dict)]
             if "uniform" not in kinds:
                 return data | {"importance": [{"method": "uniform"}, *methods]}

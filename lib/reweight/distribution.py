@@ -10,9 +10,7 @@ from pyspark.sql import functions as F
 Distribution = tuple[tuple[float, float], ...]
 
 
-def distribution(
-    rows: DataFrame, values: Mapping[str, Column]
-) -> dict[str, Distribution]:
+def distribution(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, Distribution]:
     """The empirical distribution of several columns: (value, share at or below), ascending.
 
     Exact at the edges of bins that are 0.5 % wide, and the same however rows are partitioned,

@@ -63,6 +63,13 @@ class Histograms:
     groups: pd.DataFrame
     thresholds: dict[str, int]
 
+    def probabilities(self) -> dict[str, float]:
+        """The thresholds as probabilities: the lower edge of their bins."""
+        return {
+            method: round(float(1 / (1 + np.exp(-_FINE * bin_))), 4)
+            for method, bin_ in self.thresholds.items()
+        }
+
 
 @dataclass
 class Statistics:

@@ -30,7 +30,7 @@ def average_precision(pos: Array, neg: Array) -> Array:
 def entropy(rate: Array) -> Array:
     """Entropy of a label with this rate, in nats."""
     rate = np.clip(rate, 1e-300, 1 - 1e-16)
-    return -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
+    return np.asarray(-(rate * np.log(rate) + (1 - rate) * np.log1p(-rate)))
 
 
 def calibration_error(count: Array, predicted: Array, positives: Array) -> Array:

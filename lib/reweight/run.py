@@ -100,16 +100,16 @@ def run_stage(run: Run, stage: Stage) -> Summary:
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """The records of the stages that a run has been through, by stage name."""
-    paths = sorted((folder / "records").glob("*.json"))
-    return {path.stem: json.loads(path.read_text()) for path in paths}
+    """The records of the stages that a run has been through, by stage name, oldest first."""
+    found = {p.stem: json.loads(p.read_text()) for p in (folder / "records").glob("*.json")}
+    return dict(sorted(found.items(), key=lambda item: str(item[1]["started"])))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=1, sort_keys=True, default=str))
+    part.write_text(json.dumps(value, indent=1, default=str))
     part.replace(path)
 
 

@@ -39,7 +39,9 @@ class Table:
         """The declared schema with ``run_id`` in front, or None for an open table."""
         if self.schema is None:
             return None
-        return StructType.fromDDL("run_id string not null, " + self.schema)
+        schema = StructType.fromDDL("run_id string not null, " + self.schema)
+        assert isinstance(schema, StructType)
+        return schema
 
 
 EVENTS = Table("events", "clean_logs")

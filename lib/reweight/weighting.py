@@ -7,7 +7,7 @@ All means and quantiles are over the training split, so the weights of that spli
 same numbers, stored with the model, weigh the rows of a later day.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -104,6 +104,11 @@ def weight(importance: Column, policy: Weighting, stats: PolicyStats) -> Column:
     mixed = (1 - policy.mix) + policy.mix * _tempered(importance, policy, stats) / stats.mean
     capped = F.least(mixed, F.lit(stats.cap)) if stats.cap is not None else mixed
     return capped * stats.scale
+
+
+def wide_weights(weights: DataFrame, methods: Sequence[str]) -> DataFrame:
+    """Rows of the table ``weights`` as one row per ``sample_id`` with a column per method."""
+    return weights.groupBy("sample_id").pivot("method", list(methods)).agg(F.first("weight"))
 
 
 def _map(policy: Weighting, polarity: str) -> Literal["identity", "rank", "flip"]:

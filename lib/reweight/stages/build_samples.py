@@ -55,7 +55,7 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
         "samples": rows,
         "splits": {part: n for part, (n, _) in counts.items()},
         "positives": {part: p for part, (_, p) in counts.items()},
-        "features": f"{len(used)} of {len(stats.names)}: {', '.join(used)}",
+        "features": f"{len(used)}, in a vector of {len(stats.names)}; named in {STATS}",
         "ids": dict(stats.cardinalities),
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from reweight import page
 from reweight.run import Run, read_records, write_json
-from reweight.stages.evaluate import CURVES
+from reweight.stages.evaluate import BASELINE, CURVES
 from reweight.stages.fit_importance import MODELS
 from reweight.tables import METRICS, SAMPLES
 
@@ -24,6 +24,7 @@ def report(run: Run) -> dict[str, Any]:
     )
     curves = run.folder / MODELS / "curves.json"
     content = page.content(
+        baseline=BASELINE,
         config=run.config.model_dump(mode="json", exclude={"spark"}),
         records=read_records(run.folder),
         metrics=metrics,
@@ -34,4 +35,6 @@ def report(run: Run) -> dict[str, Any]:
     write_json(run.folder / "report.json", content)
     path = run.folder / "report.html"
     path.write_text(page.render(content))
+    for line in [*page.table(content), content["verdict"]["text"]]:
+        run.say(line)
     return {"report": str(path)}

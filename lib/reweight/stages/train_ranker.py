@@ -18,6 +18,7 @@ from reweight.run import Run, write_json
 from reweight.stages.build_samples import read_stats
 from reweight.stages.score_weights import read_policies
 from reweight.tables import PREDICTIONS, SAMPLES, WEIGHTS
+from reweight.weighting import wide_weights
 
 RANKERS = "rankers"
 
@@ -47,8 +48,8 @@ def weighted_train(
 ) -> DataFrame:
     """Training rows: ``label``, ``vector`` and a column of weights per method."""
     names = [m.name for m in run.config.importance]
-    wide = weights.groupBy("sample_id").pivot("method", names).agg(F.first("weight"))
-    train = samples.where("split = 'train'").join(wide, on="sample_id", how="inner")
+    train = samples.where("split = 'train'")
+    train = train.join(wide_weights(weights, names), on="sample_id", how="inner")
     train = with_vector(train, cardinalities)
     return train.select(F.col("label").cast("double"), "vector", *names)
 

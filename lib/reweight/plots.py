@@ -1,0 +1,214 @@
+"""The plots of a report, each a function from the report's content to an SVG."""
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Content = Mapping[str, Any]
+
+_STYLE: Any = {
+    "svg.hashsalt": "reweight",  # without it every run writes other ids
+    "font.size": 9,
+    "date.converter": "concise",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
+_BASELINE = "#555555"
+
+
+def plots(content: Content) -> dict[str, str]:
+    """All plots of the report: name -> SVG."""
+    drawn: dict[str, Callable[[Content], Figure]] = {
+        "differences": _differences,
+        "funnel": _funnel,
+        "days": _days,
+        "losses": _losses,
+        "weights": _weights,
+        "roc_pr": _roc_pr,
+        "calibration": _calibration,
+        "segments": _segments,
+        "drivers": _drivers,
+        "cost": _cost,
+    }
+    with mpl.rc_context(_STYLE):
+        return {name: _svg(draw(content)) for name, draw in drawn.items()}
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    # What comes before the element is for files of its own, not for a page.
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _figure(
+    columns: int = 1, *, width: float = 9.0, height: float = 2.8
+) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def _colours(content: Content) -> dict[str, str]:
+    others = [m for m in content["methods"] if m != content["baseline"]]
+    colours = {m: _COLOURS[i % len(_COLOURS)] for i, m in enumerate(others)}
+    return {content["baseline"]: _BASELINE} | colours
+
+
+def _differences(content: Content) -> Figure:
+    """Difference to the baseline with its interval, one panel per metric."""
+    methods = [m for m in content["methods"] if m != content["baseline"]]
+    metrics = ("log_loss", "normalised_entropy", "auc", "pr_auc")
+    figure, axes = _figure(len(metrics), height=1.2 + 0.3 * len(methods))
+    colours = _colours(content)
+    for axis, metric in zip(axes, metrics, strict=True):
+        for place, method in enumerate(methods):
+            cell = content["comparison"]["test"][method].get(metric, {})
+            if cell.get("difference") is None or cell.get("low") is None:
+                continue
+            axis.plot([cell["low"], cell["high"]], [place, place], color=colours[method], lw=2)
+            axis.plot(cell["difference"], place, "o", color=colours[method])
+        axis.axvline(0, color=_BASELINE, lw=0.8, ls="--")
+        better = "lower" if metric in content["lower_is_better"] else "higher"
+        axis.set(title=metric.replace("_", " "), xlabel=f"{better} is better", yticks=[])
+        axis.locator_params(axis="x", nbins=4)
+        axis.set_ylim(len(methods) - 0.5, -0.5)
+    axes[0].set_yticks(range(len(methods)), methods)
+    return figure
+
+
+def _funnel(content: Content) -> Figure:
+    figure, (axis,) = _figure(height=0.6 + 0.28 * len(content["funnel"]))
+    names, rows = [n for n, _ in content["funnel"]], [r for _, r in content["funnel"]]
+    bars = axis.barh(names, rows, color="#9ecae1")
+    axis.bar_label(bars, [f"{r:,}" for r in rows], padding=3)
+    axis.invert_yaxis()
+    axis.set_xlabel("rows")
+    axis.margins(x=0.12)
+    return figure
+
+
+def _days(content: Content) -> Figure:
+    """Samples per day, and the share of positives, by split."""
+    figure, (rows, rate) = _figure(2)
+    for i, split in enumerate(dict.fromkeys(day["split"] for day in content["days"])):
+        own = [day for day in content["days"] if day["split"] == split]
+        days = np.array([day["day"] for day in own], dtype="datetime64[D]")
+        colour = _COLOURS[i % len(_COLOURS)]
+        rows.plot(days, [d["rows"] for d in own], ".-", color=colour, label=split)
+        shares = [d["positives"] / d["rows"] if d["rows"] else 0.0 for d in own]
+        rate.plot(days, shares, ".-", color=colour)
+    for axis, title in ((rows, "samples per day"), (rate, "share of positives per day")):
+        axis.set(title=title, ylim=(0, None))
+    rows.legend()
+    return figure
+
+
+def _losses(content: Content) -> Figure:
+    """Training and validation loss of each trained method; losses of methods do not compare."""
+    trained = content["losses"]
+    figure, axes = _figure(max(1, len(trained)))
+    for axis, (method, epochs) in zip(axes, trained.items(), strict=False):
+        for part, style in (("train", "-"), ("validation", "--")):
+            values = [epoch[part] for epoch in epochs]
+            axis.plot([e["epoch"] for e in epochs], values, style, label=part)
+        axis.set(title=method, xlabel="epoch", ylabel="loss", yscale="log")
+        axis.legend()
+    if not trained:
+        axes[0].set_axis_off()
+        axes[0].text(0.5, 0.5, "no method of this run is trained", ha="center")
+    return figure
+
+
+def _weights(content: Content) -> Figure:
+    figure, (axis,) = _figure()
+    for method, colour in _colours(content).items():
+        edges, shares = content["histograms"][method]
+        style = "--" if method == content["baseline"] else "-"
+        axis.step(edges, shares, where="post", color=colour, ls=style, label=method)
+    axis.set(xscale="log", xlabel="weight (mean 1)", ylabel="share of training rows")
+    axis.legend()
+    return figure
+
+
+def _roc_pr(content: Content) -> Figure:
+    figure, (roc, pr) = _figure(2, height=3.6)
+    for method, colour in _colours(content).items():
+        curves = content["curves"].get(method, {}).get("test")
+        if curves is None:
+            continue
+        roc.plot(*curves["roc"], color=colour, label=method, lw=1.2)
+        pr.plot(*curves["pr"], color=colour, lw=1.2)
+    roc.plot([0, 1], [0, 1], color=_BASELINE, lw=0.6, ls=":")
+    roc.set(title="ROC, test", xlabel="false positive rate", ylabel="true positive rate")
+    pr.set(title="precision and recall, test", xlabel="recall", ylabel="precision")
+    roc.legend()
+    return figure
+
+
+def _calibration(content: Content) -> Figure:
+    figure, (axis,) = _figure(width=5.0, height=3.6)
+    highest = 0.0
+    for method, colour in _colours(content).items():
+        curves = content["curves"].get(method, {}).get("test")
+        if curves is None:
+            continue
+        predicted, observed, _ = curves["calibration"]
+        highest = max([highest, *predicted, *observed])
+        axis.plot(predicted, observed, "o-", color=colour, label=method, ms=3, lw=1.2)
+    axis.plot([0, highest], [0, highest], color=_BASELINE, lw=0.6, ls=":")
+    axis.set(xlabel="mean prediction", ylabel="share of positives", title="tenths of the test rows")
+    axis.legend()
+    return figure
+
+
+def _segments(content: Content) -> Figure:
+    segments = content["segments"]
+    figure, (axis,) = _figure(height=1.0 + 0.4 * max(1, len(segments)))
+    colours = _colours(content)
+    for row, segment in enumerate(segments):
+        for i, (method, colour) in enumerate(colours.items()):
+            area = segment["auc"].get(method)
+            place = row + 0.6 * ((i + 0.5) / len(colours) - 0.5)
+            if area is not None:
+                axis.plot(area, place, "o", color=colour, label=method if row == 0 else None)
+    names = [f"{s['segment']} ({s['rows']:,} rows)" for s in segments]
+    axis.set_yticks(range(len(segments)), names)
+    axis.set(xlabel="AUC on test", ylim=(len(segments) - 0.5, -0.5))
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _drivers(content: Content) -> Figure:
+    """The features that a weight goes with most, by method."""
+    shown = {m: d for m, d in content["drivers"].items() if d and m != content["baseline"]}
+    figure, axes = _figure(max(1, len(shown)), width=11.0, height=2.6)
+    for axis, (method, drivers) in zip(axes, shown.items(), strict=False):
+        top = sorted(drivers.items(), key=lambda item: -abs(item[1]))[:8]
+        axis.barh([n for n, _ in top], [v for _, v in top], color=_colours(content)[method])
+        axis.set(title=method, xlabel="correlation")
+        axis.invert_yaxis()
+        axis.axvline(0, color=_BASELINE, lw=0.6)
+    if not shown:
+        axes[0].set_axis_off()
+    return figure
+
+
+def _cost(content: Content) -> Figure:
+    stages = content["stages"]
+    figure, (axis,) = _figure(height=0.6 + 0.28 * len(stages))
+    seconds = [s["seconds"] for s in stages]
+    bars = axis.barh([s["stage"] for s in stages], seconds, color="#a1d99b")
+    axis.bar_label(bars, [f"{s:.0f} s" for s in seconds], padding=3)
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.set_xlabel("seconds")
+    return figure
