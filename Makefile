@@ -43,7 +43,7 @@ check: setup  ## format, lint, types, direction of imports
 real: setup  ## run the four real logs in DATA=../shared/data and print one table
 	@for name in $(REAL); do \
 	  $(PYTHON) jobs/pipeline.py conf/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
-	@$(PYTHON) jobs/summary.py $(REAL:%=conf/%.yaml) -- data_dir=$(DATA) $(ARGS)
+	@$(PYTHON) jobs/summary.py $(REAL:%=conf/%.yaml) data_dir=$(DATA) $(ARGS)
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	$(PYTHON311) -m venv build/lock && build/lock/bin/pip install --quiet uv

@@ -3,9 +3,8 @@
 spark-submit jobs/tune.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.stages.tune import tune
-
 from reweight.job import main
+from reweight.stages.tune import tune
 
 if __name__ == "__main__":
     main(tune)

@@ -74,12 +74,14 @@ class RunConfig(Section):
             )
         return self
 
-    def digest(self, *sections: str) -> str:
-        """Hash of the config, or of some sections: equal for runs that compute the same thing."""
-        values = self.model_dump_json(
-            include=set(sections) or None, exclude={"run_id", "root", "spark"}
-        )
-        return hashlib.sha256(values.encode()).hexdigest()[:16]
+    def hash(self) -> str:
+        """Hash of the config: equal for runs that compute the same thing."""
+        return digest(self.model_dump_json(exclude={"run_id", "root", "spark"}))
+
+
+def digest(*texts: str) -> str:
+    """A short hash of texts: the identity of what they say."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class SnapshotFeed:
                 came=f"{self.world} ranks",
                 do="set fitting.shards to a multiple of fitting.ranks",
             )
-        groups = len(self._row_groups())
+        groups = len(self._row_groups)
         if groups < self.shards:
             raise TrainingError(
                 "the snapshot has too few row groups",
@@ -72,17 +73,17 @@ class SnapshotFeed:
     @property
     def rows(self) -> int:
         """Rows of the snapshot."""
-        return sum(self._row_groups())
+        return sum(self._row_groups)
 
     @property
     def part(self) -> int:
         """Rows that a step takes from each shard: fewer than asked where a shard is small."""
-        return max(1, min(self.batch_size // self.shards, min(self._shard_rows())))
+        return max(1, min(self.batch_size // self.shards, min(self._shard_rows)))
 
     @property
     def steps(self) -> int:
         """Steps of an epoch, the same on every rank; what is left of a shard waits a turn."""
-        return min(self._shard_rows()) // self.part
+        return min(self._shard_rows) // self.part
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, [part * shards / world] rows each."""
@@ -92,14 +93,15 @@ class SnapshotFeed:
             for _ in range(self.steps):
                 yield Batch.concat([reader.next() for reader in readers])
 
+    @cached_property
     def _row_groups(self) -> list[int]:
         """Rows of every row group, in the order in which they are dealt to the shards."""
         footers = [pq.read_metadata(path) for path in sorted(Path(self.folder).glob("*.parquet"))]
         return [f.row_group(i).num_rows for f in footers for i in range(f.num_row_groups)]
 
+    @cached_property
     def _shard_rows(self) -> list[int]:
-        groups = self._row_groups()
-        return [sum(groups[shard :: self.shards]) for shard in range(self.shards)]
+        return [sum(self._row_groups[shard :: self.shards]) for shard in range(self.shards)]
 
 
 class _Shard:

@@ -22,13 +22,17 @@ from reweight.errors import WeightError
 from reweight.section import Name, Section
 
 
+# 12 bytes for a value of a sparse vector: an int32 and a float64.
+_PARTITION_BYTES = 128 << 20
+
+
 class Ranking(Section):
     """The section ``ranking``.
 
     Attributes:
         C: inverse strength of regularisation, as in scikit-learn.
         max_iter: of L-BFGS.
-        tol: relative change of the loss at which L-BFGS stops.
+        tol: relative change of the loss at which L-BFGS stops before ``max_iter``.
         recalibrate: methods whose intercept is refitted so that the mean prediction on the
             (unweighted) training rows is their label rate.
         aggregation_depth: levels of the tree in which gradients are added; more for wide data.
@@ -36,7 +40,7 @@ class Ranking(Section):
 
     C: float = Field(default=1.0, gt=0)
     max_iter: int = Field(default=100, ge=1)
-    tol: float = Field(default=1e-8, gt=0)
+    tol: float = Field(default=1e-6, gt=0)
     recalibrate: tuple[Name, ...] = ()
     aggregation_depth: int = Field(default=2, ge=2)
 
@@ -71,6 +75,20 @@ def with_vector(samples: DataFrame, cardinalities: Sequence[int]) -> DataFrame:
     samples = encoder.fit(samples).transform(samples)
     assembler = VectorAssembler(inputCols=["_dense", *hot], outputCol="vector")
     return assembler.transform(samples).drop("_dense", *fields, *hot)
+
+
+def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:
+    """The rows in no more partitions than there are cores, or than 128 MB each need.
+
+    L-BFGS visits every partition some hundred times, and a visit has a price of its own.
+
+    Args:
+        train: with ``vector``.
+        rows: how many there are.
+        width: values of a vector that are stored.
+    """
+    cores = train.sparkSession.sparkContext.defaultParallelism
+    return train.coalesce(max(cores, -(-rows * width * 12 // _PARTITION_BYTES)))
 
 
 def check_training(train: DataFrame, methods: Sequence[str], floor: float) -> dict[str, float]:

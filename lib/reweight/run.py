@@ -71,7 +71,7 @@ def run_stage(run: Run, stage: Stage) -> Summary:
     record = {
         "stage": name,
         "run_id": run.config.run_id,
-        "config_hash": run.config.digest(),
+        "config_hash": run.config.hash(),
         "revision": revision(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -44,6 +44,13 @@ class Trial(Section):
     macro_precision: float
     ess_share: float
 
+    def __str__(self) -> str:
+        """One line for a person."""
+        return (
+            f"k {self.k:.4g}, lambda {self.lambda_:.4g}: log loss {self.log_loss:.5f}, "
+            f"macro precision {self.macro_precision:.4f}, ESS {self.ess_share:.1%}"
+        )
+
 
 def legacy_loop(k: float, tuning: Tuning, try_k: Callable[[float], Trial]) -> list[Trial]:
     """The published loop: k x 0.9 below the threshold, else k x 1.1; f is trained anew each time.

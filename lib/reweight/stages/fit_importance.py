@@ -14,6 +14,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.config import digest
 from reweight.errors import TrainingError
 from reweight.fitting import FitPlan, Fitting, train_rank
 from reweight.hashing import uniform
@@ -32,17 +33,24 @@ def fit_importance(run: Run) -> dict[str, Any]:
     if run.config.model_run_id is not None:
         return {"skipped": f"the models of run '{run.config.model_run_id}' are used"}
     samples = run.store.read(SAMPLES)
-    facts = _facts(run, samples)
-    trained = [m for m in run.config.importance if m.epochs > 0]
     folder = run.folder / MODELS
+    summary = fit_methods(run, samples, run.config.importance, folder)
     for method in run.config.importance:
+        shutil.copyfile(run.folder / STATS, folder / method.name / STATS)
+    return summary
+
+
+def fit_methods(
+    run: Run, samples: DataFrame, methods: tuple[ImportanceMethod, ...], folder: Path
+) -> dict[str, Any]:
+    """Fits methods side by side; ``folder/<name>`` then holds the model of each."""
+    facts = _facts(run, samples)
+    for method in methods:
         if method.epochs == 0:
             StoredModel.of(method, facts, method.build(facts)).write(folder / method.name)
     summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
-    if trained:
-        summary |= _fit(run, samples, facts, tuple(trained))
-    for method in run.config.importance:
-        shutil.copyfile(run.folder / STATS, folder / method.name / STATS)
+    if trained := tuple(m for m in methods if m.epochs > 0):
+        summary |= _train(run, samples, facts, trained, folder)
     return summary
 
 
@@ -59,12 +67,17 @@ def _facts(run: Run, samples: DataFrame) -> TrainFacts:
     )
 
 
-def _fit(
-    run: Run, samples: DataFrame, facts: TrainFacts, methods: tuple[ImportanceMethod, ...]
+def _train(
+    run: Run,
+    samples: DataFrame,
+    facts: TrainFacts,
+    methods: tuple[ImportanceMethod, ...],
+    folder: Path,
 ) -> dict[str, Any]:
-    config, folder = run.config, run.folder / MODELS
-    key = f"{config.digest('importance', 'fitting', 'seed')}-{fingerprint(samples)}"
-    snapshots = _write_snapshots(run, samples, facts, key)
+    config, rows = run.config, fingerprint(samples)
+    snapshots = _write_snapshots(run, samples, facts, rows)
+    settings = [config.fitting, *methods]
+    key = digest(rows, str(config.seed), *[s.model_dump_json(by_alias=True) for s in settings])
     plan = FitPlan(
         methods=methods,
         facts=facts,
@@ -86,8 +99,9 @@ def _fit(
     return {"training loss": losses, "training seconds": round(seconds, 1)}
 
 
-def _write_snapshots(run: Run, samples: DataFrame, facts: TrainFacts, key: str) -> Path:
+def _write_snapshots(run: Run, samples: DataFrame, facts: TrainFacts, rows: str) -> Path:
     """Parquet of the training rows and of a hashed part of the validation rows."""
+    key = digest(rows, str(run.config.seed), run.config.fitting.model_dump_json())
     section, folder = run.config.fitting, (run.folder / "snapshot").absolute()
     same: dict[str, Any] = {
         "shards": section.shards,
@@ -111,6 +125,7 @@ def launch(plan: FitPlan) -> None:
     """
     errors = Path(plan.folder) / "errors"
     shutil.rmtree(errors, ignore_errors=True)
+    Path(plan.folder).mkdir(parents=True, exist_ok=True)
     fitting: Fitting = plan.fitting
     distributor = TorchDistributor(
         num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu

@@ -1,15 +1,18 @@
 """The stage train_ranker."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.importance import ImportanceMethod
 from reweight.ranking import (
     Ranker,
     check_training,
     fit_ranker,
+    gathered,
     recalibrated,
     with_probabilities,
     with_vector,
@@ -18,7 +21,7 @@ from reweight.run import Run, write_json
 from reweight.stages.build_samples import read_stats
 from reweight.stages.score_weights import read_policies
 from reweight.tables import PREDICTIONS, SAMPLES, WEIGHTS
-from reweight.weighting import wide_weights
+from reweight.weighting import PolicyStats, wide_weights
 
 RANKERS = "rankers"
 
@@ -27,10 +30,18 @@ def train_ranker(run: Run) -> dict[str, Any]:
     """Trains a weighted logistic regression per method and predicts validation and test rows."""
     samples = run.store.read(SAMPLES)
     cardinalities = tuple(read_stats(run).cardinalities.values())
-    train = weighted_train(run, samples, run.store.read(WEIGHTS), cardinalities)
+    names = [m.name for m in run.config.importance]
+    wide = wide_weights(run.store.read(WEIGHTS), names)
+    train = weighted_train(samples, wide, cardinalities, names)
     train = train.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        rankers = fit_rankers(run, train)
+        rankers = fit_rankers(
+            run,
+            train,
+            run.config.importance,
+            read_policies(run),
+            floor=run.config.weighting.ess_refuse,
+        )
     finally:
         train.unpersist()
     judged = samples.where("split in ('validation', 'test')")
@@ -39,27 +50,31 @@ def train_ranker(run: Run) -> dict[str, Any]:
         folder = run.folder / RANKERS / name
         ranker.model.write().overwrite().save(str(folder.absolute()))
         write_json(folder / "shift.json", ranker.shift)
-    iterations = {name: r.model.summary.totalIterations for name, r in rankers.items()}
-    return {"predictions": rows, "iterations": iterations}
+    return {"predictions": rows, "iterations": {n: _iterations(run, r) for n, r in rankers.items()}}
 
 
 def weighted_train(
-    run: Run, samples: DataFrame, weights: DataFrame, cardinalities: tuple[int, ...]
+    samples: DataFrame, wide: DataFrame, cardinalities: tuple[int, ...], names: list[str]
 ) -> DataFrame:
     """Training rows: ``label``, ``vector`` and a column of weights per method."""
-    names = [m.name for m in run.config.importance]
     train = samples.where("split = 'train'")
-    train = train.join(wide_weights(weights, names), on="sample_id", how="inner")
-    train = with_vector(train, cardinalities)
-    return train.select(F.col("label").cast("double"), "vector", *names)
+    size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
+    joined = with_vector(train.join(wide, on="sample_id", how="inner"), cardinalities)
+    joined = joined.select(F.col("label").cast("double"), "vector", *names)
+    return gathered(joined, size[0], size[1] + len(cardinalities))
 
 
-def fit_rankers(run: Run, train: DataFrame) -> dict[str, Ranker]:
+def fit_rankers(
+    run: Run,
+    train: DataFrame,
+    methods: Sequence[ImportanceMethod],
+    policies: Mapping[str, PolicyStats],
+    *,
+    floor: float,
+) -> dict[str, Ranker]:
     """One ranker per method, each on its own weights of the same rows."""
-    section, methods = run.config.ranking, run.config.importance
-    names = [m.name for m in methods]
-    sums = check_training(train, names, run.config.weighting.ess_refuse)
-    policies = read_policies(run)
+    section = run.config.ranking
+    sums = check_training(train, [m.name for m in methods], floor)
     rankers = {}
     for method in methods:
         total = policies[method.name].raw_sum if method.keeps_scale else sums[method.name]
@@ -67,7 +82,7 @@ def fit_rankers(run: Run, train: DataFrame) -> dict[str, Ranker]:
         if method.name in section.recalibrate:
             ranker = recalibrated(ranker, train)
         rankers[method.name] = ranker
-        run.say(f"{method.name}: {ranker.model.summary.totalIterations} iterations")
+        run.say(f"{method.name}: {_iterations(run, ranker)} iterations")
     return rankers
 
 
@@ -80,3 +95,12 @@ def predictions(
         *[F.struct(F.lit(n).alias("method"), F.col(n).alias("probability")) for n in rankers]
     )
     return wide.select("sample_id", "group_id", "segment", "split", "label", F.inline(long))
+
+
+def _iterations(run: Run, ranker: Ranker) -> str:
+    done = ranker.model.summary.totalIterations
+    return (
+        f"{done}, the limit (ranking.max_iter)"
+        if done == run.config.ranking.max_iter
+        else str(done)
+    )

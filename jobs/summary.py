@@ -1,0 +1,19 @@
+"""Prints one table of finished runs, a line each.
+
+python jobs/summary.py conf/online_retail.yaml conf/otto.yaml data_dir=/data
+"""
+
+import argparse
+
+from reweight.config import load_config
+from reweight.run import read_records, run_folder
+from reweight.summary import table
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("configs", nargs="+", help="YAML files, and overrides as key=value")
+    arguments = parser.parse_args().configs
+    overrides = [a for a in arguments if "=" in a]
+    configs = [load_config(a, overrides) for a in arguments if "=" not in a]
+    runs = {c.run_id: read_records(run_folder(c.root, c.run_id)) for c in configs}
+    print("\n".join(table(runs)))

@@ -1,0 +1,48 @@
+"""Several finished runs as one table of text: what came in, what came out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_SPLITS = ("train", "validation", "test", "gap", "immature")
+
+
+def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line per run; a stage that a run has not been through leaves its cells empty.
+
+    Args:
+        runs: run id -> stage name -> record.
+    """
+    rows = [_cells(run_id, records) for run_id, records in runs.items()]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *[[_text(row.get(name)) for name in names] for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    aligned = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
+    return [*aligned, *[_rejected(run_id, records) for run_id, records in runs.items()]]
+
+
+def _cells(run_id: str, records: Mapping[str, Any]) -> dict[str, Any]:
+    clean = records.get("clean_logs", {}).get("summary", {})
+    built = records.get("build_samples", {}).get("summary", {})
+    splits = built.get("splits", {})
+    return {
+        "run": run_id,
+        "raw": clean.get("raw"),
+        "rejected": clean.get("rejected"),
+        "events": clean.get("events"),
+        "samples": built.get("samples"),
+        **{split: splits.get(split, 0) for split in _SPLITS},
+        "positive": sum(built.get("positives", {}).values()),
+        "seconds": round(sum(record["seconds"] for record in records.values())),
+    }
+
+
+def _rejected(run_id: str, records: Mapping[str, Any]) -> str:
+    """The reasons, of which a row can have several."""
+    reasons = records.get("clean_logs", {}).get("summary", {}).get("reasons", {})
+    return f"{run_id}: " + (", ".join(f"{k} {v:,}" for k, v in reasons.items()) or "none rejected")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value)
