@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
 
 from reweight.config import load_config
 from reweight.errors import ReweightError
@@ -30,11 +31,13 @@ def run_job(*stages: Stage, argv: Sequence[str] | None = None) -> int:
         start = time.monotonic()
         print(f"run '{config.run_id}' in {config.root}", flush=True)
         log = run_folder(config.root, config.run_id) / "spark.log"
+        given = SparkSession.getActiveSession() is not None
         spark = spark_session(log, config.spark)
         try:
             _run_stages(Run.open(spark, config), stages)
         finally:
-            spark.stop()
+            if not given:
+                spark.stop()
         print(f"done in {time.monotonic() - start:.0f} s", flush=True)
     except ReweightError as error:
         fail(str(error))

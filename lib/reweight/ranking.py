@@ -21,7 +21,6 @@ from pyspark.sql import functions as F
 from reweight.errors import WeightError
 from reweight.section import Name, Section
 
-
 # 12 bytes for a value of a sparse vector: an int32 and a float64.
 _PARTITION_BYTES = 128 << 20
 
