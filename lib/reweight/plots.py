@@ -1,6 +1,7 @@
 """The plots of a report, each a function from the report's content to an SVG."""
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ Content = Mapping[str, Any]
 
 _STYLE: Any = {
     "svg.hashsalt": "reweight",  # without it every run writes other ids
+    "text.parse_math": False,  # a segment is a value of the log, and may hold dollars
     "font.size": 9,
     "date.converter": "concise",
     "axes.spines.top": False,
@@ -57,6 +59,11 @@ def _figure(
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
+def _legend(axis: Axes, **place: Any) -> None:
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(**place)
+
+
 def _colours(content: Content) -> dict[str, str]:
     others = [m for m in content["methods"] if m != content["baseline"]]
     colours = {m: _COLOURS[i % len(_COLOURS)] for i, m in enumerate(others)}
@@ -80,7 +87,7 @@ def _differences(content: Content) -> Figure:
         better = "lower" if metric in content["lower_is_better"] else "higher"
         axis.set(title=metric.replace("_", " "), xlabel=f"{better} is better", yticks=[])
         axis.locator_params(axis="x", nbins=4)
-        axis.set_ylim(len(methods) - 0.5, -0.5)
+        axis.set_ylim(max(1, len(methods)) - 0.5, -0.5)
     axes[0].set_yticks(range(len(methods)), methods)
     return figure
 
@@ -108,7 +115,7 @@ def _days(content: Content) -> Figure:
         rate.plot(days, shares, ".-", color=colour)
     for axis, title in ((rows, "samples per day"), (rate, "share of positives per day")):
         axis.set(title=title, ylim=(0, None))
-    rows.legend()
+    _legend(rows)
     return figure
 
 
@@ -120,8 +127,10 @@ def _losses(content: Content) -> Figure:
         for part, style in (("train", "-"), ("validation", "--")):
             values = [epoch[part] for epoch in epochs]
             axis.plot([e["epoch"] for e in epochs], values, style, label=part)
-        axis.set(title=method, xlabel="epoch", ylabel="loss", yscale="log")
-        axis.legend()
+        positive = all(e[part] > 0 for e in epochs for part in ("train", "validation"))
+        scale = "log" if positive else "linear"
+        axis.set(title=method, xlabel="epoch", ylabel="loss", yscale=scale)
+        _legend(axis)
     if not trained:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "no method of this run is trained", ha="center")
@@ -135,7 +144,7 @@ def _weights(content: Content) -> Figure:
         style = "--" if method == content["baseline"] else "-"
         axis.step(edges, shares, where="post", color=colour, ls=style, label=method)
     axis.set(xscale="log", xlabel="weight (mean 1)", ylabel="share of training rows")
-    axis.legend()
+    _legend(axis)
     return figure
 
 
@@ -150,7 +159,7 @@ def _roc_pr(content: Content) -> Figure:
     roc.plot([0, 1], [0, 1], color=_BASELINE, lw=0.6, ls=":")
     roc.set(title="ROC, test", xlabel="false positive rate", ylabel="true positive rate")
     pr.set(title="precision and recall, test", xlabel="recall", ylabel="precision")
-    roc.legend()
+    _legend(roc)
     return figure
 
 
@@ -166,7 +175,7 @@ def _calibration(content: Content) -> Figure:
         axis.plot(predicted, observed, "o-", color=colour, label=method, ms=3, lw=1.2)
     axis.plot([0, highest], [0, highest], color=_BASELINE, lw=0.6, ls=":")
     axis.set(xlabel="mean prediction", ylabel="share of positives", title="tenths of the test rows")
-    axis.legend()
+    _legend(axis)
     return figure
 
 
@@ -174,16 +183,17 @@ def _segments(content: Content) -> Figure:
     segments = content["segments"]
     figure, (axis,) = _figure(height=1.0 + 0.4 * max(1, len(segments)))
     colours = _colours(content)
-    for row, segment in enumerate(segments):
-        for i, (method, colour) in enumerate(colours.items()):
-            area = segment["auc"].get(method)
-            place = row + 0.6 * ((i + 0.5) / len(colours) - 0.5)
-            if area is not None:
-                axis.plot(area, place, "o", color=colour, label=method if row == 0 else None)
+    for i, (method, colour) in enumerate(colours.items()):
+        beside = 0.6 * ((i + 0.5) / len(colours) - 0.5)
+        # A segment of one class has no AUC: matplotlib leaves NaN out.
+        areas = [s["auc"].get(method) for s in segments]
+        known = [math.nan if area is None else area for area in areas]
+        places = [row + beside for row in range(len(segments))]
+        axis.plot(known, places, "o", color=colour, label=method)
     names = [f"{s['segment']} ({s['rows']:,} rows)" for s in segments]
     axis.set_yticks(range(len(segments)), names)
-    axis.set(xlabel="AUC on test", ylim=(len(segments) - 0.5, -0.5))
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set(xlabel="AUC on test", ylim=(max(1, len(segments)) - 0.5, -0.5))
+    _legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

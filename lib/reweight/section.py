@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 
 class Section(BaseModel):
@@ -33,4 +33,4 @@ def _seconds(value: object) -> object:
 
 
 # A length of time in whole seconds; "3 days" and "12 hours" are understood.
-Seconds = Annotated[int, BeforeValidator(_seconds)]
+Seconds = Annotated[int, BeforeValidator(_seconds), Field(gt=0)]

@@ -11,6 +11,7 @@ see and click at random; purchases come late, and some are never recorded.
 """
 
 import math
+from datetime import date
 from typing import Literal
 
 from pydantic import Field
@@ -79,7 +80,7 @@ class Simulation(Section):
     users: int = Field(default=3_000, ge=1)
     items: int = Field(default=500, ge=20)
     categories: int = Field(default=12, ge=1)
-    start: str = "2026-01-01"
+    start: date = date(2026, 1, 1)
     days: int = Field(default=30, ge=1)
     list_size: int = Field(default=10, ge=1, le=20)
     zipf: float = Field(default=0.8, ge=0, lt=1)

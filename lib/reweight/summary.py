@@ -23,22 +23,26 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _cells(run_id: str, records: Mapping[str, Any]) -> dict[str, Any]:
     clean = records.get("clean_logs", {}).get("summary", {})
     built = records.get("build_samples", {}).get("summary", {})
-    splits = built.get("splits", {})
+    parts: dict[str, int | None] = dict.fromkeys((*_SPLITS, "positive"))
+    if built:
+        parts = {split: built["splits"].get(split, 0) for split in _SPLITS}
+        parts["positive"] = sum(built["positives"].values())
     return {
         "run": run_id,
         "raw": clean.get("raw"),
         "rejected": clean.get("rejected"),
         "events": clean.get("events"),
         "samples": built.get("samples"),
-        **{split: splits.get(split, 0) for split in _SPLITS},
-        "positive": sum(built.get("positives", {}).values()),
+        **parts,
         "seconds": round(sum(record["seconds"] for record in records.values())),
     }
 
 
 def _rejected(run_id: str, records: Mapping[str, Any]) -> str:
     """The reasons, of which a row can have several."""
-    reasons = records.get("clean_logs", {}).get("summary", {}).get("reasons", {})
+    reasons = records.get("clean_logs", {}).get("summary", {}).get("reasons")
+    if reasons is None:
+        return f"{run_id}: not cleaned"
     return f"{run_id}: " + (", ".join(f"{k} {v:,}" for k, v in reasons.items()) or "none rejected")
 
 

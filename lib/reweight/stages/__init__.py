@@ -9,6 +9,7 @@ from reweight.stages.report import report
 from reweight.stages.score_weights import score_weights
 from reweight.stages.simulate_logs import simulate_logs
 from reweight.stages.train_ranker import train_ranker
+from reweight.stages.tune import tune
 
 # The line, in the order in which rows flow.
 PIPELINE: tuple[Stage, ...] = (
@@ -21,3 +22,16 @@ PIPELINE: tuple[Stage, ...] = (
     evaluate,
     report,
 )
+
+__all__ = [
+    "PIPELINE",
+    "build_samples",
+    "clean_logs",
+    "evaluate",
+    "fit_importance",
+    "report",
+    "score_weights",
+    "simulate_logs",
+    "train_ranker",
+    "tune",
+]

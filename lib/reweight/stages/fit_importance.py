@@ -20,7 +20,7 @@ from reweight.fitting import FitPlan, Fitting, train_rank
 from reweight.hashing import uniform
 from reweight.importance import ImportanceMethod, TrainFacts
 from reweight.importance.stored import StoredModel
-from reweight.run import Run
+from reweight.run import Run, write_json
 from reweight.snapshot import fingerprint, write_snapshot
 from reweight.stages.build_samples import STATS, read_stats
 from reweight.tables import SAMPLES
@@ -88,8 +88,12 @@ def _train(
         key=key,
         seed=config.seed,
     )
-    with _progress(run, folder / "curves.json", max(m.epochs for m in methods)):
-        launch(plan)
+    mark = folder / "fitted.json"
+    if not _is_fitted(mark, key, [folder / m.name / "model.json" for m in methods]):
+        mark.unlink(missing_ok=True)
+        with _progress(run, folder / "curves.json", max(m.epochs for m in methods)):
+            launch(plan)
+        write_json(mark, key)
     curves = json.loads((folder / "curves.json").read_text())
     seconds = sum(
         max((c[i]["seconds"] for c in curves.values() if i < len(c)), default=0.0)
@@ -97,6 +101,12 @@ def _train(
     )
     losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items()}
     return {"training loss": losses, "training seconds": round(seconds, 1)}
+
+
+def _is_fitted(mark: Path, key: str, models: list[Path]) -> bool:
+    """Whether the models are there and were fitted on the same rows with the same settings."""
+    there = mark.exists() and all(model.exists() for model in models)
+    return there and json.loads(mark.read_text()) == key
 
 
 def _write_snapshots(run: Run, samples: DataFrame, facts: TrainFacts, rows: str) -> Path:

@@ -34,17 +34,19 @@ def tune(run: Run) -> dict[str, Any]:
     section, method = run.config.tuning, _method(run)
     samples = run.store.read(SAMPLES)
     if section.search == "legacy":
+        candidates: tuple[ImportanceMlp, ...] = (_with(method),)
         trials = tuning.legacy_loop(
             method.k, section, lambda k: _try(run, samples, (_with(method, k=k),))[0]
         )
     else:
         key = {"lambda": "lambda_", "k": "k"}[section.search]
         # All candidates learn from the same pass over the rows.
-        trials = _try(run, samples, tuple(_with(method, **{key: v}) for v in section.values))
+        candidates = tuple(_with(method, **{key: v}) for v in section.values)
+        trials = _try(run, samples, candidates)
     for trial in trials:
         run.say(str(trial))
     chosen = tuning.best(trials)
-    effect = _effect_of_scale(run, samples, method)
+    effect = _effect_of_scale(run, samples, candidates)
     found = {
         "method": method.name,
         "search": section.search,
@@ -140,14 +142,13 @@ def _trial(method: ImportanceMlp, stats: PolicyStats, sums: Mapping[str, float])
     )
 
 
-def _effect_of_scale(run: Run, samples: DataFrame, method: ImportanceMlp) -> float:
+def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceMlp, ...]) -> float:
     """Largest change of a coefficient of the ranker when k is ten times as large and f the same.
 
     Weights are w = k f; at the same regParam Spark divides the loss by their sum. Looked at after
     20 steps: more of them only amplify rounding in directions that the data leave open.
     """
-    scored = _scored(run, samples, (_with(method),))
-    f = F.col(_with(method).name)
+    scored, f = _scored(run, samples, candidates), F.col(candidates[0].name)
     wide = scored.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
     train = weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])
     train = train.persist(StorageLevel.MEMORY_AND_DISK)

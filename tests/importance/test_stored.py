@@ -1,0 +1,100 @@
+"""Stored models: folders that stand alone, without pickle."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from reweight.batch import Batch
+from reweight.importance import TrainFacts, Uniform
+from reweight.importance.importance_mlp import ImportanceMlp
+from reweight.importance.stored import StoredModel
+
+FACTS = TrainFacts(dim=3, cardinalities=(4,), rows=50, positives=10, seed=5)
+METHOD = ImportanceMlp.model_validate(
+    {"hidden": (6,), "embedding": 2, "k": 3.0, "lambda": 0.25, "cross_fit": 2}
+)
+
+
+def batch_of(rows: int = 30) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        sample_id=torch.arange(rows),
+        features=torch.randn((rows, 3), generator=generator),
+        ids=torch.randint(0, 4, (rows, 1), generator=generator),
+        label=torch.zeros(rows),
+    )
+
+
+@pytest.fixture
+def stored() -> StoredModel:
+    model = METHOD.build(FACTS)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    return StoredModel.of(METHOD, FACTS, model)
+
+
+def test_what_is_read_is_what_was_written(stored: StoredModel, tmp_path: Path) -> None:
+    stored.write(tmp_path / "a" / "b")
+    again = StoredModel.read(tmp_path / "a" / "b")
+    assert again.tensors == stored.tensors
+    assert json.loads(again.method) == json.loads(stored.method)
+    assert json.loads(again.facts) == json.loads(stored.facts)
+    assert torch.equal(again.model()(batch_of()), stored.model()(batch_of()))
+
+
+def test_the_model_has_the_stored_tensors_and_not_those_of_the_seed(stored: StoredModel) -> None:
+    assert not torch.equal(stored.model()(batch_of()), METHOD.build(FACTS)(batch_of()))
+    for name, value in METHOD.build(FACTS).named_parameters():
+        torch.testing.assert_close(stored.model().state_dict()[name], 1.5 * value.data)
+
+
+def test_the_folder_holds_plain_json_and_safetensors(stored: StoredModel, tmp_path: Path) -> None:
+    stored.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
+    values = json.loads((tmp_path / "model.json").read_text())
+    assert values["method"]["lambda"] == 0.25
+    assert values["facts"]["cardinalities"] == [4]
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert tensors["ensemble.weights.0"].shape == (2, 5, 6)
+
+
+def test_a_stored_model_can_be_sent_to_executors(stored: StoredModel) -> None:
+    sent: StoredModel = pickle.loads(pickle.dumps(stored))
+    assert sent == stored
+    assert torch.equal(sent.model()(batch_of()), stored.model()(batch_of()))
+
+
+def test_a_stored_model_is_ready_to_score(stored: StoredModel) -> None:
+    assert not stored.model().training
+
+
+def test_a_model_without_tensors_is_stored_as_well(tmp_path: Path) -> None:
+    StoredModel.of(Uniform(), FACTS, Uniform().build(FACTS)).write(tmp_path)
+    assert torch.equal(StoredModel.read(tmp_path).model()(batch_of()), torch.ones(30))
+
+
+def test_tensors_of_another_shape_are_refused(stored: StoredModel) -> None:
+    other = METHOD.model_copy(update={"hidden": (7,)})
+    mixed = StoredModel(other.model_dump_json(by_alias=True), stored.facts, stored.tensors)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        mixed.model()
+
+
+def test_a_folder_without_its_json_is_no_model(stored: StoredModel, tmp_path: Path) -> None:
+    stored.write(tmp_path)
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.json"):
+        StoredModel.read(tmp_path)
+
+
+def test_a_pickle_in_place_of_tensors_is_refused(stored: StoredModel, tmp_path: Path) -> None:
+    stored.write(tmp_path)
+    torch.save(stored.model().state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(SafetensorError):
+        StoredModel.read(tmp_path).model()

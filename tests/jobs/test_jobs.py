@@ -1,0 +1,133 @@
+"""The jobs as a user starts them: in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
+
+TINY = (
+    "simulation.sessions=400",
+    "importance=[{method: random}, {method: importance_mlp, epochs: 1}]",
+    "fitting.ranks=1",
+    "features.history={}",
+    "ranking.max_iter=5",
+    "ranking.recalibrate=[]",
+    "evaluation.replicates=100",
+    "weighting.ess_refuse=0",
+)
+
+
+def _ran(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_is_short_and_explains_itself(job: str) -> None:
+    source = (ROOT / "jobs" / job).read_text()
+    assert len(source.splitlines()) <= 40
+    assert source.startswith('"""')
+    compile(source, job, "exec")
+
+
+def test_help_names_the_stages_and_the_arguments() -> None:
+    done = _ran(sys.executable, "jobs/pipeline.py", "--help")
+    assert done.returncode == 0
+    for word in ("clean_logs", "train_ranker", "config", "overrides"):
+        assert word in done.stdout
+
+
+def test_wrong_values_are_named_together_before_spark_starts() -> None:
+    done = _ran(
+        sys.executable,
+        "jobs/clean_logs.py",
+        "conf/demo.yaml",
+        "fitting.ranks=0",
+        "clening=1",
+    )
+    assert done.returncode == 2
+    assert "fitting.ranks" in done.stderr
+    assert "clening" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_java_the_message_says_how_to_install_it(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "JAVA_HOME"} | {"PATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "jobs/clean_logs.py", "conf/demo.yaml", f"root={tmp_path}/run"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "openjdk-17-jre-headless" in done.stderr
+
+
+def test_without_a_network_the_message_names_the_jars(tmp_path: Path) -> None:
+    nowhere = "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9 -Dhttps.proxyHost=127.0.0.1"
+    spark = {
+        "spark.jars.ivy": str(tmp_path / "ivy"),
+        "spark.driver.extraJavaOptions": f"{nowhere} -Dhttps.proxyPort=9 -Duser.home={tmp_path}",
+    }
+    done = _ran(
+        sys.executable,
+        "jobs/clean_logs.py",
+        "conf/demo.yaml",
+        f"root={tmp_path}/run",
+        f"spark={json.dumps(spark)}",
+    )
+    assert done.returncode == 2
+    assert "jars of Delta Lake could not be fetched" in done.stderr
+
+
+def test_a_missing_log_stops_the_first_job_with_its_path(tmp_path: Path) -> None:
+    done = _ran(
+        sys.executable,
+        "jobs/clean_logs.py",
+        "conf/demo.yaml",
+        f"root={tmp_path}/run",
+    )
+    assert done.returncode == 2
+    assert f"{tmp_path}/run/raw" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "tables" / "events").exists()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_spark_submit_runs_the_whole_line(tmp_path: Path) -> None:
+    submit = Path(sys.executable).with_name("spark-submit")
+    root = tmp_path / "run"
+    done = _ran(
+        str(submit),
+        "--master",
+        "local[2]",
+        "--properties-file",
+        "conf/spark/local.conf",
+        "jobs/pipeline.py",
+        "conf/demo.yaml",
+        f"root={root}",
+        *TINY,
+        PYSPARK_PYTHON=sys.executable,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "[8/8] report" in done.stdout
+    assert (root / "runs" / "demo" / "report.html").exists()

@@ -1,0 +1,105 @@
+"""Scoring on Spark: what the models give in this process, in one pass for all of them."""
+
+import numpy as np
+import pytest
+import torch
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from reweight.batch import Batch
+from reweight.importance import ImportanceMethod, TrainFacts, Uniform
+from reweight.importance.class_balanced import ClassBalanced
+from reweight.importance.importance_mlp import ImportanceMlp
+from reweight.importance.random import Random
+from reweight.importance.stored import StoredModel
+from reweight.scoring import with_importance
+
+ROWS = 300
+FACTS = TrainFacts(dim=6, cardinalities=(4, 7), rows=ROWS, positives=75, seed=3)
+METHODS: dict[str, ImportanceMethod] = {
+    "uniform": Uniform(),
+    "random": Random(),
+    "class_balanced": ClassBalanced(),
+    "folds": ImportanceMlp.model_validate({"hidden": (16, 8), "cross_fit": 5}),
+    "in_sample": ImportanceMlp.model_validate({"preset": "reference", "hidden": (16,)}),
+}
+
+
+def batch_of() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        sample_id=torch.randint(-(2**63), 2**63 - 1, (ROWS,), generator=generator),
+        features=torch.randn((ROWS, 6), generator=generator),
+        ids=torch.stack(
+            [torch.randint(0, size, (ROWS,), generator=generator) for size in (4, 7)], dim=1
+        ),
+        label=(torch.arange(ROWS) % 4 == 0).float(),
+    )
+
+
+def models_of(facts: TrainFacts) -> dict[str, StoredModel]:
+    return {name: StoredModel.of(m, facts, m.build(facts)) for name, m in METHODS.items()}
+
+
+def expected(batch: Batch, facts: TrainFacts) -> dict[str, list[float]]:
+    with torch.inference_mode():
+        return {name: method.build(facts)(batch).tolist() for name, method in METHODS.items()}
+
+
+def scores(samples: DataFrame, models: dict[str, StoredModel]) -> dict[int, dict[str, float]]:
+    rows = with_importance(samples, models).select("sample_id", "importance.*").collect()
+    return {row["sample_id"]: row.asDict() for row in rows}
+
+
+def assert_scores(
+    found: dict[int, dict[str, float]], batch: Batch, wanted: dict[str, list[float]]
+) -> None:
+    assert found.keys() == set(batch.sample_id.tolist())
+    for name, values in wanted.items():
+        own = [found[sample_id][name] for sample_id in batch.sample_id.tolist()]
+        np.testing.assert_allclose(own, values, rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def samples(spark: SparkSession) -> DataFrame:
+    batch = batch_of()
+    schema = StructType.fromDDL(
+        "sample_id bigint, features array<float>, ids array<int>, label float"
+    )
+    columns = [getattr(batch, name).tolist() for name in schema.names]
+    rows = list(zip(*columns, strict=True))
+    return spark.createDataFrame(rows, schema).repartition(2).cache()
+
+
+def test_spark_scores_as_the_models_do_in_this_process(samples: DataFrame) -> None:
+    wanted = expected(batch_of(), FACTS)
+    assert_scores(scores(samples, models_of(FACTS)), batch_of(), wanted)
+    # Methods do not agree with one another, so none stands in another's place.
+    assert len({values[0] for values in wanted.values()}) == len(METHODS)
+
+
+@pytest.mark.parametrize("partitions", [1, 5])
+def test_scores_do_not_depend_on_how_rows_are_partitioned(
+    samples: DataFrame, partitions: int
+) -> None:
+    moved = samples.orderBy(F.rand(1)).repartition(partitions)
+    assert_scores(scores(moved, models_of(FACTS)), batch_of(), expected(batch_of(), FACTS))
+
+
+def test_rows_without_ids_are_scored(samples: DataFrame) -> None:
+    facts, batch = FACTS.model_copy(update={"cardinalities": ()}), batch_of()
+    without = Batch(batch.sample_id, batch.features, batch.ids[:, :0], batch.label)
+    bare = samples.withColumn("ids", F.array().cast("array<int>"))
+    assert_scores(scores(bare, models_of(facts)), without, expected(without, facts))
+
+
+def test_scoring_keeps_the_columns_that_were_there(samples: DataFrame) -> None:
+    scored = with_importance(samples, models_of(FACTS))
+    assert scored.columns == [*samples.columns, "importance"]
+    kinds = dict(scored.select("importance.*").dtypes)
+    assert kinds == dict.fromkeys(METHODS, "float")
+
+
+def test_no_rows_are_no_scores(samples: DataFrame) -> None:
+    assert scores(samples.where("label = 2"), models_of(FACTS)) == {}
