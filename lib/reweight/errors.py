@@ -23,6 +23,10 @@ class SetupError(ReweightError):
     """The machine or the Spark session lacks something (Java, Delta, slots)."""
 
 
+class RunError(ReweightError):
+    """A run that another process works on."""
+
+
 class SourceError(ReweightError):
     """Raw input that is missing, empty, or not what the config says."""
 
@@ -41,3 +45,7 @@ class WeightError(ReweightError):
 
 class TrainingError(ReweightError):
     """Distributed training that could not start or did not end well."""
+
+
+class RankError(TrainingError):
+    """A rank that died, raised or hung: taking the training up again may go well."""

@@ -8,7 +8,8 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+import zipfile
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reweight.batch import Batch, Feed
+from reweight.heartbeat import Heartbeat
 from reweight.importance import ImportanceMethod, ImportanceModel, Method, TrainFacts
 from reweight.importance.stored import StoredModel
 from reweight.section import Seconds, Section
@@ -37,7 +39,8 @@ class Fitting(Section):
         batch_size: rows of a step, over all ranks.
         validation_rows: how many rows of the validation split the loss curve is measured on.
         use_gpu: one GPU per rank.
-        timeout: longest time that ranks wait for one another.
+        timeout: longest time in which no rank gets on before the training is ended.
+        retries: how often a training that a lost or hanging rank ended is taken up again.
     """
 
     ranks: int = Field(default=1, ge=1)
@@ -46,6 +49,11 @@ class Fitting(Section):
     validation_rows: int = Field(default=20_000, ge=1)
     use_gpu: bool = False
     timeout: Seconds = 600
+    retries: int = Field(default=2, ge=0)
+
+    def identity(self) -> str:
+        """What of the section the result depends on."""
+        return self.model_dump_json(include={"shards", "batch_size", "validation_rows"})
 
 
 class FitPlan(Section):
@@ -172,25 +180,38 @@ def train_rank(plan_json: str) -> None:
     passes on says only that something failed.
     """
     plan = FitPlan.model_validate_json(plan_json)
-    with _reported(Path(plan.folder)), _process_group(plan.fitting):
+    folder, rank = Path(plan.folder), int(os.environ["RANK"])
+    with (
+        _reported(folder, rank),
+        Heartbeat(folder, rank).beating() as heartbeat,
+        _process_group(plan.fitting),
+    ):
         device = _device(plan.fitting)
         trainers = [Trainer.of(m, plan.facts, device) for m in plan.methods]
-        checkpoint = Path(plan.folder) / "checkpoint.pt"
+        checkpoint = folder / "checkpoint.pt"
         start, curves = _restore(checkpoint, plan.key, trainers)
 
         def save(epoch: int, curves: Curves) -> None:
-            if dist.get_rank() == 0:
+            heartbeat.now(epoch, "at the checkpoint")
+            if rank == 0:
                 _checkpoint(checkpoint, plan.key, epoch, curves, trainers)
-                _write(Path(plan.folder) / "curves.json", json.dumps(curves).encode())
+                _write(folder / "curves.json", json.dumps(curves).encode())
 
         train = _feed(plan, plan.train, device, shuffle=True)
         validation = _feed(plan, plan.validation, device, shuffle=False)
-        curves = fit(trainers, train, validation, start=start, curves=curves, after_epoch=save)
-        if dist.get_rank() == 0:
-            _write(Path(plan.folder) / "curves.json", json.dumps(curves).encode())
+        curves = fit(
+            trainers,
+            _watched(train, heartbeat, "training"),
+            _watched(validation, heartbeat, "validating"),
+            start=start,
+            curves=curves,
+            after_epoch=save,
+        )
+        if rank == 0:
+            _write(folder / "curves.json", json.dumps(curves).encode())
             for trainer in trainers:
                 stored = StoredModel.of(trainer.method, plan.facts, trainer.model)
-                stored.write(Path(plan.folder) / trainer.method.name)
+                stored.write(folder / trainer.method.name)
         dist.barrier()
 
 
@@ -222,6 +243,20 @@ def _feed(plan: FitPlan, folder: str, device: torch.device, *, shuffle: bool) ->
     return lambda epoch: (batch.to(device) for batch in feed(epoch))
 
 
+def _watched(feed: Feed, heartbeat: Heartbeat, doing: str) -> Feed:
+    """The same batches; the heartbeat tells whether the rank waits for rows or for other ranks."""
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        heartbeat.now(epoch + 1, f"{doing}, reading a batch")
+        for batch in feed(epoch):
+            heartbeat.now(epoch + 1, f"{doing}, computing a step")
+            yield batch
+            heartbeat.now(epoch + 1, f"{doing}, reading a batch")
+        heartbeat.now(epoch + 1, f"{doing}, adding up losses")
+
+    return batches
+
+
 def _device(fitting: Fitting) -> torch.device:
     if fitting.use_gpu and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
@@ -232,7 +267,8 @@ def _device(fitting: Fitting) -> torch.device:
 def _process_group(fitting: Fitting) -> Generator[None]:
     torch.set_num_threads(1)
     backend = "nccl" if _device(fitting).type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=fitting.timeout))
+    # The driver ends a training that hangs, and says who hung; this is for when it is gone.
+    dist.init_process_group(backend, timeout=timedelta(seconds=2 * fitting.timeout))
     try:
         yield
     finally:
@@ -240,11 +276,11 @@ def _process_group(fitting: Fitting) -> Generator[None]:
 
 
 @contextmanager
-def _reported(folder: Path) -> Generator[None]:
+def _reported(folder: Path, rank: int) -> Generator[None]:
     try:
         yield
     except Exception:
-        path = folder / "errors" / f"rank-{os.environ.get('RANK', '?')}.txt"
+        path = folder / "errors" / f"rank-{rank}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc())
         raise
@@ -266,11 +302,18 @@ def _checkpoint(
 
 
 def _restore(path: Path, key: str, trainers: Sequence[Trainer]) -> tuple[int, Curves | None]:
-    """Takes up a checkpoint of the same rows and settings; returns epochs done and curves."""
+    """Takes up a checkpoint of the same rows and settings; returns epochs done and curves.
+
+    One that is of others, or that was cut short (a full or failing disk), is as good as none.
+    """
     if not path.exists():
+        return 0, None
+    if not zipfile.is_zipfile(path):
+        print(f"the checkpoint {path.name} is cut short: training begins anew", flush=True)
         return 0, None
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["key"] != key:
+        print(f"the checkpoint {path.name} is of other rows or settings: not used", flush=True)
         return 0, None
     for trainer, model, optimizer in zip(
         trainers, state["models"], state["optimizers"], strict=True

@@ -3,15 +3,28 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
-from reweight.config import load_config
-from reweight.errors import ReweightError
-from reweight.run import Run, Stage, Summary, fail, run_folder, run_stage
+from reweight.config import RunConfig, load_config
+from reweight.errors import ReweightError, SetupError
+from reweight.run import (
+    Run,
+    Stage,
+    Summary,
+    fail,
+    finish,
+    pending,
+    run_folder,
+    run_lock,
+    run_stage,
+    scratch_folder,
+)
 from reweight.session import spark_session
 
 
@@ -30,14 +43,8 @@ def run_job(*stages: Stage, argv: Sequence[str] | None = None) -> int:
         config = load_config(arguments.config, arguments.overrides)
         start = time.monotonic()
         print(f"run '{config.run_id}' in {config.root}", flush=True)
-        log = run_folder(config.root, config.run_id) / "spark.log"
-        given = SparkSession.getActiveSession() is not None
-        spark = spark_session(log, config.spark)
-        try:
+        with run_lock(config.root, config.run_id), _session(config) as spark:
             _run_stages(Run.open(spark, config), stages)
-        finally:
-            if not given:
-                spark.stop()
         print(f"done in {time.monotonic() - start:.0f} s", flush=True)
     except ReweightError as error:
         fail(str(error))
@@ -45,6 +52,11 @@ def run_job(*stages: Stage, argv: Sequence[str] | None = None) -> int:
     except AnalysisException as error:
         # Spark's own words on a bad expression are good; its stack is not for the user.
         fail(str(error).split("\n\nJVM stacktrace")[0])
+        return 2
+    except (Py4JJavaError, PySparkException, OSError) as error:
+        if "No space left on device" not in str(error):
+            raise
+        fail(str(_full_disk(config)))
         return 2
     return 0
 
@@ -56,14 +68,40 @@ def main(*stages: Stage) -> None:
         sys.exit(status)
 
 
+def _full_disk(config: RunConfig) -> SetupError:
+    return SetupError(
+        "a disk is full",
+        expected="room for what Spark spills (a few times the samples) and for the tables",
+        came="No space left on device",
+        do=f"make room in {config.root} and in Spark's scratch folder, or set spark.local.dir to a "
+        "larger disk (SPARK_LOCAL_DIRS on a cluster's workers); then start the job again",
+    )
+
+
+@contextmanager
+def _session(config: RunConfig) -> Iterator[SparkSession]:
+    given = SparkSession.getActiveSession() is not None
+    log = run_folder(config.root, config.run_id) / "spark.log"
+    spark = spark_session(log, config.spark, scratch_folder(config.root, config.run_id))
+    try:
+        yield spark
+    finally:
+        if not given:
+            spark.stop()
+
+
 def _run_stages(run: Run, stages: Sequence[Stage]) -> None:
-    for number, stage in enumerate(stages, 1):
+    left = pending(run, stages)
+    if done := len(stages) - len(left):
+        print(f"taking up the last attempt, which was broken off after {done} stages", flush=True)
+    for number, stage in enumerate(left, done + 1):
         print(f"[{number}/{len(stages)}] {stage.__name__}", flush=True)
         start = time.monotonic()
         summary = run_stage(run, stage)
         for line in _lines(summary):
             run.say(line)
         run.say(f"{time.monotonic() - start:.1f} s")
+    finish(run)
 
 
 def _lines(summary: Summary) -> list[str]:

@@ -9,6 +9,8 @@ from jinja2 import Environment, PackageLoader
 from reweight.plots import plots
 
 LOWER_IS_BETTER = ("log_loss", "normalised_entropy", "brier", "ece")
+# The method that shows what chance does.
+CONTROL = "random"
 _COUNTS = ("rows", "positives", "groups_left_out")
 
 Values = dict[str, Any]
@@ -97,6 +99,12 @@ def verdict(test: Mapping[str, Values], baseline: str) -> Values:
         text += f" Higher: {', '.join(found['worse'])}."
     if same := [m for m, own in words.items() if own == "not told apart"]:
         text += f" Not told apart from it: {', '.join(same)}."
+    if words.get(CONTROL, "not told apart") != "not told apart":
+        # The interval is over test rows; that another training would differ too shows here.
+        text += (
+            f" Weights that know nothing ({CONTROL}) move it by"
+            f" {test[CONTROL]['log_loss']['difference']:+.4f}: smaller differences may be chance."
+        )
     return {"text": text, "methods": words}
 
 

@@ -1,20 +1,31 @@
-"""A run in progress: what every stage is given, and the record that it leaves."""
+"""A run in progress: what every stage is given, and the record that it leaves.
+
+One process at a time works on a run: it holds the run's lock, which the operating system takes back
+when the process ends, however it ends.
+"""
 
 import functools
+import hashlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pyspark.sql import SparkSession
 
 from reweight.config import RunConfig
+from reweight.errors import ReweightError, RunError
 from reweight.tables import Store
 
 Summary = Mapping[str, Any]
@@ -61,42 +72,112 @@ def run_folder(root: str, run_id: str) -> Path:
     return Path(root) / "runs" / run_id
 
 
+def scratch_folder(root: str, run_id: str) -> Path:
+    """What a session that we start ourselves spills to.
+
+    Its name is the run's, so that the next attempt of a killed run can clear it.
+    """
+    name = hashlib.sha256(str(run_folder(root, run_id).absolute()).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"reweight-{os.getuid()}-{name}"
+
+
+@contextmanager
+def run_lock(root: str, run_id: str) -> Iterator[None]:
+    """Holds the run for this process, and clears what a killed one left half written.
+
+    Raises:
+        RunError: another process works on the run.
+    """
+    folder = run_folder(root, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / "owner.json"
+    lock = FileLock(folder / "run.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"run '{run_id}' is in progress already",
+            expected="one process at a time for a run",
+            came=owner.read_text() if owner.exists() else "another process holds its lock",
+            do="wait for it, or give this run another run_id; nothing was changed",
+        ) from error
+    try:
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "since": _now()}
+        owner.write_text(json.dumps(who))
+        for part in folder.rglob("*.part"):
+            part.unlink(missing_ok=True)
+        shutil.rmtree(scratch_folder(root, run_id), ignore_errors=True)
+        yield
+    finally:
+        shutil.rmtree(scratch_folder(root, run_id), ignore_errors=True)
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
 def run_stage(run: Run, stage: Stage) -> Summary:
-    """Runs one stage and writes its record, also when it fails.
+    """Runs one stage and writes its record, before, after, and when it fails.
+
+    A record that says ``running`` though nobody holds the run is that of a killed attempt; it is
+    kept in the next one's ``earlier``.
 
     Returns:
         What the stage said of itself: counts by name.
     """
-    name = stage.__name__
+    path = run.folder / "records" / f"{stage.__name__}.json"
+    config_hash, store = run.config.hash(), run.store
     record = {
-        "stage": name,
+        "stage": stage.__name__,
         "run_id": run.config.run_id,
+        "config_hash": config_hash,
+        "revision": revision(),
+        "started": _now(),
+        "earlier": _unfinished(path),
+    }
+    store.lineage = {"stage": stage.__name__, "config_hash": config_hash, "revision": revision()}
+    store.inputs, store.outputs, store.retries = {}, {}, 0
+    start = time.monotonic()
+    end: dict[str, Any] = {"status": "running"}
+    write_json(path, record | end)
+    try:
+        end = {"summary": dict(stage(run)), "status": "done"}
+    except BaseException as error:
+        end = {"status": "failed", "error": _said(error)}
+        raise
+    finally:
+        spent = {"seconds": round(time.monotonic() - start, 2), "retries": store.retries}
+        tables = {"inputs": store.inputs, "outputs": store.outputs}
+        write_json(path, record | spent | tables | {"summary": {}} | end)
+    return end["summary"]  # type: ignore[no-any-return]
+
+
+def pending(run: Run, stages: Sequence[Stage]) -> Sequence[Stage]:
+    """The stages that are left to do.
+
+    All of them, unless the attempt before this one, with the same config and the same code, was
+    broken off: then those that it did not finish.
+    """
+    path = run.folder / "attempt.json"
+    now = {
         "config_hash": run.config.hash(),
         "revision": revision(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "stages": [s.__name__ for s in stages],
     }
-    store = run.store
-    store.lineage = {"stage": name, "config_hash": record["config_hash"], "revision": revision()}
-    store.inputs, store.outputs = {}, {}
-    start = time.monotonic()
-    summary: Summary = {}
-    status = "failed"
-    try:
-        summary = stage(run)
-        status = "done"
-    finally:
-        write_json(
-            run.folder / "records" / f"{name}.json",
-            {
-                **record,
-                "status": status,
-                "seconds": round(time.monotonic() - start, 2),
-                "inputs": store.inputs,
-                "outputs": store.outputs,
-                "summary": dict(summary),
-            },
-        )
-    return summary
+    before = json.loads(path.read_text()) if path.exists() else {}
+    if before.get("finished", True) or any(before.get(k) != v for k, v in now.items()):
+        write_json(path, now | {"started": _now(), "finished": False})
+        return stages
+    for number, stage in enumerate(stages):
+        path = run.folder / "records" / f"{stage.__name__}.json"
+        record = json.loads(path.read_text()) if path.exists() else {"status": "never begun"}
+        if record["status"] != "done" or record["started"] < before["started"]:
+            return stages[number:]
+    return ()
+
+
+def finish(run: Run) -> None:
+    """Says that the attempt is over: the next one begins with the first stage again."""
+    path = run.folder / "attempt.json"
+    write_json(path, json.loads(path.read_text()) | {"finished": True})
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -111,6 +192,27 @@ def write_json(path: Path, value: Any) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(json.dumps(value, indent=1, default=str))
     part.replace(path)
+
+
+def _unfinished(path: Path) -> list[dict[str, Any]]:
+    """The attempts at this stage since it was last done, oldest first."""
+    if not path.exists():
+        return []
+    record = json.loads(path.read_text())
+    if record["status"] == "done":
+        return []
+    status = {"running": "killed"}.get(record["status"], record["status"])
+    kept = {k: record[k] for k in ("started", "config_hash", "error") if k in record}
+    return [*record.get("earlier", []), kept | {"status": status}]
+
+
+def _said(error: BaseException) -> str:
+    """What may be kept of an error: our own words, but of others (they quote rows) the kind."""
+    return str(error) if isinstance(error, ReweightError) else type(error).__name__
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @functools.cache

@@ -36,7 +36,9 @@ LOCAL = {
 }
 
 
-def spark_session(log: Path, settings: dict[str, str] | None = None) -> SparkSession:
+def spark_session(
+    log: Path, settings: dict[str, str] | None = None, scratch: Path | None = None
+) -> SparkSession:
     """Finds or starts the session.
 
     A session that is there (a notebook's) is used as it is. Under ``spark-submit`` the JVM runs
@@ -46,6 +48,7 @@ def spark_session(log: Path, settings: dict[str, str] | None = None) -> SparkSes
     Args:
         log: file for the output of a JVM that is started here.
         settings: Spark settings of a session that is started here, over the defaults.
+        scratch: folder that such a session spills to; Spark's own choice by default.
 
     Raises:
         SetupError: no Java, no Delta classes, or Delta's jars could not be fetched.
@@ -54,7 +57,8 @@ def spark_session(log: Path, settings: dict[str, str] | None = None) -> SparkSes
     if spark is None and "PYSPARK_GATEWAY_PORT" in os.environ:
         spark = SparkSession.builder.getOrCreate()
     if spark is None:
-        spark = _start(log, LOCAL | DELTA | SEMANTICS | (settings or {}))
+        places = {} if scratch is None else _places(scratch)
+        spark = _start(log, LOCAL | DELTA | SEMANTICS | places | (settings or {}))
     if "DeltaSparkSessionExtension" not in spark.conf.get("spark.sql.extensions", ""):  # type: ignore[operator]
         raise SetupError(
             "this Spark session was started without Delta Lake",
@@ -66,6 +70,15 @@ def spark_session(log: Path, settings: dict[str, str] | None = None) -> SparkSes
     for key, value in SEMANTICS.items():
         spark.conf.set(key, value)
     return spark
+
+
+def _places(scratch: Path) -> dict[str, str]:
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return {
+        "spark.local.dir": str(scratch),
+        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch}",
+        "spark.executorEnv.TMPDIR": str(scratch),
+    }
 
 
 def _start(log: Path, settings: dict[str, str]) -> SparkSession:

@@ -43,7 +43,7 @@ def write_snapshot(
         Whether it was written.
     """
     mark = folder / "_key.json"
-    if mark.exists() and json.loads(mark.read_text()) == key:
+    if mark.exists() and json.loads(mark.read_text()) == {"key": key, "files": _sizes(folder)}:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     files = max(4, -(-rows // (_FILE_ROWS * shards))) * shards
@@ -55,5 +55,9 @@ def write_snapshot(
         .option("parquet.block.size", 1 << 30)
         .parquet(str(folder))
     )
-    mark.write_text(json.dumps(key))
+    mark.write_text(json.dumps({"key": key, "files": _sizes(folder)}))
     return True
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.parquet"))}

@@ -5,11 +5,23 @@ Every table of a run root holds the rows of many runs. A run replaces its own sl
 """
 
 import json
+import random
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
@@ -87,6 +99,20 @@ METRICS = Table(
 )
 
 
+# A commit that another writer was faster than; nothing was written, so it can be tried again.
+_LOST_RACES = (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
+_ATTEMPTS = 6
+
+
 @dataclass
 class Store:
     """The tables of one root as one run sees them; remembers what was read and written.
@@ -98,6 +124,7 @@ class Store:
         lineage: facts that go into the commit's metadata (stage, config hash, revision).
         inputs: table name to version read, filled by ``read``.
         outputs: table name to version written, filled by ``write``.
+        retries: how many commits lost a race with another run's and were tried again.
     """
 
     spark: SparkSession
@@ -106,6 +133,7 @@ class Store:
     lineage: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
+    retries: int = 0
 
     def path(self, table: Table) -> str:
         """Folder of the table."""
@@ -150,7 +178,6 @@ class Store:
             TableError: columns or types differ from the table's, or a constraint is broken.
         """
         rows = self._conformed(table, rows)
-        self._create(table, rows.schema)
         commit = json.dumps(
             {
                 "run_id": self.run_id,
@@ -159,18 +186,30 @@ class Store:
                 "commit": uuid.uuid4().hex,
             }
         )
-        try:
-            (
-                rows.write.format("delta")
-                .mode("overwrite")
-                .option("replaceWhere", f"run_id = '{self.run_id}'")
-                .option("mergeSchema", str(table.schema is None).lower())
-                .option("userMetadata", commit)
-                .save(self.path(table))
-            )
-        except Exception as error:
-            raise self._explained(table, error) from error
-        return self._committed(table, commit)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._create(table, rows.schema)
+                self._replace(table, rows, commit)
+                return self._committed(table, commit)
+            except _LOST_RACES as error:
+                if attempt == _ATTEMPTS:
+                    raise self._explained(table, error) from error
+                self.retries += 1
+                # Runs that collided must not do so again in step.
+                time.sleep(random.uniform(0.5, 1.5) * 2 ** (attempt - 1))
+            except Exception as error:
+                raise self._explained(table, error) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _replace(self, table: Table, rows: DataFrame, commit: str) -> None:
+        (
+            rows.write.format("delta")
+            .mode("overwrite")
+            .option("replaceWhere", f"run_id = '{self.run_id}'")
+            .option("mergeSchema", str(table.schema is None).lower())
+            .option("userMetadata", commit)
+            .save(self.path(table))
+        )
 
     def _conformed(self, table: Table, rows: DataFrame) -> DataFrame:
         rows = rows.select(
@@ -232,6 +271,13 @@ class Store:
                     came=line.strip()[:500],
                     do="nothing was written; mend the rows that the stage read",
                 )
+        if isinstance(error, _LOST_RACES):
+            return TableError(
+                f"other runs write the table '{table.name}' all the time",
+                expected=f"a turn within {_ATTEMPTS} attempts",
+                came=text.splitlines()[0][:300],
+                do="start the job again; nothing was written",
+            )
         if isinstance(error, AnalysisException):
             return TableError(
                 f"table '{table.name}' refuses the rows",

@@ -4,20 +4,21 @@ import json
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyspark.errors import PySparkException
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.config import digest
-from reweight.errors import TrainingError
+from reweight.errors import RankError, TrainingError
 from reweight.fitting import FitPlan, Fitting, train_rank
 from reweight.hashing import uniform
+from reweight.heartbeat import Sign, forget, stuck
 from reweight.importance import ImportanceMethod, TrainFacts
 from reweight.importance.stored import StoredModel
 from reweight.run import Run, write_json
@@ -37,7 +38,13 @@ def fit_importance(run: Run) -> dict[str, Any]:
     summary = fit_methods(run, samples, run.config.importance, folder)
     for method in run.config.importance:
         shutil.copyfile(run.folder / STATS, folder / method.name / STATS)
+    drop_snapshots(run)
     return summary
+
+
+def drop_snapshots(run: Run) -> None:
+    """Removes the rows that were written for training alone."""
+    shutil.rmtree(_snapshots(run), ignore_errors=True)
 
 
 def fit_methods(
@@ -76,8 +83,8 @@ def _train(
 ) -> dict[str, Any]:
     config, rows = run.config, fingerprint(samples)
     snapshots = _write_snapshots(run, samples, facts, rows)
-    settings = [config.fitting, *methods]
-    key = digest(rows, str(config.seed), *[s.model_dump_json(by_alias=True) for s in settings])
+    said = [m.model_dump_json(by_alias=True) for m in methods]
+    key = digest(rows, str(config.seed), config.fitting.identity(), *said)
     plan = FitPlan(
         methods=methods,
         facts=facts,
@@ -88,19 +95,20 @@ def _train(
         key=key,
         seed=config.seed,
     )
-    mark = folder / "fitted.json"
+    mark, failures = folder / "fitted.json", []
     if not _is_fitted(mark, key, [folder / m.name / "model.json" for m in methods]):
         mark.unlink(missing_ok=True)
-        with _progress(run, folder / "curves.json", max(m.epochs for m in methods)):
-            launch(plan)
+        failures = _launch_until_done(run, plan)
         write_json(mark, key)
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
     curves = json.loads((folder / "curves.json").read_text())
     seconds = sum(
         max((c[i]["seconds"] for c in curves.values() if i < len(c)), default=0.0)
         for i in range(max(m.epochs for m in methods))
     )
     losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items()}
-    return {"training loss": losses, "training seconds": round(seconds, 1)}
+    found = {"training loss": losses, "training seconds": round(seconds, 1)}
+    return found | ({"taken up again after": failures} if failures else {})
 
 
 def _is_fitted(mark: Path, key: str, models: list[Path]) -> bool:
@@ -109,10 +117,14 @@ def _is_fitted(mark: Path, key: str, models: list[Path]) -> bool:
     return there and json.loads(mark.read_text()) == key
 
 
+def _snapshots(run: Run) -> Path:
+    return (run.folder / "snapshot").absolute()
+
+
 def _write_snapshots(run: Run, samples: DataFrame, facts: TrainFacts, rows: str) -> Path:
     """Parquet of the training rows and of a hashed part of the validation rows."""
-    key = digest(rows, str(run.config.seed), run.config.fitting.model_dump_json())
-    section, folder = run.config.fitting, (run.folder / "snapshot").absolute()
+    key = digest(rows, str(run.config.seed), run.config.fitting.identity())
+    section, folder = run.config.fitting, _snapshots(run)
     same: dict[str, Any] = {
         "shards": section.shards,
         "with_ids": bool(facts.cardinalities),
@@ -127,23 +139,54 @@ def _write_snapshots(run: Run, samples: DataFrame, facts: TrainFacts, rows: str)
     return folder
 
 
-def launch(plan: FitPlan) -> None:
+def _launch_until_done(run: Run, plan: FitPlan) -> list[str]:
+    """Launches, and again from the last checkpoint when a rank was lost; returns what was lost."""
+    failures: list[str] = []
+    while True:
+        try:
+            launch(run, plan)
+            return failures
+        except RankError as error:
+            failures.append(str(error).splitlines()[0])
+            if len(failures) > plan.fitting.retries:
+                raise
+            run.say(f"{failures[-1]}; taking it up again from the last checkpoint")
+
+
+def launch(run: Run, plan: FitPlan) -> None:
     """Runs a plan on executors, one barrier task per rank.
 
     Raises:
-        TrainingError: too few slots, or a rank failed; its own traceback is shown.
+        TrainingError: too few slots, or settings that cannot be trained.
+        RankError: a rank died, raised or hung; its own traceback, or what it did last, is shown.
     """
-    errors = Path(plan.folder) / "errors"
+    folder, fitting = Path(plan.folder), plan.fitting
+    errors = folder / "errors"
     shutil.rmtree(errors, ignore_errors=True)
-    Path(plan.folder).mkdir(parents=True, exist_ok=True)
-    fitting: Fitting = plan.fitting
+    forget(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     distributor = TorchDistributor(
         num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
     )
-    try:
-        distributor.run(train_rank, plan.model_dump_json(by_alias=True))
-    except (RuntimeError, PySparkException, Exception) as error:
-        raise _explained(fitting, errors, error) from error
+    with _watch(run, plan) as hung:
+        try:
+            distributor.run(train_rank, plan.model_dump_json(by_alias=True))
+        except Exception as error:
+            if hung:
+                raise _hang(fitting, hung) from error
+            raise _explained(fitting, errors, error) from error
+        finally:
+            forget(folder)
+
+
+def _hang(fitting: Fitting, signs: list[Sign]) -> RankError:
+    return RankError(
+        f"training hung: rank {signs[0].rank} is furthest behind",
+        expected=f"a step of any rank within {fitting.timeout} s (fitting.timeout)",
+        came="; ".join(str(sign) for sign in signs),
+        do="look at that rank's executor (its disk, its network, its memory); the job takes up "
+        "from the last checkpoint when it is started again",
+    )
 
 
 def _explained(fitting: Fitting, errors: Path, error: Exception) -> TrainingError:
@@ -158,7 +201,9 @@ def _explained(fitting: Fitting, errors: Path, error: Exception) -> TrainingErro
         )
     failed = sorted(errors.glob("rank-*.txt"))
     said = {path.stem: path.read_text().strip().splitlines() for path in failed}
-    return TrainingError(
+    # What the library itself refuses, it refuses again; anything else may go well another time.
+    refused = any(line.startswith("reweight.errors.") for lines in said.values() for line in lines)
+    return (TrainingError if refused else RankError)(
         "training failed on " + (", ".join(said) or "a rank that left no message"),
         expected=f"{fitting.ranks} rank(s) that finish",
         came="; ".join(f"{rank}: {lines[-1]}" for rank, lines in said.items()) or text[-500:],
@@ -167,14 +212,23 @@ def _explained(fitting: Fitting, errors: Path, error: Exception) -> TrainingErro
 
 
 @contextmanager
-def _progress(run: Run, curves: Path, epochs: int) -> Iterator[None]:
-    """Prints the losses about ten times while the ranks train."""
-    stop = threading.Event()
-    curves.unlink(missing_ok=True)
+def _watch(run: Run, plan: FitPlan) -> Iterator[list[Sign]]:
+    """Prints the losses about ten times while the ranks train, and ends a training that hangs.
+
+    Yields:
+        A list that is filled with the ranks' last signs if they hung.
+    """
+    folder, epochs = Path(plan.folder), max(m.epochs for m in plan.methods)
+    curves, context = folder / "curves.json", run.spark.sparkContext
+    stop, tag = threading.Event(), f"reweight-{uuid.uuid4().hex}"
+    hung: list[Sign] = []
 
     def watch() -> None:
         shown, begin = 0, time.monotonic()
         while not stop.wait(0.5):
+            if not hung and (found := stuck(folder, plan.fitting.timeout)):
+                hung.extend(found)
+                context.cancelJobsWithTag(tag)
             if not curves.exists():
                 continue
             latest = json.loads(curves.read_text())
@@ -186,9 +240,13 @@ def _progress(run: Run, curves: Path, epochs: int) -> Iterator[None]:
                 run.say(f"epoch {done}/{epochs}, {elapsed:.0f} s, validation loss: {losses}")
 
     watcher = threading.Thread(target=watch, daemon=True)
+    context.addJobTag(tag)
+    context.setInterruptOnCancel(True)
     watcher.start()
     try:
-        yield
+        yield hung
     finally:
         stop.set()
         watcher.join()
+        context.setInterruptOnCancel(False)
+        context.removeJobTag(tag)

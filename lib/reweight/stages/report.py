@@ -26,7 +26,8 @@ def report(run: Run) -> dict[str, Any]:
     content = page.content(
         baseline=BASELINE,
         config=run.config.model_dump(mode="json", exclude={"spark"}),
-        records=read_records(run.folder),
+        # All but this stage's own, which is not over.
+        records={k: r for k, r in read_records(run.folder).items() if r["status"] != "running"},
         metrics=metrics,
         days=days,
         evaluation=json.loads((run.folder / CURVES).read_text()),

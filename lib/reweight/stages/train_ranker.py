@@ -82,7 +82,7 @@ def fit_rankers(
         if method.name in section.recalibrate:
             ranker = recalibrated(ranker, train)
         rankers[method.name] = ranker
-        run.say(f"{method.name}: {_iterations(run, ranker)} iterations")
+        run.say(f"{method.name}: fitted, iterations {_iterations(run, ranker)}")
     return rankers
 
 

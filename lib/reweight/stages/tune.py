@@ -16,7 +16,7 @@ from reweight.ranking import fit_ranker, with_probabilities, with_vector
 from reweight.run import Run, write_json
 from reweight.scoring import with_importance
 from reweight.stages.build_samples import read_stats
-from reweight.stages.fit_importance import fit_methods
+from reweight.stages.fit_importance import drop_snapshots, fit_methods
 from reweight.stages.train_ranker import fit_rankers, weighted_train
 from reweight.tables import SAMPLES
 from reweight.tuning import Trial
@@ -55,6 +55,7 @@ def tune(run: Run) -> dict[str, Any]:
         "coefficients moved by 10 k at fixed f": effect,
     }
     write_json(run.folder / TRIALS, found)
+    drop_snapshots(run)
     return {
         "best": {"k": chosen.k, "lambda": chosen.lambda_},
         "validation log loss": round(chosen.log_loss, 5),

@@ -1,0 +1,180 @@
+"""The tiny line in a process of its own, to be disturbed, and what it leaves behind."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+from pyspark.sql import SparkSession
+
+from reweight.run import scratch_folder
+from reweight.stages import PIPELINE
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "run_id=line",
+    "simulation.sessions=400",
+    "importance=[{method: random}, {method: importance_mlp, epochs: 6}]",
+    "fitting.ranks=2",
+    "fitting.batch_size=128",
+    "features.history={}",
+    "ranking.max_iter=5",
+    "ranking.recalibrate=[]",
+    "evaluation.replicates=100",
+    "weighting.ess_refuse=0",
+)
+SPARK = {
+    "spark.master": "local[2]",
+    "spark.driver.memory": "1g",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+}
+# Columns that are sums of floats in some order: equal to tolerance; all others to the last bit.
+FLOATS = {
+    "weights": ["importance", "weight"],
+    "predictions": ["probability"],
+    "metrics": ["value", "low", "high"],
+}
+TABLES = ("truth", "events", "rejected", "samples", *FLOATS)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run left that was left alone.
+
+    Attributes:
+        root: of its tables.
+        seconds: how long it took.
+        tables: name -> rows.
+    """
+
+    root: Path
+    seconds: float
+    tables: dict[str, pd.DataFrame]
+
+
+def start(
+    root: Path,
+    *overrides: str,
+    job: str = "pipeline",
+    spark: dict[str, str] | None = None,
+    home: Path | None = None,
+) -> subprocess.Popen[str]:
+    """Starts a job on the tiny line."""
+    settings = json.dumps(SPARK | (spark or {}))
+    return subprocess.Popen(
+        [
+            sys.executable,
+            f"jobs/{job}.py",
+            "conf/demo.yaml",
+            f"root={root}",
+            *TINY,
+            *overrides,
+            f"spark={settings}",
+        ],
+        cwd=ROOT,
+        env=os.environ | ({"SPARK_HOME": str(home)} if home else {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], status: int = 0, timeout: float = 400) -> str:
+    """Waits for a job; returns what it printed."""
+    said, _ = process.communicate(timeout=timeout)
+    assert process.returncode == status, said[-6000:]
+    return said
+
+
+def wait_for(what: Callable[[], Any], timeout: float = 240) -> Any:
+    """The first true value of ``what``."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come true within {timeout} s")
+
+
+def record(root: Path, stage: str) -> dict[str, Any]:
+    """The record of a stage; empty where there is none."""
+    path = root / "runs" / "line" / "records" / f"{stage}.json"
+    return json.loads(path.read_text()) if path.exists() else {}  # type: ignore[no-any-return]
+
+
+def is_in(root: Path, stage: str) -> bool:
+    """Whether the stage is in progress."""
+    return record(root, stage).get("status") == "running"
+
+
+def children(process: subprocess.Popen[str], *words: str) -> list[psutil.Process]:
+    """Processes below a job whose command line has all of the words."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            command = " ".join(child.cmdline())
+        except psutil.Error:
+            continue
+        if all(word in command for word in words):
+            found.append(child)
+    return found
+
+
+def tables(spark: SparkSession, root: Path) -> dict[str, pd.DataFrame]:
+    """All tables of a root, as frames in an order of their own; they are tiny."""
+    found = {}
+    for name in TABLES:
+        rows = spark.read.format("delta").load(f"{root}/tables/{name}").toPandas()
+        exact = rows.drop(columns=FLOATS.get(name, [])).map(str)
+        # Files carry names of their own, and the folder of the raw log is the run's.
+        exact = exact.drop(columns=["source_file"], errors="ignore")
+        floats = rows[FLOATS.get(name, [])].astype(float)
+        found[name] = (
+            pd.concat([exact, floats], axis=1)
+            .sort_values(list(exact.columns))
+            .reset_index(drop=True)
+        )
+    return found
+
+
+def assert_same_tables(came: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame]) -> None:
+    """Demands equal rows; sums of floats to tolerance."""
+    for name, wanted in expected.items():
+        own = FLOATS.get(name, [])
+        assert len(wanted) > 0, name
+        pd.testing.assert_frame_equal(
+            came[name].drop(columns=own), wanted.drop(columns=own), obj=name
+        )
+        for column in own:
+            np.testing.assert_allclose(
+                came[name][column], wanted[column], rtol=1e-4, atol=1e-6, err_msg=name
+            )
+
+
+def assert_nothing_left(root: Path) -> None:
+    """Demands that no temporary file stays, and that the records are complete."""
+    folder = root / "runs" / "line"
+    assert not list(folder.rglob("*.part"))
+    for name in ("snapshot", "models/checkpoint.pt", "models/ranks", "owner.json"):
+        path = folder / name
+        assert not path.exists() or (path.is_dir() and not any(path.iterdir())), name
+    assert not scratch_folder(str(root), "line").exists()
+    assert {record(root, s.__name__)["status"] for s in PIPELINE} == {"done"}
+    epochs = json.loads((folder / "models" / "curves.json").read_text())
+    assert [e["epoch"] for e in epochs["importance_mlp_robust"]] == [1, 2, 3, 4, 5, 6]
+
+
+def temporary_files() -> set[str]:
+    """What lies in the machine's folder for temporary files, but for other tests' folders."""
+    names = {p.name for p in Path(tempfile.gettempdir()).iterdir()}
+    return {n for n in names if not n.startswith(("pytest-", "hsperfdata"))}

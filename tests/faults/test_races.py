@@ -1,0 +1,109 @@
+"""Writers of the same tables at the same time."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from lines import Undisturbed, finish, start, wait_for
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from reweight.run import run_folder
+from reweight.tables import WEIGHTS, Store
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+
+
+def weights(spark: SparkSession, rows: int, value: float) -> DataFrame:
+    return spark.range(rows).select(
+        F.lit("uniform").alias("method"),
+        F.col("id").alias("sample_id"),
+        F.lit(value).alias("importance"),
+        F.lit(value).alias("weight"),
+    )
+
+
+def slowly(rows: DataFrame, begun: Path, go: Path) -> DataFrame:
+    """The rows, of which the first comes only when the file ``go`` is there."""
+
+    def wait(batches):  # type: ignore[no-untyped-def]
+        import time
+
+        begun.touch()
+        while not go.exists():
+            time.sleep(0.05)
+        yield from batches
+
+    return rows.coalesce(1).mapInPandas(wait, rows.schema)
+
+
+def test_a_commit_that_loses_a_race_is_tried_again(spark: SparkSession, tmp_path: Path) -> None:
+    root = str(tmp_path / "root")
+    Store(spark, root, "same").write(WEIGHTS, weights(spark, 3, 1.0))
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    slow = Store(spark, root, "same")
+    late = slowly(weights(spark, 5, 2.0), begun, go)
+    writer = threading.Thread(target=slow.write, args=(WEIGHTS, late))
+    writer.start()
+    wait_for(begun.exists)
+    # Another writes and commits the slice that the slow one has begun to replace.
+    Store(spark, root, "same").write(WEIGHTS, weights(spark, 4, 3.0))
+    go.touch()
+    writer.join(timeout=120)
+    assert slow.retries >= 1
+    found = Store(spark, root, "same").read(WEIGHTS).toPandas()
+    assert sorted(found["sample_id"]) == [0, 1, 2, 3, 4]
+    assert set(found["weight"]) == {2.0}
+
+
+def test_two_runs_that_make_the_same_tables_at_once_both_get_their_rows(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    root = str(tmp_path / "root")
+    stores = {name: Store(spark, root, name) for name in ("one", "two", "three")}
+    together = threading.Barrier(len(stores))
+
+    def write(store: Store, rows: int) -> None:
+        together.wait()
+        store.write(WEIGHTS, weights(spark, rows, 1.0))
+
+    writers = [
+        threading.Thread(target=write, args=(store, rows))
+        for rows, store in enumerate(stores.values(), 2)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=200)
+    assert [store.read(WEIGHTS).count() for store in stores.values()] == [2, 3, 4]
+    with pytest.raises(Exception, match="weight_range"):
+        spark.sql(
+            f"INSERT INTO delta.`{root}/tables/weights` VALUES ('x', 'uniform', 1, 1.0, -1.0)"
+        )
+
+
+def test_of_two_jobs_of_one_run_one_wins_and_the_other_says_why(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    first = start(root, job="simulate_logs")
+    wait_for((run_folder(str(root), "line") / "owner.json").exists)
+    said = finish(start(root, job="simulate_logs"), status=2)
+    assert "run 'line' is in progress already" in said
+    assert str(first.pid) in said
+    finish(first)
+
+
+def test_a_day_delivered_twice_is_counted_once(
+    spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    finish(start(root, job="simulate_logs"))
+    for path in (root / "raw").glob("*.gz"):
+        (root / "raw" / f"again-{path.name}").write_bytes(path.read_bytes())
+    for job in ("clean_logs", "build_samples"):
+        finish(start(root, "cleaning.max_rejected=0.6", job=job))
+    came = {
+        name: spark.read.format("delta").load(f"{root}/tables/{name}").count()
+        for name in ("events", "samples")
+    }
+    expected = {name: len(undisturbed.tables[name]) for name in came}
+    assert came == expected

@@ -1,0 +1,132 @@
+"""Locks, attempts and records of a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from reweight.config import load_config
+from reweight.errors import RunError, SampleError
+from reweight.run import (
+    Run,
+    Summary,
+    finish,
+    pending,
+    read_records,
+    run_folder,
+    run_lock,
+    run_stage,
+    scratch_folder,
+)
+
+DEMO = str(Path(__file__).parents[1] / "conf" / "demo.yaml")
+
+
+def first(run: Run) -> Summary:
+    """Does its work."""
+    return {"rows": 3}
+
+
+def second(run: Run) -> Summary:
+    """Breaks off with an error of ours."""
+    raise SampleError("no rows", expected="some", came="none", do="add some")
+
+
+def third(run: Run) -> Summary:
+    """Breaks off with an error that quotes a row."""
+    raise ValueError("customer 17 bought a kettle")
+
+
+@pytest.fixture
+def run(spark: SparkSession, tmp_path: Path) -> Run:
+    return opened(spark, tmp_path)
+
+
+def opened(spark: SparkSession, root: Path, *overrides: str) -> Run:
+    return Run.open(spark, load_config(DEMO, (f"root={root}", *overrides)))
+
+
+def names(stages: Sequence[object]) -> list[str]:
+    return [stage.__name__ for stage in stages]  # type: ignore[attr-defined]
+
+
+def test_a_run_that_is_held_cannot_be_held_again(tmp_path: Path) -> None:
+    with run_lock(str(tmp_path), "r"):
+        with pytest.raises(RunError, match="in progress already") as caught, _held(tmp_path):
+            pass
+        assert '"pid"' in str(caught.value)
+        with run_lock(str(tmp_path), "another"):
+            pass
+    with run_lock(str(tmp_path), "r"):
+        pass
+
+
+def _held(root: Path):  # type: ignore[no-untyped-def]
+    return run_lock(str(root), "r")
+
+
+def test_taking_a_run_clears_what_a_killed_process_left_half_written(tmp_path: Path) -> None:
+    folder, scratch = run_folder(str(tmp_path), "r"), scratch_folder(str(tmp_path), "r")
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / ".curves.json.part").touch()
+    (folder / "models" / "curves.json").touch()
+    (scratch / "blockmgr").mkdir(parents=True)
+    with run_lock(str(tmp_path), "r"):
+        assert not scratch.exists()
+        scratch.mkdir()
+    assert not scratch.exists()
+    assert [p.name for p in (folder / "models").iterdir()] == ["curves.json"]
+
+
+def test_records_say_what_became_of_every_attempt(run: Run) -> None:
+    run_stage(run, first)
+    for _ in range(2):
+        with pytest.raises(SampleError):
+            run_stage(run, second)
+    with pytest.raises(ValueError, match="kettle"):
+        run_stage(run, third)
+    records = read_records(run.folder)
+    assert {k: r["status"] for k, r in records.items()} == {
+        "first": "done",
+        "second": "failed",
+        "third": "failed",
+    }
+    assert records["first"]["summary"] == {"rows": 3}
+    assert [e["status"] for e in records["second"]["earlier"]] == ["failed"]
+    assert records["second"]["error"].startswith("no rows")
+    # Errors of others may quote rows of the log.
+    assert records["third"]["error"] == "ValueError"
+
+
+def test_an_attempt_that_was_broken_off_is_taken_up_where_it_was(run: Run) -> None:
+    stages = (first, second, third)
+    assert names(pending(run, stages)) == ["first", "second", "third"]
+    run_stage(run, first)
+    with pytest.raises(SampleError):
+        run_stage(run, second)
+    assert names(pending(run, stages)) == ["second", "third"]
+
+
+def test_a_finished_attempt_is_done_again_from_the_start(run: Run) -> None:
+    assert names(pending(run, (first,))) == ["first"]
+    run_stage(run, first)
+    finish(run)
+    assert names(pending(run, (first,))) == ["first"]
+
+
+def test_records_from_before_the_attempt_do_not_count(run: Run) -> None:
+    run_stage(run, first)
+    path = run.folder / "records" / "first.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": "2020-01-01T00:00:00"}))
+    pending(run, (first,))
+    assert names(pending(run, (first,))) == ["first"]
+
+
+def test_another_config_takes_nothing_up(spark: SparkSession, run: Run, tmp_path: Path) -> None:
+    pending(run, (first, second))
+    run_stage(run, first)
+    assert names(pending(run, (first, second))) == ["second"]
+    changed = opened(spark, tmp_path, "seed=5")
+    assert names(pending(changed, (first, second))) == ["first", "second"]
