@@ -198,6 +198,16 @@ def test_the_verdict_without_a_better_method_says_so() -> None:
     )
 
 
+def test_the_verdict_says_how_far_weights_that_know_nothing_move_the_loss() -> None:
+    cell = {"value": 0.6, "difference": -0.0053, "low": -0.007, "high": -0.003}
+    test = {"uniform": {}, "random": {"log_loss": cell}}
+    assert (
+        "Weights that know nothing (random) move it by -0.0053" in verdict(test, "uniform")["text"]
+    )
+    test = {"uniform": {}, "random": {"log_loss": cell | {"high": 0.003}}}
+    assert "know nothing" not in verdict(test, "uniform")["text"]
+
+
 def test_the_verdict_of_a_run_with_the_baseline_alone() -> None:
     found = verdict({"uniform": {"log_loss": {"value": 0.5}}}, "uniform")
     assert found == {"text": "This run has no method beside uniform.", "methods": {}}

@@ -4,37 +4,18 @@ The mapping is the config's: a Spark SQL expression per column, and rules. Every
 exactly one of two places: it is an event, or it is in ``rejected`` with all reasons against it.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
 from functools import reduce
-from typing import Literal
 
-from pydantic import Field, field_validator
-from pyspark.errors import AnalysisException
+from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.errors import SourceError
 from reweight.expressions import check_expressions
 from reweight.section import Name, Section, Sql
-
-
-class Source(Section):
-    """Raw files of one form.
-
-    Attributes:
-        path: file, folder or glob.
-        format: ``csv`` (with a header), ``json`` (one document a line), ``parquet`` or ``delta``.
-        schema_: DDL of a JSON document (required for JSON: guessing costs a pass and guesses ids
-            wrong). CSV columns are read as text; the expressions of ``cleaning.columns`` type them.
-        explode: array expression; each element becomes a row, as the column ``element``.
-        options: options of Spark's CSV reader, as ``sep`` or ``encoding``.
-    """
-
-    path: str
-    format: Literal["csv", "json", "parquet", "delta"]
-    schema_: str | None = Field(default=None, alias="schema")
-    explode: Sql | None = None
-    options: dict[str, str] = {}
+from reweight.sources import Source, read
 
 
 class Lookup(Section):
@@ -42,12 +23,12 @@ class Lookup(Section):
 
     Attributes:
         source: where the table is.
-        on: event column -> expression over the table that it equals.
+        keys: event column -> expression over the table that it equals.
         columns: new event columns, expressions over the table.
     """
 
     source: Source
-    on: dict[Name, Sql] = Field(min_length=1)
+    keys: dict[Name, Sql] = Field(min_length=1)  # `on` would be YAML's word for true
     columns: dict[Name, Sql] = Field(min_length=1)
 
 
@@ -58,7 +39,7 @@ class Duplicates(Section):
         exact: a row with all raw fields equal to another's is a duplicate of it.
         keys: event columns that identify an event; rows where one is null are never duplicates.
         prefer: of rows with equal keys the one without other faults wins, then the smallest value
-            of this expression, then the smallest hash of the raw row.
+            of this expression (null is the last), then the smallest hash of the raw row.
     """
 
     exact: bool = True
@@ -71,13 +52,14 @@ class Cleaning(Section):
 
     Attributes:
         sources: name -> raw files; all are mapped by the same ``columns``. Expressions may also
-            use ``source`` (the name) and ``source_file``.
+            use ``source`` (the name) and ``source_file``, unless the log has columns so named.
         lookups: name -> small table joined to the events.
         columns: event column -> expression over the raw columns; ``event_time`` must be there.
             A time without a zone is read as UTC.
         required: columns that may not be null (``event_time`` never may).
         allowed: column -> the only values that it may have.
-        ranges: column -> [lowest, highest], null for open; NaN is outside of every range.
+        ranges: column -> [lowest, highest], null for open. What is no finite number is outside of
+            every range.
         not_before: earliest ``event_time``, inclusive.
         not_after: latest ``event_time``, inclusive.
         reject: reason -> condition over the event columns that makes a row unusable.
@@ -104,12 +86,46 @@ class Cleaning(Section):
             raise ValueError("expected a column `event_time`: every event has a time")
         return columns
 
+    @field_validator("not_before", "not_after")
+    @classmethod
+    def _is_time(cls, time: str | None) -> str | None:
+        if time is not None:
+            datetime.fromisoformat(time)
+        return time
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "Cleaning":
+        names = [*self.columns, *[c for one in self.lookups.values() for c in one.columns]]
+        lower = [name.lower() for name in names]
+        if twice := sorted({name for name in lower if lower.count(name) > 1}):
+            raise ValueError(f"event columns {twice} are defined twice (Spark ignores case)")
+        if taken := sorted(n for n in lower if n.startswith("_") or n == "run_id"):
+            raise ValueError(f"event columns {taken}: `run_id` and names with `_` are taken")
+        return self
+
 
 # Beside the event columns, each row carries where it came from and what is wrong with it.
 _ORIGIN = ("_source", "_source_file", "_raw", "_malformed")
 
 
-def read_raw(spark: SparkSession, cleaning: Cleaning) -> DataFrame:
+def read_sources(spark: SparkSession, cleaning: Cleaning) -> dict[str, DataFrame]:
+    """The raw rows of each source: the log's own columns and where each row came from.
+
+    Raises:
+        SourceError: missing files, or settings that do not fit them.
+    """
+    return {n: read(spark, n, f"sources.{n}", s) for n, s in cleaning.sources.items()}
+
+
+def count_rows(sources: Mapping[str, DataFrame]) -> dict[str, int]:
+    """Number of raw rows of each source, counted on the files themselves."""
+    named = [rows.select(F.lit(name).alias("name")) for name, rows in sources.items()]
+    # Small by nature: one row per source.
+    found = reduce(DataFrame.union, named).groupBy("name").count().collect()
+    return dict.fromkeys(sources, 0) | {row["name"]: row["count"] for row in found}
+
+
+def mapped(sources: Mapping[str, DataFrame], cleaning: Cleaning) -> DataFrame:
     """All sources, mapped to the event columns; nothing is rejected yet.
 
     Returns:
@@ -117,39 +133,45 @@ def read_raw(spark: SparkSession, cleaning: Cleaning) -> DataFrame:
         columns.
 
     Raises:
-        SourceError: missing files, no rows, or expressions that do not fit the columns.
+        SourceError: expressions that do not fit the columns, or give other types for another
+            source.
     """
-    mapped = [
-        _mapped(_read(spark, name, source), cleaning, name)
-        for name, source in cleaning.sources.items()
-    ]
-    return reduce(DataFrame.unionByName, mapped)
+    frames = {name: _mapped(rows, cleaning, name) for name, rows in sources.items()}
+    first, types = next((name, dict(frame.dtypes)) for name, frame in frames.items())
+    for name, frame in frames.items():
+        if differ := [f"{c}: {types[c]} and {t}" for c, t in frame.dtypes if t != types[c]]:
+            # Spark would widen them in silence: a bigint to a double, and ids lose digits.
+            raise SourceError(
+                f"the sources '{first}' and '{name}' differ in the types of event columns",
+                expected="one type for each column",
+                came="; ".join(differ),
+                do="cast in cleaning.columns, as try_cast(x AS bigint)",
+            )
+    return reduce(DataFrame.unionByName, frames.values())
 
 
 def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> DataFrame:
     """Joins the small tables of facts to the events.
 
     Raises:
-        SourceError: a lookup has a key twice; the join would multiply events.
+        SourceError: a lookup has a broken line, keys of another type than the events', or a key
+            twice (the join would multiply events).
     """
     for name, lookup in cleaning.lookups.items():
-        table = _read(spark, name, lookup.source)
-        wanted = {f"lookups.{name}.on.{k}": v for k, v in lookup.on.items()}
-        wanted |= {f"lookups.{name}.columns.{k}": v for k, v in lookup.columns.items()}
+        place = f"lookups.{name}"
+        table = read(spark, name, f"{place}.source", lookup.source)
+        wanted = {f"{place}.keys.{k}": v for k, v in lookup.keys.items()}
+        wanted |= {f"{place}.columns.{k}": v for k, v in lookup.columns.items()}
         check_expressions(table, wanted)
-        keys = [F.expr(sql).alias(f"_on_{column}") for column, sql in lookup.on.items()]
-        facts = table.select(*keys, *[F.expr(s).alias(c) for c, s in lookup.columns.items()])
-        key_names = [f"_on_{column}" for column in lookup.on]
-        twice = facts.groupBy(*key_names).count().where("count > 1").first()
-        if twice is not None:
-            raise SourceError(
-                f"the lookup '{name}' has a key twice",
-                expected=f"one row per {list(lookup.on)}",
-                came=f"{twice['count']} rows for {[twice[k] for k in key_names]}",
-                do="make its rows unique, or add the column that tells them apart to `on`",
-            )
-        same = reduce(Column.__and__, [F.col(c) == F.col(f"_on_{c}") for c in lookup.on])
-        rows = rows.join(F.broadcast(facts), on=same, how="left").drop(*key_names)
+        check_expressions(rows, {f"{place}.keys.{k}": k for k in lookup.keys})
+        keys = [F.expr(sql).alias(f"_on_{column}") for column, sql in lookup.keys.items()]
+        facts = [F.expr(sql).alias(column) for column, sql in lookup.columns.items()]
+        table = table.select("_source_file", "_malformed", *keys, *facts)
+        _check_lookup(rows, table, name, list(lookup.keys))
+        same = reduce(Column.__and__, [F.col(c) == F.col(f"_on_{c}") for c in lookup.keys])
+        facts_only = table.drop("_source_file", "_malformed")
+        rows = rows.join(F.broadcast(facts_only), on=same, how="left")
+        rows = rows.drop(*[f"_on_{c}" for c in lookup.keys])
     return rows
 
 
@@ -173,11 +195,13 @@ def with_reasons(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
         _when(_outside_time(cleaning), "out_of_range:event_time"),
         *[_when(F.expr(condition), name) for name, condition in cleaning.reject.items()],
     ]
+    # Decoders put this sign where bytes fit no character.
+    undecodable = _when(F.col("_raw").contains("\ufffd"), "undecodable")
     # The fields of a line that did not parse say nothing, so nothing more is said of them.
-    wrong = F.when(F.col("_malformed"), F.array(F.lit("malformed"))).otherwise(
-        F.array_compact(F.array(*reasons))
+    wrong = F.when(F.col("_malformed"), F.array(F.lit("malformed"), undecodable)).otherwise(
+        F.array(undecodable, *reasons)
     )
-    return rows.withColumn("_reasons", wrong)
+    return rows.withColumn("_reasons", F.array_compact(wrong))
 
 
 def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
@@ -189,18 +213,21 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     rule = cleaning.duplicates
     if not rule.exact and not rule.keys:
         return rows
-    check_expressions(rows, {"duplicates.prefer": rule.prefer})
     keyed = reduce(
-        Column.__and__, [F.col(k).isNotNull() for k in rule.keys], F.lit(bool(rule.keys))
+        Column.__and__,
+        [F.col(k).isNotNull() for k in rule.keys],
+        ~F.col("_malformed") & F.lit(bool(rule.keys)),
     )
     key = F.when(keyed, F.xxhash64(*rule.keys)) if rule.keys else F.lit(None).cast("long")
-    raw_hash = [F.xxhash64("_raw").alias("_h1"), F.xxhash64("_raw", F.lit(1)).alias("_h2")]
+    # A later column's hash starts from the earlier's: only a number in front makes another hash.
+    raw_hash = [F.xxhash64("_raw").alias("_h1"), F.xxhash64(F.lit(1), "_raw").alias("_h2")]
     rows = rows.select("*", *raw_hash, keyed.alias("_keyed"))
     rows = rows.withColumn("_key", F.coalesce(key, F.col("_h1"))).repartition("_key")
     identity = ["_keyed", *rule.keys] if rule.keys else ["_keyed"]
-    same_row = Window.partitionBy("_key", "_h1", "_h2").orderBy("_source_file")
+    faulty = F.size("_reasons") > 0
+    same_row = Window.partitionBy("_key", "_h1", "_h2").orderBy(faulty, "_source_file", "_source")
     same_key = Window.partitionBy("_key", *identity).orderBy(
-        F.size("_reasons") > 0, F.expr(rule.prefer), "_h1", "_h2", "_copy"
+        faulty, F.expr(rule.prefer).asc_nulls_last(), "_h1", "_h2", "_copy"
     )
     rows = rows.withColumn("_copy", F.row_number().over(same_row) if rule.exact else F.lit(1))
     rows = rows.withColumn("_turn", F.when(F.col("_keyed"), F.row_number().over(same_key)))
@@ -243,123 +270,45 @@ def count_reasons(rows: DataFrame) -> tuple[int, int, dict[str, int]]:
     return total, bad, dict(sorted(reasons.items()))
 
 
-def check_counts(raw: int, total: int, bad: int, reasons: dict[str, int], limit: float) -> None:
+def check_counts(
+    raw: Mapping[str, int], total: int, bad: int, reasons: Mapping[str, int], limit: float
+) -> None:
     """Demands that rows add up and that not too many were rejected.
 
     Raises:
-        SourceError: no rows at all, rows lost or doubled, or more rejected than ``limit``.
+        SourceError: a source without rows, rows lost or doubled, or more rejected than ``limit``.
     """
-    if raw == 0:
+    if empty := [name for name, rows in raw.items() if rows == 0]:
         raise SourceError(
-            "the sources hold no row",
-            expected="at least one line of data",
+            f"the sources {empty} hold no row",
+            expected="at least one line of data in each",
             came="0 rows",
-            do="check `cleaning.sources.*.path`",
+            do="check `cleaning.sources.*.path`, or take the source out",
         )
-    if raw != total:
+    if (rows := sum(raw.values())) != total:
         raise SourceError(
             "raw rows and cleaned rows do not add up",
-            expected=f"{raw} rows: events + rejected",
+            expected=f"{rows} rows: events + rejected",
             came=f"{total}",
-            do="files may have changed while they were read; run again on files that rest",
+            do="if a file changed while it was read, run again on files that rest; an expression "
+            "of cleaning.columns may make one row of one row (explode is the source's)",
         )
-    if bad > limit * raw:
+    if bad / rows > limit:
         raise SourceError(
-            f"{bad / raw:.1%} of the raw rows were rejected",
+            f"{bad / rows:.1%} of the raw rows were rejected",
             expected=f"at most {limit:.1%} (cleaning.max_rejected)",
             came=", ".join(f"{k}: {v}" for k, v in reasons.items()),
             do="mend the mapping or the rules; raise cleaning.max_rejected if the log is like that",
         )
 
 
-def _read(spark: SparkSession, name: str, source: Source) -> DataFrame:
-    try:
-        rows = {"csv": _read_csv, "json": _read_json}.get(source.format, _read_table)(spark, source)
-        rows = rows.withColumn("source", F.lit(name))
-        if source.explode is None:
-            return rows
-        check_expressions(rows, {f"sources.{name}.explode": source.explode})
-        # An element is the row that is kept or rejected: its text, with the fields around it.
-        array = F.expr(source.explode)
-        around = [c for c in rows.columns if not c.startswith("_") and c != "source_file"]
-        rows = rows.withColumn("element", F.explode_outer(array))
-        rest = [c for c in around if rows.schema[c].dataType.typeName() != "array"]
-        text = F.to_json(F.struct(*rest, "element"))
-        return rows.withColumn("_raw", F.when(F.col("_malformed"), F.col("_raw")).otherwise(text))
-    except AnalysisException as error:
-        raise SourceError(
-            f"the source '{name}' cannot be read",
-            expected=f"{source.format} files at {source.path}",
-            came=str(error).splitlines()[0][:300],
-            do="check path, format and schema of the source",
-        ) from error
-
-
-def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
-    options = {"header": "true", **source.options}
-    names = spark.read.options(**options).csv(source.path).columns
-    schema = StructType([StructField(c, StringType()) for c in [*names, "_text"]])
-    # A header without a name for a column (an index) fails Spark's comparison of headers.
-    unnamed = any(c.startswith("_c") for c in names)
-    rows = (
-        spark.read.schema(schema)
-        .options(**options, columnNameOfCorruptRecord="_text", columnPruning="false")
-        .option("enforceSchema", str(unnamed).lower())
-        .csv(source.path)
-    )
-    fields = F.to_json(F.struct(*[F.col(f"`{c}`") for c in names]))
-    return rows.select(
-        "*",
-        F.col("_text").isNotNull().alias("_malformed"),
-        F.coalesce("_text", fields).alias("_raw"),
-        F.col("_metadata.file_path").alias("source_file"),
-    ).drop("_text")
-
-
-def _read_json(spark: SparkSession, source: Source) -> DataFrame:
-    if source.schema_ is None:
-        raise SourceError(
-            f"the JSON source {source.path} has no schema",
-            expected="`schema`: the DDL of one document, as 'id bigint, name string'",
-            came="none",
-            do="add it to the source; fields that no column uses may be left out",
-        )
-    lines = spark.read.text(source.path).select(
-        F.col("value").alias("_raw"), F.col("_metadata.file_path").alias("source_file")
-    )
-    parsed = F.from_json(
-        "_raw",
-        source.schema_ + ", _text string",
-        {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_text"},
-    )
-    rows = lines.where(F.trim("_raw") != "").select("*", parsed.alias("_fields"))
-    # A line of another shape (`[1]`, `null`) parses to nothing at all.
-    malformed = F.col("_fields").isNull() | F.col("_fields._text").isNotNull()
-    return rows.select("_raw", "source_file", malformed.alias("_malformed"), "_fields.*").drop(
-        "_text"
-    )
-
-
-def _read_table(spark: SparkSession, source: Source) -> DataFrame:
-    rows = spark.read.format(source.format).load(source.path)
-    return rows.select(
-        "*",
-        F.lit(False).alias("_malformed"),
-        F.to_json(F.struct("*")).alias("_raw"),
-        F.col("_metadata.file_path").alias("source_file"),
-    )
-
-
 def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     check_expressions(rows, {f"columns.{c}": sql for c, sql in cleaning.columns.items()})
-    mapped = rows.select(
-        F.col("source").alias("_source"),
-        F.col("source_file").alias("_source_file"),
-        "_raw",
-        "_malformed",
-        *[F.expr(sql).alias(column) for column, sql in cleaning.columns.items()],
-    )
+    events = [F.expr(sql).alias(column) for column, sql in cleaning.columns.items()]
+    mapped = rows.select(*_ORIGIN, *events)
     kind = mapped.schema["event_time"].dataType.simpleString()
+    if kind == "timestamp_ntz":
+        return mapped.withColumn("event_time", F.col("event_time").cast("timestamp"))
     if kind != "timestamp":
         raise SourceError(
             f"`event_time` of the source '{name}' is no time",
@@ -370,11 +319,46 @@ def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     return mapped
 
 
+def _check_lookup(rows: DataFrame, table: DataFrame, name: str, on: list[str]) -> None:
+    types = [(c, rows.schema[c].dataType, table.schema[f"_on_{c}"].dataType) for c in on]
+    if differ := [f"{c}: {a.simpleString()} and {b.simpleString()}" for c, a, b in types if a != b]:
+        raise SourceError(
+            f"the keys of the lookup '{name}' are of another type than the events'",
+            expected="equal types, so that equal keys are equal",
+            came="; ".join(differ),
+            do=f"cast in cleaning.lookups.{name}.keys, as try_cast(x AS bigint)",
+        )
+    keys = [f"_on_{c}" for c in on]
+    broken = F.min(F.when(F.col("_malformed"), F.col("_source_file"))).alias("broken")
+    whole = reduce(Column.__and__, [F.col(k).isNotNull() for k in keys])
+    found = table.groupBy(*keys).agg(F.count("*").alias("rows"), broken)
+    wrong = found.where(F.col("broken").isNotNull() | (whole & (F.col("rows") > 1))).first()
+    if wrong is None:
+        return
+    if wrong["broken"] is not None:
+        raise SourceError(
+            f"the lookup '{name}' has a line that does not parse",
+            expected="facts without fault: they go into many events",
+            came=f"one in {wrong['broken']}",
+            do="mend the file",
+        )
+    raise SourceError(
+        f"the lookup '{name}' has a key twice",
+        expected=f"one row per {on}",
+        came=f"{wrong['rows']} rows for {[wrong[k] for k in keys]}",
+        do="make its rows unique, or add the column that tells them apart to `keys`",
+    )
+
+
 def _check_rules(rows: DataFrame, cleaning: Cleaning) -> None:
-    rules = {f"reject.{k}": v for k, v in cleaning.reject.items()}
-    for rule in ("required", "allowed", "ranges"):
-        rules |= {f"{rule}.{c}": c for c in getattr(cleaning, rule)}
-    check_expressions(rows, rules | {f"duplicates.keys.{c}": c for c in cleaning.duplicates.keys})
+    # Each as it will be used, so that its type is checked too.
+    rules = {f"reject.{k}": f"CASE WHEN {v} THEN 1 END" for k, v in cleaning.reject.items()}
+    rules |= {f"required.{c}": c for c in cleaning.required}
+    rules |= {f"allowed.{c}": f"CAST({c} AS string)" for c in cleaning.allowed}
+    rules |= {f"ranges.{c}": f"CAST({c} AS double)" for c in cleaning.ranges}
+    rules |= {f"duplicates.keys.{c}": f"xxhash64({c})" for c in cleaning.duplicates.keys}
+    rules |= {"duplicates.prefer": f"array_min(array({cleaning.duplicates.prefer}))"}
+    check_expressions(rows, rules)
 
 
 def _required(cleaning: Cleaning) -> list[str]:
@@ -389,7 +373,8 @@ def _outside(column: str, low: float | None, high: float | None) -> Column:
     value = F.col(column).cast("double")
     below = value < low if low is not None else F.lit(False)
     above = value > high if high is not None else F.lit(False)
-    return below | above | F.isnan(value)
+    no_number = F.col(column).isNotNull() & value.isNull()
+    return below | above | no_number | F.isnan(value) | (F.abs(value) == float("inf"))
 
 
 def _outside_time(cleaning: Cleaning) -> Column:

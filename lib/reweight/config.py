@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from reweight.cleaning import Cleaning
@@ -25,6 +25,11 @@ from reweight.tuning import Tuning
 from reweight.weighting import Weighting
 
 
+def _text(value: Any) -> Any:
+    """A run named by a date is a number in YAML."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class RunConfig(Section):
     """One run, complete: the sections are in the order of the stages.
 
@@ -37,12 +42,12 @@ class RunConfig(Section):
         model_run_id: run whose stored models score this run's samples; None trains here.
     """
 
-    run_id: RunId
+    run_id: Annotated[RunId, BeforeValidator(_text)]
     root: str
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
     data_dir: str | None = None
     spark: dict[str, str] = {}
-    model_run_id: RunId | None = None
+    model_run_id: Annotated[RunId | None, BeforeValidator(_text)] = None
     simulation: Simulation | None = None
     cleaning: Cleaning
     sampling: Sampling
@@ -62,7 +67,8 @@ class RunConfig(Section):
         if isinstance(data, dict) and isinstance(methods := data.get("importance", []), list):
             kinds = [m.get("method") for m in methods if isinstance(m, dict)]
             if "uniform" not in kinds:
-                return data | {"importance": [{"method": "uniform"}, *methods]}
+                # At the end: the numbers of the file's own list stay as they are.
+                return data | {"importance": [*methods, {"method": "uniform"}]}
         return data
 
     @model_validator(mode="after")
@@ -103,21 +109,15 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
         )
     try:
         tree = OmegaConf.load(path)
+        if not isinstance(tree, DictConfig):
+            raise TypeError("the file holds no keys")
         for override in overrides:
-            key, equals, value = override.partition("=")
-            if not equals:
-                raise ConfigError(
-                    f"override '{override}' sets nothing",
-                    expected="key=value, as run_id=today",
-                    came=override,
-                    do="write the key, '=' and the value without spaces",
-                )
-            OmegaConf.update(tree, key, OmegaConf.create(f"value: {value}").value, force_add=True)
-        values = OmegaConf.to_container(tree, resolve=True)
-    except (YAMLError, OmegaConfBaseException, TypeError, ValueError) as error:
+            _override(tree, override)
+        values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except (YAMLError, OmegaConfBaseException, TypeError, ValueError, OSError) as error:
         raise ConfigError(
             f"{path} could not be read",
-            expected="YAML, with every ${...} defined",
+            expected="YAML, with every ${...} defined and every ??? set",
             came=str(error).strip(),
             do="mend the file or set the missing value, as data_dir=/data",
         ) from error
@@ -125,6 +125,24 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise _all_errors(path, error) from error
+
+
+def _override(tree: DictConfig, override: str) -> None:
+    """Puts ``key=value`` over the tree, the value in YAML's notation."""
+    key, equals, value = override.partition("=")
+    try:
+        if not equals:
+            raise ValueError("it sets nothing")
+        # ${...} in a value is for the whole tree to resolve.
+        made = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
+        OmegaConf.update(tree, key, made["value"], force_add=True)  # type: ignore[index,call-overload]
+    except (YAMLError, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
+        raise ConfigError(
+            f"override '{override}' cannot be read",
+            expected="key=value, as run_id=today fitting.ranks=2 importance.0.epochs=5",
+            came=str(error).strip(),
+            do="write the key, '=' and the value, in YAML's notation, without spaces around '='",
+        ) from error
 
 
 def _all_errors(path: str, error: ValidationError) -> ConfigError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -24,11 +24,18 @@ def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
         try:
             frame.select(F.expr(sql))
         except AnalysisException as error:
-            wrong.append(f"\n    {place}: {sql}\n      {str(error).splitlines()[0][:300]}")
+            wrong.append(f"\n    {place}: {sql}\n      {in_short(error)}")
     if wrong:
+        columns = sorted(c for c in frame.columns if not c.startswith("_"))
         raise SourceError(
             "expressions of the config do not fit the data",
-            expected=f"Spark SQL over the columns {sorted(frame.columns)}",
+            expected=f"Spark SQL over the columns {columns}",
             came=f"{len(wrong)} error(s):" + "".join(wrong),
             do="mend the expressions named above",
         )
+
+
+def in_short(error: PySparkException) -> str:
+    """What Spark says is wrong, without the plan or the marked SQL below it."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)[:300]

@@ -1,5 +1,7 @@
 """The Spark session: one place for its settings, on a laptop, under spark-submit, in a notebook."""
 
+import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -69,6 +71,7 @@ def spark_session(
         )
     for key, value in SEMANTICS.items():
         spark.conf.set(key, value)
+    _quieted()
     return spark
 
 
@@ -113,6 +116,15 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _quieted() -> None:
+    """Spark 4 logs an error of SQL as one long line of JSON, and raises it: once is enough."""
+    with contextlib.suppress(ImportError):
+        from pyspark.logger import PySparkLogger
+
+        for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+            PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _failed_start(log: Path, error: Exception) -> SetupError:

@@ -24,6 +24,7 @@ from reweight.section import Section
 _HOUR = 3600
 # Ids as shops have them: 64-bit, beyond what a double holds exactly.
 _FIRST_USER = 9_007_199_254_740_993
+_SESSIONS_PER_TASK = 100_000
 
 
 class Dirt(Section):
@@ -100,8 +101,10 @@ class Simulation(Section):
 
 def impressions(spark: SparkSession, simulation: Simulation, seed: int) -> DataFrame:
     """One row per item shown: what the shop knows and, in ``truth`` columns, what it does not."""
+    # However many sessions, a task makes no more than it and its file can hold.
+    tasks = max(spark.sparkContext.defaultParallelism, simulation.sessions // _SESSIONS_PER_TASK)
     return (
-        spark.range(simulation.sessions)
+        spark.range(0, simulation.sessions, numPartitions=tasks)
         .withColumnRenamed("id", "session_id")
         .transform(_with_visitor, simulation, seed)
         .transform(_with_list, simulation, seed)
@@ -229,7 +232,7 @@ def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> Dat
 
 def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
     """The ranked list: distinct popular items, by a noisy idea of their quality."""
-    # Twice as many draws as places: then the distinct ones fill the list.
+    # Four times as many draws as places: then the distinct ones fill the list, but for a tiny shop.
     draws = F.sequence(F.lit(1), F.lit(4 * simulation.list_size))
     drawn = F.transform(
         draws,

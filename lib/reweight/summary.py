@@ -34,7 +34,7 @@ def _cells(run_id: str, records: Mapping[str, Any]) -> dict[str, Any]:
         "events": clean.get("events"),
         "samples": built.get("samples"),
         **parts,
-        "seconds": round(sum(record["seconds"] for record in records.values())),
+        "seconds": round(sum(record.get("seconds", 0) for record in records.values())),
     }
 
 

@@ -26,7 +26,7 @@ from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StructField, StructType
 
 from reweight.errors import TableError
 
@@ -233,7 +233,9 @@ class Store:
     def _create(self, table: Table, schema: StructType) -> None:
         if not self.exists(table):
             builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
-            builder.addColumns(table.columns() or schema).partitionedBy("run_id").execute()
+            # Of an open table nothing is known but this run's rows: no column is NOT NULL.
+            loose = StructType([StructField(f.name, f.dataType) for f in schema])
+            builder.addColumns(table.columns() or loose).partitionedBy("run_id").execute()
         if table.checks:
             detail = DeltaTable.forPath(self.spark, self.path(table)).detail().first()
             there: dict[str, str] = detail["properties"]  # type: ignore[index]
@@ -250,7 +252,7 @@ class Store:
         own = [entry for entry in history if entry["userMetadata"] == commit]
         # Nothing over nothing is no commit.
         self.outputs[table.name] = int((own or history)[0]["version"])
-        return int(own[0]["operationMetrics"]["numOutputRows"]) if own else 0
+        return int(own[0]["operationMetrics"].get("numOutputRows", 0)) if own else 0
 
     def _missing(self, table: Table, run_id: str, came: str) -> TableError:
         return TableError(
@@ -282,7 +284,7 @@ class Store:
             return TableError(
                 f"table '{table.name}' refuses the rows",
                 expected="the columns and types that earlier runs wrote to it",
-                came=text.splitlines()[0][:500],
+                came=" ".join(text.split("\n\nJVM")[0].split())[:600],
                 do="give this run another root, or name and type the columns as the table has them",
             )
         return error

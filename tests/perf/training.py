@@ -1,0 +1,94 @@
+"""Training fed by Petastorm against training on the same batches in memory."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from tests.perf.measuring import Figure, median_ratio, session
+from tests.perf.synthetic import DIM, filled
+from torch.multiprocessing import get_context
+
+from reweight.feed import SnapshotFeed
+from reweight.fitting import FitPlan, Fitting, Trainer, fit
+from reweight.importance import TrainFacts
+from reweight.importance.importance_mlp import ImportanceMlp
+from reweight.snapshot import write_snapshot
+from reweight.stages.fit_importance import launch
+
+ROWS, BATCH, EPOCHS, SHARDS = 400_000, 4096, 4, 4
+METHOD = ImportanceMlp.model_validate({"preset": "reference", "epochs": EPOCHS})
+FACTS = TrainFacts(dim=DIM, rows=ROWS, positives=ROWS // 10)
+FITTING = Fitting(shards=SHARDS, batch_size=BATCH, validation_rows=10_000)
+
+
+def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
+    """Seconds of an epoch, the first one left out; 1 and 2 ranks of one thread each."""
+    found: dict[str, list[float]] = {}
+    folder = work / "training"
+    with session(work) as spark:
+        run = filled(spark, folder, "training", ROWS)
+        rows = spark.read.format("delta").load(str(folder / "tables" / "samples"))
+        for name, part in (("train", rows), ("validation", rows.where("sample_id % 40 = 0"))):
+            write_snapshot(
+                part, folder / name, rows=ROWS, shards=SHARDS, with_ids=False, key="perf"
+            )
+        for _ in range(3):
+            for ranks in (1, 2):
+                plan = FitPlan(
+                    methods=(METHOD,),
+                    facts=FACTS,
+                    fitting=FITTING.model_copy(update={"ranks": ranks}),
+                    train=str(folder / "train"),
+                    validation=str(folder / "validation"),
+                    folder=str(folder / "fit"),
+                    key="perf",
+                    seed=0,
+                )
+                shutil.rmtree(folder / "fit", ignore_errors=True)
+                launch(run, plan)
+                curves = json.loads((folder / "fit" / "curves.json").read_text())
+                found.setdefault(f"fed, {ranks}", []).append(_epoch(curves[METHOD.name]))
+                found.setdefault(f"in memory, {ranks}", []).append(in_memory(folder, ranks))
+    return [
+        Figure(
+            f"fed / in-memory training, {ranks} rank{'s' if ranks > 1 else ''} (rates)",
+            median_ratio(found[f"in memory, {ranks}"], found[f"fed, {ranks}"]),
+            ">= 0.8",
+            {
+                "rows": ROWS,
+                "seconds of an epoch": {
+                    name: [round(s, 2) for s in own]
+                    for name, own in found.items()
+                    if name.endswith(str(ranks))
+                },
+            },
+        )
+        for ranks in (1, 2)
+    ]
+
+
+def in_memory(folder: Path, ranks: int) -> float:
+    """Seconds of an epoch on batches that lie in memory, each rank on its own, without exchange."""
+    with get_context("spawn").Pool(ranks) as pool:
+        return max(pool.map(_train, [(str(folder), rank, ranks) for rank in range(ranks)]))
+
+
+def _train(task: tuple[str, int, int]) -> float:
+    folder, rank, world = task
+    torch.set_num_threads(1)
+    feeds = {
+        name: SnapshotFeed(
+            f"{folder}/{name}", batch_size=BATCH, shards=SHARDS, rank=rank, world=world
+        )
+        for name in ("train", "validation")
+    }
+    train, validation = (list(feeds[name](0)) for name in ("train", "validation"))
+    trainer = Trainer.of(METHOD, FACTS, torch.device("cpu"))
+    curves = fit([trainer], lambda epoch: iter(train), lambda epoch: iter(validation))
+    return _epoch(curves[METHOD.name])
+
+
+def _epoch(curve: list[dict[str, float]]) -> float:
+    later = sorted(entry["seconds"] for entry in curve[1:])
+    return later[len(later) // 2]

@@ -1,0 +1,259 @@
+"""One YAML file is one run: what loads, what is refused, and what makes two runs the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reweight.config import RunConfig, digest, load_config
+from reweight.errors import ConfigError
+
+CONF = Path(__file__).parents[1] / "conf"
+CONFIGS = sorted(CONF.glob("**/*.yaml"))
+DEMO = str(CONF / "demo.yaml")
+
+SMALLEST: dict[str, Any] = {
+    "run_id": "small",
+    "root": "out",
+    "cleaning": {
+        "sources": {"log": {"path": "/raw", "format": "csv"}},
+        "columns": {"event_time": "try_to_timestamp(ts)"},
+    },
+    "sampling": {"label": {"value": "bought"}},
+    "features": {"numeric": {"price": "price"}},
+    "importance": [],
+}
+
+
+def written(folder: Path, values: dict[str, Any]) -> str:
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def refusal(path: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=[str(p.relative_to(CONF)) for p in CONFIGS])
+def test_every_config_is_a_run_and_says_its_command(path: Path) -> None:
+    config = load_config(str(path), ["data_dir=/data"])
+    assert config.importance
+    assert f"conf/{path.relative_to(CONF)}" in path.read_text().partition("\nrun_id:")[0]
+
+
+def test_every_config_has_a_run_id_of_its_own() -> None:
+    ids = [load_config(str(path), ["data_dir=/data"]).run_id for path in CONFIGS]
+    assert len(ids) > 1
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    "methods", [[], [{"method": "random"}], [{"method": "random"}, {"method": "uniform"}]]
+)
+def test_uniform_is_always_there_once(tmp_path: Path, methods: list[dict[str, str]]) -> None:
+    config = load_config(written(tmp_path, SMALLEST | {"importance": methods}))
+    names = [method.name for method in config.importance]
+    assert sorted(names) == sorted({"uniform", *[m["method"] for m in methods]})
+
+
+def test_two_methods_of_one_name_are_refused() -> None:
+    text = refusal(DEMO, "importance=[{method: random}, {method: random}]")
+    assert "['random']" in text
+    assert "set `name`" in text
+    config = load_config(DEMO, ["importance=[{method: random}, {method: random, name: again}]"])
+    assert [m.name for m in config.importance if m.method == "random"] == ["random", "again"]
+
+
+def test_unknown_keys_wrong_types_and_missing_keys_are_named_together(tmp_path: Path) -> None:
+    values = {k: v for k, v in SMALLEST.items() if k != "sampling"}
+    values |= {"clening": {}, "fitting": {"ranks": "many"}, "splits": {"by": "moon"}}
+    text = refusal(written(tmp_path, values))
+    assert "4 error(s)" in text
+    for line in ("sampling: Field required", "clening: Extra inputs", "fitting.ranks: ", "'many'"):
+        assert line in text
+    assert "splits.by: " in text
+    assert "'moon'" in text
+
+
+def test_the_method_that_is_wrong_is_named() -> None:
+    text = refusal(DEMO, "importance=[{method: rnadom}]")
+    assert "'rnadom'" in text
+    assert "'random'" in text
+
+
+@pytest.mark.parametrize("path", ["/nowhere/run.yaml", str(CONF)], ids=["nothing", "a folder"])
+def test_a_file_that_is_not_there_is_named(path: str) -> None:
+    text = refusal(path)
+    assert path in text
+    assert "conf/" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"run_id: [small",
+        b"run_id: one\nrun_id: two",
+        b"root: ${elsewhere}",
+        b"data_dir: ???\nroot: ${data_dir}/out",
+        b"\xff\xfe\x00",
+    ],
+    ids=["open bracket", "a key twice", "unknown reference", "missing value", "no text"],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(text)
+    assert f"{path} could not be read" in refusal(str(path))
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "only words", "42"])
+def test_a_file_of_another_shape_is_no_run(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    said = refusal(str(path))
+    assert f"{path} is not a valid run" in said or f"{path} could not be read" in said
+
+
+def test_a_value_that_is_still_to_be_set_is_asked_for() -> None:
+    assert "root" in refusal(DEMO, "root=???")
+
+
+def test_an_override_may_point_to_another_value() -> None:
+    config = load_config(DEMO, ("simulation.path=${root}/elsewhere", "root=/there"))
+    assert config.simulation is not None
+    assert config.simulation.path == "/there/elsewhere"
+
+
+def test_a_run_may_be_named_by_a_date() -> None:
+    assert load_config(DEMO, ("run_id=20260131",)).run_id == "20260131"
+
+
+def test_methods_keep_the_numbers_that_overrides_know_them_by() -> None:
+    methods = "importance=[{method: random}, {method: importance_mlp}]"
+    config = load_config(DEMO, (methods, "importance.1.epochs=3"))
+    assert [m.name for m in config.importance] == ["random", "importance_mlp_robust", "uniform"]
+    assert config.importance[1].epochs == 3
+    assert "importance.1" in refusal(DEMO, methods, "importance.1.epochs=x")
+
+
+def test_a_real_log_without_its_folder_says_what_to_set() -> None:
+    real = [path for path in CONFIGS if "data_dir: ???" in path.read_text()]
+    assert real
+    for path in real:
+        text = refusal(str(path))
+        assert "data_dir" in text
+        assert "data_dir=/data" in text
+
+
+def test_overrides_reach_every_depth_in_the_notation_of_yaml() -> None:
+    config = load_config(
+        DEMO,
+        [
+            "run_id=today",
+            "fitting.ranks=3",
+            "importance.2.epochs=5",
+            "features.categorical.item.buckets=32",
+            "features.categorical.user={value: user_id, buckets: 64}",
+            "splits.shares=[0.5, 0.25, 0.25]",
+            "cleaning.not_before=null",
+            "sampling.anchor=event_type = 'click'",
+            "sampling.label.window=12 hours",
+        ],
+    )
+    assert config.run_id == "today"
+    assert config.fitting.ranks == 3
+    (epochs,) = [m.epochs for m in config.importance if m.name == "importance_mlp_reference"]  # type: ignore[union-attr]
+    assert epochs == 5
+    assert {k: v.buckets for k, v in config.features.categorical.items()} == {
+        "item": 32,
+        "user": 64,
+    }
+    assert config.splits.shares == (0.5, 0.25, 0.25)
+    assert config.cleaning.not_before is None
+    assert config.sampling.anchor == "event_type = 'click'"
+    assert config.sampling.label.window == 43_200
+
+
+def test_what_refers_to_an_overridden_value_follows_it() -> None:
+    config = load_config(DEMO, ["root=/shared/demo"])
+    assert config.simulation is not None
+    assert config.simulation.path == "/shared/demo/raw"
+    assert config.cleaning.sources["log"].path == "/shared/demo/raw"
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("run_id", "it sets nothing"),
+        ("fitting.ranks=[1", "flow sequence"),
+        ("importance.9.epochs=5", "importance[9]"),
+        ("importance.first.epochs=5", "'first'"),
+        ("seed.x=1", "seed: "),
+        ("fitting.rank=1", "fitting.rank: Extra"),
+    ],
+)
+def test_an_override_that_fits_nothing_is_refused(override: str, named: str) -> None:
+    assert named in refusal(DEMO, override)
+
+
+@pytest.mark.parametrize("run_id", ["a'b", "a/b", "..", "a b", "", "x" * 65, "' OR '1'='1"])
+@pytest.mark.parametrize("key", ["run_id", "model_run_id"])
+def test_a_run_id_that_could_reach_sql_or_a_path_is_refused(
+    tmp_path: Path, key: str, run_id: str
+) -> None:
+    text = refusal(written(tmp_path, SMALLEST | {key: run_id}))
+    assert f"{key}: String should match pattern" in text
+
+
+def test_a_config_does_not_change(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, SMALLEST))
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 1  # type: ignore[misc]
+
+
+SAME = ("run_id=other", "root=/elsewhere", "spark={spark.ui.enabled: 'false'}")
+OTHER = (
+    "seed=1",
+    "data_dir=/data",
+    "model_run_id=earlier",
+    "simulation={path: /raw}",
+    "cleaning.max_rejected=0.1",
+    "sampling.segment=country",
+    "splits.target=0.5",
+    "features.numeric.price=log(price)",
+    "fitting.ranks=3",
+    "importance=[{method: random}]",
+    "weighting.temper=0.5",
+    "ranking.max_iter=7",
+    "evaluation.replicates=177",
+    "tuning.values=[0.5]",
+)
+
+
+def test_runs_that_compute_the_same_have_the_same_hash(tmp_path: Path) -> None:
+    path = written(tmp_path, SMALLEST)
+    assert {load_config(path, [o]).hash() for o in SAME} == {load_config(path).hash()}
+
+
+def test_every_other_value_changes_the_hash(tmp_path: Path) -> None:
+    path = written(tmp_path, SMALLEST)
+    hashes = [load_config(path, overrides).hash() for overrides in ([], *[[o] for o in OTHER])]
+    assert len(set(hashes)) == len(hashes)
+    # A section that is added later has to be put into one of the two lists.
+    keys = {override.partition("=")[0].partition(".")[0] for override in (*SAME, *OTHER)}
+    assert keys == set(RunConfig.model_fields)
+
+
+def test_a_config_that_was_written_down_is_the_same_run(tmp_path: Path) -> None:
+    config = load_config(DEMO)
+    again = RunConfig.model_validate_json(config.model_dump_json(by_alias=True))
+    assert again == config
+    assert again.hash() == config.hash()
+
+
+def test_a_digest_tells_where_a_text_ends() -> None:
+    assert digest("ab", "c") != digest("a", "bc")
+    assert digest("ab", "c") == digest("ab", "c")

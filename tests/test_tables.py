@@ -1,0 +1,205 @@
+"""Tables: a run replaces its own rows and no others', whole or not at all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from reweight.errors import TableError
+from reweight.tables import EVENTS, METRICS, TRUTH, WEIGHTS, Store, Table
+
+NAN, INFINITY = float("nan"), float("inf")
+FACTS = Table("facts", "make_facts", "n bigint not null, note string")
+
+StoreOf = Callable[[str], Store]
+
+
+@pytest.fixture(scope="module")
+def store_of(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> StoreOf:
+    root = str(tmp_path_factory.mktemp("root"))
+    return lambda run_id: Store(spark, root, run_id)
+
+
+def facts(spark: SparkSession, *notes: str | None) -> DataFrame:
+    return spark.createDataFrame(list(enumerate(notes)), "n long, note string").coalesce(1)
+
+
+def weights(spark: SparkSession, *values: float | None) -> DataFrame:
+    rows = [("uniform", i, 1.0, value) for i, value in enumerate(values)]
+    schema = "method string, sample_id bigint, importance double, weight double"
+    return spark.createDataFrame(rows, schema).coalesce(1)
+
+
+def notes(store: Store) -> list[str]:
+    return sorted(row["note"] for row in store.read(FACTS).collect())
+
+
+def version(store: Store, table: Table) -> int:
+    newest = DeltaTable.forPath(store.spark, store.path(table)).history(1).first()
+    assert newest is not None
+    return int(newest["version"])
+
+
+def test_a_run_replaces_its_own_rows_and_no_others(spark: SparkSession, store_of: StoreOf) -> None:
+    first, second = store_of("first"), store_of("second")
+    assert first.write(FACTS, facts(spark, "a", "b")) == 2
+    assert second.write(FACTS, facts(spark, "c")) == 1
+    taken = first.read(FACTS)
+    assert first.write(FACTS, facts(spark, "d", "e", "f")) == 3
+    assert notes(first) == ["d", "e", "f"]
+    assert notes(second) == ["c"]
+    # What was read stays what it was: the version is pinned.
+    assert sorted(row["note"] for row in taken.collect()) == ["a", "b"]
+    assert [row["note"] for row in first.read(FACTS, "second").collect()] == ["c"]
+
+
+def test_the_versions_read_and_written_are_remembered(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    writer, reader = store_of("versions"), store_of("versions")
+    writer.write(FACTS, facts(spark, "a"))
+    assert writer.outputs == {"facts": version(writer, FACTS)}
+    reader.read(FACTS)
+    assert reader.inputs == writer.outputs
+    assert reader.outputs == {}
+    assert writer.inputs == {}
+
+
+def test_a_commit_says_who_wrote_it_and_from_what(spark: SparkSession, store_of: StoreOf) -> None:
+    store = store_of("lineage")
+    store.lineage = {"stage": "make_facts", "config_hash": "abc"}
+    store.inputs = {"events": 7}
+    store.write(FACTS, facts(spark, "a"))
+    newest = DeltaTable.forPath(spark, store.path(FACTS)).history(1).first()
+    assert newest is not None
+    said = json.loads(newest["userMetadata"])
+    wanted = {"run_id": "lineage", "stage": "make_facts", "config_hash": "abc"}
+    assert {k: said[k] for k in wanted} == wanted
+    assert said["inputs"] == {"events": 7}
+
+
+def test_rows_may_be_replaced_by_fewer_of_themselves_and_by_none(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    store = store_of("shrinks")
+    assert store.write(FACTS, facts(spark)) == 0
+    assert store.write(FACTS, facts(spark, "a", "b").select("note", "n")) == 2
+    assert store.write(FACTS, store.read(FACTS).where("note = 'a'")) == 1
+    assert notes(store) == ["a"]
+    assert store.write(FACTS, facts(spark)) == 0
+    with pytest.raises(TableError, match="no row of this run"):
+        store.read(FACTS)
+
+
+@pytest.fixture(scope="module")
+def weighted(spark: SparkSession, store_of: StoreOf) -> Store:
+    store = store_of("weighted")
+    store.write(WEIGHTS, weights(spark, 0.0, 0.5, 1e300))
+    return store
+
+
+@pytest.mark.parametrize("value", [-1e-9, NAN, INFINITY, -INFINITY, None], ids=str)
+def test_a_weight_that_is_no_weight_leaves_the_table_as_it_was(
+    spark: SparkSession, weighted: Store, value: float | None
+) -> None:
+    before = version(weighted, WEIGHTS)
+    with pytest.raises(TableError, match="breaks a constraint of the table 'weights'") as caught:
+        weighted.write(WEIGHTS, weights(spark, 1.0, value))
+    assert "nothing was written" in str(caught.value)
+    assert version(weighted, WEIGHTS) == before
+    found = sorted(row["weight"] for row in weighted.read(WEIGHTS).collect())
+    assert found == [0.0, 0.5, 1e300]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "came"),
+    [
+        (lambda rows: rows.drop("note"), "{'note': 'string'}", "{}"),
+        (lambda rows: rows.withColumn("more", F.lit(1)), "{}", "{'more': 'int'}"),
+        (
+            lambda rows: rows.withColumn("n", F.col("n").cast("int")),
+            "{'n': 'bigint'}",
+            "{'n': 'int'}",
+        ),
+        (
+            lambda rows: rows.withColumnRenamed("note", "Note"),
+            "{'note': 'string'}",
+            "{'Note': 'string'}",
+        ),
+    ],
+    ids=["missing", "more", "another type", "another name"],
+)
+def test_columns_that_do_not_fit_are_named_on_both_sides(
+    spark: SparkSession,
+    store_of: StoreOf,
+    change: Callable[[DataFrame], DataFrame],
+    expected: str,
+    came: str,
+) -> None:
+    with pytest.raises(TableError, match="rows do not fit the table 'facts'") as caught:
+        store_of("columns").write(FACTS, change(facts(spark, "a")))
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    assert f"expected: {expected}" in lines
+    assert f"came:     {came}" in lines
+    assert "make_facts" in lines[-1]
+
+
+def test_a_table_or_a_slice_that_is_missing_names_the_stage_to_run(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    store = store_of("late")
+    assert not store.exists(METRICS)
+    with pytest.raises(TableError, match="'metrics' has nothing for run 'late'") as caught:
+        store.read(METRICS)
+    assert "no such table" in str(caught.value)
+    assert "run the stage 'evaluate' first" in str(caught.value)
+    store_of("early").write(FACTS, facts(spark, "a"))
+    assert store.exists(FACTS)
+    with pytest.raises(TableError, match="no row of this run") as caught:
+        store.read(FACTS)
+    assert "run the stage 'make_facts' first" in str(caught.value)
+    assert store.inputs == {}
+
+
+def test_an_open_table_takes_the_columns_of_each_run(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    one, two = store_of("one"), store_of("two")
+    one.write(EVENTS, spark.sql("SELECT 1 AS user_id, 'phone' AS device"))
+    two.write(EVENTS, spark.sql("SELECT 2 AS user_id, 9.5D AS price"))
+    found: dict[str, Any] = {}
+    for store in (one, two):
+        row = store.read(EVENTS).first()
+        assert row is not None
+        found[store.run_id] = row.asDict()
+    assert found == {
+        "one": {"run_id": "one", "user_id": 1, "device": "phone", "price": None},
+        "two": {"run_id": "two", "user_id": 2, "device": None, "price": 9.5},
+    }
+    before = version(one, EVENTS)
+    with pytest.raises(TableError, match="'events' refuses the rows") as caught:
+        two.write(EVENTS, spark.sql("SELECT array(3) AS user_id"))
+    assert "user_id" in str(caught.value)
+    assert version(one, EVENTS) == before
+
+
+def test_the_run_id_of_a_row_is_that_of_its_writer(spark: SparkSession, store_of: StoreOf) -> None:
+    store = store_of("writer")
+    store.write(FACTS, facts(spark, "a").withColumn("run_id", F.lit("someone else")))
+    assert {row["run_id"] for row in store.read(FACTS).collect()} == {"writer"}
+
+
+def test_a_root_with_spaces_and_quotes_is_a_place_like_any(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    store = Store(spark, str(tmp_path / "a root's place"), "run")
+    rows = spark.sql("SELECT 'x' AS impression_id, 0.5D AS relevance, true AS seen, false AS bot")
+    rows = rows.selectExpr("*", "true AS would_buy", "1D AS delay_hours", "true AS recorded")
+    assert store.write(TRUTH, rows) == 1
+    assert store.write(WEIGHTS, weights(spark, 1.0)) == 1
+    assert store.read(TRUTH).count() == 1
