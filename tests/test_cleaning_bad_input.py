@@ -17,6 +17,7 @@ from reweight.cleaning import Cleaning
 from reweight.config import load_config
 from reweight.errors import SourceError, TableError
 from reweight.run import Run, read_records, run_stage
+from reweight.sources import readable
 from reweight.stages import clean_logs
 from reweight.tables import EVENTS, REJECTED
 
@@ -402,14 +403,14 @@ def test_a_file_that_vanishes_before_it_is_read_is_named(
     (gone,) = tmp_path.rglob("*.parquet" if form == "parquet" else "*.csv")
     gone.unlink()
     for look in (lambda: cleaning.count_reasons(rows), lambda: cleaning.count_rows(sources)):
-        with pytest.raises(SourceError) as error, cleaning.readable():
+        with pytest.raises(SourceError) as error, readable():
             look()
         assert gone.name in str(error.value)
         assert "does not exist" in str(error.value)
 
 
 def test_a_failure_that_is_no_fault_of_the_log_is_not_called_one(spark: SparkSession) -> None:
-    with pytest.raises(Py4JJavaError, match="NoSuchElement"), cleaning.readable():
+    with pytest.raises(Py4JJavaError, match="NoSuchElement"), readable():
         spark._jvm.java.util.Optional.empty().get()  # type: ignore[union-attr]
-    with pytest.raises(TableError), cleaning.readable():
+    with pytest.raises(TableError), readable():
         raise TableError("a table", expected="a", came="b", do="c")

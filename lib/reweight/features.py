@@ -6,10 +6,10 @@ with a billion events is a row per grain before any task has to hold it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
@@ -37,15 +37,15 @@ class History(Section):
     rates: dict[Name, tuple[Name, Name]] = {}
     recency: tuple[Name, ...] = ()
     windows: tuple[Seconds | Literal["all"], ...] = ("all",)
-    grain: Seconds = 86400
+    grain: Seconds = Field(default=86400, gt=0)
 
     @model_validator(mode="after")
     def _known_counts(self) -> "History":
         named = {*self.recency, *[n for pair in self.rates.values() for n in pair]}
         if unknown := sorted(named - set(self.counts)):
             raise ValueError(f"expected names among {sorted(self.counts)}; came {unknown}")
-        if short := [w for w in self.windows if w != "all" and w < self.grain]:
-            raise ValueError(f"expected windows of a grain ({self.grain} s) or more; came {short}")
+        if cut := [w for w in self.windows if w != "all" and (w < self.grain or w % self.grain)]:
+            raise ValueError(f"expected windows of whole grains ({self.grain} s); came {cut}")
         return self
 
 
@@ -94,6 +94,13 @@ class Features(Section):
     categorical: dict[Name, Categorical] = {}
     dim: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Features":
+        names = [n.name for n in _numbers(self)]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"expected a name of its own for each feature; came twice: {twice}")
+        return self
+
 
 class FeatureStats(Section):
     """What was learnt from the training split; enough to encode the rows of a later day.
@@ -109,6 +116,13 @@ class FeatureStats(Section):
     scaling: dict[str, tuple[float, float]]
     vocabulary: dict[str, tuple[str, ...]]
     cardinalities: dict[str, int]
+
+
+# Numbers of a float32; beyond them a value is as good as infinite.
+_LARGEST = 3.4e38
+
+# No row of n is more than sqrt(n) deviations from the mean, so only rows outside training are cut.
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -145,13 +159,30 @@ def check_features(samples: DataFrame, events: DataFrame, features: Features) ->
 
 
 def with_raw_features(samples: DataFrame, events: DataFrame, features: Features) -> DataFrame:
-    """Adds the features before any statistic: ``_n_*`` double, ``_o_*`` string, ``_c_*`` int."""
+    """Adds the features before any statistic.
+
+    They are arrays, ``_numbers`` array<double>, ``_values`` array<string> and ``ids`` array<int>:
+    a plan with a column or an aggregate for each of 2,000 features takes minutes to compile.
+    """
+    joined = samples
     for name, history in features.history.items():
-        samples = _with_history(samples, events, name, history)
-    numeric = {f"_n_{k}": _finite(F.expr(v)) for k, v in features.numeric.items()}
-    one_hot = {f"_o_{k}": F.expr(f.value).cast("string") for k, f in features.one_hot.items()}
-    ids = {f"_c_{k}": _hashed(f) for k, f in features.categorical.items()}
-    return samples.withColumns({**numeric, **one_hot, **ids})
+        joined = _with_history(joined, _known(samples, events, name, history), history)
+    numbers = [n for n in _numbers(features) if n.name not in features.numeric]
+    # A sample whose key is null has no history: nothing counted, nothing known.
+    past = [
+        F.col(f"_n_{n.name}") if n.optional else F.coalesce(f"_n_{n.name}", F.lit(0.0))
+        for n in numbers
+    ]
+    own = [F.expr(sql).cast("double") for sql in features.numeric.values()]
+    values = [F.expr(f.value).cast("string") for f in features.one_hot.values()]
+    ids = [_hashed(f) for f in features.categorical.values()]
+    return joined.withColumns(
+        {
+            "_numbers": F.transform(F.array(*past, *own).cast("array<double>"), _finite),
+            "_values": F.array(*values).cast("array<string>"),
+            "ids": F.array(*ids).cast("array<int>"),
+        }
+    ).drop(*[f"_n_{n.name}" for n in numbers])
 
 
 def fit_features(train: DataFrame, features: Features) -> FeatureStats:
@@ -164,21 +195,21 @@ def fit_features(train: DataFrame, features: Features) -> FeatureStats:
     Raises:
         SampleError: a feature has no value at all, or the vector does not fit into ``dim``.
     """
-    numbers = list(_numbers(features))
-    scaling = _scaling(train, numbers)
-    vocabulary = _vocabulary(train, features)
-    names = [
-        *[n.name for n in numbers],
-        *[f"{n.name}_missing" for n in numbers if n.optional],
-        *[f"{part}_{wave}" for part in features.cyclic for wave in ("sin", "cos")],
-        *[f"{name}={value}" for name, values in vocabulary.items() for value in values],
-    ]
+    scaling, vocabulary = _scaling(train, features), _vocabulary(train, features)
+    if empty := [name for name, found in {**scaling, **vocabulary}.items() if not found]:
+        raise SampleError(
+            f"the feature(s) {empty} have no value in the training split",
+            expected="at least one row that is not null, NaN or infinite",
+            came="none",
+            do="check the expression, or leave the feature out",
+        )
+    names = _names(features, vocabulary)
     dim = features.dim or len(names)
     if len(names) > dim or not names:
         raise SampleError(
             "the features do not fit into features.dim" if names else "no feature is declared",
             expected=f"1 to {dim} features" if names else "at least one dense feature",
-            came=f"{len(names)}; beyond the limit: {names[dim:]}",
+            came=f"{len(names)}; beyond the limit: {list(names[dim:])}",
             do="raise features.dim, leave it out, or declare other features",
         )
     padding = [f"padding_{i}" for i in range(len(names), dim)]
@@ -191,25 +222,56 @@ def fit_features(train: DataFrame, features: Features) -> FeatureStats:
 
 
 def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -> DataFrame:
-    """Adds ``features`` array<float>[D] and ``ids`` array<int>[F]."""
+    """Adds ``features`` array<float>[D], in the order of ``stats.names``.
+
+    Args:
+        samples: of ``with_raw_features``.
+        features: the section.
+        stats: of this run's training split, or of the run whose models are used.
+
+    Raises:
+        SampleError: the statistics are of other features.
+    """
+    names = _names(features, stats.vocabulary)
+    _check_stats(features, stats, names)
     numbers = list(_numbers(features))
-    values = [
-        *[_scaled(f"_n_{n.name}", *stats.scaling[n.name]) for n in numbers],
-        *[F.col(f"_n_{n.name}").isNull().cast("double") for n in numbers if n.optional],
-        *[wave for part in features.cyclic for wave in _waves(part)],
+    optional = [place for place, n in enumerate(numbers) if n.optional]
+    parts = [
+        _scaled([stats.scaling[n.name] for n in numbers]),
+        F.transform(_literals(optional, "int"), lambda place: F.get("_numbers", place).isNull()),
+        F.array(*[wave for part in features.cyclic for wave in _waves(part)]),
         *[
-            F.coalesce((F.col(f"_o_{name}") == value).cast("double"), F.lit(0.0))
-            for name, known in stats.vocabulary.items()
-            for value in known
+            F.transform(
+                _literals(stats.vocabulary[name], "string"),
+                F.get("_values", F.lit(place)).eqNullSafe,
+            )
+            for place, name in enumerate(features.one_hot)
         ],
+        F.array_repeat(F.lit(0.0), len(stats.names) - len(names)),
     ]
-    values += [F.lit(0.0)] * (len(stats.names) - len(values))
-    ids = [F.col(f"_c_{name}") for name in stats.cardinalities]
-    return samples.withColumns(
-        {
-            "features": F.array(*values).cast("array<float>"),
-            "ids": F.array(*ids).cast("array<int>"),
-        }
+    return samples.withColumn("features", F.concat(*[p.cast("array<float>") for p in parts]))
+
+
+def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]) -> None:
+    declared = (names, {k: f.buckets for k, f in features.categorical.items()})
+    stored = (stats.names[: len(names)], stats.cardinalities)
+    if declared != stored or set(features.one_hot) != set(stats.vocabulary):
+        differ = sorted({*names} ^ {n for n in stats.names if not n.startswith("padding_")})
+        raise SampleError(
+            "the stored statistics are of other features",
+            expected="the section `features` of the run whose models are used",
+            came=f"not in both: {differ}" if differ else "another order, or other categorical ids",
+            do="copy the section from the config of that run (`model_run_id`)",
+        )
+
+
+def _names(features: Features, vocabulary: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    numbers = list(_numbers(features))
+    return (
+        *[n.name for n in numbers],
+        *[f"{n.name}_missing" for n in numbers if n.optional],
+        *[f"{part}_{wave}" for part in features.cyclic for wave in ("sin", "cos")],
+        *[f"{name}={value}" for name in features.one_hot for value in vocabulary.get(name, ())],
     )
 
 
@@ -226,7 +288,8 @@ def _numbers(features: Features) -> Iterator[_Number]:
         yield _Number(name, optional=True)
 
 
-def _with_history(samples: DataFrame, events: DataFrame, name: str, history: History) -> DataFrame:
+def _known(samples: DataFrame, events: DataFrame, name: str, history: History) -> DataFrame:
+    """A row per key and grain of the samples: the features of what happened before."""
     past = _past(samples, events, history)
     keyed = Window.partitionBy(*history.keys).orderBy("_grain")
     columns: dict[str, Column] = {}
@@ -238,19 +301,13 @@ def _with_history(samples: DataFrame, events: DataFrame, name: str, history: His
     for count in history.recency:
         age = now - F.max(f"_last_{count}").over(latest)
         columns[f"_n_{name}_{count}_age"] = F.log1p(age / 86400)
-    known = past.withColumns(columns).where("_wanted").select(*history.keys, "_grain", *columns)
-    joined = samples.withColumn("_grain", _grain(history)).join(
-        known, on=[*history.keys, "_grain"], how="left"
-    )
-    # A sample whose key is null has no history: nothing counted, nothing known.
-    counts = {
-        f"_n_{name}_{count}_{_short(w)}": F.coalesce(
-            F.col(f"_n_{name}_{count}_{_short(w)}"), F.lit(0.0)
-        )
-        for w in history.windows
-        for count in history.counts
-    }
-    return joined.withColumns(counts).drop("_grain")
+    return past.withColumns(columns).where("_wanted").select(*history.keys, "_grain", *columns)
+
+
+def _with_history(samples: DataFrame, known: DataFrame, history: History) -> DataFrame:
+    keys = [*history.keys, "_grain"]
+    joined = samples.withColumn("_grain", _grain(history)).join(known, on=keys, how="left")
+    return joined.drop("_grain")
 
 
 def _past(samples: DataFrame, events: DataFrame, history: History) -> DataFrame:
@@ -287,45 +344,43 @@ def _windowed(name: str, history: History, short: str, over: WindowSpec) -> dict
     return counts | rates
 
 
-def _scaling(train: DataFrame, numbers: list[_Number]) -> dict[str, tuple[float, float]]:
-    if not numbers:
-        return {}
-    found: Any = train.agg(
-        *[F.count(f"_n_{n.name}").alias(f"{n.name}.count") for n in numbers],
-        *[F.avg(f"_n_{n.name}").alias(f"{n.name}.mean") for n in numbers],
-        *[F.stddev_pop(f"_n_{n.name}").alias(f"{n.name}.scale") for n in numbers],
-    ).first()
-    if empty := [n.name for n in numbers if found[f"{n.name}.count"] == 0]:
-        raise SampleError(
-            f"the feature(s) {empty} have no value in the training split",
-            expected="at least one row that is not null, NaN or infinite",
-            came="none",
-            do="check the expression, or leave the feature out",
-        )
-    # A constant has no scale: it becomes 0 in training, and a later change shows in its own unit.
-    return {
-        n.name: (
-            float(found[f"{n.name}.mean"]),
-            float(found[f"{n.name}.scale"]) if found[f"{n.name}.scale"] > 1e-12 else 1.0,
-        )
-        for n in numbers
-    }
+def _scaling(train: DataFrame, features: Features) -> dict[str, tuple[float, ...]]:
+    """Mean and scale of each number; nothing for one without a value."""
+    x = F.col("x")
+    rows = train.select(F.posexplode("_numbers").alias("place", "x")).where(x.isNotNull())
+    # Small by nature: one row per feature.
+    found = rows.groupBy("place").agg(F.avg(x), F.stddev_pop(x), F.min(x)).collect()
+    known = {row[0]: _rounded(*row[1:]) for row in found}
+    return {n.name: known.get(place, ()) for place, n in enumerate(_numbers(features))}
+
+
+def _rounded(mean: float, deviation: float, low: float) -> tuple[float, float]:
+    """Mean and scale, to a millionth of the scale: the order of a sum shows in digits beyond."""
+    if deviation <= 1e-12 * max(abs(mean), 1e-12):
+        # A constant has no scale: it becomes 0, and a later change shows in its own unit.
+        return low, 1.0
+    scale = float(f"{deviation:.7g}")
+    return round(mean / scale * 1e6) * scale / 1e6, scale
 
 
 def _vocabulary(train: DataFrame, features: Features) -> dict[str, tuple[str, ...]]:
     if not features.one_hot:
         return {}
-    pairs = F.array(
-        *[F.struct(F.lit(k).alias("f"), F.col(f"_o_{k}").alias("v")) for k in features.one_hot]
+    limits = [f.values for f in features.one_hot.values()]
+    values = train.select(F.posexplode("_values").alias("place", "value")).where(
+        "value is not null"
     )
-    counts = train.select(F.inline(pairs)).where("v is not null").groupBy("f", "v").count()
-    rank = F.row_number().over(Window.partitionBy("f").orderBy(F.desc("count"), "v"))
-    limit = F.create_map(*[F.lit(x) for k, f in features.one_hot.items() for x in (k, f.values)])
+    counts = values.groupBy("place", "value").count()
+    rank = F.row_number().over(Window.partitionBy("place").orderBy(F.desc("count"), "value"))
+    # The first condition is a plain number, so that each task drops what is beyond before sorting.
+    few = (F.col("rank") <= max(limits)) & (
+        F.col("rank") <= F.get(_literals(limits, "int"), F.col("place"))
+    )
     # Small by nature: at most the configured number of values per feature.
-    kept = counts.withColumn("rank", rank).where(F.col("rank") <= limit[F.col("f")]).collect()
+    kept = counts.withColumn("rank", rank).where(few).collect()
     return {
-        name: tuple(sorted(row["v"] for row in kept if row["f"] == name))
-        for name in features.one_hot
+        name: tuple(sorted(row["value"] for row in kept if row["place"] == place))
+        for place, name in enumerate(features.one_hot)
     }
 
 
@@ -333,9 +388,8 @@ def _grain(history: History) -> Column:
     return F.floor(F.unix_seconds("event_time") / history.grain).cast("long")
 
 
-def _finite(value: Column) -> Column:
-    number = value.cast("double")
-    return F.when(F.abs(number) < F.lit(math.inf), number)
+def _finite(number: Column) -> Column:
+    return F.when(F.abs(number) < _LARGEST, number)
 
 
 def _hashed(field: Categorical) -> Column:
@@ -344,8 +398,14 @@ def _hashed(field: Categorical) -> Column:
     return F.when(value.isNull(), F.lit(0)).otherwise(hashed).cast("int")
 
 
-def _scaled(column: str, mean: float, scale: float) -> Column:
-    return F.coalesce((F.col(column) - mean) / scale, F.lit(0.0))
+def _scaled(scaling: list[tuple[float, float]]) -> Column:
+    means, scales = (_literals([s[i] for s in scaling], "double") for i in (0, 1))
+
+    def scaled(x: Column, place: Column) -> Column:
+        z = (x - F.get(means, place)) / F.get(scales, place)
+        return F.when(x.isNotNull(), F.greatest(F.least(z, F.lit(_FAR)), F.lit(-_FAR))).otherwise(0)
+
+    return F.transform("_numbers", scaled)
 
 
 def _waves(part: str) -> tuple[Column, Column]:
@@ -353,7 +413,12 @@ def _waves(part: str) -> tuple[Column, Column]:
     return F.sin(angle), F.cos(angle)
 
 
+def _literals(values: Sequence[int | float | str], kind: str) -> Column:
+    return F.array(*[F.lit(v) for v in values]).cast(f"array<{kind}>")
+
+
 def _short(window: int | str) -> str:
     if isinstance(window, str):
         return window
-    return f"{window // 86400}d" if window % 86400 == 0 else f"{window // 3600}h"
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return next(f"{window // size}{u}" for u, size in units.items() if window % size == 0)

@@ -48,7 +48,7 @@ class Label(Section):
 
     where: Sql | None = None
     keys: tuple[Name, ...] = ()
-    window: Seconds | None = None
+    window: Seconds | None = Field(default=None, gt=0)
     value: Sql | None = None
 
     @model_validator(mode="after")
@@ -134,7 +134,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     label = sampling.label
     if label.value is not None:
         samples = events.where(sampling.anchor)
-        value = F.expr(label.value).cast("int").cast("float")
+        value = F.expr(label.value).cast("float")
         return samples.withColumns(
             {"label": value, "label_time": F.col("event_time"), "mature": value.isNotNull()}
         )
@@ -152,7 +152,10 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     if sampling.key:
         sample_id = F.xxhash64(*sampling.key)
     else:
-        content = F.xxhash64(*samples.columns)
+        # Of what the log says: whether a label has come meanwhile makes no other row of it. A hash
+        # passes over nulls, so where they stand is hashed too.
+        said = [c for c in samples.columns if c not in ("label", "label_time", "mature")]
+        content = F.xxhash64(*said, F.array(*[F.col(c).isNull() for c in said]))
         number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
         sample_id = F.xxhash64(content, number)
     kept = {
@@ -170,11 +173,11 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
 
 
 def check_samples(facts: dict[str, int]) -> None:
-    """Demands unique ids, groups for all, and labels of both classes.
+    """Demands unique ids, groups for all, and labels 0 and 1.
 
     Args:
-        facts: ``rows``, ``ids`` (distinct), ``groups`` (rows that have one), ``positives``,
-            ``negatives`` (mature rows of each class).
+        facts: ``rows``, ``ids`` (distinct), ``groups`` (rows that have one), ``mature`` rows, and
+            of these ``positives`` and ``negatives``.
 
     Raises:
         SampleError: one of them fails.
@@ -201,6 +204,13 @@ def check_samples(facts: dict[str, int]) -> None:
             expected="a value of `sampling.group` for each of the samples",
             came=f"null for {rows - facts['groups']} of {rows}",
             do="require the column in cleaning, or coalesce it to a value of its own",
+        )
+    if other := facts["mature"] - facts["positives"] - facts["negatives"]:
+        raise SampleError(
+            "labels that are neither 0 nor 1",
+            expected="0, 1, true or false from `sampling.label.value`; null for not known yet",
+            came=f"another number for {other} of {facts['mature']} samples",
+            do="write it as a condition, as `rating >= 4`",
         )
     if min(facts["positives"], facts["negatives"]) == 0:
         raise SampleError(

@@ -5,6 +5,8 @@ the log ended) and ``gap`` (it reaches over a cut in time, so the label tells of
 They are kept and scored; nothing is trained or judged on them.
 """
 
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -16,6 +18,9 @@ from reweight.hashing import uniform
 from reweight.section import Section
 
 PARTS = ("train", "validation", "test")
+
+# A stretch of time in which there are rows: its first and last second, and their number.
+_Step = tuple[int, int, int]
 
 
 class Splits(Section):
@@ -99,31 +104,49 @@ def check_splits(counts: dict[str, tuple[int, int]]) -> None:
 def time_cuts(samples: DataFrame, shares: tuple[float, ...]) -> list[int]:
     """Times before which the given shares of the rows lie, in seconds since 1970.
 
-    Exact on a grid of at most about 1,000 steps over the span, and the same however the rows are
-    partitioned, which approximate quantiles are not.
+    Exact to 1 % of the rows or to the second, and the same however the rows are partitioned, which
+    approximate quantiles are not.
 
     Args:
         samples: with ``event_time``.
-        shares: ascending, in (0, 1).
+        shares: ascending, in [0, 1).
     """
     seconds = F.unix_seconds("event_time")
+
+    def steps(low: int, high: int) -> list[_Step]:
+        step = F.floor((seconds - low) / max(1, (high - low) // 1000))
+        counted = samples.where(seconds.between(low, high)).groupBy(step)
+        # Small by nature: about 1,000 steps.
+        found = counted.agg(F.min(seconds), F.max(seconds), F.count("*")).collect()
+        return sorted((row[1], row[2], row[3]) for row in found)
+
     span = samples.agg(F.min(seconds), F.max(seconds)).first()
     if span is None or span[0] is None:
         return [0 for _ in shares]
-    grain = max(1, (span[1] - span[0]) // 1000)
-    step = F.floor((seconds - span[0]) / grain).cast("long")
-    # Small by nature: one row per step.
-    steps = samples.groupBy(step.alias("step")).count().orderBy("step").collect()
-    total, cuts = sum(row["count"] for row in steps), []
-    for share in shares:
-        before, cut = 0, steps[-1]["step"]
-        for row in steps:
-            if before >= share * total:
-                cut = row["step"]
-                break
-            before += row["count"]
-        cuts.append(span[0] + cut * grain)
-    return cuts
+    whole = steps(*span)
+    total = sum(rows for _, _, rows in whole)
+    return [_cut(whole, share * total, total / 100, steps) for share in shares]
+
+
+def _cut(
+    steps: list[_Step], wanted: float, fine: float, within: Callable[[int, int], list[_Step]]
+) -> int:
+    """The time before which the wanted number of rows lies.
+
+    One event of a wrong year makes the first steps coarse, so a step of many rows is cut again.
+    """
+    if wanted <= 0:
+        return steps[0][0]
+    before, after = 0, None
+    while True:
+        sums = list(accumulate((rows for _, _, rows in steps), initial=before))
+        place = next(i for i in range(len(steps)) if sums[i + 1] >= wanted)
+        first, last, rows = steps[place]
+        before = sums[place]
+        after = steps[place + 1][0] if place + 1 < len(steps) else after
+        if rows <= fine or first == last:
+            return first if after is None else after
+        steps = within(first, last)
 
 
 def _by_time(samples: DataFrame, splits: Splits, window: int) -> Column:

@@ -19,8 +19,10 @@ def build_samples(run: Run) -> dict[str, Any]:
     config = run.config
     events = sampling.collapsed(run.store.read(EVENTS).drop("run_id"), config.sampling)
     sampling.check_sampling(events, config.sampling)
-    log_end = events.agg(F.max("event_time")).first()[0]  # type: ignore[index]
-    labelled = sampling.with_label(events, config.sampling, F.lit(log_end))
+    # As a number: a timestamp would come through the driver's own time zone.
+    last = events.agg(F.max(F.unix_micros("event_time"))).first()[0]  # type: ignore[index]
+    log_end = F.timestamp_micros(F.lit(last).cast("long"))
+    labelled = sampling.with_label(events, config.sampling, log_end)
     features.check_features(labelled, events, config.features)
     prepared = (
         labelled.transform(sampling.with_identity, config.sampling)
@@ -72,6 +74,7 @@ def _facts(samples: DataFrame) -> dict[str, int]:
         F.count(F.lit(1)).alias("rows"),
         F.count_distinct("sample_id").alias("ids"),
         F.count("group_id").alias("groups"),
+        F.count(F.when(known, 1)).alias("mature"),
         F.count(F.when(known & (F.col("label") == 1), 1)).alias("positives"),
         F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
     ).first()
