@@ -53,7 +53,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _figure(
-    columns: int = 1, *, width: float = 9.0, height: float = 2.8
+    columns: int = 1, *, width: float = 12.0, height: float = 3.0
 ) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
@@ -85,11 +85,16 @@ def _differences(content: Content) -> Figure:
             axis.plot(cell["difference"], place, "o", color=colours[method])
         axis.axvline(0, color=_BASELINE, lw=0.8, ls="--")
         better = "lower" if metric in content["lower_is_better"] else "higher"
-        axis.set(title=metric.replace("_", " "), xlabel=f"{better} is better", yticks=[])
-        axis.locator_params(axis="x", nbins=4)
+        axis.set(title=_title(metric), xlabel=f"{better} is better", yticks=[])
+        axis.locator_params(axis="x", nbins=3)
         axis.set_ylim(max(1, len(methods)) - 0.5, -0.5)
     axes[0].set_yticks(range(len(methods)), methods)
     return figure
+
+
+def _title(metric: str) -> str:
+    """As a person writes it: AUC, PR AUC, log loss."""
+    return " ".join(w.upper() if w in ("auc", "pr") else w for w in metric.split("_"))
 
 
 def _funnel(content: Content) -> Figure:
@@ -200,7 +205,7 @@ def _segments(content: Content) -> Figure:
 def _drivers(content: Content) -> Figure:
     """The features that a weight goes with most, by method."""
     shown = {m: d for m, d in content["drivers"].items() if d and m != content["baseline"]}
-    figure, axes = _figure(max(1, len(shown)), width=11.0, height=2.6)
+    figure, axes = _figure(max(1, len(shown)), height=2.6)
     for axis, (method, drivers) in zip(axes, shown.items(), strict=False):
         top = sorted(drivers.items(), key=lambda item: -abs(item[1]))[:8]
         axis.barh([n for n, _ in top], [v for _, v in top], color=_colours(content)[method])
