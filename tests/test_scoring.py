@@ -13,7 +13,7 @@ from reweight.importance.class_balanced import ClassBalanced
 from reweight.importance.importance_mlp import ImportanceMlp
 from reweight.importance.random import Random
 from reweight.importance.stored import StoredModel
-from reweight.scoring import with_importance
+from reweight.scoring import scored
 
 ROWS = 300
 FACTS = TrainFacts(dim=6, cardinalities=(4, 7), rows=ROWS, positives=75, seed=3)
@@ -48,7 +48,7 @@ def expected(batch: Batch, facts: TrainFacts) -> dict[str, list[float]]:
 
 
 def scores(samples: DataFrame, models: dict[str, StoredModel]) -> dict[int, dict[str, float]]:
-    rows = with_importance(samples, models).select("sample_id", "importance.*").collect()
+    rows = scored(samples, models, ("sample_id",)).collect()
     return {row["sample_id"]: row.asDict() for row in rows}
 
 
@@ -94,11 +94,15 @@ def test_rows_without_ids_are_scored(samples: DataFrame) -> None:
     assert_scores(scores(bare, models_of(facts)), without, expected(without, facts))
 
 
-def test_scoring_keeps_the_columns_that_were_there(samples: DataFrame) -> None:
-    scored = with_importance(samples, models_of(FACTS))
-    assert scored.columns == [*samples.columns, "importance"]
-    kinds = dict(scored.select("importance.*").dtypes)
-    assert kinds == dict.fromkeys(METHODS, "float")
+def test_scoring_keeps_the_columns_that_are_asked_for(samples: DataFrame) -> None:
+    rows = scored(samples, models_of(FACTS), ("label", "sample_id"))
+    assert rows.dtypes == [
+        ("label", "float"),
+        ("sample_id", "bigint"),
+        *[(name, "float") for name in METHODS],
+    ]
+    labels = {row["sample_id"]: row["label"] for row in samples.collect()}
+    assert {row["sample_id"]: row["label"] for row in rows.collect()} == labels
 
 
 def test_no_rows_are_no_scores(samples: DataFrame) -> None:

@@ -1,60 +1,65 @@
-"""Importance of every row, by a pandas UDF from broadcast parameters."""
+"""Importance of every row, by a function over Arrow batches, from broadcast parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
-from pyspark.sql.functions import pandas_udf  # type: ignore[attr-defined]
 from pyspark.sql.types import FloatType, StructField, StructType
 
 from reweight.batch import Batch
 from reweight.importance.stored import StoredModel
 
+_READ = ("sample_id", "features", "ids", "label")
 
-def with_importance(samples: DataFrame, models: Mapping[str, StoredModel]) -> DataFrame:
-    """Adds ``importance``, a struct with a float per method, in one pass for all methods.
+
+def scored(samples: DataFrame, models: Mapping[str, StoredModel], keep: Sequence[str]) -> DataFrame:
+    """The rows with a float column of importance per method, in one pass for all methods.
+
+    Whole Arrow batches cross to Python and back: a column of arrays comes as one block of numbers,
+    where a pandas UDF would be handed an object per row.
 
     Args:
         samples: with ``sample_id``, ``features``, ``ids``, ``label``.
         models: method name -> fitted model.
+        keep: columns of ``samples`` that stand in front.
     """
     # Small by nature: the parameters of the networks.
     sent = samples.sparkSession.sparkContext.broadcast(dict(models))
-    schema = StructType([StructField(name, FloatType()) for name in models])
+    kept = samples.select(*keep).schema.fields
+    schema = StructType([*kept, *[StructField(name, FloatType()) for name in models]])
+    names = list(keep)
 
-    def score(
-        batches: Iterator[tuple[pd.Series, pd.Series, pd.Series, pd.Series]],  # type: ignore[type-arg]
-    ) -> Iterator[pd.DataFrame]:
+    def score(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         # One thread per task: Spark runs a task on each core.
         torch.set_num_threads(1)
         fitted = {name: stored.model() for name, stored in sent.value.items()}
-        for columns in batches:
-            batch = _batch(*columns)
+        for rows in batches:
+            batch = _batch(rows)
+            columns = [rows.column(name) for name in names]
             with torch.inference_mode():
-                yield pd.DataFrame({name: model(batch).numpy() for name, model in fitted.items()})
+                columns += [pa.array(model(batch).numpy()) for model in fitted.values()]
+            yield pa.RecordBatch.from_arrays(columns, names=[*names, *fitted])
 
-    udf = pandas_udf(score, schema)
-    return samples.withColumn("importance", udf("sample_id", "features", "ids", "label"))
+    columns = dict.fromkeys([*keep, *_READ])
+    return samples.select(*columns).mapInArrow(score, schema)
 
 
-def _batch(
-    sample_id: "pd.Series[int]",
-    features: "pd.Series[float]",
-    ids: "pd.Series[int]",
-    label: "pd.Series[float]",
-) -> Batch:
-    rows = len(sample_id)
+def _batch(rows: pa.RecordBatch) -> Batch:
+    def numbers(name: str, dtype: type) -> torch.Tensor:
+        # Copied, since Arrow's memory may not be written to and torch demands that it may.
+        return torch.from_numpy(np.array(rows.column(name), dtype=dtype))
+
+    def matrix(name: str, dtype: type) -> torch.Tensor:
+        flat: NDArray[Any] = np.array(rows.column(name).flatten(), dtype=dtype)
+        return torch.from_numpy(flat).reshape(len(rows), -1 if flat.size else 0)
+
     return Batch(
-        sample_id=torch.from_numpy(sample_id.to_numpy(np.int64, copy=True)),
-        features=_matrix(features, rows, np.float32),
-        ids=_matrix(ids, rows, np.int32).long(),
-        label=torch.from_numpy(label.to_numpy(np.float32, copy=True)),
+        sample_id=numbers("sample_id", np.int64),
+        features=matrix("features", np.float32),
+        ids=matrix("ids", np.int64),
+        label=numbers("label", np.float32),
     )
-
-
-def _matrix(column: "pd.Series[float] | pd.Series[int]", rows: int, dtype: type) -> torch.Tensor:
-    """A column of arrays of equal length as one tensor; one copy, not one per row."""
-    flat = np.concatenate(column.to_numpy()) if rows else np.empty(0)
-    return torch.from_numpy(flat.astype(dtype, copy=False).reshape(rows, -1 if flat.size else 0))

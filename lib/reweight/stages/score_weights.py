@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from reweight.errors import TableError, WeightError
 from reweight.importance.stored import StoredModel
 from reweight.run import Run, run_folder, write_json
-from reweight.scoring import with_importance
+from reweight.scoring import scored
 from reweight.stages.fit_importance import MODELS
 from reweight.tables import SAMPLES, WEIGHTS
 from reweight.weighting import PolicyStats, fit_policy, weight
@@ -23,23 +23,22 @@ def score_weights(run: Run) -> dict[str, Any]:
     count = samples.count()
     models = read_models(run)
     _check_labels(run, samples)
-    scored = with_importance(samples, models).select("sample_id", "split", "importance.*")
-    # Written down once: a UDF is a black box that Spark would run again for every use.
-    scored = scored.persist(StorageLevel.DISK_ONLY)
+    # Written down once: Spark would run Python again for every use.
+    rows = scored(samples, models, ("sample_id", "split")).persist(StorageLevel.DISK_ONLY)
     try:
-        stats = policy_stats(run, scored)
-        rows = run.store.write(WEIGHTS, weights(run, scored, stats))
+        stats = policy_stats(run, rows)
+        written = run.store.write(WEIGHTS, weights(run, rows, stats))
     finally:
-        scored.unpersist()
-    if rows != count * len(models):
+        rows.unpersist()
+    if written != count * len(models):
         raise TableError(
             "weights and samples do not add up",
             expected=f"{count} samples x {len(models)} methods = {count * len(models)} rows",
-            came=f"{rows}",
+            came=f"{written}",
             do="samples may have been rewritten meanwhile; run the stage again",
         )
     ess = {method: f"{s.ess_share:.1%}" for method, s in stats.items()}
-    return {"rows": rows, "samples": count, "ESS": ess}
+    return {"rows": written, "samples": count, "ESS": ess}
 
 
 def read_models(run: Run) -> dict[str, StoredModel]:
@@ -58,13 +57,13 @@ def read_models(run: Run) -> dict[str, StoredModel]:
     return models
 
 
-def policy_stats(run: Run, scored: DataFrame) -> dict[str, PolicyStats]:
+def policy_stats(run: Run, rows: DataFrame) -> dict[str, PolicyStats]:
     """The policy's numbers: learnt from the training split, or those stored with the models."""
     folder = _models(run)
     if run.config.model_run_id is not None:
         return read_policies(run)
     polarity = {m.name: m.polarity for m in run.config.importance}
-    stats = fit_policy(scored.where("split = 'train'"), run.config.weighting, polarity)
+    stats = fit_policy(rows.where("split = 'train'"), run.config.weighting, polarity)
     for method, values in stats.items():
         write_json(folder / method / POLICY, values.model_dump())
     return stats
@@ -78,7 +77,7 @@ def read_policies(run: Run) -> dict[str, PolicyStats]:
     }
 
 
-def weights(run: Run, scored: DataFrame, stats: dict[str, PolicyStats]) -> DataFrame:
+def weights(run: Run, scores: DataFrame, stats: dict[str, PolicyStats]) -> DataFrame:
     """Rows of the table ``weights``: one per sample and method."""
     policy = run.config.weighting
     rows = [
@@ -89,7 +88,7 @@ def weights(run: Run, scored: DataFrame, stats: dict[str, PolicyStats]) -> DataF
         )
         for method, s in stats.items()
     ]
-    return scored.select("sample_id", F.inline(F.array(*rows)))
+    return scores.select("sample_id", F.inline(F.array(*rows)))
 
 
 def _models(run: Run) -> Any:

@@ -14,7 +14,7 @@ from reweight.importance.importance_mlp import ImportanceMlp
 from reweight.importance.stored import StoredModel
 from reweight.ranking import fit_ranker, with_probabilities, with_vector
 from reweight.run import Run, write_json
-from reweight.scoring import with_importance
+from reweight.scoring import scored
 from reweight.stages.build_samples import read_stats
 from reweight.stages.fit_importance import drop_snapshots, fit_methods
 from reweight.stages.train_ranker import fit_rankers, weighted_train
@@ -87,18 +87,18 @@ def _with(method: ImportanceMlp, **changes: float) -> ImportanceMlp:
 def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> list[Trial]:
     """Trains, weighs, ranks and judges on validation, all candidates side by side."""
     section, names = run.config.weighting, [m.name for m in methods]
-    scored = _scored(run, samples, methods).persist(StorageLevel.DISK_ONLY)
+    scores = _scored(run, samples, methods).persist(StorageLevel.DISK_ONLY)
     # A candidate with a tiny ESS is a result of the search and no reason to stop it.
     policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
-    stats = fit_policy(scored, policy, {m.name: m.polarity for m in methods})
-    wide = scored.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
+    stats = fit_policy(scores, policy, {m.name: m.polarity for m in methods})
+    wide = scores.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
     train = weighted_train(samples, wide, _cardinalities(run), names)
     train = train.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         rankers = fit_rankers(run, train, methods, stats, floor=0.0)
     finally:
         train.unpersist()
-        scored.unpersist()
+        scores.unpersist()
     validation = with_vector(samples.where("split = 'validation'"), _cardinalities(run))
     judged = _judged(validation.transform(with_probabilities, rankers), names)
     return [_trial(m, stats[m.name], judged[m.name]) for m in methods]
@@ -110,7 +110,7 @@ def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) ->
     fit_methods(run, samples, methods, folder)
     models = {m.name: StoredModel.read(folder / m.name) for m in methods}
     train = samples.where("split = 'train'")
-    return with_importance(train, models).select("sample_id", "importance.*")
+    return scored(train, models, ("sample_id",))
 
 
 def _judged(rows: DataFrame, names: list[str]) -> dict[str, Mapping[str, float]]:
@@ -149,8 +149,8 @@ def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceM
     Weights are w = k f; at the same regParam Spark divides the loss by their sum. Looked at after
     20 steps: more of them only amplify rounding in directions that the data leave open.
     """
-    scored, f = _scored(run, samples, candidates), F.col(candidates[0].name)
-    wide = scored.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
+    scores, f = _scored(run, samples, candidates), F.col(candidates[0].name)
+    wide = scores.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
     train = weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])
     train = train.persist(StorageLevel.MEMORY_AND_DISK)
     try:
