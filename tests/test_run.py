@@ -130,3 +130,13 @@ def test_another_config_takes_nothing_up(spark: SparkSession, run: Run, tmp_path
     assert names(pending(run, (first, second))) == ["second"]
     changed = opened(spark, tmp_path, "seed=5")
     assert names(pending(changed, (first, second))) == ["first", "second"]
+
+
+def test_what_is_kept_of_the_config_holds_no_secret_and_is_a_config(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    run = opened(spark, tmp_path, "spark={spark.hadoop.fs.s3a.secret.key: hush}")
+    kept = run.folder / "config.json"
+    assert "hush" not in kept.read_text()
+    # JSON is YAML: the file can be run again.
+    assert load_config(str(kept)).hash() == run.config.hash()

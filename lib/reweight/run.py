@@ -51,7 +51,9 @@ class Run:
         root = str(Path(config.root).absolute())  # Delta's SQL knows no relative path
         run = cls(spark, config, Store(spark, root, config.run_id))
         run.folder.mkdir(parents=True, exist_ok=True)
-        write_json(run.folder / "config.json", config.model_dump(mode="json"))
+        # Spark settings can hold the keys of a store: they are kept nowhere.
+        said = config.model_dump(mode="json", by_alias=True, exclude={"spark"})
+        write_json(run.folder / "config.json", said)
         return run
 
     @property
