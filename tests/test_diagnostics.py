@@ -5,7 +5,6 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from reweight.diagnostics import drivers, histogram, weight_facts
 
@@ -33,10 +32,11 @@ NAMES = ["price", "position", "constant"]
 
 @pytest.fixture(scope="module")
 def train(spark: SparkSession) -> DataFrame:
-    schema = StructType.fromDDL(
+    schema = spark.createDataFrame(
+        [],
         "sample_id bigint, label float, features array<float>, "
-        + ", ".join(f"{method} double" for method in METHODS)
-    )
+        + ", ".join(f"{method} double" for method in METHODS),
+    ).schema
     columns = [np.arange(ROWS), LABEL, FEATURES, *WEIGHTS.values()]
     rows = list(zip(*[column.tolist() for column in columns], strict=True))
     return spark.createDataFrame(rows, schema).coalesce(1).cache()

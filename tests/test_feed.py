@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pyspark.sql import SparkSession
-from pyspark.sql.types import StructType
 
 from reweight.batch import Batch
 from reweight.errors import TrainingError
@@ -100,9 +99,9 @@ def test_an_epoch_has_every_row_at_most_once_and_whole(
 
 def test_a_snapshot_that_spark_wrote_is_read_back(spark: SparkSession, tmp_path: Path) -> None:
     columns = columns_of(120)
-    schema = StructType.fromDDL(
-        "sample_id bigint, features array<float>, ids array<int>, label float"
-    )
+    schema = spark.createDataFrame(
+        [], "sample_id bigint, features array<float>, ids array<int>, label float"
+    ).schema
     rows = list(zip(*[columns[name].tolist() for name in schema.names], strict=True))
     samples = spark.createDataFrame(rows, schema)
     write_snapshot(samples, tmp_path / "s", rows=120, shards=2, with_ids=True, key="k")

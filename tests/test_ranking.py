@@ -5,7 +5,6 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 from sklearn.linear_model import LogisticRegression
 
 from reweight.errors import WeightError
@@ -48,10 +47,11 @@ def design() -> Array:
 
 @pytest.fixture(scope="module")
 def samples(spark: SparkSession) -> DataFrame:
-    schema = StructType.fromDDL(
+    schema = spark.createDataFrame(
+        [],
         "sample_id bigint, features array<float>, ids array<int>, label double, "
-        + ", ".join(f"{name} double" for name in WEIGHTS)
-    )
+        + ", ".join(f"{name} double" for name in WEIGHTS),
+    ).schema
     columns = [np.arange(ROWS), FEATURES, IDS, LABEL, *WEIGHTS.values()]
     rows = list(zip(*[column.tolist() for column in columns], strict=True))
     return spark.createDataFrame(rows, schema).coalesce(1).cache()

@@ -5,7 +5,6 @@ import pytest
 import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from reweight.batch import Batch
 from reweight.importance import ImportanceMethod, TrainFacts, Uniform
@@ -64,9 +63,9 @@ def assert_scores(
 @pytest.fixture(scope="module")
 def samples(spark: SparkSession) -> DataFrame:
     batch = batch_of()
-    schema = StructType.fromDDL(
-        "sample_id bigint, features array<float>, ids array<int>, label float"
-    )
+    schema = spark.createDataFrame(
+        [], "sample_id bigint, features array<float>, ids array<int>, label float"
+    ).schema
     columns = [getattr(batch, name).tolist() for name in schema.names]
     rows = list(zip(*columns, strict=True))
     return spark.createDataFrame(rows, schema).repartition(2).cache()

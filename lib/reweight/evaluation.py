@@ -102,8 +102,8 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
     rows = _with_parts(predictions, evaluation, seed)
     # Small by nature: bins that occur, at most 8,000 per method, split and segment.
     fine = _collected(rows, ["method", "split", "segment", "bin"], F.lit(False))
-    fine["coarse"] = fine.groupby("method", group_keys=False)[["bin", "n"]].apply(
-        lambda own: _coarse_bins(own, evaluation.bins)
+    fine["coarse"] = pd.concat(
+        [_coarse_bins(own, evaluation.bins) for _, own in fine.groupby("method")]
     )
     thresholds = {str(m): _threshold(own) for m, own in fine.groupby("method")}
     called = fine["bin"] >= fine["method"].map(thresholds)

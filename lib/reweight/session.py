@@ -104,17 +104,21 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
     for key, value in settings.items():
         builder = builder.config(key, value)
     log.parent.mkdir(parents=True, exist_ok=True)
-    # The JVM inherits our stderr when it is launched: lend it the log's for that moment.
+    # The JVM inherits our stdout and stderr when it is launched: lend it the log's for that moment.
+    sys.stdout.flush()
     sys.stderr.flush()
-    stderr = os.dup(2)
+    stdout, stderr = os.dup(1), os.dup(2)
     with log.open("ab") as sink:
+        os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:
             return configure_spark_with_delta_pip(builder).getOrCreate()
         except Exception as error:
             raise _failed_start(log, error) from error
         finally:
+            os.dup2(stdout, 1)
             os.dup2(stderr, 2)
+            os.close(stdout)
             os.close(stderr)
 
 
