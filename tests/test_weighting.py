@@ -248,3 +248,11 @@ def test_long_weights_become_one_row_per_sample(spark: SparkSession) -> None:
     wide = wide_weights(long, ["b", "a"])
     assert wide.columns == ["sample_id", "b", "a"]
     assert sorted(map(tuple, wide.collect())) == [(1, 1.5, 0.5), (2, 2.0, 3.0)]
+
+
+def test_a_cap_at_a_quantile_that_is_zero_is_refused(spark: SparkSession) -> None:
+    rows = [(i, 1.0 if i == 0 else 0.0) for i in range(12)]
+    train = spark.createDataFrame(rows, ["sample_id", "m"]).coalesce(1)
+    policy = Weighting(clip_quantile=0.9, ess_refuse=0)
+    with pytest.raises(WeightError, match=r"clip_quantile leaves 'm' no weights"):
+        fit_policy(train, policy, {"m": "valuable"})

@@ -19,7 +19,12 @@ def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
     Raises:
         SourceError: some do not parse, or name what is not there; all of them are named together.
     """
-    wrong = []
+    try:
+        # All at once: an analysis costs the more the wider the frame is.
+        frame.select(*[F.expr(sql) for sql in expressions.values()])
+        return
+    except AnalysisException:
+        wrong = []
     for place, sql in expressions.items():
         try:
             frame.select(F.expr(sql))

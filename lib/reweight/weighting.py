@@ -143,6 +143,13 @@ def _with_caps(
         spread = distribution(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
         for method, points in spread.items():
             limit = quantile(points, policy.clip_quantile)
+            if limit <= 0:
+                raise WeightError(
+                    f"weighting.clip_quantile leaves '{method}' no weights",
+                    expected="a positive weight at that quantile",
+                    came=f"{limit:.4g} at {policy.clip_quantile}: most importance is 0",
+                    do="raise weighting.clip_quantile, or use weighting.clip_ratio instead",
+                )
             caps[method] = min(limit, caps[method] or limit)
     return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
 
