@@ -21,10 +21,10 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-spark35 faults check real perf perf-large package lock audit clean
+.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large package lock audit clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMP)  ## create .venv with the pinned dependencies, and make sure of Java
 
@@ -46,11 +46,14 @@ $(VENV)/.made $(VENV35)/.made: pyproject.toml conf/spark/local.conf scripts/spar
 demo: setup  ## run the whole line on a simulated log; ARGS="key=value ..." overrides conf/demo.yaml
 	$(PYTHON) jobs/pipeline.py conf/demo.yaml $(ARGS)
 
-test: setup  ## run all tests; ARGS="tests/test_feed.py" runs some
-	$(PYTHON) -m pytest $(ARGS)
+test: setup  ## run all tests that need one machine; ARGS="tests/test_feed.py" runs some
+	$(PYTHON) -m pytest -m "not cluster and not faults" $(ARGS)
+
+test-cluster: setup  ## run the line on clusters of several executors on this machine
+	$(PYTHON) -m pytest -m cluster $(ARGS)
 
 test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as Databricks 15.4 LTS has it
-	$(VENV35)/bin/python -m pytest $(ARGS)
+	$(VENV35)/bin/python -m pytest -m "not cluster and not faults" $(ARGS)
 
 faults: setup  ## kill running jobs at KILLS=50 random moments and compare what they leave
 	REWEIGHT_KILLS=$(KILLS) $(PYTHON) -m pytest tests/faults $(ARGS)
