@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
@@ -25,6 +26,17 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = spark_session(folder / "spark.log", settings)
     yield session
     session.stop()
+
+
+@pytest.fixture
+def spark_home(tmp_path: Path) -> Path:
+    """The Spark under test in a folder of its own: local-cluster writes into its `work`."""
+    home = tmp_path / "spark-home"
+    home.mkdir()
+    for entry in Path(pyspark.__file__).parent.iterdir():
+        if entry.name not in ("work", "conf"):
+            (home / entry.name).symlink_to(entry)
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import pyspark
 import pytest
 from clusters import Cluster, StartCluster, daemon, run_line
 
@@ -45,17 +44,6 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
     # An unpacked environment is gigabytes, and pytest keeps the folders of three runs.
     for folder in (work, *tmp_path.glob("worker-*"), *tmp_path.glob("*-spark")):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def spark_home(tmp_path: Path) -> Path:
-    """The Spark under test in a folder of its own: local-cluster writes into its `work`."""
-    home = tmp_path / "spark-home"
-    home.mkdir()
-    for entry in Path(pyspark.__file__).parent.iterdir():
-        if entry.name not in ("work", "conf"):
-            (home / entry.name).symlink_to(entry)
-    return home
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,7 @@
 """A line that nobody disturbed, to compare with."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pyspark
 import pytest
 from lines import Undisturbed, finish, start, tables
 from pyspark.sql import SparkSession
@@ -16,14 +13,3 @@ def undisturbed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -
     begin = time.monotonic()
     finish(start(root))
     return Undisturbed(root, time.monotonic() - begin, tables(spark, root))
-
-
-@pytest.fixture
-def spark_home(tmp_path: Path) -> Iterator[Path]:
-    """The Spark under test in a folder of its own: local-cluster writes into its `work`."""
-    home = tmp_path / "spark-home"
-    home.mkdir()
-    for entry in Path(pyspark.__file__).parent.iterdir():
-        if entry.name not in ("work", "conf"):
-            (home / entry.name).symlink_to(entry)
-    yield home
