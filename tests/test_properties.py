@@ -172,7 +172,8 @@ IMPORTANCE = st.floats(0, 2.0**127, width=32)
     kind=st.sampled_from(["identity", "rank"]),
     temper=st.sampled_from([0.5, 1.0, 2.0]),
     mix=st.sampled_from([0.3, 1.0]),
-    clip=st.sampled_from([{}, {"clip_ratio": 2.0}, {"clip_quantile": 0.9}]),
+    # Of 12 rows the quantile is the largest: one that is 0 is refused.
+    clip=st.sampled_from([{}, {"clip_ratio": 2.0}, {"clip_quantile": 0.95}]),
 )
 def test_weights_of_any_importance_have_mean_1_and_are_finite_and_not_negative(
     spark: SparkSession,
