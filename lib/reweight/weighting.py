@@ -8,6 +8,7 @@ same numbers, stored with the model, weigh the rows of a later day.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
@@ -79,22 +80,27 @@ def fit_policy(
             effective sample size below the limit.
     """
     stats = {m: PolicyStats(map=_map(policy, p)) for m, p in polarity.items()}
-    _check_finite(train, list(stats))
+    raw = sums = _sums(train, {m: F.col(m) for m in stats})
+    for method, own in raw.items():
+        _check_finite(method, own)
     if "rank" in {s.map for s in stats.values()}:
         ranks = distribution(train, {m: F.col(m) for m in stats})
         stats = {m: s.model_copy(update={"ranks": ranks[m]}) for m, s in stats.items()}
-    sums = _sums(train, {m: _tempered(F.col(m), policy, s) for m, s in stats.items()})
-    raw = _sums(train, {m: F.col(m) for m in stats})
-    for method, (rows, total, _, low) in sums.items():
-        _check_mass(method, low, total)
-        update = {"mean": total / rows, "raw_sum": raw[method][1]}
+    if policy.temper != 1 or {s.map for s in stats.values()} != {"identity"}:
+        sums = _sums(train, {m: _tempered(F.col(m), policy, s) for m, s in stats.items()})
+    for method, own in sums.items():
+        _check_mass(method, own)
+        update = {"mean": own.total / own.rows, "raw_sum": raw[method].total}
         stats[method] = stats[method].model_copy(update=update)
     stats = _with_caps(train, policy, stats)
-    sums = _sums(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
-    for method, (rows, total, squares, _) in sums.items():
-        share = total**2 / (rows * squares)
+    if any(s.cap is not None for s in stats.values()):
+        sums = _sums(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
+    else:
+        sums = {m: _mixed(own, policy, stats[m].mean) for m, own in sums.items()}
+    for method, own in sums.items():
+        share = own.total**2 / (own.rows * own.squares)
         _check_ess(method, share, policy)
-        update = {"scale": rows / total, "ess_share": share}
+        update = {"scale": own.rows / own.total, "ess_share": share}
         stats[method] = stats[method].model_copy(update=update)
     return stats
 
@@ -154,41 +160,58 @@ def _with_caps(
     return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
 
 
-def _sums(
-    rows: DataFrame, values: Mapping[str, Column]
-) -> dict[str, tuple[int, float, float, float]]:
-    """(rows, sum, sum of squares, minimum) of several columns in one pass."""
+@dataclass(frozen=True)
+class _Sums:
+    """Of a column over the training rows: ``bad`` counts what is null or not finite."""
+
+    rows: int
+    total: float
+    squares: float
+    low: float
+    bad: int
+
+
+def _sums(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, _Sums]:
+    """Sums of several columns in one pass."""
+    numbers = {n: v.cast("double") for n, v in values.items()}
     found: Any = rows.agg(
         F.count("*").alias("rows"),
-        *[F.sum(v.cast("double")).alias(f"{n}.sum") for n, v in values.items()],
-        *[F.sum(F.pow(v.cast("double"), 2)).alias(f"{n}.squares") for n, v in values.items()],
-        *[F.min(v.cast("double")).alias(f"{n}.low") for n, v in values.items()],
+        *[F.sum(v).alias(f"{n}.total") for n, v in numbers.items()],
+        *[F.sum(v * v).alias(f"{n}.squares") for n, v in numbers.items()],
+        *[F.min(v).alias(f"{n}.low") for n, v in numbers.items()],
+        *[
+            F.count_if(v.isNull() | F.isnan(v) | (F.abs(v) == float("inf"))).alias(f"{n}.bad")
+            for n, v in numbers.items()
+        ],
     ).first()
-    return {
-        n: (found["rows"], found[f"{n}.sum"], found[f"{n}.squares"], found[f"{n}.low"])
-        for n in values
-    }
+    names = ("total", "squares", "low", "bad")
+    return {n: _Sums(found["rows"], *[found[f"{n}.{k}"] for k in names]) for n in values}
 
 
-def _check_finite(train: DataFrame, methods: list[str]) -> None:
-    bad = {m: F.col(m).isNull() | F.isnan(m) | (F.abs(m) == float("inf")) for m in methods}
-    found: Any = train.agg(*[F.count(F.when(b, 1)).alias(m) for m, b in bad.items()]).first()
-    for method in methods:
-        if found[method]:
-            raise WeightError(
-                f"the importance of '{method}' is not finite",
-                expected="a finite number for every training row",
-                came=f"{found[method]} rows with null, NaN or infinity",
-                do="lower the learning rate or scale the features; see the loss curve",
-            )
+def _mixed(sums: _Sums, policy: Weighting, mean: float) -> _Sums:
+    """The sums of a + b s, which need no pass of their own."""
+    a, b = 1 - policy.mix, policy.mix / mean
+    total = a * sums.rows + b * sums.total
+    squares = a * a * sums.rows + 2 * a * b * sums.total + b * b * sums.squares
+    return _Sums(sums.rows, total, squares, a + b * sums.low, sums.bad)
 
 
-def _check_mass(method: str, low: float, total: float) -> None:
-    if low < 0 or not total > 0:
+def _check_finite(method: str, sums: _Sums) -> None:
+    if sums.bad:
+        raise WeightError(
+            f"the importance of '{method}' is not finite",
+            expected="a finite number for every training row",
+            came=f"{sums.bad} rows with null, NaN or infinity",
+            do="lower the learning rate or scale the features; see the loss curve",
+        )
+
+
+def _check_mass(method: str, sums: _Sums) -> None:
+    if sums.low < 0 or not sums.total > 0:
         raise WeightError(
             f"the importance of '{method}' makes no weights",
             expected="values >= 0 that are not all 0",
-            came=f"smallest {low:.4g}, sum {total:.4g} over the training split",
+            came=f"smallest {sums.low:.4g}, sum {sums.total:.4g} over the training split",
             do="set weighting.map to rank, which takes values of any sign",
         )
 
