@@ -163,3 +163,8 @@ def test_odd_values_of_a_log_or_a_training_are_no_obstacle() -> None:
     segment = {"segment": "$_{$", "rows": 20, "auc": {"network": 0.6}}
     odd = full() | {"losses": {"network": epochs}, "segments": [segment]}
     assert "<!-- $_{$ (20 rows) -->" in drawn(odd)["segments"]
+
+
+def test_logarithmic_axes_are_written_in_plain_numbers() -> None:
+    for name, svg in drawn(full()).items():
+        assert "mathdefault" not in svg, name

@@ -8,7 +8,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 Content = Mapping[str, Any]
 
@@ -135,11 +137,20 @@ def _losses(content: Content) -> Figure:
         positive = all(e[part] > 0 for e in epochs for part in ("train", "validation"))
         scale = "log" if positive else "linear"
         axis.set(title=method, xlabel="epoch", ylabel="loss", yscale=scale)
+        _plain(axis.yaxis)
         _legend(axis)
     if not trained:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "no method of this run is trained", ha="center")
     return figure
+
+
+def _plain(axis: Axis) -> None:
+    """Writes 0.1 where a logarithmic axis would write a power of ten, which is mathematics."""
+    axis.set_major_formatter("{x:g}")
+    if axis.get_scale() == "log":
+        few = np.diff(np.log10(axis.get_view_interval())) < 1
+        axis.set_minor_formatter("{x:g}" if few else NullFormatter())
 
 
 def _weights(content: Content) -> Figure:
@@ -149,6 +160,7 @@ def _weights(content: Content) -> Figure:
         style = "--" if method == content["baseline"] else "-"
         axis.step(edges, shares, where="post", color=colour, ls=style, label=method)
     axis.set(xscale="log", xlabel="weight (mean 1)", ylabel="share of training rows")
+    _plain(axis.xaxis)
     _legend(axis)
     return figure
 
