@@ -69,7 +69,7 @@ real: setup  ## run the four real logs in DATA=../shared/data and print one tabl
 	  $(PYTHON) jobs/pipeline.py conf/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
 	@$(PYTHON) jobs/summary.py $(REAL:%=conf/%.yaml) data_dir=$(DATA) $(ARGS)
 
-perf: setup  ## measure times and compare them with those kept
+perf: setup  ## measure ratios, and write build/perf/perf.html
 	$(PYTHON) -m tests.perf $(ARGS)
 
 perf-large: setup  ## the same on the largest log that a small machine bears

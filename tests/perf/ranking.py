@@ -34,7 +34,7 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
         table = spark.read.format("delta").load(ready)
         seconds = by_turns(
             {
-                "join": lambda: rank(run, weighted_train(samples, weights, (), NAMES)),
+                "join": lambda: rank(run, weighted_train(samples, wide, (), NAMES)),
                 "ready": lambda: rank(run, with_vector(table, ())),
             }
         )
