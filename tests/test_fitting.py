@@ -335,6 +335,20 @@ def test_a_checkpoint_of_other_rows_or_settings_is_not_taken_up(
     assert_equal_runs(tmp_path / "used", tmp_path / "fresh", method, atol=0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_checkpoint_that_was_cut_short_is_as_good_as_none(
+    snapshot: Path, tmp_path: Path, one_rank: None, share: float
+) -> None:
+    train(plan_of(snapshot, tmp_path / "fresh", ROBUST))
+    train(plan_of(snapshot, tmp_path / "cut", epochs(ROBUST, 2)))
+    checkpoint = tmp_path / "cut" / "checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: int(share * len(whole))])
+    train(plan_of(snapshot, tmp_path / "cut", ROBUST))
+    assert len(curves_of(tmp_path / "cut")[ROBUST.name]) == 3
+    assert_equal_runs(tmp_path / "cut", tmp_path / "fresh", ROBUST, atol=0)
+
+
 def test_an_error_of_a_rank_is_left_in_a_file(
     snapshot: Path, tmp_path: Path, one_rank: None
 ) -> None:
