@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from reweight.cleaning import Cleaning
@@ -25,11 +25,6 @@ from reweight.tuning import Tuning
 from reweight.weighting import Weighting
 
 
-def _text(value: Any) -> Any:
-    """A run named by a date is a number in YAML."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 class RunConfig(Section):
     """One run, complete: the sections are in the order of the stages.
 
@@ -42,12 +37,12 @@ class RunConfig(Section):
         model_run_id: run whose stored models score this run's samples; None trains here.
     """
 
-    run_id: Annotated[RunId, BeforeValidator(_text)]
+    run_id: RunId
     root: str
     seed: int = Field(default=0, ge=0, lt=2**31)
     data_dir: str | None = None
     spark: dict[str, str] = {}
-    model_run_id: Annotated[RunId | None, BeforeValidator(_text)] = None
+    model_run_id: RunId | None = None
     simulation: Simulation | None = None
     cleaning: Cleaning
     sampling: Sampling

@@ -37,7 +37,7 @@ class History(Section):
     rates: dict[Name, tuple[Name, Name]] = {}
     recency: tuple[Name, ...] = ()
     windows: tuple[Seconds | Literal["all"], ...] = ("all",)
-    grain: Seconds = Field(default=86400, gt=0)
+    grain: Seconds = 86400
 
     @model_validator(mode="after")
     def _known_counts(self) -> "History":

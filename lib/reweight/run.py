@@ -168,9 +168,9 @@ def pending(run: Run, stages: Sequence[Stage]) -> Sequence[Stage]:
     if before.get("finished", True) or any(before.get(k) != v for k, v in now.items()):
         write_json(path, now | {"started": _now(), "finished": False})
         return stages
+    records = read_records(run.folder)
     for number, stage in enumerate(stages):
-        path = run.folder / "records" / f"{stage.__name__}.json"
-        record = json.loads(path.read_text()) if path.exists() else {"status": "never begun"}
+        record = records.get(stage.__name__, {"status": "never begun"})
         if record["status"] != "done" or record["started"] < before["started"]:
             return stages[number:]
     return ()

@@ -48,7 +48,7 @@ class Label(Section):
 
     where: Sql | None = None
     keys: tuple[Name, ...] = ()
-    window: Seconds | None = Field(default=None, gt=0)
+    window: Seconds | None = None
     value: Sql | None = None
 
     @model_validator(mode="after")

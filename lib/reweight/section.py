@@ -14,7 +14,16 @@ class Section(BaseModel):
 
 # A name that reaches SQL or a path: checked here so that nothing else has to quote it.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+def _text(value: object) -> object:
+    """A run named by a date is a number in YAML."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+RunId = Annotated[
+    str, BeforeValidator(_text), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+]
 
 # A Spark SQL expression, written by the owner of the config and run with the rights of the job.
 Sql = Annotated[str, StringConstraints(min_length=1)]

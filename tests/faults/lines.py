@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,9 +171,3 @@ def assert_nothing_left(root: Path) -> None:
     assert {record(root, s.__name__)["status"] for s in PIPELINE} == {"done"}
     epochs = json.loads((folder / "models" / "curves.json").read_text())
     assert [e["epoch"] for e in epochs["importance_mlp_robust"]] == [1, 2, 3, 4, 5, 6]
-
-
-def temporary_files() -> set[str]:
-    """What lies in the machine's folder for temporary files, but for other tests' folders."""
-    names = {p.name for p in Path(tempfile.gettempdir()).iterdir()}
-    return {n for n in names if not n.startswith(("pytest-", "hsperfdata"))}
