@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reweight.batch import Batch, Feed
+from reweight.files import write_whole
 from reweight.heartbeat import Heartbeat
 from reweight.importance import ImportanceMethod, ImportanceModel, Method, TrainFacts
 from reweight.importance.stored import StoredModel
@@ -195,7 +196,7 @@ def train_rank(plan_json: str) -> None:
             heartbeat.now(epoch, "at the checkpoint")
             if rank == 0:
                 _checkpoint(checkpoint, plan.key, epoch, curves, trainers)
-                _write(folder / "curves.json", json.dumps(curves).encode())
+                write_whole(folder / "curves.json", json.dumps(curves).encode())
 
         train = _feed(plan, plan.train, device, shuffle=True)
         validation = _feed(plan, plan.validation, device, shuffle=False)
@@ -208,7 +209,7 @@ def train_rank(plan_json: str) -> None:
             after_epoch=save,
         )
         if rank == 0:
-            _write(folder / "curves.json", json.dumps(curves).encode())
+            write_whole(folder / "curves.json", json.dumps(curves).encode())
             for trainer in trainers:
                 stored = StoredModel.of(trainer.method, plan.facts, trainer.model)
                 stored.write(folder / trainer.method.name)
@@ -321,9 +322,3 @@ def _restore(path: Path, key: str, trainers: Sequence[Trainer]) -> tuple[int, Cu
         trainer.model.load_state_dict(model)
         trainer.optimizer.load_state_dict(optimizer)
     return state["epoch"], state["curves"]
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from reweight.files import write_whole
+
 _PERIOD = 1.0
 _FOLDER = "ranks"
 
@@ -65,7 +67,6 @@ class Heartbeat:
     @contextmanager
     def beating(self) -> Iterator["Heartbeat"]:
         """Beats as long as the block runs."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
         self._thread.start()
         try:
@@ -88,9 +89,7 @@ class Heartbeat:
     def _write(self) -> None:
         host, now = socket.gethostname(), time.time()
         sign = Sign(self._rank, host, os.getpid(), *self._place, seen=now)
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(sign)))
-        part.replace(self._path)
+        write_whole(self._path, json.dumps(asdict(sign)).encode())
 
 
 def signs(folder: Path) -> list[Sign]:

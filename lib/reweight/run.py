@@ -26,6 +26,7 @@ from pyspark.sql import SparkSession
 
 from reweight.config import RunConfig
 from reweight.errors import ReweightError, RunError
+from reweight.files import write_whole
 from reweight.tables import Store
 
 Summary = Mapping[str, Any]
@@ -190,10 +191,7 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=1, default=str))
-    part.replace(path)
+    write_whole(path, json.dumps(value, indent=1, default=str).encode())
 
 
 def _unfinished(path: Path) -> list[dict[str, Any]]:

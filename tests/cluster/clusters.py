@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from runpy import run_path
 
 import pyspark
 
@@ -40,10 +40,8 @@ SMALL = {
 OUR_PYTHON = {"spark.archives": "", "spark.pyspark.python": sys.executable}
 
 
-def delta_package() -> str:
-    """The Delta package of the Spark under test; the files of conf/spark name that of Spark 4."""
-    delta = version("delta-spark")
-    return f"io.delta:delta-spark_{'2.12' if delta.startswith('3.') else '2.13'}:{delta}"
+# The Delta package of the Spark under test; the files of conf/spark name that of Spark 4.
+DELTA_PACKAGE = run_path(str(ROOT / "scripts" / "spark_defaults.py"))["delta_package"]()
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def submit(
     done = subprocess.run(
         [
             str(BIN / "spark-submit"),
-            *("--properties-file", str(conf), "--master", master, "--packages", delta_package()),
+            *("--properties-file", str(conf), "--master", master, "--packages", DELTA_PACKAGE),
             *(word for key, value in pairs.items() for word in ("--conf", f"{key}={value}")),
             *command,
         ],
