@@ -8,6 +8,7 @@ STAMP := $(VENV)/.made
 DATA ?= ../shared/data
 ARGS ?=
 KILLS ?= 50
+SEEDS ?= 3
 REAL := online_retail online_shoppers open_bandit otto
 
 # The archive for a cluster. Level 1 compresses twice as fast as 6 and comes out 3 % larger.
@@ -21,7 +22,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large package lock audit clean
+.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large bench bench-detection package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -74,6 +75,13 @@ perf: setup  ## measure ratios, and write build/perf/perf.html
 
 perf-large: setup  ## the same on the largest log that a small machine bears
 	$(PYTHON) -m tests.perf --large $(ARGS)
+
+bench-detection: setup  ## which methods find wrong labels, on the public tables in DATA; the whole protocol is SEEDS=25
+	$(PYTHON) jobs/benchmark.py conf/benchmark/published.yaml data_dir=$(DATA) benchmark.seeds=$(SEEDS) $(ARGS)
+
+bench: setup  ## which weights help the ranker, in worlds with one mechanism each and known truth
+	@for name in conditions delays; do \
+	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
 
 package: $(ARCHIVE)  ## pack the library and what it needs for a cluster's workers (conf/spark)
 

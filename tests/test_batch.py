@@ -1,9 +1,10 @@
 """Batches: rows stay together and in order."""
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
+from torch import Tensor
 
 from reweight.batch import Batch
 
@@ -15,7 +16,19 @@ def batch_of(first: int, rows: int, fields_of_ids: int = 2) -> Batch:
         features=sample_id[:, None] * torch.tensor([1.0, 10.0, 100.0]),
         ids=sample_id[:, None].repeat(1, fields_of_ids),
         label=(sample_id % 2).float(),
+        extra={"position": sample_id / 4, "value": -sample_id.float()},
     )
+
+
+def columns_of(batch: Batch) -> dict[str, Tensor]:
+    columns = {n: getattr(batch, n) for n in ("sample_id", "features", "ids", "label")}
+    return columns | dict(batch.extra)
+
+
+def assert_equal(found: Batch, wanted: Batch) -> None:
+    assert columns_of(found).keys() == columns_of(wanted).keys()
+    for name, values in columns_of(wanted).items():
+        torch.testing.assert_close(columns_of(found)[name], values, rtol=0, atol=0)
 
 
 def test_length_is_the_number_of_rows() -> None:
@@ -24,12 +37,8 @@ def test_length_is_the_number_of_rows() -> None:
 
 
 def test_concat_keeps_the_order_of_rows_in_every_column() -> None:
-    whole = batch_of(5, 9)
     joined = Batch.concat([batch_of(5, 2), batch_of(7, 4), batch_of(11, 3)])
-    for field in fields(Batch):
-        torch.testing.assert_close(
-            getattr(joined, field.name), getattr(whole, field.name), rtol=0, atol=0
-        )
+    assert_equal(joined, batch_of(5, 9))
 
 
 def test_concat_keeps_rows_without_ids() -> None:
@@ -46,7 +55,24 @@ def test_concat_keeps_ids_beyond_the_precision_of_floats() -> None:
 
 def test_to_moves_every_column() -> None:
     moved = batch_of(0, 4).to(torch.device("meta"))
-    assert {getattr(moved, field.name).device.type for field in fields(Batch)} == {"meta"}
+    assert {values.device.type for values in columns_of(moved).values()} == {"meta"}
+
+
+def test_rows_are_taken_whole_in_the_order_that_is_asked_for() -> None:
+    batch = batch_of(5, 9)
+    assert_equal(batch.rows(torch.tensor([2, 3, 4])), batch_of(7, 3))
+    shuffled = batch.rows(torch.tensor([8, 0, 3, 3]))
+    assert shuffled.sample_id.tolist() == [13, 5, 8, 8]
+    for name, values in columns_of(shuffled).items():
+        singles = torch.cat([columns_of(batch_of(i, 1))[name] for i in (13, 5, 8, 8)])
+        assert torch.equal(values, singles)
+    assert_equal(batch.rows(batch.label == 1), batch.rows(torch.tensor([0, 2, 4, 6, 8])))
+    assert len(batch.rows(torch.tensor([], dtype=torch.int64))) == 0
+
+
+def test_every_column_is_changed_alike() -> None:
+    doubled = batch_of(3, 4).map(lambda values: torch.cat([values, values]))
+    assert_equal(doubled, Batch.concat([batch_of(3, 4), batch_of(3, 4)]))
 
 
 def test_a_batch_cannot_be_changed() -> None:

@@ -232,6 +232,9 @@ def test_the_stage_names_what_is_wrong_and_writes_nothing(
     spark: SparkSession, tmp_path: Path, root: Path, case: str
 ) -> None:
     given, parts = CASES[case]
+    if case in ("cut gzip", "cut gzip of json") and spark.version < "4":
+        # Spark 3.5 does not say which file ended too early.
+        parts = parts[1:]
     before = commits(root)
     run = open_run(spark, root, given(spark, tmp_path))
     with pytest.raises(SourceError) as error:

@@ -1,17 +1,27 @@
 """One YAML file is one run: what loads, what is refused, and what makes two runs the same."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from reweight.config import RunConfig, digest, load_config
+from reweight.config import (
+    BenchmarkConfig,
+    ConditionsConfig,
+    JobConfig,
+    RunConfig,
+    digest,
+    load_config,
+    read_config,
+)
 from reweight.errors import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
 CONFIGS = sorted(CONF.glob("**/*.yaml"))
 DEMO = str(CONF / "demo.yaml")
+PUBLISHED = str(CONF / "benchmark" / "published.yaml")
 
 SMALLEST: dict[str, Any] = {
     "run_id": "small",
@@ -32,6 +42,13 @@ def written(folder: Path, values: dict[str, Any]) -> str:
     return str(path)
 
 
+def any_config(path: Path) -> JobConfig:
+    own = {"benchmark": BenchmarkConfig, "conditions": ConditionsConfig}
+    sections = yaml.safe_load(path.read_text())
+    kind = next((kind for name, kind in own.items() if name in sections), RunConfig)
+    return read_config(kind, str(path), ["data_dir=/data"])
+
+
 def refusal(path: str, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load_config(path, overrides)
@@ -40,13 +57,13 @@ def refusal(path: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[str(p.relative_to(CONF)) for p in CONFIGS])
 def test_every_config_is_a_run_and_says_its_command(path: Path) -> None:
-    config = load_config(str(path), ["data_dir=/data"])
+    config = any_config(path)
     assert config.importance
     assert f"conf/{path.relative_to(CONF)}" in path.read_text().partition("\nrun_id:")[0]
 
 
 def test_every_config_has_a_run_id_of_its_own() -> None:
-    ids = [load_config(str(path), ["data_dir=/data"]).run_id for path in CONFIGS]
+    ids = [any_config(path).run_id for path in CONFIGS]
     assert len(ids) > 1
     assert len(set(ids)) == len(ids)
 
@@ -66,6 +83,43 @@ def test_two_methods_of_one_name_are_refused() -> None:
     assert "set `name`" in text
     config = load_config(DEMO, ["importance=[{method: random}, {method: random, name: again}]"])
     assert [m.name for m in config.importance if m.method == "random"] == ["random", "again"]
+
+
+PARTS = (
+    "{method: random}, {method: r_ce}, {method: el2n}, {method: tracin}, "
+    "{method: self_confidence, name: margin, margin: true}, "
+    "{method: product, name: both, of: [random, r_ce]}"
+)
+
+
+def test_a_product_of_methods_of_the_run_is_taken() -> None:
+    config = load_config(DEMO, [f"importance=[{PARTS}]"])
+    assert [m.name for m in config.importance if m.combines()] == ["both"]
+    # Those that a run brings itself are parts like others.
+    config = load_config(DEMO, ["importance=[{method: random}, " + product("random, uniform")])
+    assert "product" in [m.name for m in config.importance]
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ("random, aum", "'aum', which is not in the run"),
+        ("random, product", "'product', which is itself made of others"),
+        ("random, both", "'both', which is itself made of others"),
+        ("random, el2n", "'el2n', which is high for hard rows"),
+        ("random, tracin", "'tracin', which has importance below 0"),
+        ("random, margin", "'margin', which has importance below 0"),
+    ],
+)
+def test_a_product_of_what_cannot_be_multiplied_is_refused(of: str, said: str) -> None:
+    methods = f"importance=[{PARTS}, {product(of)}"
+    assert f"'product' cannot combine {said}" in refusal(DEMO, methods)
+    with pytest.raises(ConfigError, match=said):
+        read_config(BenchmarkConfig, PUBLISHED, ["data_dir=/data", methods])
+
+
+def product(of: str) -> str:
+    return f"{{method: product, of: [{of}]}}]"
 
 
 def test_unknown_keys_wrong_types_and_missing_keys_are_named_together(tmp_path: Path) -> None:
@@ -115,6 +169,20 @@ def test_a_file_of_another_shape_is_no_run(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     said = refusal(str(path))
     assert f"{path} is not a valid run" in said or f"{path} could not be read" in said
+
+
+def test_windows_that_do_not_exist_cannot_be_open() -> None:
+    opened = ("splits={by: time, open_windows: train}", "sampling.label.window=null")
+    assert "sampling.label.window" in refusal(DEMO, *opened)
+    assert load_config(DEMO, opened[:1]).splits.open_windows == "train"
+
+
+@pytest.mark.parametrize("kind", [RunConfig, BenchmarkConfig, ConditionsConfig])
+def test_the_example_that_is_named_is_of_the_kind_that_is_wanted(kind: type[JobConfig]) -> None:
+    example = str(CONF.parent / kind.example)
+    assert type(read_config(kind, example, ["data_dir=/data"])) is kind
+    with pytest.raises(ConfigError, match=f"`{re.escape(kind.example)}` shows"):
+        read_config(kind, example, ["data_dir=/data", "unknown=1"])
 
 
 def test_a_value_that_is_still_to_be_set_is_asked_for() -> None:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.diagnostics import drivers, histogram, weight_facts
+from reweight.diagnostics import drivers, extremes, histogram, weight_facts
 
 Array = NDArray[np.float64]
 ROWS = 1500
@@ -117,3 +117,27 @@ def test_drivers_of_many_rows_are_measured_on_a_hashed_sample(train: DataFrame) 
     moved = train.repartition(3).orderBy(F.rand(1))
     assert drivers(moved, 100_000, ["driven"], NAMES, seed=0)["driven"] == pytest.approx(half)
     assert drivers(train, 100_000, ["driven"], NAMES, seed=1)["driven"] != pytest.approx(half)
+
+
+def test_the_rows_of_the_most_and_the_least_weight_are_shown_with_what_drives_them(
+    train: DataFrame,
+) -> None:
+    known = {"driven": {"position": -0.8, "label": 0.4, "price": 0.01}, "uniform": {"label": 0.0}}
+    for rows in (train, train.repartition(5)):
+        found = extremes(rows, ["driven", "uniform"], NAMES, known)
+        order = np.argsort(-WEIGHTS["driven"], kind="stable")
+        highest, lowest = found["driven"]["highest"], found["driven"]["lowest"]
+        assert [int(row["sample_id"]) for row in highest] == order[:50].tolist()
+        assert [int(row["sample_id"]) for row in lowest] == order[::-1][:50].tolist()
+        assert highest[0] == {
+            "sample_id": str(order[0]),
+            "label": LABEL[order[0]],
+            "weight": pytest.approx(WEIGHTS["driven"][order[0]]),
+            "features": pytest.approx(
+                {"position": FEATURES[order[0], 1], "price": FEATURES[order[0], 0]}
+            ),
+        }
+        # Of equal weights those of the first ids, with the first features as none drives them.
+        same = found["uniform"]["lowest"]
+        assert [int(row["sample_id"]) for row in same] == list(range(50))
+        assert list(same[0]["features"]) == NAMES

@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from sklearn import metrics as sk
 
+from reweight.benchmark.judging import measured
 from reweight.evaluation import (
     Evaluation,
     Histograms,
@@ -227,6 +228,34 @@ def test_the_worst_group_is_the_segment_with_the_lowest_auc(rows: list[Row], get
         assert get(method, "worst_group_auc")["value"] == min(areas.values())
 
 
+def test_the_worst_log_loss_is_that_of_the_segment_that_is_predicted_worst(
+    frame: pd.DataFrame, get: Get
+) -> None:
+    own = part_of(frame, "sharper")
+    shown = own["segment"].where(own["segment"].isin(["north", "south", "east"]), "other")
+    losses = [sk.log_loss(rows["label"], rows["probability"]) for _, rows in own.groupby(shown)]
+    assert get("sharper", "worst_group_log_loss")["value"] == pytest.approx(max(losses), rel=1e-9)
+
+
+def test_rows_in_memory_are_measured_as_rows_on_spark(frame: pd.DataFrame, rows: list[Row]) -> None:
+    keys = ["method", "split", "segment", "name", "kind"]
+    there = pd.DataFrame(rows).set_index(keys).sort_index()
+    here = pd.DataFrame(measured(frame, SECTION, "uniform", SEED)).set_index(keys).sort_index()
+    pd.testing.assert_index_equal(here.index, there.index)
+    # Items of equal score are shown in an order of chance.
+    ties = there.index.get_level_values("name").str.startswith("ndcg")
+    sure = ~ties | (there.index.get_level_values("method") == "sharper")
+    sure &= ~ties | (there.index.get_level_values("kind") == "value")
+    np.testing.assert_allclose(
+        here["value"][sure].astype(float), there["value"][sure].astype(float), rtol=1e-9, atol=1e-12
+    )
+    # Groups are hashed to other buckets, so intervals are as wide, and not the same.
+    width = [(f["high"] - f["low"]).astype(float) for f in (here, there)]
+    known = width[1] > 0
+    assert known.sum() > 50
+    assert 0.85 < float((width[0][known] / width[1][known]).median()) < 1.15
+
+
 def test_segments_with_few_positives_do_not_count_as_the_worst(
     found: Histograms, rows: list[Row]
 ) -> None:
@@ -267,7 +296,7 @@ def test_differences_are_those_of_the_values(rows: list[Row], get: Get) -> None:
 
 def test_equal_predictions_differ_by_nothing_at_all(rows: list[Row]) -> None:
     same = [r for r in rows if r["kind"] == "difference" and r["method"] == "same"]
-    assert len(same) == 2 * 12
+    assert len(same) == 2 * 13
     # Sums over rows in another order differ in their last bits.
     for row in same:
         assert (row["value"], row["low"], row["high"]) == pytest.approx((0, 0, 0), abs=1e-12)

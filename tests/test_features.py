@@ -19,6 +19,7 @@ from reweight.features import (
     History,
     OneHot,
     check_features,
+    feature_quantiles,
     fit_features,
     with_features,
     with_raw_features,
@@ -439,3 +440,34 @@ def test_windows_that_share_an_hour_have_names_of_their_own_and_no_name_is_used_
     assert names.history["h"].windows == (1800, 3600, 5400, DAY)
     with pytest.raises(ValidationError, match="h_c_90m"):
         Features.model_validate({"history": {"h": history}, "numeric": {"h_c_90m": "1"}})
+
+
+@pytest.mark.parametrize("bins", [1, 3, 4])
+def test_quantiles_of_features_are_those_of_numpy(spark: SparkSession, bins: int) -> None:
+    draw = np.random.default_rng(1)
+    rows = 500
+    # A smooth one, one with ties, an indicator and a constant.
+    columns = [draw.lognormal(size=rows), draw.integers(0, 7, rows), draw.random(rows) < 0.2]
+    matrix = np.stack([*columns, np.full(rows, 3.5)], axis=1).astype(np.float32)
+    train = spark.createDataFrame(
+        [(n, row) for n, row in enumerate(matrix.tolist())],
+        "sample_id long, features array<float>",
+    )
+    found = feature_quantiles(train, rows, bins)
+    wanted = np.quantile(matrix.astype(np.float64), np.linspace(0, 1, bins + 1), axis=0).T
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    moved = train.orderBy(F.rand(1)).repartition(5)
+    assert feature_quantiles(moved, rows, bins) == found
+
+
+def test_quantiles_of_many_rows_are_those_of_a_hashed_part(spark: SparkSession) -> None:
+    rows = 200_000
+    train = spark.range(0, rows, 1, 4).select(
+        F.col("id").alias("sample_id"),
+        F.array((F.col("id") / rows).cast("float")).alias("features"),
+    )
+    found = feature_quantiles(train, rows, 4)
+    # A tenth of the rows is read: quantiles of 20000 uniform numbers are off by 0.004 or so.
+    np.testing.assert_allclose(found, [[0, 0.25, 0.5, 0.75, 1]], atol=0.02)
+    assert feature_quantiles(train.repartition(3), rows, 4) == found
+    assert feature_quantiles(train, 20_000, 4) != found

@@ -19,10 +19,21 @@ from torch.nn import functional
 
 from reweight.batch import Batch, Feed
 from reweight.errors import TrainingError
-from reweight.fitting import Curves, FitPlan, Fitting, Trainer, fit, train_rank
-from reweight.importance import ImportanceMethod, TrainFacts
-from reweight.importance.importance_mlp import ImportanceMlp, ImportanceMlpModel
+from reweight.fitting import (
+    Curves,
+    FitPlan,
+    Fitting,
+    Trainer,
+    fit,
+    fit_in_memory,
+    train_rank,
+    trainers_of,
+)
+from reweight.importance import ImportanceMethod, TrainFacts, Uniform
+from reweight.importance.importance_mlp import ImportanceMlp, ImportanceMlpLearner
+from reweight.importance.self_confidence import SelfConfidence
 from reweight.importance.stored import StoredModel
+from reweight.importance.tracin import TracIn
 
 CPU = torch.device("cpu")
 FACTS = TrainFacts(dim=5, cardinalities=(3,), rows=240, positives=80, seed=4)
@@ -30,6 +41,19 @@ REFERENCE = ImportanceMlp.model_validate(
     {"preset": "reference", "hidden": (8, 4), "epochs": 4, "k": 2, "lambda": 0.001}
 )
 ROBUST = ImportanceMlp.model_validate({"hidden": (8,), "epochs": 3, "cross_fit": 3})
+HALVES = {"members": 4, "hidden": (6,), "epochs": 4, "bins": 0, "embedding": 2}
+BEST = SelfConfidence.model_validate({"training": HALVES, "keep": {"which": "best", "count": 2}})
+# Of the same training as BEST.
+SPREAD = SelfConfidence.model_validate(
+    {"name": "spread", "training": HALVES, "keep": {"which": "spread", "count": 2}}
+)
+# Of that training, too; it looks at the target rows once more afterwards.
+TRACING = TracIn.model_validate({"training": HALVES, "keep": {"which": "spread", "count": 2}})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def batch_of(rows: int, seed: int, dim: int = 5) -> Batch:
@@ -54,10 +78,10 @@ def listed(*batches: Batch) -> Feed:
     return feed
 
 
-def network_of(model: ImportanceMlpModel, member: int = 0) -> nn.Sequential:
+def network_of(learner: ImportanceMlpLearner, member: int = 0) -> nn.Sequential:
     """torch's own layers with the parameters of a member."""
     layers: list[nn.Module] = []
-    for weight, bias in zip(model.ensemble.weights, model.ensemble.biases, strict=True):
+    for weight, bias in zip(learner.ensemble.weights, learner.ensemble.biases, strict=True):
         linear = nn.Linear(weight.shape[1], weight.shape[2])
         linear.weight.data = weight[member].detach().T.clone()
         linear.bias.data = bias[member, 0].detach().clone()
@@ -65,17 +89,24 @@ def network_of(model: ImportanceMlpModel, member: int = 0) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def assert_same_parameters(network: nn.Sequential, model: ImportanceMlpModel, member: int) -> None:
+def assert_same_parameters(
+    network: nn.Sequential, learner: ImportanceMlpLearner, member: int
+) -> None:
     linears = [layer for layer in network if isinstance(layer, nn.Linear)]
     for layer, linear in enumerate(linears):
-        found = model.ensemble.weights[layer][member], model.ensemble.biases[layer][member, 0]
+        found = learner.ensemble.weights[layer][member], learner.ensemble.biases[layer][member, 0]
         torch.testing.assert_close(found[0], linear.weight.T, rtol=0, atol=1e-5)
         torch.testing.assert_close(found[1], linear.bias, rtol=0, atol=1e-5)
 
 
-def model_of(trainer: Trainer) -> ImportanceMlpModel:
-    assert isinstance(trainer.model, ImportanceMlpModel)
-    return trainer.model
+def learner_of(trainer: Trainer) -> ImportanceMlpLearner:
+    assert isinstance(trainer.learner, ImportanceMlpLearner)
+    return trainer.learner
+
+
+def trainer_of(method: ImportanceMethod, facts: TrainFacts = FACTS) -> Trainer:
+    (trainer,) = trainers_of((method,), facts, CPU)
+    return trainer
 
 
 def test_the_reference_preset_trains_as_plain_torch_does() -> None:
@@ -85,8 +116,8 @@ def test_the_reference_preset_trains_as_plain_torch_does() -> None:
     facts = TrainFacts(dim=100, rows=192, positives=60, seed=1)
     train = listed(*[batch_of(64, seed, dim=100) for seed in range(3)])
     validation = listed(batch_of(50, 9, dim=100))
-    trainer = Trainer.of(method, facts, CPU)
-    network = network_of(model_of(trainer))
+    trainer = trainer_of(method, facts)
+    network = network_of(learner_of(trainer))
     assert [tuple(p.shape) for p in network.parameters()][::2] == [(256, 100), (128, 256), (1, 128)]
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
 
@@ -110,7 +141,7 @@ def test_the_reference_preset_trains_as_plain_torch_does() -> None:
         pytest.approx(pair, abs=1e-5) for pair in wanted
     ]
     assert wanted[-1][0] < wanted[0][0]
-    assert_same_parameters(network, model_of(trainer), 0)
+    assert_same_parameters(network, learner_of(trainer), 0)
 
 
 def test_cross_fitting_trains_as_separate_networks_on_their_own_rows_do() -> None:
@@ -119,15 +150,14 @@ def test_cross_fitting_trains_as_separate_networks_on_their_own_rows_do() -> Non
     )
     facts = TrainFacts(dim=5, rows=180, positives=60, seed=2)
     train, validation = listed(*[batch_of(60, s) for s in range(3)]), listed(batch_of(30, 7))
-    trainer = Trainer.of(method, facts, CPU)
-    ensemble = model_of(trainer).ensemble
-    networks = [network_of(model_of(trainer), member) for member in range(3)]
+    trainer = trainer_of(method, facts)
+    networks = [network_of(learner_of(trainer), member) for member in range(3)]
     totals = np.zeros(3)
     for member, network in enumerate(networks):
         optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
         for epoch in range(3):
             for batch in train(epoch):
-                seen = ensemble.unseen(batch.sample_id)[:, member] == 0
+                seen = learner_of(trainer).unseen(batch.sample_id)[:, member] == 0
                 z, y = network(batch.features[seen])[:, 0], batch.label[seen]
                 weight = torch.where(y == 1, 180 / 120, 180 / 240)
                 error = functional.binary_cross_entropy_with_logits(z, y, weight, reduction="sum")
@@ -139,26 +169,27 @@ def test_cross_fitting_trains_as_separate_networks_on_their_own_rows_do() -> Non
     curve = fit([trainer], train, validation)["importance_mlp_robust"]
     assert [entry["train"] for entry in curve] == pytest.approx(totals.tolist(), abs=1e-5)
     for member, network in enumerate(networks):
-        assert_same_parameters(network, model_of(trainer), member)
+        assert_same_parameters(network, learner_of(trainer), member)
 
 
-@pytest.mark.parametrize("method", [REFERENCE, ROBUST], ids=lambda method: method.preset)
+@pytest.mark.parametrize("method", [REFERENCE, ROBUST, BEST], ids=lambda method: method.name)
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_mean_of_the_ranks_gradients_is_that_of_the_global_batch(
-    method: ImportanceMlp, world: int
+    method: ImportanceMethod, world: int
 ) -> None:
     batch = batch_of(40, 3)
 
     def step(rows: slice, ranks: int) -> tuple[Tensor, list[Tensor]]:
-        trainer = Trainer.of(method, FACTS, CPU)
+        trainer = trainer_of(method)
         columns = (batch.sample_id, batch.features, batch.ids, batch.label)
         share = trainer.step(Batch(*[column[rows] for column in columns]), ranks)
-        return share, [p.grad for p in trainer.model.parameters() if p.grad is not None]
+        return share, [p.grad for p in trainer.learner.parameters() if p.grad is not None]
 
     loss, wanted = step(slice(None), 1)
     assert all(gradient.any() for gradient in wanted)
     shares = [step(slice(rank, None, world), world) for rank in range(world)]
-    torch.testing.assert_close(torch.stack([share for share, _ in shares]).sum(), loss)
+    found = torch.stack([share for share, _ in shares]).sum(0)
+    torch.testing.assert_close(found, loss, equal_nan=True)
     for place, gradient in enumerate(wanted):
         mean = torch.stack([own[place] for _, own in shares]).mean(0)
         torch.testing.assert_close(mean, gradient, rtol=1e-5, atol=1e-6)
@@ -166,15 +197,17 @@ def test_the_mean_of_the_ranks_gradients_is_that_of_the_global_batch(
 
 def test_methods_side_by_side_train_as_each_does_alone() -> None:
     train, validation = listed(batch_of(32, 0), batch_of(32, 1)), listed(batch_of(20, 2))
-    together = [Trainer.of(method, FACTS, CPU) for method in (REFERENCE, ROBUST)]
+    together = trainers_of((REFERENCE, ROBUST), FACTS, CPU)
     curves = fit(together, train, validation)
     for method, trainer in zip((REFERENCE, ROBUST), together, strict=True):
-        alone = Trainer.of(method, FACTS, CPU)
+        alone = trainer_of(method)
         curve = fit([alone], train, validation)[method.name]
         assert [e["epoch"] for e in curves[method.name]] == list(range(1, method.epochs + 1))
         for part in ("train", "validation"):
             assert [e[part] for e in curves[method.name]] == [e[part] for e in curve]
-        for one, other in zip(trainer.model.parameters(), alone.model.parameters(), strict=True):
+        for one, other in zip(
+            trainer.learner.parameters(), alone.learner.parameters(), strict=True
+        ):
             assert torch.equal(one, other)
 
 
@@ -184,18 +217,142 @@ def test_after_each_epoch_the_caller_is_told() -> None:
     def after(epoch: int, curves: Curves) -> None:
         told.append((epoch, [len(curve) for curve in curves.values()]))
 
-    trainers = [Trainer.of(method, FACTS, CPU) for method in (REFERENCE, ROBUST)]
+    trainers = trainers_of((REFERENCE, ROBUST), FACTS, CPU)
     feed = listed(batch_of(16, 0))
     fit(trainers, feed, feed, after_epoch=after)
     assert told == [(1, [1, 1]), (2, [2, 2]), (3, [3, 3]), (4, [4, 3])]
 
 
 def test_the_validation_loss_is_that_of_the_model_after_the_epoch() -> None:
-    trainer, validation = Trainer.of(REFERENCE, FACTS, CPU), batch_of(25, 8)
+    trainer, validation = trainer_of(REFERENCE), batch_of(25, 8)
     curves = fit([trainer], listed(batch_of(32, 0)), listed(validation))
     with torch.no_grad():
-        wanted = trainer.model.loss(validation, 25).item()
+        wanted = trainer.learner.loss(validation, 25)[0].item()
     assert curves[REFERENCE.name][-1]["validation"] == pytest.approx(wanted, rel=1e-6)
+
+
+# Trainings that are shared, and the epochs that are kept of them
+
+
+def test_methods_of_equal_trainings_are_trained_once() -> None:
+    trainers = trainers_of((Uniform(), BEST, ROBUST, SPREAD), FACTS, CPU)
+    assert [[m.name for m in t.methods] for t in trainers] == [
+        [BEST.name, SPREAD.name],
+        [ROBUST.name],
+    ]
+    assert [trainer.name for trainer in trainers] == [BEST.name, ROBUST.name]
+    other = {"name": "other", "training": HALVES | {"members": 5}}
+    methods = (BEST, SelfConfidence.model_validate(other))
+    assert len(trainers_of(methods, FACTS, CPU)) == 2
+    assert trainers_of((Uniform(),), FACTS, CPU) == []
+
+
+def test_methods_that_share_a_training_get_what_each_gets_alone() -> None:
+    rows, check = batch_of(96, 0), batch_of(32, 1)
+    together, curves = fit_in_memory((BEST, SPREAD), FACTS, rows, check, batch_size=32)
+    assert curves.keys() == {BEST.name}
+    for method in (BEST, SPREAD):
+        alone, _ = fit_in_memory((method,), FACTS, rows, check, batch_size=32)
+        assert alone[method.name] == together[method.name]
+    assert together[BEST.name].epochs != together[SPREAD.name].epochs
+
+
+def test_without_anything_to_train_models_are_made_all_the_same() -> None:
+    rows = batch_of(32, 0)
+    stored, curves = fit_in_memory((Uniform(),), FACTS, rows, rows, batch_size=32)
+    assert curves == {}
+    assert torch.equal(stored["uniform"].model()(rows), torch.ones(32))
+
+
+def scripted(trainer: Trainer, losses: list[float]) -> list[set[int]]:
+    """Keeps epochs as if these had been their losses; what is held after each of them."""
+    held, curve = [], []
+    for epoch, loss in enumerate(losses, 1):
+        curve.append({"epoch": float(epoch), "train": loss, "out_of_bag": loss})
+        trainer.keep(epoch, curve)
+        held.append(set(trainer.kept))
+    for method in trainer.methods:
+        assert set(trainer.wanted(method, curve)) <= held[-1]
+    return held
+
+
+def keeping(*keeps: dict[str, object], epochs: int) -> Trainer:
+    methods = [
+        SelfConfidence.model_validate(
+            {"name": f"m{n}", "training": HALVES | {"epochs": epochs}, "keep": keep}
+        )
+        for n, keep in enumerate(keeps)
+    ]
+    (trainer,) = trainers_of(methods, FACTS, CPU)
+    return trainer
+
+
+def test_of_the_best_epochs_only_those_are_held_that_can_still_be_wanted() -> None:
+    losses = [9.0, 8, 7, 6, 5, 6, 7, 8, 9, 9]
+    held = scripted(keeping({"which": "best", "count": 3}, epochs=10), losses)
+    # While the loss falls, the window can still begin with the epoch before.
+    assert held[3] == {2, 3, 4}
+    assert held[-1] == {4, 5, 6} | {8, 9, 10}
+    assert max(map(len, held)) <= 6
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 12])
+def test_no_epoch_is_dropped_that_is_wanted_at_the_end(count: int) -> None:
+    draw = np.random.default_rng(count)
+    for _ in range(8):
+        trainer = keeping(
+            {"which": "best", "count": count},
+            {"which": "last", "count": 2},
+            {"which": "early", "count": 2},
+            {"which": "spread", "count": 3},
+            epochs=10,
+        )
+        losses = [float(x) for x in draw.integers(0, 6, 10)]
+        losses[:2] = [float("nan")] * 2
+        scripted(trainer, losses)
+
+
+def test_what_is_held_is_the_learner_as_it_was_at_that_epoch() -> None:
+    method = SPREAD.model_copy(update={"keep": SPREAD.keep.model_copy(update={"count": 4})})
+    rows = listed(batch_of(64, 0))
+    (trainer,) = trainers_of((method,), FACTS, CPU)
+    states: list[dict[str, Tensor]] = []
+
+    def note(epoch: int, curves: Curves) -> None:
+        states.append({k: v.clone() for k, v in trainer.learner.state_dict().items()})
+
+    fit([trainer], rows, rows, after_epoch=note)
+    assert list(trainer.kept) == [1, 2, 3, 4]
+    for epoch, state in enumerate(states, 1):
+        found = trainer.at(epoch, FACTS).state_dict()
+        assert all(torch.equal(found[name], state[name]) for name in state)
+    assert not torch.equal(*[s["ensemble.biases.0"] for s in states[:2]])
+
+
+def test_the_epochs_around_the_lowest_out_of_bag_loss_are_taken() -> None:
+    # So fast that it overshoots: the best epoch is neither the first nor the last.
+    training = HALVES | {"epochs": 30, "learning_rate": 0.05, "hidden": (32,)}
+    method = SelfConfidence.model_validate(
+        {"training": training, "keep": {"which": "best", "count": 3}}
+    )
+    rows = batch_of(120, 0)
+    stored, curves = fit_in_memory((method,), FACTS, rows, batch_of(30, 1), batch_size=40)
+    losses = [entry["out_of_bag"] for entry in curves[method.name]]
+    best = losses.index(min(losses)) + 1
+    assert 1 < best < 30
+    assert stored[method.name].epochs == (best - 1, best, best + 1)
+
+
+def test_a_training_that_runs_away_ends_with_its_name_and_the_epoch() -> None:
+    batch = batch_of(32, 0)
+    wild = Batch(batch.sample_id, batch.features * 1e30, batch.ids, batch.label)
+    hasty = ImportanceMlp.model_validate(
+        {"preset": "reference", "name": "hasty", "hidden": (8, 8), "learning_rate": 1e20}
+    )
+    with pytest.raises(TrainingError, match="'hasty' has run away") as caught:
+        fit([trainer_of(hasty)], listed(wild, batch), listed(batch))
+    for part in ("NaN or infinity at step 1", "lower its learning_rate"):
+        assert part in str(caught.value)
 
 
 # What follows runs whole ranks on a snapshot, as an executor does.
@@ -214,6 +371,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "features": pa.array(batch.features.tolist(), pa.list_(pa.float32())),
                 "ids": pa.array(batch.ids.tolist(), pa.list_(pa.int32())),
                 "label": pa.array(batch.label.tolist(), pa.float32()),
+                "target": pa.array([float(n % 3 == 0) for n in range(rows)], pa.float32()),
             }
         )
         pq.write_table(table, folder / f"part-{number}.parquet")
@@ -227,6 +385,7 @@ def plan_of(
     return FitPlan(
         methods=methods,  # type: ignore[arg-type]
         facts=FACTS,
+        extra=tuple(sorted({column for method in methods for column in method.columns()})),
         fitting=Fitting(shards=shards, batch_size=32, timeout=60),
         train=str(snapshot),
         validation=str(snapshot),
@@ -286,7 +445,8 @@ def curves_of(folder: Path) -> Curves:
 def test_two_ranks_train_what_one_rank_trains(
     snapshot: Path, tmp_path: Path, one_rank: None
 ) -> None:
-    plan = plan_of(snapshot, tmp_path / "two", REFERENCE, ROBUST)
+    methods = (REFERENCE, ROBUST, BEST, SPREAD, TRACING, Uniform())
+    plan = plan_of(snapshot, tmp_path / "two", *methods)
     code = "import sys; from reweight.fitting import train_rank; train_rank(sys.argv[1])"
     port = free_port()
     ranks = [
@@ -298,16 +458,19 @@ def test_two_ranks_train_what_one_rank_trains(
         )
         for rank in range(2)
     ]
-    train(plan_of(snapshot, tmp_path / "one", REFERENCE, ROBUST))
+    train(plan_of(snapshot, tmp_path / "one", *methods))
     said = [rank.communicate(timeout=120)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], said
-    assert_equal_runs(tmp_path / "two", tmp_path / "one", REFERENCE, ROBUST, atol=1e-5)
+    assert_equal_runs(tmp_path / "two", tmp_path / "one", *methods, atol=1e-5)
     one, two = curves_of(tmp_path / "one"), curves_of(tmp_path / "two")
-    for method in (REFERENCE, ROBUST):
-        for part in ("train", "validation"):
-            assert [e[part] for e in two[method.name]] == pytest.approx(
-                [e[part] for e in one[method.name]], abs=1e-5
-            )
+    # BEST, SPREAD and TRACING are one training.
+    assert list(one) == list(two) == [REFERENCE.name, ROBUST.name, BEST.name]
+    for name, curve in one.items():
+        for part in ("train", "validation", "out_of_bag"):
+            found, wanted = ([e[part] for e in c] for c in (two[name], curve))
+            assert found == pytest.approx(wanted, abs=1e-5, nan_ok=True)
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        assert StoredModel.read(folder / SPREAD.name).epochs == (2, 4)
 
 
 def test_training_taken_up_from_a_checkpoint_ends_as_if_it_had_not_stopped(
@@ -322,6 +485,28 @@ def test_training_taken_up_from_a_checkpoint_ends_as_if_it_had_not_stopped(
     assert [len(ended[method.name]) for method in (REFERENCE, ROBUST)] == [4, 3]
     # Its first epochs are those of before, to the second, and were not done again.
     assert {name: curve[:2] for name, curve in ended.items()} == halted
+
+
+def test_training_that_stops_after_every_epoch_keeps_the_same_epochs(
+    snapshot: Path, tmp_path: Path, one_rank: None
+) -> None:
+    methods = (BEST, SPREAD, TRACING)
+    train(plan_of(snapshot, tmp_path / "straight", *methods))
+    plan = plan_of(snapshot, tmp_path / "halting", *methods)
+    curves = tmp_path / "halting" / "curves.json"
+    for _ in range(3):
+        # The curves cannot be written, so each try ends after the checkpoint of one more epoch.
+        curves.mkdir()
+        with pytest.raises(OSError, match="curves"):
+            train(plan)
+        curves.rmdir()
+    train(plan)
+    assert_equal_runs(tmp_path / "halting", tmp_path / "straight", *methods, atol=0)
+    for method in methods:
+        one, other = (StoredModel.read(tmp_path / f / method.name) for f in ("halting", "straight"))
+        assert one.epochs == other.epochs
+        assert len(one.epochs) == 2
+    assert [entry["epoch"] for entry in curves_of(tmp_path / "halting")[BEST.name]] == [1, 2, 3, 4]
 
 
 def test_a_checkpoint_of_other_rows_or_settings_is_not_taken_up(
@@ -373,7 +558,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(
     snapshot: Path, tmp_path: Path, one_rank: None
 ) -> None:
     plan = plan_of(snapshot, tmp_path / "run", epochs(ROBUST, 1))
-    state = {"key": "k", "epoch": 1, "curves": {}, "models": [Poison(tmp_path / "made")]}
+    state = {"key": "k", "epoch": 1, "curves": {}, "learners": [Poison(tmp_path / "made")]}
     torch.save(state, tmp_path / "run" / "checkpoint.pt")
     with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
         train(plan)

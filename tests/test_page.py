@@ -26,6 +26,7 @@ METRICS = {
     "macro_precision": 0.6,
     "macro_recall": 0.58,
     "worst_group_auc": 0.65,
+    "worst_group_log_loss": 0.4,
 }
 COUNTS = {"rows": 1234.0, "positives": 321.0, "groups_left_out": 17.0}
 # method -> difference of its log loss with its interval.
@@ -125,7 +126,24 @@ def values_of(
             "histograms": {
                 m: [np.logspace(-2, 2, 41)[:-1].tolist(), [0.025] * 40] for m in methods
             },
+            "by_label": {
+                label: {m: [[0.1, 1.0], [0.5, 0.5]] for m in methods} for label in ("0", "1")
+            },
             "drivers": {m: {"label": 0.25, "log_price": -0.5} for m in methods},
+            "extremes": {
+                m: {
+                    "highest": [
+                        {
+                            "sample_id": "9007199254740993",
+                            "label": 1.0,
+                            "weight": 3.5,
+                            "features": {"log_price": -0.25},
+                        }
+                    ],
+                    "lowest": [],
+                }
+                for m in methods
+            },
         },
         losses={
             "better": [
@@ -282,7 +300,7 @@ def test_the_page_needs_nothing_beside_it(html: str) -> None:
 
 
 def test_every_plot_is_on_the_page(html: str) -> None:
-    assert sum(tag == "svg" for tag, _ in Page(html).elements) == 10
+    assert sum(tag == "svg" for tag, _ in Page(html).elements) == 11
 
 
 def test_the_same_content_gives_the_same_page(values: dict[str, Any], html: str) -> None:

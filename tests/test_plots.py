@@ -18,6 +18,7 @@ NAMES = {
     "roc_pr",
     "calibration",
     "segments",
+    "by_label",
     "drivers",
     "cost",
 }
@@ -62,6 +63,7 @@ def full() -> dict[str, Any]:
             ]
         },
         "histograms": {m: [[0.1, 1.0, 10.0], [0.2, 0.7, 0.1]] for m in METHODS},
+        "by_label": {k: {m: [[0.1, 1.0], [0.2, 0.8]] for m in METHODS} for k in ("0", "1")},
         "curves": {m: {"test": curve} for m in METHODS[:2]},
         "segments": [
             {"segment": "home", "rows": 300, "auc": {"uniform": 0.7, "random": None}},
@@ -82,6 +84,7 @@ def empty() -> dict[str, Any]:
         "days": [],
         "losses": {},
         "histograms": {"uniform": [[1.0], [1.0]]},
+        "by_label": {k: {"uniform": [[1.0], [1.0]]} for k in ("0", "1")},
         "curves": {},
         "segments": [],
         "drivers": {},
@@ -137,6 +140,7 @@ def test_every_plot_shows_its_part_of_the_content(pictures: dict[str, str]) -> N
         "days": full()["days"][:2],
         "losses": {"network": full()["losses"]["network"][:1]},
         "histograms": {m: [[0.1, 1.0, 10.0], [0.5, 0.4, 0.1]] for m in METHODS},
+        "by_label": {k: {m: [[0.1, 1.0], [0.6, 0.4]] for m in METHODS} for k in ("0", "1")},
         "curves": {"uniform": full()["curves"]["uniform"]},
         "segments": full()["segments"][:1],
         "drivers": {"network": {"price": 0.4}},

@@ -7,11 +7,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from sklearn.linear_model import LogisticRegression
 
+from reweight.columns import soft_label
 from reweight.errors import WeightError
 from reweight.ranking import (
     Ranker,
     Ranking,
     check_training,
+    doubled,
     fit_ranker,
     recalibrated,
     with_margins,
@@ -107,6 +109,32 @@ def test_weights_of_mean_1_with_the_raw_sum_are_fitted_as_the_raw_weights(
     assert np.abs(coefficients(other) - wanted).max() > 1e-2
 
 
+@pytest.fixture(scope="module")
+def soft(train: DataFrame) -> DataFrame:
+    """Rows with soft labels of `gamma`, some of them 0 and 1."""
+    own = F.least(F.lit(1.0), F.greatest(F.lit(0.0), F.col("raw") / 8 - 0.1))
+    return train.withColumn(soft_label("gamma"), own).cache()
+
+
+def test_soft_labels_are_fitted_as_scikit_learn_fits_both_rows_of_each(soft: DataFrame) -> None:
+    g, w = np.clip(WEIGHTS["raw"] / 8 - 0.1, 0, 1), WEIGHTS["gamma"]
+    rows = doubled(soft, "gamma")
+    assert rows.count() == (w * g > 0).sum() + (w * (1 - g) > 0).sum() < 2 * ROWS
+    model = LogisticRegression(C=0.1, tol=1e-12, max_iter=5000)
+    twice = np.concatenate([FEATURES, FEATURES]), np.repeat([1.0, 0.0], ROWS)
+    model.fit(*twice, sample_weight=np.concatenate([w * g, w * (1 - g)]))
+    total = check_training(soft, ["gamma"], 0.1, ["gamma"])["gamma"]
+    found = fit_ranker(rows, "gamma", total, EXACT.model_copy(update={"C": 0.1}))
+    wanted = np.append(model.coef_[0], model.intercept_[0])
+    np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
+
+
+def test_doubling_rows_moves_none_of_them(soft: DataFrame) -> None:
+    rows = doubled(soft, "gamma")
+    assert rows.rdd.getNumPartitions() == soft.rdd.getNumPartitions()
+    assert "Exchange" not in rows._jdf.queryExecution().executedPlan().toString()
+
+
 def test_a_constant_factor_in_the_weights_does_not_move_the_fit(train: DataFrame) -> None:
     rows = train.withColumn("ten", 10 * F.col("gamma"))
     one, ten = (fit_ranker(rows, name, 500.0, EXACT) for name in ("gamma", "ten"))
@@ -178,6 +206,24 @@ def test_weights_that_cannot_be_trained_on_are_refused(samples: DataFrame, name:
     with pytest.raises(WeightError) as error:
         check_training(rows, ["uniform", name], floor=0.05)
     assert f"'{name}'" in str(error.value)
+    assert came in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "came"),
+    [
+        ("if(sample_id = 3, null, 0.5D)", "1 weights"),
+        ("if(sample_id < 2, 1.5D, 0.5D)", "2 weights"),
+        ("if(sample_id = 3, double('NaN'), 0.5D)", "or soft labels that are not in [0, 1]"),
+        ("0D", "for label 0 and 0 for label 1"),
+    ],
+)
+def test_soft_labels_that_cannot_be_trained_on_are_refused(
+    samples: DataFrame, sql: str, came: str
+) -> None:
+    rows = samples.withColumn(soft_label("uniform"), F.expr(sql))
+    with pytest.raises(WeightError) as error:
+        check_training(rows, ["gamma", "uniform"], 0.05, ["uniform"])
     assert came in str(error.value)
 
 

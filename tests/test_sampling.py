@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
@@ -11,6 +12,7 @@ from pyspark.sql import functions as F
 
 from reweight.errors import SampleError, SourceError
 from reweight.sampling import (
+    LABEL_COLUMNS,
     Collapse,
     Label,
     Sampling,
@@ -87,6 +89,14 @@ def test_labels_of_random_logs_are_those_of_a_search_over_all_pairs(
     wanted = searched(events, window, log_end)
     frame = spark.createDataFrame(events, COLUMNS)
     assert labels(frame, shown_and_bought(window), log_end) == wanted
+    if window:
+        # How much of the window is over, and when in it the label came.
+        told = with_label(frame, shown_and_bought(window), F.lit(log_end).cast("timestamp"))
+        row = told.toPandas()
+        assert (row["elapsed"].eq(1) == row["mature"]).all()
+        assert row["elapsed"].between(0, 1).all()
+        seconds = (row["label_time"] - row["event_time"]).dt.total_seconds()
+        assert np.allclose(row["delay"].astype(float) * window, seconds, equal_nan=True)
     if window == 60:
         # The cases of interest are in the log: both classes, in each state.
         assert {(row[0], row[2]) for row in wanted.values()} == {
@@ -234,7 +244,7 @@ def test_equal_rows_without_identity_get_ids_that_differ_and_do_not_move(
     for seed in (1, 2):
         assert ids(frame.orderBy(F.rand(seed)).repartition(seed * 3)) == first
     # The label may come later: that makes no other row of it.
-    columns = {"label": F.lit(1.0), "label_time": F.lit(None), "mature": F.lit(True)}
+    columns = {name: F.lit(None) for name in LABEL_COLUMNS}
     assert ids(frame.withColumns(columns)) == first
 
 

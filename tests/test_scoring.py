@@ -3,26 +3,40 @@
 import numpy as np
 import pytest
 import torch
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.batch import Batch
+from reweight.columns import in_sample, soft_label
 from reweight.importance import ImportanceMethod, TrainFacts, Uniform
 from reweight.importance.class_balanced import ClassBalanced
+from reweight.importance.density_ratio import DensityRatio
+from reweight.importance.evidence import Evidence
 from reweight.importance.importance_mlp import ImportanceMlp
+from reweight.importance.pu_prior import PuPrior
 from reweight.importance.random import Random
+from reweight.importance.self_confidence import SelfConfidence
 from reweight.importance.stored import StoredModel
 from reweight.scoring import scored
 
 ROWS = 300
-FACTS = TrainFacts(dim=6, cardinalities=(4, 7), rows=ROWS, positives=75, seed=3)
+QUANTILES = ((-2.0, -0.5, 0.5, 2.0),) * 6
+FACTS = TrainFacts(
+    dim=6, cardinalities=(4, 7), rows=ROWS, positives=75, seed=3, quantiles=QUANTILES
+)
+HALVES = {"members": 5, "hidden": (8,), "bins": 3}
 METHODS: dict[str, ImportanceMethod] = {
     "uniform": Uniform(),
     "random": Random(),
     "class_balanced": ClassBalanced(),
     "folds": ImportanceMlp.model_validate({"hidden": (16, 8), "cross_fit": 5}),
     "in_sample": ImportanceMlp.model_validate({"preset": "reference", "hidden": (16,)}),
+    "halves": SelfConfidence.model_validate({"training": HALVES}),
+    "margin": SelfConfidence.model_validate({"training": HALVES, "margin": True}),
 }
+
+TRAINED = ["folds", "in_sample", "halves", "margin"]
 
 
 def batch_of() -> Batch:
@@ -99,9 +113,55 @@ def test_scoring_keeps_the_columns_that_are_asked_for(samples: DataFrame) -> Non
         ("label", "float"),
         ("sample_id", "bigint"),
         *[(name, "float") for name in METHODS],
+        *[(in_sample(name), "boolean") for name in TRAINED],
     ]
     labels = {row["sample_id"]: row["label"] for row in samples.collect()}
     assert {row["sample_id"]: row["label"] for row in rows.collect()} == labels
+
+
+def test_further_columns_that_a_method_needs_are_sent_as_numbers_and_kept_as_they_are(
+    samples: DataFrame,
+) -> None:
+    training = {"members": 2, "hidden": (4,), "bins": 3}
+    method = DensityRatio.model_validate({"training": training})
+    assert method.columns() == ("target",)
+    models = {"ratio": StoredModel.of(method, FACTS, method.build(FACTS))}
+    with torch.inference_mode():
+        wanted = {"ratio": method.build(FACTS)(batch_of()).tolist()}
+    marked = samples.withColumn("target", F.col("label") == 1)
+    rows = scored(marked, models, ("sample_id", "target")).collect()
+    assert_scores({row["sample_id"]: row.asDict() for row in rows}, batch_of(), wanted)
+    assert {type(row["target"]) for row in rows} == {bool}
+    with pytest.raises(AnalysisException, match="target"):
+        scored(samples, models, ("sample_id",))
+
+
+def test_soft_labels_are_a_column_beside_the_importance(samples: DataFrame) -> None:
+    method = PuPrior.model_validate({"prior": 0.5, "training": HALVES})
+    stored = StoredModel.of(method, FACTS, method.build(FACTS))
+    rows = scored(samples, {"pu": stored, **models_of(FACTS)}, ("sample_id",))
+    assert rows.columns == [
+        "sample_id",
+        *["pu", *METHODS, soft_label("pu")],
+        *[in_sample(name) for name in ("pu", *TRAINED)],
+    ]
+    with torch.inference_mode():
+        wanted = stored.model().soft_label(Evidence(batch_of()))
+    found = {row["sample_id"]: row.asDict() for row in rows.collect()}
+    assert_scores(found, batch_of(), {"pu": [1.0] * ROWS, soft_label("pu"): wanted.tolist()})
+
+
+def test_rows_that_all_members_see_are_marked(samples: DataFrame) -> None:
+    marks = [in_sample(name) for name in TRAINED]
+    rows = scored(samples, models_of(FACTS), ("sample_id",)).select("sample_id", *marks).toPandas()
+    shares = rows[marks].mean().to_dict()
+    assert shares[in_sample("folds")] == 0
+    assert shares[in_sample("in_sample")] == 1
+    assert rows[in_sample("halves")].equals(rows[in_sample("margin")].rename(in_sample("halves")))
+    learner = METHODS["halves"].build(FACTS).kept()[0]
+    marked = learner.in_sample(torch.tensor(rows["sample_id"].to_numpy()))
+    assert 0 < marked.sum() < ROWS / 8
+    assert rows[in_sample("halves")].tolist() == marked.tolist()
 
 
 def test_no_rows_are_no_scores(samples: DataFrame) -> None:

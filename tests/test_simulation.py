@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,9 @@ def test_the_truth_has_one_row_per_impression(shown: DataFrame, impressions: pd.
     assert len(truth) == len(impressions)
     assert (truth["delay_hours"].notna() == truth["would_buy"]).all()
     assert truth["would_buy"].sum() == impressions["would_buy"].sum()
+    # What is wanted is bought where it was seen, and nowhere else.
+    assert (truth["would_buy"] == (truth["wanted"] & truth["seen"])).all()
+    assert truth["would_buy"].sum() < truth["wanted"].sum()
 
 
 # Each fault as it shows in the files, over the fields of a parsed line.
@@ -314,6 +318,44 @@ def test_every_fault_is_planted_as_often_as_configured_and_is_in_the_files(
     assert redelivered.count() == planted["redelivered"]
 
 
+def test_worlds_share_nobody_and_nothing_and_have_mechanisms_of_their_own(
+    spark: SparkSession,
+) -> None:
+    worlds = {
+        "plain": {"bots": 0.0, "late": 0.0, "hours": 0.01},
+        "blind": {"bots": 0.0, "eta": 3.0, "unrecorded": 1.0},
+        "noisy": {"bots": 1.0, "spurious": 0.2},
+    }
+    shop = SHOP.model_copy(update={"worlds": worlds, "sessions": 1500})
+    shown = simulation.impressions(spark, shop, SEED).persist()
+    rows = shown.withColumn("world", simulation._name(shop))
+    ids = rows.groupBy("world").agg(
+        F.min("session_id"), F.max("session_id"), F.min("user_id"), F.max("user_id"),
+        F.min("item_id"), F.max("item_id"),
+    )  # fmt: skip
+    spans = sorted(tuple(row)[1:] for row in ids.collect())
+    for low, high in pairwise(spans):
+        assert all(low[i + 1] < high[i] for i in (0, 2, 4))
+    found = rows.groupBy("world").agg(
+        F.avg(F.col("bot").cast("int")).alias("bots"),
+        F.avg(F.when(F.col("position") == 2, F.col("seen").cast("int"))).alias("seen"),
+        F.avg(F.col("recorded").cast("int")).alias("recorded"),
+        F.avg(F.col("would_buy").cast("int")).alias("bought"),
+        F.max(F.when(F.col("would_buy"), F.col("delay"))).alias("delay"),
+    )
+    own = found.toPandas().set_index("world")
+    assert own["bots"].to_dict() == {"plain": 0.0, "blind": 0.0, "noisy": 1.0}
+    assert own.loc["plain", "seen"] == pytest.approx(0.5, abs=0.05)
+    assert own.loc["blind", "seen"] == pytest.approx(0.125, abs=0.04)
+    assert own.loc["blind", "recorded"] == 0 < own.loc["blind", "bought"]
+    assert own.loc["noisy", "recorded"] == pytest.approx(0.2, abs=0.015)
+    assert own.loc["noisy", "bought"] == 0
+    assert own.loc["plain", "delay"] < 2000
+    lines = simulation.events(shown, shop).groupBy("world").count().collect()
+    assert {row["world"] for row in lines} == set(worlds)
+    shown.unpersist()
+
+
 def test_a_log_without_dirt_has_only_clean_lines(spark: SparkSession) -> None:
     none = SHOP.model_copy(
         update={"sessions": 50, "dirt": Dirt(**dict.fromkeys(SHOP.dirt.model_dump(), 0))}
@@ -336,6 +378,8 @@ def test_a_log_without_dirt_has_only_clean_lines(spark: SparkSession) -> None:
         {"bots": 1.5},
         {"format": "csv"},
         {"dirt": {"dust": 0.1}},
+        {"worlds": {"a": {"days": 3}}},
+        {"worlds": {"a": {"bots": 2}}},
     ],
     ids=json.dumps,
 )

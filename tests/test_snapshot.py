@@ -27,6 +27,8 @@ def samples(spark: SparkSession) -> DataFrame:
         (number % 2).cast("float").alias("label"),
         F.lit("train").alias("split"),
         F.lit(True).alias("mature"),
+        (number % 4 == 0).alias("target"),
+        (number % 9).cast("int").alias("position"),
     )
     return rows.cache()
 
@@ -58,7 +60,7 @@ def contents(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 def test_a_snapshot_holds_the_rows_as_they_are(samples: DataFrame, folder: Path) -> None:
     rows = [row for part in contents(folder).values() for row in part]
-    wanted = samples.drop("split", "mature").collect()
+    wanted = samples.select("sample_id", "features", "ids", "label").collect()
     assert len(rows) == ROWS
     assert {row["sample_id"]: row for row in rows} == {r["sample_id"]: r.asDict() for r in wanted}
 
@@ -82,6 +84,15 @@ def test_rows_are_not_sorted_by_their_label(folder: Path) -> None:
     labels = [row["label"] for part in contents(folder).values() for row in part]
     changes = sum(a != b for a, b in pairwise(labels))
     assert changes > ROWS / 4
+
+
+def test_further_columns_are_written_as_numbers(samples: DataFrame, tmp_path: Path) -> None:
+    written(samples, tmp_path / "s", extra=("position", "target"))
+    rows = [row for part in contents(tmp_path / "s").values() for row in part]
+    assert {type(row[name]) for row in rows for name in ("position", "target")} == {float}
+    found = {row["sample_id"]: (row["position"], row["target"]) for row in rows}
+    wanted = samples.select("sample_id", "position", "target").collect()
+    assert found == {r["sample_id"]: (float(r["position"]), float(r["target"])) for r in wanted}
 
 
 def test_the_same_key_leaves_the_folder_as_it_is(samples: DataFrame, folder: Path) -> None:
@@ -135,6 +146,15 @@ def test_the_fingerprint_tells_of_one_changed_value(
     numbered = samples.withColumn("id", F.round(F.col("features")[0] * 7).cast("int"))
     other = numbered.withColumns({name: F.expr(sql) for name, sql in changed.items()})
     assert fingerprint(other) != identity
+
+
+def test_the_fingerprint_tells_of_further_columns_that_training_reads(
+    samples: DataFrame, identity: str
+) -> None:
+    moved = samples.withColumn("position", F.expr("IF(sample_id = 1, 0, position + 1)"))
+    assert fingerprint(moved) == identity
+    assert fingerprint(moved, ("position",)) != fingerprint(samples, ("position",))
+    assert fingerprint(samples, ("position",)) != fingerprint(samples, ("position", "target"))
 
 
 def test_the_fingerprint_tells_of_a_doubled_and_of_a_missing_row(

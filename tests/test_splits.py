@@ -140,6 +140,57 @@ def test_cuts_of_few_times_are_exact(spark: SparkSession) -> None:
     assert time_cuts(frame.where(F.col("t") == START), (0.5,)) == [START]
 
 
+def test_rows_of_open_windows_train_with_what_was_known_at_the_cut(
+    spark: SparkSession, rows: list[tuple[int, str, int, bool]]
+) -> None:
+    window = 3 * DAY
+    draw = random.Random(1)
+    delays = {n: draw.randrange(window) if draw.random() < 0.5 else None for n, *_ in rows}
+    end = START + 30 * DAY
+    labelled = [
+        (n, group, t, t + window <= end, t + delays[n] if delays[n] is not None else None)
+        for n, group, t, _ in rows
+    ]
+    frame = spark.createDataFrame(labelled, f"{COLUMNS}, l long").select(
+        "*",
+        F.timestamp_seconds("t").alias("event_time"),
+        F.timestamp_seconds("l").alias("label_time"),
+        F.col("l").isNotNull().cast("float").alias("label"),
+        F.least(F.lit(1.0), (end - F.col("t")) / window).alias("elapsed"),
+        ((F.col("l") - F.col("t")) / window).alias("delay"),
+    )
+    closed = with_split(frame, Splits(by="time"), 0, window).drop("event_time").toPandas()
+    splits = Splits(by="time", open_windows="train")
+    found = with_split(frame, splits, 0, window).drop("event_time").toPandas()
+    closed, found = closed.set_index("sample_id"), found.set_index("sample_id").loc[closed.index]
+    train = closed["split"] == "train"
+    opened = (found["split"] == "train") & ~train
+    # Every open row says where the cut is.
+    (cut,) = (found["t"] + found["elapsed"] * window)[opened].round().unique()
+    assert found["t"][found["split"] == "train"].max() < cut
+    assert found["t"][found["split"] == "validation"].min() == cut
+    # Nothing else moves: what was train is train, and the other parts are what they were.
+    assert (closed["split"][opened] == "gap").all()
+    assert closed[~opened].drop(columns=["target"]).equals(found[~opened].drop(columns=["target"]))
+    assert found["t"][opened].between(cut - window, cut - 1).all()
+    assert opened.sum() > 100
+    assert (closed["split"] == "gap").sum() > opened.sum()
+    seen = (found["l"] < cut)[opened]
+    assert 0.1 < seen.mean() < 0.4
+    assert (found["label"][opened] == seen).all()
+    assert (found["label_time"][opened].notna() == seen).all()
+    assert (found["delay"][opened].notna() == seen).all()
+    assert not found["mature"][opened].any()
+    assert (found["delay"][opened] <= found["elapsed"][opened])[seen].all()
+    # The newest rows stand for what comes.
+    assert found["target"][opened].mean() > closed["target"][train].mean()
+
+
+def test_open_windows_need_a_cut_in_time() -> None:
+    with pytest.raises(ValidationError, match="by: time"):
+        Splits(open_windows="train")
+
+
 COUNTS = {"train": (60, 6), "validation": (20, 2), "test": (20, 2), "gap": (5, 0)}
 
 

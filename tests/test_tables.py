@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,8 +31,11 @@ def facts(spark: SparkSession, *notes: str | None) -> DataFrame:
 
 
 def weights(spark: SparkSession, *values: float | None) -> DataFrame:
-    rows = [("uniform", i, 1.0, value) for i, value in enumerate(values)]
-    schema = "method string, sample_id bigint, importance double, weight double"
+    rows = [("uniform", i, 1.0, value, None, False) for i, value in enumerate(values)]
+    schema = (
+        "method string, sample_id bigint, importance double, weight double, label float, "
+        "in_sample boolean"
+    )
     return spark.createDataFrame(rows, schema).coalesce(1)
 
 
@@ -103,6 +107,49 @@ def weighted(spark: SparkSession, store_of: StoreOf) -> Store:
     return store
 
 
+@pytest.mark.parametrize("left", [None, ".00000000000000000000.json.1.tmp"])
+def test_a_table_whose_making_was_killed_is_made_anew(
+    spark: SparkSession, tmp_path: Path, left: str | None
+) -> None:
+    store = Store(spark, str(tmp_path), "a")
+    log = Path(store.path(WEIGHTS)) / "_delta_log"
+    log.mkdir(parents=True)
+    if left:
+        (log / left).write_text('{"commitInfo"')
+    assert not store.exists(WEIGHTS)
+    assert store.write(WEIGHTS, weights(spark, 1.0, 2.0)) == 2
+    assert store.retries == 3
+    # As declared: what a plain write would make has nullable columns and no constraints.
+    for value in (-1.0, None):
+        with pytest.raises(TableError, match="breaks a constraint"):
+            store.write(WEIGHTS, weights(spark, value))
+    assert store.read(WEIGHTS).count() == 2
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_folder_that_holds_something_else_is_waited_for_and_then_named(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    store = Store(spark, str(tmp_path), "a")
+    other = Path(store.path(WEIGHTS)) / "part-0.parquet"
+    other.parent.mkdir(parents=True)
+    other.write_text("of another run, whose commit is not yet there")
+
+    def pause(seconds: float) -> None:
+        if not stays:
+            other.unlink(missing_ok=True)
+
+    # Of this module only: Py4J's threads sleep too.
+    monkeypatch.setattr("reweight.tables.time", SimpleNamespace(sleep=pause))
+    if stays:
+        with pytest.raises(TableError, match="cannot be made"):
+            store.write(WEIGHTS, weights(spark, 1.0))
+        assert other.exists()
+    else:
+        assert store.write(WEIGHTS, weights(spark, 1.0)) == 1
+        assert store.retries == 1
+
+
 @pytest.mark.parametrize("value", [-1e-9, NAN, INFINITY, -INFINITY, None], ids=str)
 def test_a_weight_that_is_no_weight_leaves_the_table_as_it_was(
     spark: SparkSession, weighted: Store, value: float | None
@@ -114,6 +161,16 @@ def test_a_weight_that_is_no_weight_leaves_the_table_as_it_was(
     assert version(weighted, WEIGHTS) == before
     found = sorted(row["weight"] for row in weighted.read(WEIGHTS).collect())
     assert found == [0.0, 0.5, 1e300]
+
+
+@pytest.mark.parametrize("label", [-0.1, 1.5, float("nan")])
+def test_a_soft_label_is_null_or_a_probability(weighted: Store, label: float) -> None:
+    rows = weights(weighted.spark, 0.0, 0.5, 1e300)
+    with pytest.raises(TableError, match="constraint"):
+        weighted.write(WEIGHTS, rows.withColumn("label", F.lit(label).cast("float")))
+    for good in (0.0, 1.0, None):
+        own = rows.withColumn("label", F.lit(good).cast("float"))
+        assert weighted.write(WEIGHTS, own) == 3
 
 
 @pytest.mark.parametrize(
@@ -199,7 +256,9 @@ def test_a_root_with_spaces_and_quotes_is_a_place_like_any(
 ) -> None:
     store = Store(spark, str(tmp_path / "a root's place"), "run")
     rows = spark.sql("SELECT 'x' AS impression_id, 0.5D AS relevance, true AS seen, false AS bot")
-    rows = rows.selectExpr("*", "true AS would_buy", "1D AS delay_hours", "true AS recorded")
+    rows = rows.selectExpr(
+        "*", "true AS wanted", "true AS would_buy", "1D AS delay_hours", "true AS recorded"
+    )
     assert store.write(TRUTH, rows) == 1
     assert store.write(WEIGHTS, weights(spark, 1.0)) == 1
     assert store.read(TRUTH).count() == 1

@@ -10,8 +10,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.stats import rankdata
 
+from reweight.columns import soft_label
 from reweight.errors import WeightError
-from reweight.weighting import PolicyStats, Weighting, fit_policy, weight, wide_weights
+from reweight.weighting import (
+    PolicyStats,
+    Weighting,
+    fit_policy,
+    weight,
+    weights_in_memory,
+    wide_weights,
+)
 
 Array = NDArray[np.float64]
 ROWS = 600
@@ -44,6 +52,7 @@ def expected(importance: Array, policy: Weighting, polarity: str) -> Array:
         kind = "flip" if polarity == "suspicious" else "identity"
     if kind == "rank":
         mapped = rankdata(importance, method="max") / len(importance)
+        mapped = 1 - mapped if polarity == "suspicious" else mapped
     else:
         mapped = 1 - importance if kind == "flip" else importance
     tempered = mapped**policy.temper
@@ -80,10 +89,31 @@ def test_weights_follow_the_formula_and_have_mean_1(
     for method, found in weights(train, policy, stats).items():
         wanted = expected(IMPORTANCE[method], policy, POLARITY[method])
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+        own = weights_in_memory(method, IMPORTANCE[method], policy, POLARITY[method])
+        np.testing.assert_allclose(own, wanted, rtol=1e-9, atol=1e-12)
         assert found.mean() == pytest.approx(1, abs=1e-9)
         assert (found >= 0).all()
         assert stats[method].ess_share == pytest.approx(1 / (wanted**2).mean(), rel=1e-9)
         assert stats[method].raw_sum == pytest.approx(IMPORTANCE[method].sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("importance", "options", "said"),
+    [
+        ([1.0, np.nan], {}, "is not finite"),
+        ([1.0, -1.0], {}, "makes no weights"),
+        ([0.0, 0.0], {}, "makes no weights"),
+        ([0.0] * 9 + [1.0], {"clip_quantile": 0.5}, "clip_quantile"),
+        ([0.0] * 30 + [1.0], {}, "too few effective samples"),
+    ],
+    ids=["not finite", "negative", "all 0", "clipped to 0", "ESS"],
+)
+def test_what_spark_refuses_is_refused_in_memory(
+    importance: list[float], options: dict[str, Any], said: str
+) -> None:
+    policy = Weighting.model_validate(options)
+    with pytest.raises(WeightError, match=said):
+        weights_in_memory("m", np.array(importance), policy, "valuable")
 
 
 @pytest.mark.parametrize("options", [{"temper": 0}, {"mix": 0}])
@@ -140,6 +170,25 @@ def test_rank_takes_importance_of_any_sign(spark: SparkSession) -> None:
     policy = Weighting(map="rank")
     stats = fit_policy(rows, policy, {"influence": "valuable"})
     np.testing.assert_allclose(weights(rows, policy, stats)["influence"], [0.4, 0.8, 1.2, 1.6])
+
+
+def test_the_highest_rank_of_a_suspicious_method_weighs_least(spark: SparkSession) -> None:
+    rows = spark.createDataFrame(list(enumerate([-30.0, -2.0, 0.0, 5.0])), ["sample_id", "doubt"])
+    policy = Weighting(map="rank")
+    stats = fit_policy(rows, policy, {"doubt": "suspicious"})
+    np.testing.assert_allclose(weights(rows, policy, stats)["doubt"], [2, 4 / 3, 2 / 3, 0])
+
+
+def test_importance_that_can_be_negative_is_ranked_unless_the_config_says_otherwise(
+    spark: SparkSession,
+) -> None:
+    rows = spark.createDataFrame(list(enumerate([-3.0, 1.0, 2.0, 9.0])), ["sample_id", "margin"])
+    stats = fit_policy(rows, Weighting(), {"margin": "valuable"}, signed=["margin"])
+    np.testing.assert_allclose(weights(rows, Weighting(), stats)["margin"], [0.4, 0.8, 1.2, 1.6])
+    own = weights_in_memory("m", np.array([-3.0, 1, 2, 9]), Weighting(), "valuable", signed=True)
+    np.testing.assert_allclose(own, [0.4, 0.8, 1.2, 1.6])
+    with pytest.raises(WeightError, match="makes no weights"):
+        fit_policy(rows, Weighting(map="identity"), {"margin": "valuable"}, signed=["margin"])
 
 
 def test_suspicious_importance_is_flipped_and_no_other(train: DataFrame) -> None:
@@ -248,6 +297,14 @@ def test_long_weights_become_one_row_per_sample(spark: SparkSession) -> None:
     wide = wide_weights(long, ["b", "a"])
     assert wide.columns == ["sample_id", "b", "a"]
     assert sorted(map(tuple, wide.collect())) == [(1, 1.5, 0.5), (2, 2.0, 3.0)]
+
+
+def test_soft_labels_come_along_where_a_method_has_them(spark: SparkSession) -> None:
+    rows = [("a", 1, 0.5, None), ("b", 1, 1.5, 0.25), ("b", 2, 2.0, 1.0), ("a", 2, 3.0, None)]
+    schema = "method string, sample_id bigint, weight double, label float"
+    wide = wide_weights(spark.createDataFrame(rows, schema), ["a", "b"], ["b"])
+    assert wide.columns == ["sample_id", "a", "b", soft_label("b")]
+    assert sorted(map(tuple, wide.collect())) == [(1, 0.5, 1.5, 0.25), (2, 3.0, 2.0, 1.0)]
 
 
 def test_a_cap_at_a_quantile_that_is_zero_is_refused(spark: SparkSession) -> None:

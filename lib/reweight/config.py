@@ -3,19 +3,22 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
+from reweight.benchmark import Benchmark
+from reweight.benchmark.conditions import Conditions
+from reweight.benchmark.protocol import BASELINE, ORACLE
 from reweight.cleaning import Cleaning
 from reweight.errors import ConfigError
 from reweight.evaluation import Evaluation
 from reweight.features import Features
 from reweight.fitting import Fitting
-from reweight.importance import Method
+from reweight.importance import ImportanceMethod, Method
 from reweight.ranking import Ranking
 from reweight.sampling import Sampling
 from reweight.section import RunId, Section
@@ -25,23 +28,62 @@ from reweight.tuning import Tuning
 from reweight.weighting import Weighting
 
 
-class RunConfig(Section):
-    """One run, complete: the sections are in the order of the stages.
+class JobConfig(Section):
+    """What the config of every job says.
 
     Attributes:
         run_id: names the run's rows in every table and its folder.
         root: folder of the tables and of the runs' folders; on a cluster a shared path.
-        seed: of everything that is random.
-        data_dir: for interpolation in ``cleaning`` (``${data_dir}``).
+        data_dir: for interpolation (``${data_dir}``).
         spark: Spark settings for a session that the job starts itself.
-        model_run_id: run whose stored models score this run's samples; None trains here.
+        importance: the methods.
+        example: a file that shows the whole of such a config, for messages.
     """
+
+    example: ClassVar[str] = "conf/demo.yaml"
 
     run_id: RunId
     root: str
-    seed: int = Field(default=0, ge=0, lt=2**31)
     data_dir: str | None = None
     spark: dict[str, str] = {}
+    importance: tuple[Method, ...]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [method.name for method in self.importance]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(
+                f"importance: the name(s) {twice} stand for two methods; set `name` on one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_combine(self) -> Self:
+        methods = {method.name: method for method in self.importance}
+        faults = [
+            f"'{method.name}' cannot combine '{part}', which {fault}"
+            for method in self.importance
+            for part in method.combines()
+            if (fault := _fault_of_part(methods.get(part)))
+        ]
+        if faults:
+            raise ValueError(f"importance: {'; '.join(faults)}; the run has {sorted(methods)}")
+        return self
+
+    def hash(self) -> str:
+        """Hash of the config: equal for runs that compute the same thing."""
+        return digest(self.model_dump_json(exclude={"run_id", "root", "spark"}))
+
+
+class RunConfig(JobConfig):
+    """One run, complete: the sections are in the order of the stages.
+
+    Attributes:
+        seed: of everything that is random.
+        model_run_id: run whose stored models score this run's samples; None trains here.
+    """
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
     model_run_id: RunId | None = None
     simulation: Simulation | None = None
     cleaning: Cleaning
@@ -49,7 +91,6 @@ class RunConfig(Section):
     splits: Splits = Splits()
     features: Features
     fitting: Fitting = Fitting()
-    importance: tuple[Method, ...]
     weighting: Weighting = Weighting()
     ranking: Ranking = Ranking()
     evaluation: Evaluation = Evaluation()
@@ -59,25 +100,85 @@ class RunConfig(Section):
     @classmethod
     def _with_uniform(cls, data: Any) -> Any:
         # Every result is a difference to `uniform`, so a run without it has no result.
-        if isinstance(data, dict) and isinstance(methods := data.get("importance", []), list):
-            kinds = [m.get("method") for m in methods if isinstance(m, dict)]
-            if "uniform" not in kinds:
-                # At the end: the numbers of the file's own list stay as they are.
-                return data | {"importance": [*methods, {"method": "uniform"}]}
-        return data
+        return _with_methods(data, "uniform")
 
     @model_validator(mode="after")
-    def _names_differ(self) -> "RunConfig":
-        names = [method.name for method in self.importance]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
+    def _windows_can_be_open(self) -> Self:
+        if self.splits.open_windows == "train" and not self.sampling.label.window:
             raise ValueError(
-                f"importance: the name(s) {twice} stand for two methods; set `name` on one of them"
+                "splits.open_windows: labels have no window that could be open at the cut; set "
+                "sampling.label.window, or leave open_windows at gap"
             )
         return self
 
-    def hash(self) -> str:
-        """Hash of the config: equal for runs that compute the same thing."""
-        return digest(self.model_dump_json(exclude={"run_id", "root", "spark"}))
+
+class BenchmarkConfig(JobConfig):
+    """A benchmark of the methods."""
+
+    example: ClassVar[str] = "conf/benchmark/published.yaml"
+
+    benchmark: Benchmark
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_controls(cls, data: Any) -> Any:
+        return _with_methods(data, "random", "uniform")
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        if taken := {ORACLE, BASELINE} & {method.name for method in self.importance}:
+            raise ValueError(f"importance: the benchmark itself brings {sorted(taken)}")
+        return self
+
+
+class ConditionsConfig(RunConfig):
+    """A run on worlds side by side, whose rankers are judged on the truth."""
+
+    example: ClassVar[str] = "conf/benchmark/conditions.yaml"
+
+    conditions: Conditions
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_worlds(cls, data: Any) -> Any:
+        """The simulation's worlds are those of the section; a segment tells its world."""
+        if not isinstance(data, dict):
+            return data
+        section = Conditions.model_validate(data.get("conditions"))
+        simulation, sampling = data.get("simulation"), data.get("sampling")
+        if not (isinstance(simulation, dict) and isinstance(sampling, dict)):
+            raise ValueError("simulation, sampling: expected both sections")
+        worlds = {name: section.worlds[c] for name, (c, _) in section.names().items()}
+        segment = sampling.get("segment", "''")
+        return data | {
+            "simulation": simulation | {"worlds": worlds},
+            "sampling": sampling | {"segment": f"concat(world, '/', coalesce({segment}, ''))"},
+        }
+
+
+def _fault_of_part(method: ImportanceMethod | None) -> str | None:
+    """Why other methods cannot be made of this one's importance."""
+    if method is None:
+        return "is not in the run"
+    if method.combines():
+        return "is itself made of others"
+    if method.signed:
+        return "has importance below 0"
+    if method.polarity != "valuable":
+        return f"is high for {method.polarity} rows and not for valuable ones"
+    return None
+
+
+def _with_methods(data: Any, *kinds: str) -> Any:
+    """The methods of these kinds too, at the end: the file's own keep their numbers."""
+    if isinstance(data, dict) and isinstance(methods := data.get("importance", []), list):
+        there = [m.get("method") for m in methods if isinstance(m, dict)]
+        more = [{"method": kind} for kind in kinds if kind not in there]
+        return data | {"importance": [*methods, *more]}
+    return data
+
+
+Config = TypeVar("Config", bound=JobConfig)
 
 
 def digest(*texts: str) -> str:
@@ -86,9 +187,15 @@ def digest(*texts: str) -> str:
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a run's YAML file and puts overrides over it.
+    """Reads a run's YAML file and puts overrides over it; as ``read_config``."""
+    return read_config(RunConfig, path, overrides)
+
+
+def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file and puts overrides over it.
 
     Args:
+        kind: of the config.
         path: the file.
         overrides: ``dotted.key=value`` in YAML's notation; list members by number.
 
@@ -117,9 +224,9 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
             do="mend the file or set the missing value, as data_dir=/data",
         ) from error
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise _all_errors(path, error) from error
+        raise _all_errors(path, kind.example, error) from error
 
 
 def _override(tree: DictConfig, override: str) -> None:
@@ -140,7 +247,7 @@ def _override(tree: DictConfig, override: str) -> None:
         ) from error
 
 
-def _all_errors(path: str, error: ValidationError) -> ConfigError:
+def _all_errors(path: str, example: str, error: ValidationError) -> ConfigError:
     lines = []
     for one in error.errors(include_url=False):
         where = ".".join(str(part) for part in one["loc"]) or "(whole file)"
@@ -148,7 +255,7 @@ def _all_errors(path: str, error: ValidationError) -> ConfigError:
         lines.append(f"\n    {where}: {one['msg']}{came}")
     return ConfigError(
         f"{path} is not a valid run",
-        expected="the keys and types that `conf/demo.yaml` shows",
+        expected=f"the keys and types that `{example}` shows",
         came=f"{len(lines)} error(s):" + "".join(lines),
         do="mend each key named above; an unknown key is often a misspelt one",
     )

@@ -1,5 +1,7 @@
 """What the weights of a run are like: effective sample size, quantiles, and what drives them."""
 
+import json
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from reweight.hashing import uniform
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 # Enough for a correlation to two digits.
 _SAMPLE = 50_000
+_SHOWN_ROWS, _SHOWN_FEATURES = 50, 6
 
 
 def weight_facts(train: DataFrame, methods: list[str]) -> dict[str, dict[str, float]]:
@@ -37,7 +40,12 @@ def weight_facts(train: DataFrame, methods: list[str]) -> dict[str, dict[str, fl
 
 
 def histogram(train: DataFrame, methods: list[str]) -> dict[str, list[list[float]]]:
-    """Per method the share of the rows in each of 40 logarithmic bins: [lower edges, shares]."""
+    """Per method the share of the rows in each of 40 logarithmic bins: [lower edges, shares].
+
+    Args:
+        train: training rows, or those of one label, with a column of weights per method.
+        methods: the columns.
+    """
     edges = np.logspace(-2, 2, 41)
     result = {}
     for method, points in distribution(train, {m: F.col(m) for m in methods}).items():
@@ -74,6 +82,59 @@ def drivers(
         ranked = sorted(own.items(), key=lambda item: -abs(item[1]))
         result[method] = {k: float(v) for k, v in ranked if k == "label" or abs(v) > 1e-6}
     return result
+
+
+def extremes(
+    train: DataFrame, methods: list[str], names: list[str], known: dict[str, dict[str, float]]
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """The rows of the highest and of the lowest weights of each method, for a person to look at.
+
+    Args:
+        train: training rows with ``sample_id``, ``label``, ``features`` and a column of weights
+            per method.
+        methods: the columns.
+        names: of the features, [D].
+        known: of ``drivers``; a row is shown with the features that drive the method's weights.
+
+    Returns:
+        method -> ``highest`` and ``lowest`` -> rows with ``sample_id``, ``label``, ``weight`` and
+        the features by name.
+    """
+    parts = []
+    for method in methods:
+        # Weights that go with no feature are shown with the first ones.
+        driving = [name for name in known[method] if name != "label"]
+        shown = (driving or names)[:_SHOWN_FEATURES]
+        values = [F.get("features", F.lit(names.index(name))).alias(name) for name in shown]
+        for end, order in (("highest", F.col(method).desc()), ("lowest", F.col(method).asc())):
+            some = train.orderBy(order, "sample_id").limit(_SHOWN_ROWS)
+            row = F.struct(F.col("sample_id"), "label", F.col(method).alias("weight"))
+            parts.append(
+                some.select(
+                    F.lit(method).alias("method"),
+                    F.lit(end).alias("end"),
+                    row.alias("row"),
+                    F.to_json(F.struct(*values)).alias("features"),
+                )
+            )
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {
+        method: {"highest": [], "lowest": []} for method in methods
+    }
+    # Small by nature: 2 x 50 rows per method.
+    for one in reduce(DataFrame.union, parts).collect():
+        found[one["method"]][one["end"]].append(
+            {
+                # As text: the reader of a page rounds an integer of 19 digits.
+                "sample_id": str(one["row"]["sample_id"]),
+                "label": one["row"]["label"],
+                "weight": one["row"]["weight"],
+                "features": json.loads(one["features"]),
+            }
+        )
+    for own in found.values():
+        own["highest"].sort(key=lambda row: (-row["weight"], int(row["sample_id"])))
+        own["lowest"].sort(key=lambda row: (row["weight"], int(row["sample_id"])))
+    return found
 
 
 def _facts(found: Any, method: str, spread: Distribution) -> dict[str, float]:

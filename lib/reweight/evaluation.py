@@ -21,8 +21,8 @@ Array = NDArray[np.float64]
 
 # Width of a fine bin in log odds, and where the outermost bins are: the error of the AUC from
 # ties within a bin is below 1e-5.
-_FINE, _EDGE = 0.005, 20.0
-_LOWEST = 1e-15
+FINE, EDGE = 0.005, 20.0
+LOWEST = 1e-15
 
 
 class Evaluation(Section):
@@ -35,7 +35,7 @@ class Evaluation(Section):
         confidence: of the intervals.
         bins: of the coarse histogram.
         max_segments: largest segments that are shown; the others are one, ``other``.
-        min_positives: of a segment that counts for the worst-group AUC.
+        min_positives: of a segment that counts for the worst-group AUC and log loss.
     """
 
     ndcg_k: int = Field(default=10, ge=1)
@@ -66,7 +66,7 @@ class Histograms:
     def probabilities(self) -> dict[str, float]:
         """The thresholds as probabilities: the lower edge of their bins."""
         return {
-            method: round(float(1 / (1 + np.exp(-_FINE * bin_))), 4)
+            method: round(float(1 / (1 + np.exp(-FINE * bin_))), 4)
             for method, bin_ in self.thresholds.items()
         }
 
@@ -84,6 +84,7 @@ class Statistics:
         twentieth: bin -> which of 20 equal parts of the rows it is in, [bins].
         sums: name -> [R].
         segments: segment -> (pos, neg), each [R, bins].
+        losses: segment -> sum of log losses [R].
     """
 
     pos: Array
@@ -92,6 +93,7 @@ class Statistics:
     twentieth: NDArray[np.int64]
     sums: dict[str, Array]
     segments: dict[str, tuple[Array, Array]]
+    losses: dict[str, Array]
 
 
 Row = dict[str, Any]
@@ -102,12 +104,7 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
     rows = _with_parts(predictions, evaluation, seed)
     # Small by nature: bins that occur, at most 8,000 per method, split and segment.
     fine = _collected(rows, ["method", "split", "segment", "bin"], F.lit(False))
-    fine["coarse"] = pd.concat(
-        [_coarse_bins(own, evaluation.bins) for _, own in fine.groupby("method")]
-    )
-    thresholds = {str(m): _threshold(own) for m, own in fine.groupby("method")}
-    called = fine["bin"] >= fine["method"].map(thresholds)
-    fine["tp"], fine["fp"] = fine["pos"] * called, (fine["n"] - fine["pos"]) * called
+    thresholds = add_bins(fine, evaluation)
     bins = fine[["method", "bin", "coarse"]].drop_duplicates()
     bins["called"] = bins["bin"] >= bins["method"].map(thresholds)
     known = F.broadcast(predictions.sparkSession.createDataFrame(bins))
@@ -118,6 +115,21 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
         F.col("called"),
     )
     return Histograms(fine, coarse, _grouped(rows, evaluation), thresholds)
+
+
+def add_bins(fine: pd.DataFrame, evaluation: Evaluation) -> dict[str, int]:
+    """Adds each fine bin's coarse one, and what is right and wrong of those called positive.
+
+    Returns:
+        Method -> fine bin from which on a row is called positive.
+    """
+    fine["coarse"] = pd.concat(
+        [_coarse_bins(own, evaluation.bins) for _, own in fine.groupby("method")]
+    )
+    thresholds = {str(m): _threshold(own) for m, own in fine.groupby("method")}
+    called = fine["bin"] >= fine["method"].map(thresholds)
+    fine["tp"], fine["fp"] = fine["pos"] * called, (fine["n"] - fine["pos"]) * called
+    return thresholds
 
 
 def measure(found: Histograms, evaluation: Evaluation, baseline: str, seed: int) -> list[Row]:
@@ -181,9 +193,9 @@ def curves(found: Histograms) -> dict[str, Any]:
 
 def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> DataFrame:
     """Adds bin, bucket and the terms of the sums."""
-    p = F.greatest(F.lit(_LOWEST), F.least(F.lit(1 - 1e-12), F.col("probability")))
+    p = F.greatest(F.lit(LOWEST), F.least(F.lit(1 - 1e-12), F.col("probability")))
     logit = F.log(p / (1 - p))
-    edged = F.greatest(F.lit(-_EDGE), F.least(F.lit(_EDGE), logit))
+    edged = F.greatest(F.lit(-EDGE), F.least(F.lit(EDGE), logit))
     positive = F.col("label") == 1
     largest = [
         row["segment"]
@@ -203,7 +215,7 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
         "group_id",
         "sample_id",
         F.coalesce(segment, F.lit("other")).alias("segment"),
-        F.floor(edged / _FINE).cast("int").alias("bin"),
+        F.floor(edged / FINE).cast("int").alias("bin"),
         F.pmod(F.xxhash64("group_id", F.lit(seed)), F.lit(evaluation.buckets))
         .cast("int")
         .alias("bucket"),
@@ -350,10 +362,11 @@ def _statistics(
     sums = {k: drawn @ by_bucket[k].to_numpy(float) for k in _SUMS}
     sums |= {k: drawn @ of_groups[k].to_numpy(float) for k in _GROUP_SUMS}
     pos = table("pos")
-    segments = {}
+    segments, losses = {}, {}
     for name in sorted(own["segment"].unique()):
         part = table("pos", name)
         segments[str(name)] = (part, table("n", name) - part)
+        losses[str(name)] = table("log_loss", name).sum(-1)
     return Statistics(
         pos=pos,
         neg=table("n") - pos,
@@ -361,6 +374,7 @@ def _statistics(
         twentieth=_twentieths(np.arange(bins), bins),
         sums=sums,
         segments=segments,
+        losses=losses,
     )
 
 
@@ -388,14 +402,15 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
         f"ndcg_at_{evaluation.ndcg_k}": metrics.ratio(s.sums["ndcg"], s.sums["ndcg_groups"]),
         "macro_precision": metrics.macro_precision(*table),
         "macro_recall": metrics.macro_recall(*table),
-        "worst_group_auc": _worst(s, evaluation.min_positives),
+        "worst_group_auc": _worst_auc(s, evaluation.min_positives),
+        "worst_group_log_loss": _worst_loss(s, evaluation.min_positives),
         "groups_left_out": s.sums["groups_left_out"],
         "rows": n,
         "positives": pos,
     }
 
 
-def _worst(s: Statistics, min_positives: int) -> Array:
+def _worst_auc(s: Statistics, min_positives: int) -> Array:
     """The lowest AUC of a segment with enough positives; NaN where there is none."""
     areas = [
         np.where(pos.sum(-1) >= min_positives, metrics.auc(pos, neg), np.nan)
@@ -403,6 +418,18 @@ def _worst(s: Statistics, min_positives: int) -> Array:
     ]
     lowest = np.where(np.isnan(areas), np.inf, areas).min(0)
     return np.where(np.isinf(lowest), np.nan, lowest)
+
+
+def _worst_loss(s: Statistics, min_positives: int) -> Array:
+    """The highest log loss of such a segment; NaN where there is none."""
+    losses = [
+        np.where(
+            pos.sum(-1) >= min_positives, metrics.ratio(s.losses[name], (pos + neg).sum(-1)), np.nan
+        )
+        for name, (pos, neg) in s.segments.items()
+    ]
+    highest = np.where(np.isnan(losses), -np.inf, losses).max(0)
+    return np.where(np.isinf(highest), np.nan, highest)
 
 
 _COUNTS = ("groups_left_out", "rows", "positives")

@@ -17,7 +17,11 @@ from pyspark.sql import functions as F
 
 from reweight.errors import SampleError
 from reweight.expressions import check_expressions
+from reweight.hashing import uniform
 from reweight.section import Name, Seconds, Section, Sql
+
+# Quantiles of so many rows are as good as those of all: the error is about 1 / sqrt(rows).
+_QUANTILE_ROWS = 20_000
 
 
 class History(Section):
@@ -252,6 +256,28 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
     return samples.withColumn("features", F.concat(*[p.cast("array<float>") for p in parts]))
 
 
+def feature_quantiles(train: DataFrame, rows: int, bins: int) -> tuple[tuple[float, ...], ...]:
+    """Quantiles 0, 1/bins, ..., 1 of every feature, exact on a hashed sample of the rows.
+
+    Args:
+        train: training rows with ``sample_id`` and ``features``.
+        rows: how many there are.
+        bins: how many pieces the quantiles cut a feature into.
+    """
+    some = train.where(uniform(0, "quantiles", "sample_id") <= _QUANTILE_ROWS / max(rows, 1))
+    places = [i / bins for i in range(bins + 1)]
+    cuts = F.expr(f"percentile(value, array({', '.join(map(str, places))}))")
+    # Small by nature: a few numbers per feature.
+    found = (
+        some.select(F.posexplode("features").alias("place", "value"))
+        .groupBy("place")
+        .agg(cuts.alias("cuts"))
+        .orderBy("place")
+        .collect()
+    )
+    return tuple(tuple(row["cuts"]) for row in found)
+
+
 def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]) -> None:
     declared = (names, {k: f.buckets for k, f in features.categorical.items()})
     stored = (stats.names[: len(names)], stats.cardinalities)
@@ -293,13 +319,18 @@ def _known(samples: DataFrame, events: DataFrame, name: str, history: History) -
     past = _past(samples, events, history)
     keyed = Window.partitionBy(*history.keys).orderBy("_grain")
     columns: dict[str, Column] = {}
+    before = keyed.rangeBetween(Window.unboundedPreceding, -1)
     for window in history.windows:
-        start = Window.unboundedPreceding if window == "all" else -(window // history.grain)
-        columns |= _windowed(name, history, _short(window), keyed.rangeBetween(start, -1))
-    latest = keyed.rangeBetween(Window.unboundedPreceding, -1)
+        # What came before a window is taken off what came before the sample: both frames grow by
+        # a row at a time, where a sliding one would be added up anew for every row.
+        gone = None
+        if window != "all":
+            older = -(window // history.grain) - 1
+            gone = keyed.rangeBetween(Window.unboundedPreceding, older)
+        columns |= _windowed(name, history, _short(window), before, gone)
     now = F.col("_grain") * history.grain
     for count in history.recency:
-        age = now - F.max(f"_last_{count}").over(latest)
+        age = now - F.max(f"_last_{count}").over(before)
         columns[f"_n_{name}_{count}_age"] = F.log1p(age / 86400)
     return past.withColumns(columns).where("_wanted").select(*history.keys, "_grain", *columns)
 
@@ -332,11 +363,16 @@ def _past(samples: DataFrame, events: DataFrame, history: History) -> DataFrame:
     )
 
 
-def _windowed(name: str, history: History, short: str, over: WindowSpec) -> dict[str, Column]:
-    sums = {n: F.sum(f"_count_{n}").over(over) for n in history.counts}
-    counts = {
-        f"_n_{name}_{n}_{short}": F.log1p(F.coalesce(total, F.lit(0))) for n, total in sums.items()
+def _windowed(
+    name: str, history: History, short: str, before: WindowSpec, gone: WindowSpec | None
+) -> dict[str, Column]:
+    def total(count: str, over: WindowSpec) -> Column:
+        return F.coalesce(F.sum(f"_count_{count}").over(over), F.lit(0))
+
+    sums = {
+        n: total(n, before) - total(n, gone) if gone else total(n, before) for n in history.counts
     }
+    counts = {f"_n_{name}_{n}_{short}": F.log1p(sums[n]) for n in history.counts}
     rates = {
         f"_n_{name}_{rate}_{short}": F.when(sums[below] > 0, sums[above] / sums[below])
         for rate, (above, below) in history.rates.items()

@@ -1,4 +1,4 @@
-"""A Parquet snapshot as a feed of batches, read by Petastorm. Nothing else imports Petastorm.
+"""A Parquet snapshot as a feed of batches.
 
 The snapshot is read as a fixed number of shards, each by a reader of its own, and a step takes an
 equal part of its batch from every shard. A rank reads the shards whose number is its own modulo
@@ -7,22 +7,18 @@ the number of ranks. So the *global* batch of a step, and with it the gradient, 
 for one another for ever.
 """
 
-import warnings
+import itertools
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
-import torch
 
 from reweight.batch import Batch
 from reweight.errors import TrainingError
-
-_COLUMNS = ("sample_id", "features", "ids", "label")
+from reweight.readers import READERS, Reading, Shard
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,10 @@ class SnapshotFeed:
         world: number of ranks.
         seed: of the order; epoch e is read in the order of seed + e.
         shuffle: whether rows are shuffled; without, they come in the order of the files.
+        extra: further columns to read, numbers.
+        reader: who reads the files; the batches of a reader are its own where rows are shuffled.
+        whole: whether every row comes, in steps that are short at the end and not the same number
+            on every rank: for passes in which ranks do not wait for one another.
     """
 
     folder: str
@@ -47,6 +47,9 @@ class SnapshotFeed:
     world: int = 1
     seed: int = 0
     shuffle: bool = True
+    extra: tuple[str, ...] = ()
+    reader: Reading = "petastorm"
+    whole: bool = False
 
     def __post_init__(self) -> None:
         """Checks the shards.
@@ -89,9 +92,27 @@ class SnapshotFeed:
         """The batches of one epoch, [part * shards / world] rows each."""
         own = range(self.rank, self.shards, self.world)
         with ExitStack() as stack:
-            readers = [stack.enter_context(_Shard(self, shard, epoch)) for shard in own]
-            for _ in range(self.steps):
-                yield Batch.concat([reader.next() for reader in readers])
+            opened = READERS[self.reader]
+            readers = [
+                stack.enter_context(closing(opened(self._shard(shard, epoch)))) for shard in own
+            ]
+            steps = itertools.count() if self.whole else range(self.steps)
+            for _ in steps:
+                parts = [part for reader in readers if (part := next(reader, None)) is not None]
+                if not parts:
+                    return
+                yield Batch.concat(parts)
+
+    def _shard(self, shard: int, epoch: int) -> Shard:
+        return Shard(
+            folder=Path(self.folder).absolute(),
+            number=shard,
+            count=self.shards,
+            part=self.part,
+            # With a seed row groups change places; each shard has an order of its own.
+            seed=(((self.seed + epoch) << 16) + shard) % (1 << 32) if self.shuffle else None,
+            extra=self.extra,
+        )
 
     @cached_property
     def _row_groups(self) -> list[int]:
@@ -102,61 +123,3 @@ class SnapshotFeed:
     @cached_property
     def _shard_rows(self) -> list[int]:
         return [sum(self._row_groups[shard :: self.shards]) for shard in range(self.shards)]
-
-
-class _Shard:
-    """One reader of one shard in one epoch, with random numbers of its own.
-
-    Petastorm's shuffling queue draws from torch's global generator. A state per shard, put in
-    place for the time of a draw, makes the order a function of seed, epoch and shard alone.
-    """
-
-    def __init__(self, feed: SnapshotFeed, shard: int, epoch: int) -> None:
-        # Petastorm calls what pyarrow 14 deprecates, thousands of times.
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        from petastorm import make_batch_reader
-        from petastorm.pytorch import BatchedDataLoader
-
-        seed = feed.seed + epoch
-        # A fresh reader per epoch with one worker: more, or a reader of several epochs, give the
-        # row groups in another order each time.
-        self._reader: Any = make_batch_reader(
-            Path(feed.folder).absolute().as_uri(),
-            schema_fields=[f"^{name}$" for name in _COLUMNS],
-            reader_pool_type="thread",
-            workers_count=1,
-            results_queue_size=2,
-            shuffle_row_groups=feed.shuffle,
-            seed=seed,
-            num_epochs=1,
-            cur_shard=shard,
-            shard_count=feed.shards,
-        )
-        queue = 4 * feed.part if feed.shuffle else 0
-        self._batches = iter(BatchedDataLoader(self._reader, feed.part, _tensor, queue))
-        generator = torch.Generator().manual_seed((seed << 16) + shard)
-        self._state = generator.get_state()
-
-    def __enter__(self) -> "_Shard":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.stop()
-        self._reader.join()
-
-    def next(self) -> Batch:
-        outside = torch.get_rng_state()
-        torch.set_rng_state(self._state)
-        try:
-            columns = next(self._batches)
-        finally:
-            self._state = torch.get_rng_state()
-            torch.set_rng_state(outside)
-        sample_id = columns["sample_id"]
-        ids = columns.get("ids", torch.empty((len(sample_id), 0), dtype=torch.int64))
-        return Batch(sample_id, columns["features"], ids.long(), columns["label"])
-
-
-def _tensor(values: Any) -> torch.Tensor:
-    return torch.as_tensor(np.asarray(values))

@@ -1,17 +1,20 @@
 """Training: what every rank runs, with checkpoints, and the loop that it runs.
 
-All methods of a run are trained in one pass over the feed per epoch: reading the rows is what
-costs. The gradient is that of the global batch, whatever the number of ranks.
+All trainings of a run are done in one pass over the feed per epoch, since reading the rows is what
+costs; methods that declare the same training share it. The gradient is that of the global batch,
+whatever the number of ranks.
 """
 
 import json
+import math
 import os
 import time
 import traceback
+import warnings
 import zipfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reweight.batch import Batch, Feed
+from reweight.errors import TrainingError
 from reweight.files import write_whole
 from reweight.heartbeat import Heartbeat
 from reweight.importance import ImportanceMethod, ImportanceModel, Method, TrainFacts
+from reweight.importance.evidence import Evidence
 from reweight.importance.stored import StoredModel
+from reweight.importance.training import Learner, Training
+from reweight.readers import Reading
 from reweight.section import Seconds, Section
 
 
@@ -39,6 +46,7 @@ class Fitting(Section):
             on it, and not on ``ranks``.
         batch_size: rows of a step, over all ranks.
         validation_rows: how many rows of the validation split the loss curve is measured on.
+        feed: what reads the training rows; ``arrow`` where Petastorm cannot be had.
         use_gpu: one GPU per rank.
         timeout: longest time in which no rank gets on before the training is ended.
         retries: how often a training that a lost or hanging rank ended is taken up again.
@@ -48,13 +56,14 @@ class Fitting(Section):
     shards: int = Field(default=4, ge=1)
     batch_size: int = Field(default=1024, ge=1)
     validation_rows: int = Field(default=20_000, ge=1)
+    feed: Reading = "petastorm"
     use_gpu: bool = False
     timeout: Seconds = 600
     retries: int = Field(default=2, ge=0)
 
     def identity(self) -> str:
         """What of the section the result depends on."""
-        return self.model_dump_json(include={"shards", "batch_size", "validation_rows"})
+        return self.model_dump_json(include={"shards", "batch_size", "validation_rows", "feed"})
 
 
 class FitPlan(Section):
@@ -63,6 +72,7 @@ class FitPlan(Section):
     Attributes:
         methods: to train.
         facts: of the training rows.
+        extra: further columns of the snapshots.
         fitting: the section.
         train: folder of the snapshot.
         validation: folder of the snapshot for the loss curve.
@@ -73,6 +83,7 @@ class FitPlan(Section):
 
     methods: tuple[Method, ...]
     facts: TrainFacts
+    extra: tuple[str, ...] = ()
     fitting: Fitting
     train: str
     validation: str
@@ -81,60 +92,123 @@ class FitPlan(Section):
     seed: int
 
 
-# Method name -> one entry per epoch: {"epoch", "train", "validation", "seconds"}.
+# Name of a training -> one entry per epoch: {"epoch", "train", "out_of_bag", "validation",
+# "seconds"}.
 Curves = dict[str, list[dict[str, float]]]
+State = dict[str, Tensor]
 
 
 @dataclass
 class Trainer:
-    """A method in training.
+    """A training under way, for all methods that declared it.
 
     Attributes:
-        method: its hyperparameters.
-        model: what is trained.
-        objective: gives a batch's share of the loss; synchronises gradients between ranks.
-        optimizer: Adam over the model's parameters.
+        name: of the first of its methods.
+        methods: that read what is trained.
+        training: its hyperparameters.
+        learner: what is trained.
+        objective: gives a batch's share of the losses; synchronises gradients between ranks.
+        optimizer: AdamW over the learner's parameters.
+        kept: parameters at epochs that a method may want, by epoch.
     """
 
-    method: ImportanceMethod
-    model: ImportanceModel
+    name: str
+    methods: tuple[ImportanceMethod, ...]
+    training: Training
+    learner: Learner
     objective: nn.Module
     optimizer: torch.optim.Optimizer
+    kept: dict[int, State] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, method: ImportanceMethod, facts: TrainFacts, device: torch.device) -> "Trainer":
-        """A trainer at epoch 0; in a process group the ranks share their gradients."""
-        model = method.build(facts).to(device)
-        objective: nn.Module = _Objective(model)
+    def of(
+        cls, methods: Sequence[ImportanceMethod], facts: TrainFacts, device: torch.device
+    ) -> "Trainer":
+        """A trainer at epoch 0 of methods with equal trainings.
+
+        In a process group the ranks share their gradients.
+        """
+        training = methods[0].learns()
+        assert training is not None
+        training.check(facts)
+        learner = training.build(facts).to(device)
+        objective: nn.Module = _Objective(learner)
         if dist.is_initialized():
             objective = DistributedDataParallel(objective)
-        optimizer = torch.optim.Adam(model.parameters(), lr=method.learning_rate)
-        return cls(method, model, objective, optimizer)
+        optimizer = torch.optim.AdamW(
+            learner.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        return cls(methods[0].name, tuple(methods), training, learner, objective, optimizer)
 
     def step(self, batch: Batch, world: int) -> Tensor:
-        """One step; returns this rank's share of the loss, per member."""
+        """One step; returns this rank's shares of the losses, float32 [2]."""
         self.optimizer.zero_grad()
-        share: Tensor = self.objective(batch, len(batch) * world)
+        share, out_of_bag = self.objective(batch, len(batch) * world)
         # Ranks *average* gradients, and the shares are to be added.
-        (share * world).backward()  # type: ignore[no-untyped-call]
+        (share * world).backward()
         self.optimizer.step()
-        return share.detach() / self.model.members
+        self.learner.stepped()
+        return torch.stack([share.detach() / self.learner.members, out_of_bag])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def measure(self, batch: Batch, world: int) -> Tensor:
-        """This rank's share of the loss, per member, without a step."""
-        return self.model.loss(batch, len(batch) * world) / self.model.members
+        """This rank's shares of the losses without a step, float32 [2]."""
+        share, out_of_bag = self.learner.loss(batch, len(batch) * world)
+        return torch.stack([share / self.learner.members, out_of_bag])
+
+    def keep(self, epoch: int, curve: Sequence[Mapping[str, float]]) -> None:
+        """Keeps the parameters of this epoch, and drops those that no method can want any more.
+
+        Raises:
+            TrainingError: parameters that are not finite.
+        """
+        state = {name: value.detach().cpu() for name, value in self.learner.state_dict().items()}
+        if not all(value.isfinite().all() for value in state.values()):
+            came = f"NaN or infinity after epoch {epoch}; loss {curve[-1]['train']:.4g}"
+            raise _run_away(self.name, "finite parameters after every epoch", came)
+        self.kept[epoch] = {name: value.clone() for name, value in state.items()}
+        wanted = set().union(*[self.wanted(m, curve) for m in self.methods])
+        # The window of `best` may move on to epochs that have not been the best yet.
+        recent = max(m.keeps().count for m in self.methods)
+        self.kept = {e: s for e, s in self.kept.items() if e in wanted or e > epoch - recent}
+
+    def at(self, epoch: int, facts: TrainFacts) -> Learner:
+        """The learner with the parameters that were kept at an epoch."""
+        learner = self.training.build(facts)
+        learner.load_state_dict(self.kept[epoch])
+        return learner
+
+    def wanted(
+        self, method: ImportanceMethod, curve: Sequence[Mapping[str, float]]
+    ) -> tuple[int, ...]:
+        """The epochs that a method wants, as things stand."""
+        losses = {int(entry["epoch"]): entry["out_of_bag"] for entry in curve}
+        finite = {epoch: loss for epoch, loss in losses.items() if math.isfinite(loss)}
+        return method.keeps().epochs(self.training.epochs, finite)
 
 
 class _Objective(nn.Module):
-    """A model whose forward is its loss, so that gradient synchronisation hooks into it."""
+    """A learner whose forward is its loss, so that gradient synchronisation hooks into it."""
 
-    def __init__(self, model: ImportanceModel) -> None:
+    def __init__(self, learner: Learner) -> None:
         super().__init__()
-        self.model = model
+        self.learner = learner
 
-    def forward(self, batch: Batch, rows: int) -> Tensor:
-        return self.model.loss(batch, rows)
+    def forward(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
+        return self.learner.loss(batch, rows)
+
+
+def trainers_of(
+    methods: Sequence[ImportanceMethod], facts: TrainFacts, device: torch.device
+) -> list[Trainer]:
+    """A trainer for each distinct training of the methods."""
+    groups: dict[str, list[ImportanceMethod]] = {}
+    for method in methods:
+        # What a method refuses it must refuse before hours of training.
+        method.model(facts)
+        if (training := method.learns()) is not None:
+            groups.setdefault(training.key, []).append(method)
+    return [Trainer.of(group, facts, device) for group in groups.values()]
 
 
 def fit(
@@ -146,10 +220,10 @@ def fit(
     curves: Curves | None = None,
     after_epoch: Callable[[int, Curves], None] = lambda epoch, curves: None,
 ) -> Curves:
-    """Trains all methods side by side, each for its own number of epochs.
+    """Runs all trainings side by side, each for its own number of epochs.
 
     Args:
-        trainers: the methods; those that have had their epochs stand by.
+        trainers: those that have had their epochs stand by.
         train: this rank's training batches.
         validation: this rank's batches for the loss curve.
         start: epochs that were done before.
@@ -158,20 +232,122 @@ def fit(
 
     Returns:
         The loss curves.
+
+    Raises:
+        TrainingError: a training that does not stay finite.
     """
     world = dist.get_world_size() if dist.is_initialized() else 1
-    curves = curves or {t.method.name: [] for t in trainers}
-    for epoch in range(start, max(t.method.epochs for t in trainers)):
-        active = [t for t in trainers if epoch < t.method.epochs]
+    curves = curves or {t.name: [] for t in trainers}
+    for epoch in range(start, max((t.training.epochs for t in trainers), default=0)):
+        active = [t for t in trainers if epoch < t.training.epochs]
         begin = time.monotonic()
-        losses = _one_pass(active, train(epoch), lambda t, b: t.step(b, world))
-        checks = _one_pass(active, validation(epoch), lambda t, b: t.measure(b, world))
+        now = f"epoch {epoch + 1}"
+        losses = _one_pass(active, train(epoch), lambda t, b: t.step(b, world), now)
+        now = f"the validation rows after epoch {epoch + 1}"
+        checks = _one_pass(active, validation(epoch), lambda t, b: t.measure(b, world), now)
         seconds = time.monotonic() - begin
         for trainer, loss, check in zip(active, losses, checks, strict=True):
-            entry = {"epoch": epoch + 1, "train": loss, "validation": check, "seconds": seconds}
-            curves[trainer.method.name].append(entry)
+            entry = {"epoch": epoch + 1, "train": loss[0], "out_of_bag": loss[1]}
+            curves[trainer.name].append(entry | {"validation": check[0], "seconds": seconds})
+            trainer.keep(epoch + 1, curves[trainer.name])
         after_epoch(epoch + 1, curves)
     return curves
+
+
+def fitted(
+    methods: Sequence[ImportanceMethod],
+    trainers: Sequence[Trainer],
+    facts: TrainFacts,
+    train: Feed,
+    validation: Feed,
+    curves: Curves,
+    device: torch.device,
+) -> dict[str, StoredModel]:
+    """The models of all methods over what was trained.
+
+    Models of one training share its learners. Those that look at the rows once more do so together,
+    in passes over the feeds.
+
+    Args:
+        methods: all of them, also those that train nothing.
+        trainers: after ``fit``.
+        facts: of the training rows.
+        train: this rank's training batches.
+        validation: this rank's validation batches.
+        curves: of ``fit``; they decide which epochs a method takes.
+        device: of the batches.
+    """
+    models = {m.name: m.build(facts) for m in methods if m.learns() is None}
+    for trainer in trainers:
+        learners: dict[int, Learner] = {}
+        for method in trainer.methods:
+            epochs = trainer.wanted(method, curves[trainer.name])
+            model = models[method.name] = method.build(facts, epochs)
+            for epoch in epochs:
+                if epoch not in learners:
+                    learners[epoch] = trainer.at(epoch, facts)
+                model.learners[str(epoch)] = learners[epoch]
+    for model in models.values():
+        model.to(device).eval()
+    _look_again([(m.passes, models[m.name]) for m in methods], train, validation)
+    return {m.name: StoredModel.of(m, facts, models[m.name]) for m in methods}
+
+
+@torch.no_grad()
+def _look_again(
+    models: Sequence[tuple[int, ImportanceModel]], train: Feed, validation: Feed
+) -> None:
+    """The passes after the training, of the models that want so many."""
+    for number in range(max((passes for passes, _ in models), default=0)):
+        looking = [model for passes, model in models if passes > number and not model.done]
+        if not looking:
+            return
+        # Validation rows do not change between passes: once is enough.
+        feeds = {"train": train} | ({} if number else {"validation": validation})
+        for split, feed in feeds.items():
+            # Always the same pass: what is solved in many passes must be asked of the same rows.
+            for batch in feed(0):
+                evidence = Evidence(batch)
+                for model in looking:
+                    model.observe(evidence, split)
+        for model in looking:
+            for total in model.sums() if dist.is_initialized() else ():
+                dist.all_reduce(total)
+            model.finish(number)
+
+
+def fit_in_memory(
+    methods: Sequence[ImportanceMethod],
+    facts: TrainFacts,
+    train: Batch,
+    validation: Batch,
+    *,
+    batch_size: int,
+) -> tuple[dict[str, StoredModel], Curves]:
+    """Fits methods in this process on rows that lie in memory: for small tables, and tests.
+
+    Args:
+        methods: to fit.
+        facts: of the training rows.
+        train: all training rows.
+        validation: all validation rows.
+        batch_size: rows of a step.
+    """
+
+    def shuffled(epoch: int) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed((facts.seed << 16) + epoch)
+        order = torch.randperm(len(train), generator=generator)
+        for start in range(0, len(train), batch_size):
+            yield train.rows(order[start : start + batch_size])
+
+    def checked(epoch: int) -> Iterator[Batch]:
+        for start in range(0, len(validation), batch_size):
+            yield validation.rows(torch.arange(start, min(start + batch_size, len(validation))))
+
+    device = torch.device("cpu")
+    trainers = trainers_of(methods, facts, device)
+    curves = fit(trainers, shuffled, checked)
+    return fitted(methods, trainers, facts, shuffled, checked, curves, device), curves
 
 
 def train_rank(plan_json: str) -> None:
@@ -188,7 +364,7 @@ def train_rank(plan_json: str) -> None:
         _process_group(plan.fitting),
     ):
         device = _device(plan.fitting)
-        trainers = [Trainer.of(m, plan.facts, device) for m in plan.methods]
+        trainers = trainers_of(plan.methods, plan.facts, device)
         checkpoint = folder / "checkpoint.pt"
         start, curves = _restore(checkpoint, plan.key, trainers)
 
@@ -199,7 +375,8 @@ def train_rank(plan_json: str) -> None:
                 write_whole(folder / "curves.json", json.dumps(curves).encode())
 
         train = _feed(plan, plan.train, device, shuffle=True)
-        validation = _feed(plan, plan.validation, device, shuffle=False)
+        # Small by nature: fitting.validation_rows.
+        validation = _held(_feed(plan, plan.validation, device))
         curves = fit(
             trainers,
             _watched(train, heartbeat, "training"),
@@ -208,28 +385,71 @@ def train_rank(plan_json: str) -> None:
             curves=curves,
             after_epoch=save,
         )
+        doing = "looking at rows again"
+        models = fitted(
+            plan.methods,
+            trainers,
+            plan.facts,
+            _watched(_feed(plan, plan.train, device, whole=True), heartbeat, doing),
+            _watched(_feed(plan, plan.validation, device, whole=True), heartbeat, doing),
+            curves,
+            device,
+        )
         if rank == 0:
             write_whole(folder / "curves.json", json.dumps(curves).encode())
-            for trainer in trainers:
-                stored = StoredModel.of(trainer.method, plan.facts, trainer.model)
-                stored.write(folder / trainer.method.name)
+            for name, stored in models.items():
+                stored.write(folder / name)
         dist.barrier()
 
 
 def _one_pass(
-    trainers: Sequence[Trainer], batches: Any, visit: Callable[[Trainer, Batch], Tensor]
-) -> list[float]:
-    """Mean over the steps of the loss of the global batch, per trainer."""
-    totals, steps = torch.zeros(len(trainers), dtype=torch.float64), 0
+    trainers: Sequence[Trainer],
+    batches: Any,
+    visit: Callable[[Trainer, Batch], Tensor],
+    now: str,
+) -> list[list[float]]:
+    """Means over the steps of the two losses of the global batch, per trainer.
+
+    Raises:
+        TrainingError: a loss that is not finite, with the first step at which it was not.
+    """
+    device = next(trainers[0].learner.parameters()).device
+    totals = torch.zeros((len(trainers), 2), dtype=torch.float64, device=device)
+    first, steps = torch.full((len(trainers),), math.inf, device=device), 0
     for batch in batches:
-        totals += torch.stack([visit(t, batch) for t in trainers]).double().cpu()
         steps += 1
+        shares = torch.stack([visit(t, batch) for t in trainers])
+        totals += shares.double()
+        # Looked at when the pass is over: to ask at every step would make a GPU wait.
+        first = torch.where(shares[:, 0].isfinite(), first, first.clamp(max=steps))
     if dist.is_initialized():
         dist.all_reduce(totals)
-    return [float(x) for x in totals / max(1, steps)]
+        dist.all_reduce(first, dist.ReduceOp.MIN)
+    for trainer, step in zip(trainers, first.tolist(), strict=True):
+        if step <= steps:
+            came = f"NaN or infinity at step {step:.0f} of {steps} of {now}"
+            raise _run_away(trainer.name, "a finite loss at every step", came)
+    found: list[list[float]] = (totals / max(1, steps)).tolist()
+    return found
 
 
-def _feed(plan: FitPlan, folder: str, device: torch.device, *, shuffle: bool) -> Feed:
+def _run_away(name: str, expected: str, came: str) -> TrainingError:
+    return TrainingError(
+        f"the training of '{name}' has run away",
+        expected=expected,
+        came=came,
+        do="lower its learning_rate, or scale the features; the epoch before is in the checkpoint",
+    )
+
+
+def _feed(
+    plan: FitPlan,
+    folder: str,
+    device: torch.device,
+    *,
+    shuffle: bool = False,
+    whole: bool = False,
+) -> Feed:
     from reweight.feed import SnapshotFeed
 
     feed = SnapshotFeed(
@@ -240,8 +460,23 @@ def _feed(plan: FitPlan, folder: str, device: torch.device, *, shuffle: bool) ->
         world=dist.get_world_size(),
         seed=plan.seed,
         shuffle=shuffle,
+        extra=plan.extra,
+        reader=plan.fitting.feed,
+        whole=whole,
     )
     return lambda epoch: (batch.to(device) for batch in feed(epoch))
+
+
+def _held(feed: Feed) -> Feed:
+    """The batches of the first pass in memory: to open readers takes longer than a small pass."""
+    batches: list[Batch] = []
+
+    def same(epoch: int) -> Iterator[Batch]:
+        if not batches:
+            batches.extend(feed(epoch))
+        return iter(batches)
+
+    return same
 
 
 def _watched(feed: Feed, heartbeat: Heartbeat, doing: str) -> Feed:
@@ -267,6 +502,8 @@ def _device(fitting: Fitting) -> torch.device:
 @contextmanager
 def _process_group(fitting: Fitting) -> Generator[None]:
     torch.set_num_threads(1)
+    # Some gradients of an ensemble are views of another layout; to copy them is cheap.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     backend = "nccl" if _device(fitting).type == "cuda" else "gloo"
     # The driver ends a training that hangs, and says who hung; this is for when it is gone.
     dist.init_process_group(backend, timeout=timedelta(seconds=2 * fitting.timeout))
@@ -294,8 +531,9 @@ def _checkpoint(
         "key": key,
         "epoch": epoch,
         "curves": curves,
-        "models": [t.model.state_dict() for t in trainers],
+        "learners": [t.learner.state_dict() for t in trainers],
         "optimizers": [t.optimizer.state_dict() for t in trainers],
+        "kept": [t.kept for t in trainers],
     }
     part = path.with_suffix(".part")
     torch.save(state, part)
@@ -316,9 +554,10 @@ def _restore(path: Path, key: str, trainers: Sequence[Trainer]) -> tuple[int, Cu
     if state["key"] != key:
         print(f"the checkpoint {path.name} is of other rows or settings: not used", flush=True)
         return 0, None
-    for trainer, model, optimizer in zip(
-        trainers, state["models"], state["optimizers"], strict=True
+    for trainer, learner, optimizer, kept in zip(
+        trainers, state["learners"], state["optimizers"], state["kept"], strict=True
     ):
-        trainer.model.load_state_dict(model)
+        trainer.learner.load_state_dict(learner)
         trainer.optimizer.load_state_dict(optimizer)
+        trainer.kept = kept
     return state["epoch"], state["curves"]

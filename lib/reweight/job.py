@@ -11,10 +11,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
-from reweight.config import RunConfig, load_config
+from reweight.config import JobConfig, RunConfig, read_config
 from reweight.errors import ReweightError, SetupError
 from reweight.run import (
-    Run,
+    JobRun,
     Stage,
     Summary,
     fail,
@@ -28,23 +28,26 @@ from reweight.run import (
 from reweight.session import spark_session
 
 
-def run_job(*stages: Stage, argv: Sequence[str] | None = None) -> int:
+def run_job(
+    *stages: Stage, config: type[JobConfig] = RunConfig, argv: Sequence[str] | None = None
+) -> int:
     """Runs stages in their order on the config that the command line names.
 
     Args:
         stages: the stages; the docstring of each is its ``--help``.
+        config: what the YAML file holds.
         argv: arguments, ``sys.argv`` by default.
 
     Returns:
         The exit status: 0, or 2 for something that the user can put right. Anything else raises.
     """
-    arguments = _parser(stages).parse_args(argv)
+    arguments = _parser(stages, config.example).parse_args(argv)
     try:
-        config = load_config(arguments.config, arguments.overrides)
+        loaded = read_config(config, arguments.config, arguments.overrides)
         start = time.monotonic()
-        print(f"run '{config.run_id}' in {config.root}", flush=True)
-        with run_lock(config.root, config.run_id), _session(config) as spark:
-            _run_stages(Run.open(spark, config), stages)
+        print(f"run '{loaded.run_id}' in {loaded.root}", flush=True)
+        with run_lock(loaded.root, loaded.run_id), _session(loaded) as spark:
+            _run_stages(JobRun.open(spark, loaded), stages)
         print(f"done in {time.monotonic() - start:.0f} s", flush=True)
     except ReweightError as error:
         fail(str(error))
@@ -56,19 +59,19 @@ def run_job(*stages: Stage, argv: Sequence[str] | None = None) -> int:
     except (Py4JJavaError, PySparkException, OSError) as error:
         if "No space left on device" not in str(error):
             raise
-        fail(str(_full_disk(config)))
+        fail(str(_full_disk(loaded)))
         return 2
     return 0
 
 
-def main(*stages: Stage) -> None:
+def main(*stages: Stage, config: type[JobConfig] = RunConfig) -> None:
     """``run_job`` for a script: ends the process with its status."""
-    status = run_job(*stages)
+    status = run_job(*stages, config=config)
     if status:
         sys.exit(status)
 
 
-def _full_disk(config: RunConfig) -> SetupError:
+def _full_disk(config: JobConfig) -> SetupError:
     return SetupError(
         "a disk is full",
         expected="room for what Spark spills (a few times the samples) and for the tables",
@@ -79,7 +82,7 @@ def _full_disk(config: RunConfig) -> SetupError:
 
 
 @contextmanager
-def _session(config: RunConfig) -> Iterator[SparkSession]:
+def _session(config: JobConfig) -> Iterator[SparkSession]:
     given = SparkSession.getActiveSession() is not None
     log = run_folder(config.root, config.run_id) / "spark.log"
     spark = spark_session(log, config.spark, scratch_folder(config.root, config.run_id))
@@ -90,7 +93,7 @@ def _session(config: RunConfig) -> Iterator[SparkSession]:
             spark.stop()
 
 
-def _run_stages(run: Run, stages: Sequence[Stage]) -> None:
+def _run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
     left = pending(run, stages)
     if done := len(stages) - len(left):
         print(f"taking up the last attempt, which was broken off after {done} stages", flush=True)
@@ -114,12 +117,12 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _parser(stages: Sequence[Stage]) -> argparse.ArgumentParser:
+def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="\n\n".join(f"{s.__name__}: {s.__doc__}" for s in stages),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", help="the run's YAML file, as conf/demo.yaml")
+    parser.add_argument("config", help=f"the run's YAML file, as {example}")
     parser.add_argument(
         "overrides",
         nargs="*",

@@ -34,7 +34,8 @@ def content(
         records: stage name -> its record, in the order of the line.
         metrics: rows of the table ``metrics``.
         days: a row per day and split with ``rows`` and ``positives``.
-        evaluation: ``curves``, ``facts``, ``histograms`` and ``drivers`` by method.
+        evaluation: ``curves``, ``facts``, ``histograms`` (also ``by_label``), ``drivers`` and
+            ``extremes`` by method.
         losses: method -> one entry per epoch.
     """
     methods = [method["name"] for method in config["importance"]]
@@ -63,11 +64,16 @@ def content(
 
 def render(values: Values) -> str:
     """The page: one HTML file that needs nothing beside it."""
+    return rendered("report.html.j2", values | {"plots": plots(values)})
+
+
+def rendered(template: str, values: Values) -> str:
+    """A template of this package with values."""
     pages = Environment(
         loader=PackageLoader("reweight"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    pages.filters["number"] = _number
-    return pages.get_template("report.html.j2").render(values | {"plots": plots(values)})
+    pages.filters["number"] = number
+    return pages.get_template(template).render(values)
 
 
 def table(values: Values) -> list[str]:
@@ -79,7 +85,7 @@ def table(values: Values) -> list[str]:
         row = [method]
         for name in ("log_loss", "auc"):
             cell = split[method].get(name, {})
-            row += [_number(cell.get("value")), _interval(cell)]
+            row += [number(cell.get("value")), _interval(cell)]
         rows.append([*row, f"{values['facts'][method]['ess_share']:.1%}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
@@ -188,15 +194,16 @@ def _stages(records: Mapping[str, Values]) -> list[Values]:
 def _interval(cell: Mapping[str, Any]) -> str:
     if cell.get("low") is None:
         return ""
-    low, high = (_number(cell[k], sign=True) for k in ("low", "high"))
-    return f"{_number(cell['difference'], sign=True)} [{low}, {high}]"
+    low, high = (number(cell[k], sign=True) for k in ("low", "high"))
+    return f"{number(cell['difference'], sign=True)} [{low}, {high}]"
 
 
 def _known(value: Any) -> float | None:
     return None if value is None or pd.isna(value) else float(value)
 
 
-def _number(value: Any, digits: int = 4, sign: bool = False) -> str:
+def number(value: Any, digits: int = 4, sign: bool = False) -> str:
+    """A number as our pages write it; - for none."""
     if value is None:
         return "-"
     if isinstance(value, int):

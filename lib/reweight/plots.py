@@ -25,8 +25,8 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
-_BASELINE = "#555555"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
+GREY = "#555555"
 
 
 def plots(content: Content) -> dict[str, str]:
@@ -37,12 +37,18 @@ def plots(content: Content) -> dict[str, str]:
         "days": _days,
         "losses": _losses,
         "weights": _weights,
+        "by_label": _by_label,
         "roc_pr": _roc_pr,
         "calibration": _calibration,
         "segments": _segments,
         "drivers": _drivers,
         "cost": _cost,
     }
+    return pictures(drawn, content)
+
+
+def pictures(drawn: Mapping[str, Callable[[Content], Figure]], content: Content) -> dict[str, str]:
+    """Figures in the style of our pages: name -> SVG."""
     with mpl.rc_context(_STYLE):
         return {name: _svg(draw(content)) for name, draw in drawn.items()}
 
@@ -54,30 +60,38 @@ def _svg(figure: Figure) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def _figure(
-    columns: int = 1, *, width: float = 12.0, height: float = 3.0
+def panels(
+    count: int = 1, *, width: float = 12.0, height: float = 3.0
 ) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    """A figure of so many axes, in rows of at most five; inches, the height that of a row."""
+    columns = min(count, 5)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width, rows * height), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
 
 
-def _legend(axis: Axes, **place: Any) -> None:
+def legend(axis: Axes, **place: Any) -> None:
+    """A legend where there is something to tell apart."""
     if axis.get_legend_handles_labels()[0]:
         axis.legend(**place)
 
 
-def _colours(content: Content) -> dict[str, str]:
+def method_colours(content: Content) -> dict[str, str]:
+    """A colour for each method; the baseline, in front, is grey."""
     others = [m for m in content["methods"] if m != content["baseline"]]
-    colours = {m: _COLOURS[i % len(_COLOURS)] for i, m in enumerate(others)}
-    return {content["baseline"]: _BASELINE} | colours
+    colours = {m: COLOURS[i % len(COLOURS)] for i, m in enumerate(others)}
+    return {content["baseline"]: GREY} | colours
 
 
 def _differences(content: Content) -> Figure:
     """Difference to the baseline with its interval, one panel per metric."""
     methods = [m for m in content["methods"] if m != content["baseline"]]
     metrics = ("log_loss", "normalised_entropy", "auc", "pr_auc")
-    figure, axes = _figure(len(metrics), height=1.2 + 0.3 * len(methods))
-    colours = _colours(content)
+    figure, axes = panels(len(metrics), height=1.2 + 0.3 * len(methods))
+    colours = method_colours(content)
     for axis, metric in zip(axes, metrics, strict=True):
         for place, method in enumerate(methods):
             cell = content["comparison"]["test"][method].get(metric, {})
@@ -85,7 +99,7 @@ def _differences(content: Content) -> Figure:
                 continue
             axis.plot([cell["low"], cell["high"]], [place, place], color=colours[method], lw=2)
             axis.plot(cell["difference"], place, "o", color=colours[method])
-        axis.axvline(0, color=_BASELINE, lw=0.8, ls="--")
+        axis.axvline(0, color=GREY, lw=0.8, ls="--")
         better = "lower" if metric in content["lower_is_better"] else "higher"
         axis.set(title=_title(metric), xlabel=f"{better} is better", yticks=[])
         axis.locator_params(axis="x", nbins=3)
@@ -100,7 +114,7 @@ def _title(metric: str) -> str:
 
 
 def _funnel(content: Content) -> Figure:
-    figure, (axis,) = _figure(height=0.6 + 0.28 * len(content["funnel"]))
+    figure, (axis,) = panels(height=0.6 + 0.28 * len(content["funnel"]))
     names, rows = [n for n, _ in content["funnel"]], [r for _, r in content["funnel"]]
     bars = axis.barh(names, rows, color="#9ecae1")
     axis.bar_label(bars, [f"{r:,}" for r in rows], padding=3)
@@ -112,24 +126,24 @@ def _funnel(content: Content) -> Figure:
 
 def _days(content: Content) -> Figure:
     """Samples per day, and the share of positives, by split."""
-    figure, (rows, rate) = _figure(2)
+    figure, (rows, rate) = panels(2)
     for i, split in enumerate(dict.fromkeys(day["split"] for day in content["days"])):
         own = [day for day in content["days"] if day["split"] == split]
         days = np.array([day["day"] for day in own], dtype="datetime64[D]")
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         rows.plot(days, [d["rows"] for d in own], ".-", color=colour, label=split)
         shares = [d["positives"] / d["rows"] if d["rows"] else 0.0 for d in own]
         rate.plot(days, shares, ".-", color=colour)
     for axis, title in ((rows, "samples per day"), (rate, "share of positives per day")):
         axis.set(title=title, ylim=(0, None))
-    _legend(rows)
+    legend(rows)
     return figure
 
 
 def _losses(content: Content) -> Figure:
     """Training and validation loss of each trained method; losses of methods do not compare."""
     trained = content["losses"]
-    figure, axes = _figure(max(1, len(trained)))
+    figure, axes = panels(max(1, len(trained)))
     for axis, (method, epochs) in zip(axes, trained.items(), strict=False):
         for part, style in (("train", "-"), ("validation", "--")):
             values = [epoch[part] for epoch in epochs]
@@ -137,15 +151,15 @@ def _losses(content: Content) -> Figure:
         positive = all(e[part] > 0 for e in epochs for part in ("train", "validation"))
         scale = "log" if positive else "linear"
         axis.set(title=method, xlabel="epoch", ylabel="loss", yscale=scale)
-        _plain(axis.yaxis)
-        _legend(axis)
+        plain(axis.yaxis)
+        legend(axis)
     if not trained:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "no method of this run is trained", ha="center")
     return figure
 
 
-def _plain(axis: Axis) -> None:
+def plain(axis: Axis) -> None:
     """Writes 0.1 where a logarithmic axis would write a power of ten, which is mathematics."""
     axis.set_major_formatter("{x:g}")
     if axis.get_scale() == "log":
@@ -154,52 +168,67 @@ def _plain(axis: Axis) -> None:
 
 
 def _weights(content: Content) -> Figure:
-    figure, (axis,) = _figure()
-    for method, colour in _colours(content).items():
+    figure, (axis,) = panels()
+    for method, colour in method_colours(content).items():
         edges, shares = content["histograms"][method]
         style = "--" if method == content["baseline"] else "-"
         axis.step(edges, shares, where="post", color=colour, ls=style, label=method)
     axis.set(xscale="log", xlabel="weight (mean 1)", ylabel="share of training rows")
-    _plain(axis.xaxis)
-    _legend(axis)
+    plain(axis.xaxis)
+    legend(axis)
+    return figure
+
+
+def _by_label(content: Content) -> Figure:
+    shown = [m for m in content["methods"] if m != content["baseline"]]
+    figure, axes = panels(max(1, len(shown)))
+    for axis, method in zip(axes, shown, strict=False):
+        for label, colour in zip(("0", "1"), COLOURS, strict=False):
+            edges, shares = content["by_label"][label][method]
+            axis.step(edges, shares, where="post", color=colour, label=f"label {label}")
+        axis.set(xscale="log", title=method, xlabel="weight", ylabel="share of the label's rows")
+        plain(axis.xaxis)
+        legend(axis)
+    if not shown:
+        axes[0].set_axis_off()
     return figure
 
 
 def _roc_pr(content: Content) -> Figure:
-    figure, (roc, pr) = _figure(2, height=3.6)
-    for method, colour in _colours(content).items():
+    figure, (roc, pr) = panels(2, height=3.6)
+    for method, colour in method_colours(content).items():
         curves = content["curves"].get(method, {}).get("test")
         if curves is None:
             continue
         roc.plot(*curves["roc"], color=colour, label=method, lw=1.2)
         pr.plot(*curves["pr"], color=colour, lw=1.2)
-    roc.plot([0, 1], [0, 1], color=_BASELINE, lw=0.6, ls=":")
+    roc.plot([0, 1], [0, 1], color=GREY, lw=0.6, ls=":")
     roc.set(title="ROC, test", xlabel="false positive rate", ylabel="true positive rate")
     pr.set(title="precision and recall, test", xlabel="recall", ylabel="precision")
-    _legend(roc)
+    legend(roc)
     return figure
 
 
 def _calibration(content: Content) -> Figure:
-    figure, (axis,) = _figure(width=5.0, height=3.6)
+    figure, (axis,) = panels(width=5.0, height=3.6)
     highest = 0.0
-    for method, colour in _colours(content).items():
+    for method, colour in method_colours(content).items():
         curves = content["curves"].get(method, {}).get("test")
         if curves is None:
             continue
         predicted, observed, _ = curves["calibration"]
         highest = max([highest, *predicted, *observed])
         axis.plot(predicted, observed, "o-", color=colour, label=method, ms=3, lw=1.2)
-    axis.plot([0, highest], [0, highest], color=_BASELINE, lw=0.6, ls=":")
+    axis.plot([0, highest], [0, highest], color=GREY, lw=0.6, ls=":")
     axis.set(xlabel="mean prediction", ylabel="share of positives", title="tenths of the test rows")
-    _legend(axis)
+    legend(axis)
     return figure
 
 
 def _segments(content: Content) -> Figure:
     segments = content["segments"]
-    figure, (axis,) = _figure(height=1.0 + 0.4 * max(1, len(segments)))
-    colours = _colours(content)
+    figure, (axis,) = panels(height=1.0 + 0.4 * max(1, len(segments)))
+    colours = method_colours(content)
     for i, (method, colour) in enumerate(colours.items()):
         beside = 0.6 * ((i + 0.5) / len(colours) - 0.5)
         # A segment of one class has no AUC: matplotlib leaves NaN out.
@@ -210,20 +239,20 @@ def _segments(content: Content) -> Figure:
     names = [f"{s['segment']} ({s['rows']:,} rows)" for s in segments]
     axis.set_yticks(range(len(segments)), names)
     axis.set(xlabel="AUC on test", ylim=(max(1, len(segments)) - 0.5, -0.5))
-    _legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def _drivers(content: Content) -> Figure:
     """The features that a weight goes with most, by method."""
     shown = {m: d for m, d in content["drivers"].items() if d and m != content["baseline"]}
-    figure, axes = _figure(max(1, len(shown)), height=2.6)
+    figure, axes = panels(max(1, len(shown)), height=2.6)
     for axis, (method, drivers) in zip(axes, shown.items(), strict=False):
         top = sorted(drivers.items(), key=lambda item: -abs(item[1]))[:8]
-        axis.barh([n for n, _ in top], [v for _, v in top], color=_colours(content)[method])
+        axis.barh([n for n, _ in top], [v for _, v in top], color=method_colours(content)[method])
         axis.set(title=method, xlabel="correlation")
         axis.invert_yaxis()
-        axis.axvline(0, color=_BASELINE, lw=0.6)
+        axis.axvline(0, color=GREY, lw=0.6)
     if not shown:
         axes[0].set_axis_off()
     return figure
@@ -231,7 +260,7 @@ def _drivers(content: Content) -> Figure:
 
 def _cost(content: Content) -> Figure:
     stages = content["stages"]
-    figure, (axis,) = _figure(height=0.6 + 0.28 * len(stages))
+    figure, (axis,) = panels(height=0.6 + 0.28 * len(stages))
     seconds = [s["seconds"] for s in stages]
     bars = axis.barh([s["stage"] for s in stages], seconds, color="#a1d99b")
     axis.bar_label(bars, [f"{s:.0f} s" for s in seconds], padding=3)

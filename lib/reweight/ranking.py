@@ -3,9 +3,11 @@
 scikit-learn minimises C sum_i w_i l_i + |b|^2 / 2; Spark sum_i w_i l_i / sum_i w_i + r |b|^2 / 2.
 So r = 1 / (C sum_i w_i), with ``standardization=False``: for w and c w the fit is the same at the
 same r, and a constant factor in the weights matters only through the sum in r.
+
+A soft label g is learnt as two rows, (y = 1, weight w g) and (y = 0, weight w (1 - g)).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -18,6 +20,7 @@ from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from reweight.columns import soft_label
 from reweight.errors import WeightError
 from reweight.section import Name, Section
 
@@ -33,7 +36,7 @@ class Ranking(Section):
         max_iter: of L-BFGS.
         tol: relative change of the loss at which L-BFGS stops before ``max_iter``.
         recalibrate: methods whose intercept is refitted so that the mean prediction on the
-            (unweighted) training rows is their label rate.
+            (unweighted) training rows is their label rate (soft labels: their mean).
         aggregation_depth: levels of the tree in which gradients are added; more for wide data.
     """
 
@@ -90,25 +93,43 @@ def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:
     return train.coalesce(max(cores, -(-rows * width * 12 // _PARTITION_BYTES)))
 
 
-def check_training(train: DataFrame, methods: Sequence[str], floor: float) -> dict[str, float]:
+def doubled(train: DataFrame, method: str) -> DataFrame:
+    """The two rows of each row's soft label, without those of weight 0: nothing is shuffled.
+
+    Args:
+        train: rows with ``vector``, the weights of the method and its soft labels.
+        method: name of the column of weights.
+    """
+    w, g = F.col(method), F.col(soft_label(method))
+    parts = [
+        F.struct(F.lit(label).alias("label"), weight.alias(method))
+        for label, weight in ((1.0, w * g), (0.0, w * (1 - g)))
+    ]
+    return train.select("vector", F.inline(F.array(*parts))).where(F.col(method) > 0)
+
+
+def check_training(
+    train: DataFrame, methods: Sequence[str], floor: float, soft: Collection[str] = ()
+) -> dict[str, float]:
     """Demands, for all methods in one pass, weights that can be trained on.
 
     Args:
         train: rows with ``label`` and a column of weights per method.
         methods: names of those columns.
         floor: smallest effective sample size, as a share of the rows.
+        soft: methods whose label is their own, in a column named by ``columns.soft_label``.
 
     Returns:
         The sum of the weights of each method.
 
     Raises:
-        WeightError: weights that are null, not finite or negative; a class without weight (Spark
-            would return zero coefficients and an infinite intercept); a tiny ESS.
+        WeightError: weights that are null, not finite or negative; soft labels outside of [0, 1];
+            a class without weight (Spark would return zero coefficients and an infinite
+            intercept); a tiny ESS.
     """
-    label = F.col("label")
     found: Any = train.agg(
         F.count("*").alias("rows"),
-        *[part for m in methods for part in _weight_facts(m, label)],
+        *[part for m in methods for part in _weight_facts(m, m in soft)],
     ).first()
     sums = {}
     for method in methods:
@@ -117,6 +138,7 @@ def check_training(train: DataFrame, methods: Sequence[str], floor: float) -> di
         came = None
         if bad:
             came = f"{bad} weights that are null, negative or not finite"
+            came += ", or soft labels that are not in [0, 1]" if method in soft else ""
         elif min(zero, one) <= 0:
             came = f"weight sums {zero:.4g} for label 0 and {one:.4g} for label 1"
         elif (share := total**2 / (found["rows"] * squares)) < floor:
@@ -197,12 +219,14 @@ def _nominal(size: int) -> dict[str, Any]:
     return {"ml_attr": {"type": "nominal", "num_vals": size}}
 
 
-def _weight_facts(method: str, label: Column) -> list[Column]:
-    w = F.col(method)
-    bad = reduce(Column.__or__, [w.isNull(), F.isnan(w), w < 0, w == float("inf")])
+def _weight_facts(method: str, soft: bool) -> list[Column]:
+    w, y = F.col(method), F.col(soft_label(method) if soft else "label")
+    faults = [w.isNull(), F.isnan(w), w < 0, w == float("inf")]
+    if soft:
+        faults += [y.isNull(), F.isnan(y), y < 0, y > 1]
     return [
-        F.count(F.when(bad, 1)).alias(f"{method}.bad"),
-        F.sum(F.when(label == 0, w)).alias(f"{method}.zero"),
-        F.sum(F.when(label == 1, w)).alias(f"{method}.one"),
+        F.count(F.when(reduce(Column.__or__, faults), 1)).alias(f"{method}.bad"),
+        F.sum(w * (1 - y)).alias(f"{method}.zero"),
+        F.sum(w * y).alias(f"{method}.one"),
         F.sum(w * w).alias(f"{method}.squares"),
     ]

@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from filelock import FileLock, Timeout
 from pyspark.sql import SparkSession
 
-from reweight.config import RunConfig
+from reweight.config import BenchmarkConfig, Config, RunConfig
 from reweight.errors import ReweightError, RunError
 from reweight.files import write_whole
 from reweight.tables import Store
@@ -33,7 +33,7 @@ Summary = Mapping[str, Any]
 
 
 @dataclass
-class Run:
+class JobRun(Generic[Config]):
     """A config, a session and the run's places.
 
     Attributes:
@@ -43,11 +43,11 @@ class Run:
     """
 
     spark: SparkSession
-    config: RunConfig
+    config: Config
     store: Store
 
     @classmethod
-    def open(cls, spark: SparkSession, config: RunConfig) -> "Run":
+    def open(cls, spark: SparkSession, config: Config) -> Self:
         """Starts a run or takes one up again."""
         root = str(Path(config.root).absolute())  # Delta's SQL knows no relative path
         run = cls(spark, config, Store(spark, root, config.run_id))
@@ -67,7 +67,12 @@ class Run:
         print(f"  {text}", flush=True)
 
 
-Stage = Callable[[Run], Summary]
+# Of any job on a line.
+AnyRun = TypeVar("AnyRun", bound=RunConfig)
+# Of the line, and of the benchmark.
+Run = JobRun[RunConfig]
+BenchmarkRun = JobRun[BenchmarkConfig]
+Stage = Callable[[Any], Summary]
 
 
 def run_folder(root: str, run_id: str) -> Path:
@@ -117,7 +122,7 @@ def run_lock(root: str, run_id: str) -> Iterator[None]:
         lock.release()
 
 
-def run_stage(run: Run, stage: Stage) -> Summary:
+def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
     """Runs one stage and writes its record, before, after, and when it fails.
 
     A record that says ``running`` though nobody holds the run is that of a killed attempt; it is
@@ -153,7 +158,7 @@ def run_stage(run: Run, stage: Stage) -> Summary:
     return end["summary"]  # type: ignore[no-any-return]
 
 
-def pending(run: Run, stages: Sequence[Stage]) -> Sequence[Stage]:
+def pending(run: JobRun[Any], stages: Sequence[Stage]) -> Sequence[Stage]:
     """The stages that are left to do.
 
     All of them, unless the attempt before this one, with the same config and the same code, was
@@ -177,7 +182,7 @@ def pending(run: Run, stages: Sequence[Stage]) -> Sequence[Stage]:
     return ()
 
 
-def finish(run: Run) -> None:
+def finish(run: JobRun[Any]) -> None:
     """Says that the attempt is over: the next one begins with the first stage again."""
     path = run.folder / "attempt.json"
     write_json(path, json.loads(path.read_text()) | {"finished": True})

@@ -85,6 +85,9 @@ class Sampling(Section):
     keep: dict[Literal["position", "propensity", "value"], Sql] = {}
 
 
+# What tells of the label, and changes with the day on which the log ends.
+LABEL_COLUMNS = ("label", "label_time", "mature", "elapsed", "delay")
+
 _KEPT = {"position": "int", "propensity": "double", "value": "double"}
 
 
@@ -120,11 +123,12 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
 
 
 def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFrame:
-    """The samples: anchors with ``label``, ``label_time`` and ``mature``.
+    """The samples: anchors with ``label``, ``label_time``, ``mature``, ``elapsed`` and ``delay``.
 
     A sample is mature when its window was over before the log ended. A positive whose window is
     still open is *not* mature either: to keep early positives and drop the negatives beside them
-    would raise the label rate of the newest days.
+    would raise the label rate of the newest days. ``elapsed`` is how much of the window was over
+    when the log ended, as a share of it; ``delay`` when in it the label came, null where none did.
 
     Args:
         events: (collapsed) events.
@@ -135,16 +139,37 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     if label.value is not None:
         samples = events.where(sampling.anchor)
         value = F.expr(label.value).cast("float")
+        known = value.isNotNull()
         return samples.withColumns(
-            {"label": value, "label_time": F.col("event_time"), "mature": value.isNotNull()}
+            {
+                "label": value,
+                "label_time": F.col("event_time"),
+                "mature": known,
+                "elapsed": known.cast("double"),
+                "delay": F.lit(None).cast("double"),
+            }
         )
     samples = _with_next_time(events, sampling)
     window = label.window
     found = F.col("label_time").isNotNull()
     if window is None:
-        return samples.withColumns({"label": found.cast("float"), "mature": F.lit(True)})
-    over = F.unix_micros("event_time") + window * 1_000_000 <= F.unix_micros(log_end)
-    return samples.withColumns({"label": found.cast("float"), "mature": over})
+        return samples.withColumns(
+            {
+                "label": found.cast("float"),
+                "mature": F.lit(True),
+                "elapsed": F.lit(1.0),
+                "delay": F.lit(None).cast("double"),
+            }
+        )
+    begin, width = F.unix_micros("event_time"), window * 1_000_000
+    return samples.withColumns(
+        {
+            "label": found.cast("float"),
+            "mature": begin + width <= F.unix_micros(log_end),
+            "elapsed": F.least(F.lit(1.0), (F.unix_micros(log_end) - begin) / width),
+            "delay": (F.unix_micros("label_time") - begin) / width,
+        }
+    )
 
 
 def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
@@ -154,7 +179,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     else:
         # Of what the log says: whether a label has come meanwhile makes no other row of it. A hash
         # passes over nulls, so where they stand is hashed too.
-        said = [c for c in samples.columns if c not in ("label", "label_time", "mature")]
+        said = [c for c in samples.columns if c not in LABEL_COLUMNS]
         content = F.xxhash64(*said, F.array(*[F.col(c).isNull() for c in said]))
         number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
         sample_id = F.xxhash64(content, number)

@@ -7,24 +7,31 @@ same seed gives the same log however the rows are partitioned.
     P(seen at rank r) = r^-eta;   P(buy | click) = sigmoid(b + c (quality_i - price))
 
 Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
-see and click at random; purchases come late, and some are never recorded.
+see and click at random; purchases come late, some are never recorded, and some that are recorded
+never were. A log may hold several worlds: shops side by side that share neither sessions, users nor
+items, each with mechanisms of its own.
 """
 
 import math
 from datetime import date
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.hashing import uniform
-from reweight.section import Section
+from reweight.section import Name, Section
 
 _HOUR = 3600
 # Ids as shops have them: 64-bit, beyond what a double holds exactly.
 _FIRST_USER = 9_007_199_254_740_993
 _SESSIONS_PER_TASK = 100_000
+# What may differ between worlds.
+_OWN = (
+    "eta", "click", "purchase", "late", "hours", "late_days", "late_price", "unrecorded",
+    "spurious", "bots", "bot_clicks", "drift", "rare",
+)  # fmt: skip
 
 
 class Dirt(Section):
@@ -67,11 +74,18 @@ class Simulation(Section):
         late: share of purchases that take days and not hours.
         hours: mean delay of the quick ones.
         late_days: mean delay of the late ones.
+        late_price: by how much dear things are bought later: delays are exp(late_price z) times
+            as long, z the standardised logarithm of the price.
         unrecorded: share of purchases that the log never sees.
+        spurious: share of impressions with a purchase in the log that never was.
         bots: share of sessions.
         bot_clicks: chance that a bot clicks an item.
         drift: by how far tastes rotate over the log, in radians.
         rare: share of users in the rare group.
+        worlds: by name, settings in which a world differs from the section: eta, click, purchase,
+            late, hours, late_days, late_price, unrecorded, spurious, bots, bot_clicks, drift,
+            rare. Then ``sessions``, ``users`` and ``items`` are those of each world, and a column
+            ``world`` tells which an event is of. Without, there is one world, and no such column.
         dirt: planted faults.
     """
 
@@ -91,21 +105,39 @@ class Simulation(Section):
     late: float = Field(default=0.4, ge=0, le=1)
     hours: float = Field(default=4.0, gt=0)
     late_days: float = Field(default=2.5, gt=0)
+    late_price: float = 0.0
     unrecorded: float = Field(default=0.1, ge=0, le=1)
+    spurious: float = Field(default=0.0, ge=0, le=1)
     bots: float = Field(default=0.02, ge=0, le=1)
     bot_clicks: float = Field(default=0.3, ge=0, le=1)
     drift: float = 0.8
     rare: float = Field(default=0.05, ge=0, le=1)
+    worlds: dict[Name, dict[str, float]] = {}
     dirt: Dirt = Dirt()
+
+    @field_validator("worlds")
+    @classmethod
+    def _own_settings(cls, worlds: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for name, own in worlds.items():
+            if unknown := sorted(set(own) - set(_OWN)):
+                raise ValueError(f"{name}: expected some of {list(_OWN)}, came {unknown}")
+            try:
+                cls(path="", **own)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ValueError(f"{name}.{first['loc'][0]}: {first['msg']}") from error
+        return worlds
 
 
 def impressions(spark: SparkSession, simulation: Simulation, seed: int) -> DataFrame:
     """One row per item shown: what the shop knows and, in ``truth`` columns, what it does not."""
     # However many sessions, a task makes no more than it and its file can hold.
-    tasks = max(spark.sparkContext.defaultParallelism, simulation.sessions // _SESSIONS_PER_TASK)
+    sessions = simulation.sessions * max(1, len(simulation.worlds))
+    tasks = max(spark.sparkContext.defaultParallelism, sessions // _SESSIONS_PER_TASK)
     return (
-        spark.range(0, simulation.sessions, numPartitions=tasks)
+        spark.range(0, sessions, numPartitions=tasks)
         .withColumnRenamed("id", "session_id")
+        .withColumn("_world", F.floor(F.col("session_id") / simulation.sessions))
         .transform(_with_visitor, simulation, seed)
         .transform(_with_list, simulation, seed)
         .transform(_with_item, simulation, seed)
@@ -120,6 +152,7 @@ def truth(shown: DataFrame) -> DataFrame:
         "relevance",
         "seen",
         "bot",
+        "wanted",
         "would_buy",
         F.when(F.col("would_buy"), F.col("delay") / _HOUR).alias("delay_hours"),
         "recorded",
@@ -142,6 +175,8 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
         )
     ]
     known = ["session_id", "user_id", "user_group", "device", "item_id", "category", "price"]
+    known = [*(["world"] if simulation.worlds else []), *known]
+    shown = shown.withColumn("world", _name(simulation))
     rows = shown.select(*known, "position", "impression_id", F.inline(F.array(*kinds)))
     happened = rows.where(F.col("_happens") & (F.col("_seconds") < _end(simulation)))
     position = F.when(F.col("event_type") != "purchase", F.col("position"))
@@ -201,10 +236,13 @@ def write_raw(lines: DataFrame, simulation: Simulation) -> None:
 def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
     """Who comes, and when: more in the evening than at night."""
     session = F.col("session_id")
-    bot = uniform(seed, "bot", session) < simulation.bots
-    person = _zipf(uniform(seed, "user", session), simulation.users, simulation.zipf)
-    robot = simulation.users + F.floor(
-        uniform(seed, "robot", session) * max(1, simulation.users // 200)
+    bot = uniform(seed, "bot", session) < _own(simulation, "bots")
+    first = F.col("_world") * 2 * simulation.users
+    person = first + _zipf(uniform(seed, "user", session), simulation.users, simulation.zipf)
+    robot = (
+        first
+        + simulation.users
+        + F.floor(uniform(seed, "robot", session) * max(1, simulation.users // 200))
     )
     user = F.when(bot, robot).otherwise(person).cast("long")
     day = F.floor(uniform(seed, "day", session) * simulation.days)
@@ -216,6 +254,7 @@ def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> Dat
     device = uniform(seed, "device", session)
     return sessions.select(
         "session_id",
+        "_world",
         bot.alias("bot"),
         user.alias("_user"),
         (user + _FIRST_USER).alias("user_id"),
@@ -226,7 +265,7 @@ def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> Dat
         .alias("device"),
     ).withColumn(
         "user_group",
-        F.when(uniform(seed, "rare", "_user") < simulation.rare, "rare").otherwise("main"),
+        F.when(uniform(seed, "rare", "_user") < _own(simulation, "rare"), "rare").otherwise("main"),
     )
 
 
@@ -234,10 +273,11 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
     """The ranked list: distinct popular items, by a noisy idea of their quality."""
     # Four times as many draws as places: then the distinct ones fill the list, but for a tiny shop.
     draws = F.sequence(F.lit(1), F.lit(4 * simulation.list_size))
+    first = F.col("_world") * simulation.items
     drawn = F.transform(
         draws,
-        lambda j: _zipf(
-            uniform(seed, "item", "session_id", j), simulation.items, simulation.zipf
+        lambda j: (
+            first + _zipf(uniform(seed, "item", "session_id", j), simulation.items, simulation.zipf)
         ).cast("long"),
     )
     chosen = F.slice(F.array_distinct(drawn), 1, simulation.list_size)
@@ -277,39 +317,60 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
     key = F.concat_ws("-", F.col("session_id").cast("string"), F.col("position").cast("string"))
     elapsed = (F.col("began_at") - _begin(simulation)) / (simulation.days * 86400)
     # Categories lie on a circle, and a taste is a direction that turns with time.
-    likes = 2 * math.pi * uniform(seed, "taste", "_user") + simulation.drift * elapsed
+    likes = 2 * math.pi * uniform(seed, "taste", "_user") + _own(simulation, "drift") * elapsed
     kind = F.col("_category") * (2 * math.pi / simulation.categories)
     side = F.when(F.col("user_group") == "rare", -1.0).otherwise(1.0)
-    common = F.cos(kind + simulation.drift * elapsed)
+    common = F.cos(kind + _own(simulation, "drift") * elapsed)
     interest = side * (0.5 * F.cos(likes - kind) + 0.7 * common)
     cost = F.col("_cost") * F.when(F.col("user_group") == "rare", 0.0).otherwise(0.5)
-    logit = simulation.click + F.col("_quality") + interest - cost
+    logit = _own(simulation, "click") + F.col("_quality") + interest - cost
     bot = F.col("bot")
-    seen = bot | (uniform(seed, "seen", key) < F.pow(F.col("position"), F.lit(-simulation.eta)))
-    chance = F.when(bot, simulation.bot_clicks).otherwise(_sigmoid(logit))
-    buys = _sigmoid(simulation.purchase + 0.8 * F.col("_quality") - cost)
+    seen = bot | (uniform(seed, "seen", key) < F.pow(F.col("position"), -_own(simulation, "eta")))
+    chance = F.when(bot, _own(simulation, "bot_clicks")).otherwise(_sigmoid(logit))
+    buys = _sigmoid(_own(simulation, "purchase") + 0.8 * F.col("_quality") - cost)
     mean = F.when(
-        uniform(seed, "late", key) < simulation.late, simulation.late_days * 86400
-    ).otherwise(simulation.hours * _HOUR)
+        uniform(seed, "late", key) < _own(simulation, "late"), _own(simulation, "late_days") * 86400
+    ).otherwise(_own(simulation, "hours") * _HOUR)
+    mean = mean * F.exp(_own(simulation, "late_price") * F.col("_cost"))
     shown = shown.withColumns(
         {
             "impression_id": key,
             "relevance": chance,
             "seen": seen,
-            "clicked": seen & (uniform(seed, "click", key) < chance),
+            "_likes": uniform(seed, "click", key) < chance,
             "_buys": ~bot & (uniform(seed, "buy", key) < buys),
             "delay": F.floor(-F.log(uniform(seed, "delay", key)) * mean) + 60,
             "shown_at": F.col("began_at") + F.col("position"),
         }
     )
-    kept = uniform(seed, "unrecorded", key) >= simulation.unrecorded
+    shown = shown.withColumn("clicked", F.col("seen") & F.col("_likes"))
+    kept = uniform(seed, "unrecorded", key) >= _own(simulation, "unrecorded")
+    never = uniform(seed, "spurious", key) < _own(simulation, "spurious")
     return shown.withColumns(
         {
             "clicked_at": F.col("shown_at") + 5 + F.floor(uniform(seed, "pause", key) * 60),
+            "wanted": F.col("_likes") & F.col("_buys"),
             "would_buy": F.col("clicked") & F.col("_buys"),
-            "recorded": F.col("clicked") & F.col("_buys") & kept,
+            "recorded": F.when(F.col("clicked") & F.col("_buys"), kept).otherwise(never),
         }
     )
+
+
+def _own(simulation: Simulation, name: str) -> Column:
+    """A setting of the world that a row is of."""
+    default = float(getattr(simulation, name))
+    values = [float(own.get(name, default)) for own in simulation.worlds.values()] or [default]
+    return _of_world([F.lit(value) for value in values])
+
+
+def _name(simulation: Simulation) -> Column:
+    return _of_world([F.lit(name) for name in simulation.worlds] or [F.lit("")])
+
+
+def _of_world(values: list[Column]) -> Column:
+    if len(values) == 1:
+        return values[0]
+    return F.element_at(F.array(*values), (F.col("_world") + 1).cast("int"))
 
 
 def _quality(item: Column, seed: int) -> Column:

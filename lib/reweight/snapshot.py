@@ -7,18 +7,26 @@ hash, and within a file by hash.
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.columns import number
+
 # Rows of a file, which is one row group: enough to read at speed, few enough to shuffle well.
 _FILE_ROWS = 50_000
 
 
-def fingerprint(samples: DataFrame) -> str:
-    """A hash of the rows that does not depend on their order: the identity of the content."""
-    row = F.xxhash64("sample_id", "label", "features", "ids", "split", "mature")
+def fingerprint(samples: DataFrame, extra: Sequence[str] = ()) -> str:
+    """A hash of the rows that does not depend on their order: the identity of the content.
+
+    Args:
+        samples: rows of all splits.
+        extra: further columns that training reads.
+    """
+    row = F.xxhash64("sample_id", "label", "features", "ids", "split", "mature", *extra)
     found = samples.select(row.alias("h")).agg(
         F.count("*"), F.bit_xor("h"), F.sum(F.col("h") % 1_000_003)
     )
@@ -27,7 +35,15 @@ def fingerprint(samples: DataFrame) -> str:
 
 
 def write_snapshot(
-    samples: DataFrame, folder: Path, *, rows: int, shards: int, with_ids: bool, key: str
+    samples: DataFrame,
+    folder: Path,
+    *,
+    rows: int,
+    shards: int,
+    with_ids: bool,
+    key: str,
+    extra: Sequence[str] = (),
+    segments: Sequence[str] = (),
 ) -> bool:
     """Writes the rows for training, unless the folder holds just these.
 
@@ -37,6 +53,8 @@ def write_snapshot(
         rows: how many there are.
         shards: of the feed; every shard gets at least four files.
         with_ids: whether the samples have categorical ids at all.
+        extra: further columns, written as float.
+        segments: of the training rows, which number those of ``extra``.
         key: identity of the content; a folder with the same key is left as it is.
 
     Returns:
@@ -46,13 +64,17 @@ def write_snapshot(
     if mark.exists() and json.loads(mark.read_text()) == {"key": key, "files": _sizes(folder)}:
         return False
     shutil.rmtree(folder, ignore_errors=True)
+    numbers = [number(name, segments).alias(name) for name in extra]
     files = max(4, -(-rows // (_FILE_ROWS * shards))) * shards
     (
-        samples.select("sample_id", "features", *(["ids"] if with_ids else []), "label")
+        samples.select("sample_id", "features", *(["ids"] if with_ids else []), "label", *numbers)
         .repartition(files, "sample_id")
         .sortWithinPartitions(F.xxhash64("sample_id"), "sample_id")
         .write.mode("overwrite")
         .option("parquet.block.size", 1 << 30)
+        # It is read once per epoch and then dropped: what counts is how fast it is decoded.
+        .option("compression", "none")
+        .option("parquet.enable.dictionary", "false")
         .parquet(str(folder))
     )
     mark.write_text(json.dumps({"key": key, "files": _sizes(folder)}))

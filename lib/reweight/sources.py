@@ -57,6 +57,15 @@ class Source(Section):
         return self
 
 
+# What a row or a file can be guilty of. Spark 4 gives faults of the input a class in brackets,
+# Spark 3.5 often only the Java exception that ended the task; what has none of these (memory,
+# disk) is not the log's fault.
+_FAULT = re.compile(
+    r"\[(?!INTERNAL_ERROR)[A-Z_]{4,}[\w.]*\]|while reading file|underlying files"
+    r"|Lost task .*: java\.(lang\.(Runtime|IllegalArgument)|io\.EOF|util\.zip\.\w+)Exception: "
+)
+
+
 @contextmanager
 def readable(
     what: str = "the logs",
@@ -70,9 +79,7 @@ def readable(
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        # Spark gives faults of the input a class; what has none (memory, disk) is not the log's.
-        fault = r"\[(?!INTERNAL_ERROR)[A-Z_]{4,}[\w.]*\]|while reading file|underlying files"
-        if not isinstance(error, PySparkException) and not re.search(fault, str(error)):
+        if not isinstance(error, PySparkException) and not _FAULT.search(str(error)):
             raise
         raise SourceError(
             f"{what} cannot be read",

@@ -2,14 +2,16 @@
 
 Beside the three there are rows that belong to none: ``immature`` (the label window was open when
 the log ended) and ``gap`` (it reaches over a cut in time, so the label tells of the other side).
-They are kept and scored; nothing is trained or judged on them.
+They are kept and scored; nothing is trained or judged on them. Who trains every day cannot wait for
+them: with ``open_windows: train`` the rows whose window reaches over the first cut are trained on,
+with what was known of their labels at the cut.
 """
 
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -31,11 +33,24 @@ class Splits(Section):
         shares: of train, validation and test; they sum to 1.
         target: share of the training split, its newest part, that stands for the distribution
             that the ranker will meet.
+        open_windows: rows whose label window reaches over the cut between train and validation:
+            left out (``gap``), or trained on (``train``) with the label of that moment, which
+            methods for late labels mend. With ``by: time`` alone.
     """
 
     by: Literal["group", "row", "time"] = "group"
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
     target: float = Field(default=0.2, gt=0, le=1)
+    open_windows: Literal["gap", "train"] = "gap"
+
+    @model_validator(mode="after")
+    def _cut_in_time(self) -> "Splits":
+        if self.open_windows == "train" and self.by != "time":
+            raise ValueError(
+                f"open_windows: train is for by: time, where windows are open at a cut; by is "
+                f"{self.by}"
+            )
+        return self
 
     @field_validator("shares")
     @classmethod
@@ -46,16 +61,19 @@ class Splits(Section):
 
 
 def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> DataFrame:
-    """Adds ``split`` and ``target``.
+    """Adds ``split`` and ``target``; what came after a cut is taken from rows that train before it.
 
     Args:
-        samples: with ``sample_id``, ``group_id``, ``event_time``, ``mature``.
+        samples: with ``sample_id``, ``group_id``, ``event_time`` and what ``with_label`` adds.
         splits: the section.
         seed: of the hash.
         window: length of the label window in seconds, 0 for none.
     """
     if splits.by == "time":
-        part = _by_time(samples, splits, window)
+        first, second = _cuts(samples, splits)
+        part = _by_time(first, second, window)
+        if splits.open_windows == "train":
+            samples, part = _as_known(samples, first, window), _with_open(part, first)
     else:
         key = "group_id" if splits.by == "group" else "sample_id"
         drawn = uniform(seed, "split", key)
@@ -65,7 +83,10 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
             .when(drawn < train + validation, "validation")
             .otherwise("test")
         )
-    samples = samples.withColumn("split", F.when(F.col("mature"), part).otherwise("immature"))
+    settled = F.col("mature")
+    if splits.open_windows == "train":
+        settled |= part == "train"
+    samples = samples.withColumn("split", F.when(settled, part).otherwise("immature"))
     in_train = F.col("split") == "train"
     # The newest share: the cut leaves 1 - share of the training rows before it.
     (since,) = time_cuts(samples.where(in_train), (1 - splits.target,))
@@ -149,9 +170,12 @@ def _cut(
         steps = within(first, last)
 
 
-def _by_time(samples: DataFrame, splits: Splits, window: int) -> Column:
+def _cuts(samples: DataFrame, splits: Splits) -> list[int]:
     train, validation, _ = splits.shares
-    first, second = time_cuts(samples.where("mature"), (train, train + validation))
+    return time_cuts(samples.where("mature"), (train, train + validation))
+
+
+def _by_time(first: int, second: int, window: int) -> Column:
     begins = F.unix_seconds("event_time")
     ends = begins + window
     return (
@@ -160,4 +184,30 @@ def _by_time(samples: DataFrame, splits: Splits, window: int) -> Column:
         .when(begins >= first, "validation")
         .when(ends >= first, "gap")
         .otherwise("train")
+    )
+
+
+def _with_open(part: Column, first: int) -> Column:
+    """The part, or train for all that began before the first cut."""
+    return F.when(F.unix_seconds("event_time") < first, "train").otherwise(part)
+
+
+def _as_known(samples: DataFrame, first: int, window: int) -> DataFrame:
+    """The rows that began before the first cut, as whoever trained at the cut knew them."""
+    begins = F.unix_seconds("event_time")
+    before = begins < first
+    known = F.unix_seconds("label_time") < first
+    passed = F.least(F.lit(1.0), (F.lit(first) - begins) / window)
+
+    def of(name: str, then: Column) -> Column:
+        return F.when(before, then).otherwise(F.col(name))
+
+    return samples.withColumns(
+        {
+            "label": of("label", F.when(known, F.col("label")).otherwise(F.lit(0.0)).cast("float")),
+            "label_time": of("label_time", F.when(known, F.col("label_time"))),
+            "mature": of("mature", begins + window < first),
+            "elapsed": of("elapsed", passed),
+            "delay": of("delay", F.when(known, F.col("delay"))),
+        }
     )

@@ -57,23 +57,29 @@ TRUTH = Table(
     "truth",
     "simulate_logs",
     "impression_id string not null, relevance double, seen boolean, bot boolean, "
-    "would_buy boolean, delay_hours double, recorded boolean",
+    "wanted boolean, would_buy boolean, delay_hours double, recorded boolean",
 )
 SAMPLES = Table(
     "samples",
     "build_samples",
     "sample_id bigint not null, group_id string not null, event_time timestamp not null, "
-    "label float, label_time timestamp, mature boolean not null, split string not null, "
+    "label float, label_time timestamp, mature boolean not null, elapsed double, delay double, "
+    "split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
     "features array<float> not null, ids array<int> not null",
 )
 WEIGHTS = Table(
     "weights",
     "score_weights",
+    # The label is null where the recorded one counts; in_sample: scored by networks that were all
+    # trained on the row.
     "method string not null, sample_id bigint not null, importance double not null, "
-    "weight double not null",
+    "weight double not null, label float, in_sample boolean not null",
     # NaN passes `weight >= 0` in Spark (NaN is the largest value), so the upper bound is stated.
-    {"weight_range": "weight >= 0 AND weight < double('Infinity')"},
+    {
+        "weight_range": "weight >= 0 AND weight < double('Infinity')",
+        "label_range": "label IS NULL OR (label >= 0 AND label <= 1)",
+    },
 )
 PREDICTIONS = Table(
     "predictions",
@@ -88,12 +94,34 @@ METRICS = Table(
     "method string not null, seed bigint not null, split string not null, segment string, "
     "name string not null, kind string not null, value double, low double, high double",
 )
+BENCHMARK = Table(
+    "benchmark",
+    "benchmark",
+    "cell string not null, table string not null, damage string not null, rate double not null, "
+    "seed bigint not null, method string not null, name string not null, share double, "
+    "value double, reason string",
+    # A row says a number or why there is none.
+    {"value_or_reason": "(value IS NULL) <> (reason IS NULL)"},
+)
+CONDITIONS = Table(
+    "conditions",
+    "judge_conditions",
+    "world string not null, condition string not null, seed bigint not null, "
+    "method string not null, name string not null, kind string not null, value double, "
+    "low double, high double, reason string",
+)
 
 
 # A commit that another writer was faster than; nothing was written, so it can be tried again.
 # Known by name: Delta's Python classes for these reach us on some versions of Spark only.
 _LOST_RACE = re.compile(r"\b(\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception\b")
 _ATTEMPTS = 6
+# A folder without a table: another run makes it right now, or was killed as it did.
+_UNMADE = re.compile(
+    "DELTA_(TABLE_NOT_FOUND|MISSING_DELTA_TABLE|CREATE_TABLE_WITH_NON_EMPTY_LOCATION)"
+)
+# After so many attempts (3 to 10 seconds) nobody is at it any more.
+_PATIENCE = 3
 
 
 @dataclass
@@ -107,7 +135,8 @@ class Store:
         lineage: facts that go into the commit's metadata (stage, config hash, revision).
         inputs: table name to version read, filled by ``read``.
         outputs: table name to version written, filled by ``write``.
-        retries: how many commits lost a race with another run's and were tried again.
+        retries: how often a commit was tried again: it lost a race with another run's, or found a
+            table half made.
     """
 
     spark: SparkSession
@@ -147,12 +176,13 @@ class Store:
         self.inputs[table.name] = version
         return frame
 
-    def write(self, table: Table, rows: DataFrame) -> int:
+    def write(self, table: Table, rows: DataFrame, where: str | None = None) -> int:
         """Replaces the run's slice of the table in one commit.
 
         Args:
             table: where to.
             rows: the slice; ``run_id`` is added here.
+            where: a condition that all of ``rows`` fulfil: only what fulfils it is replaced.
 
         Returns:
             The number of rows written, as Delta counted them.
@@ -172,21 +202,25 @@ class Store:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._create(table, rows.schema)
-                self._replace(table, rows, commit)
+                self._replace(table, rows, where, commit)
                 return self._committed(table, commit)
             except Exception as error:
-                if attempt == _ATTEMPTS or not _lost_race(error):
+                unmade = _UNMADE.search(str(error)) is not None
+                if attempt == _ATTEMPTS or not (unmade or _lost_race(error)):
                     raise self._explained(table, error) from error
+                if unmade and attempt == _PATIENCE:
+                    self._clear(table)
                 self.retries += 1
                 # Runs that collided must not do so again in step.
                 time.sleep(random.uniform(0.5, 1.5) * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
 
-    def _replace(self, table: Table, rows: DataFrame, commit: str) -> None:
+    def _replace(self, table: Table, rows: DataFrame, where: str | None, commit: str) -> None:
+        own = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
         (
             rows.write.format("delta")
             .mode("overwrite")
-            .option("replaceWhere", f"run_id = '{self.run_id}'")
+            .option("replaceWhere", own)
             .option("mergeSchema", str(table.schema is None).lower())
             .option("userMetadata", commit)
             .save(self.path(table))
@@ -227,6 +261,15 @@ class Store:
                         f"ADD CONSTRAINT {name} CHECK ({condition})"
                     )
 
+    def _clear(self, table: Table) -> None:
+        """Removes the log of a table that was never made: Delta refuses to make it over that."""
+        if self.exists(table):
+            return
+        jvm: Any = self.spark._jvm
+        log = jvm.org.apache.hadoop.fs.Path(f"{self.path(table)}/_delta_log")
+        hadoop: Any = self.spark._jsc.hadoopConfiguration()
+        log.getFileSystem(hadoop).delete(log, True)
+
     def _committed(self, table: Table, commit: str) -> int:
         # Small by nature: the newest entries of the log. Another run may have written since.
         history: Any = DeltaTable.forPath(self.spark, self.path(table)).history(20).collect()
@@ -260,6 +303,13 @@ class Store:
                 expected=f"a turn within {_ATTEMPTS} attempts",
                 came=text.splitlines()[0][:300],
                 do="start the job again; nothing was written",
+            )
+        if _UNMADE.search(text):
+            return TableError(
+                f"the table '{table.name}' cannot be made",
+                expected=f"an empty folder, or none, at {self.path(table)}",
+                came=text.splitlines()[0][:300],
+                do="move away what is in it, or give this run another root; nothing was written",
             )
         if isinstance(error, AnalysisException):
             return TableError(

@@ -7,14 +7,17 @@ All means and quantiles are over the training split, so the weights of that spli
 same numbers, stored with the model, weigh the rows of a later day.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from reweight.columns import soft_label
 from reweight.distribution import distribution, quantile
 from reweight.errors import WeightError
 from reweight.section import Section
@@ -24,8 +27,10 @@ class Weighting(Section):
     """The section ``weighting``: the weight policy.
 
     Attributes:
-        map: ``auto`` is ``flip`` (1 - s) for methods whose high importance means suspicious, else
-            ``identity``; ``rank`` replaces s by its rank in the training split, in (0, 1).
+        map: ``auto`` is ``rank`` for methods whose importance can be negative, ``flip`` (1 - s) for
+            those whose high importance means suspicious, else ``identity``; ``rank`` replaces s by
+            its rank in the training split, in (0, 1), counted from the other end for suspicious
+            methods.
         temper: exponent t; below 1 flattens, 0 makes weights uniform.
         mix: share m of the method's weight; the rest is uniform.
         clip_quantile: weights above this quantile are cut to it.
@@ -48,6 +53,7 @@ class PolicyStats(Section):
 
     Attributes:
         map: the map that ``auto`` stood for.
+        falling: whether high importance means suspicious, so that the highest rank is the lowest.
         ranks: (value, share of rows at or below) along the training split, for ``rank``.
         mean: of s^t.
         cap: highest weight before the last scaling; None for no clipping.
@@ -57,6 +63,7 @@ class PolicyStats(Section):
     """
 
     map: Literal["identity", "rank", "flip"]
+    falling: bool = False
     ranks: tuple[tuple[float, float], ...] = ()
     mean: float = 1.0
     cap: float | None = None
@@ -66,7 +73,10 @@ class PolicyStats(Section):
 
 
 def fit_policy(
-    train: DataFrame, policy: Weighting, polarity: Mapping[str, str]
+    train: DataFrame,
+    policy: Weighting,
+    polarity: Mapping[str, str],
+    signed: Collection[str] = (),
 ) -> dict[str, PolicyStats]:
     """Learns the numbers of the policy from the training rows, for all methods side by side.
 
@@ -74,12 +84,16 @@ def fit_policy(
         train: training rows with a column of importance per method.
         policy: the section.
         polarity: method name -> polarity.
+        signed: methods whose importance can be negative.
 
     Raises:
         WeightError: importance that is not finite, weights that are negative or all zero, or an
             effective sample size below the limit.
     """
-    stats = {m: PolicyStats(map=_map(policy, p)) for m, p in polarity.items()}
+    stats = {
+        m: PolicyStats(map=_map(policy, p, m in signed), falling=p == "suspicious")
+        for m, p in polarity.items()
+    }
     raw = sums = _sums(train, {m: F.col(m) for m in stats})
     for method, own in raw.items():
         _check_finite(method, own)
@@ -112,14 +126,69 @@ def weight(importance: Column, policy: Weighting, stats: PolicyStats) -> Column:
     return capped * stats.scale
 
 
-def wide_weights(weights: DataFrame, methods: Sequence[str]) -> DataFrame:
-    """Rows of the table ``weights`` as one row per ``sample_id`` with a column per method."""
-    return weights.groupBy("sample_id").pivot("method", list(methods)).agg(F.first("weight"))
+def weights_in_memory(
+    method: str,
+    importance: NDArray[np.float64],
+    policy: Weighting,
+    polarity: str,
+    *,
+    signed: bool = False,
+) -> NDArray[np.float64]:
+    """The weights of training rows that lie in memory: the same formula, float64 [N].
+
+    Args:
+        method: its name, for errors.
+        importance: of all training rows, float64 [N].
+        policy: the section.
+        polarity: of the method.
+        signed: whether importance can be negative.
+
+    Raises:
+        WeightError: as ``fit_policy``.
+    """
+    _check_finite(method, _sums_of(importance))
+    mapped = importance
+    if (kind := _map(policy, polarity, signed)) == "rank":
+        below = np.searchsorted(np.sort(importance), importance, side="right") / len(importance)
+        mapped = 1 - below if polarity == "suspicious" else below
+    elif kind == "flip":
+        mapped = 1 - importance
+    tempered = mapped**policy.temper
+    _check_mass(method, _sums_of(tempered))
+    weights: NDArray[np.float64] = (1 - policy.mix) + policy.mix * tempered / tempered.mean()
+    cap = policy.clip_ratio
+    if policy.clip_quantile is not None:
+        limit = float(np.quantile(weights, policy.clip_quantile, method="inverted_cdf"))
+        cap = min(_positive(method, limit, policy), cap or limit)
+    weights = np.minimum(weights, np.inf if cap is None else cap)
+    sums = _sums_of(weights)
+    _check_ess(method, sums.total**2 / (sums.rows * sums.squares), policy)
+    return np.asarray(weights / weights.mean())
 
 
-def _map(policy: Weighting, polarity: str) -> Literal["identity", "rank", "flip"]:
+def wide_weights(weights: DataFrame, methods: Sequence[str], soft: Sequence[str] = ()) -> DataFrame:
+    """Rows of the table ``weights`` as one row per ``sample_id`` with a column per method.
+
+    Args:
+        weights: the rows.
+        methods: whose weights are wanted.
+        soft: those whose labels are wanted too, in columns named by ``columns.soft_label``.
+    """
+
+    def own(method: str, column: str) -> Column:
+        # Faster than a pivot, whose aggregate keeps arrays: there is one value of each to take.
+        return F.max(F.when(F.col("method") == method, F.col(column)))
+
+    columns = [own(m, "weight").alias(m) for m in methods]
+    columns += [own(m, "label").alias(soft_label(m)) for m in soft]
+    return weights.groupBy("sample_id").agg(*columns)
+
+
+def _map(policy: Weighting, polarity: str, signed: bool) -> Literal["identity", "rank", "flip"]:
     if policy.map != "auto":
         return policy.map
+    if signed:
+        return "rank"
     return "flip" if polarity == "suspicious" else "identity"
 
 
@@ -127,7 +196,8 @@ def _tempered(importance: Column, policy: Weighting, stats: PolicyStats) -> Colu
     if stats.map == "flip":
         mapped = 1 - importance
     elif stats.map == "rank":
-        mapped = _rank(importance, stats.ranks)
+        rank = _rank(importance, stats.ranks)
+        mapped = 1 - rank if stats.falling else rank
     else:
         mapped = importance.cast("double")
     return mapped if policy.temper == 1 else F.pow(mapped, F.lit(policy.temper))
@@ -148,16 +218,20 @@ def _with_caps(
     if policy.clip_quantile is not None:
         spread = distribution(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
         for method, points in spread.items():
-            limit = quantile(points, policy.clip_quantile)
-            if limit <= 0:
-                raise WeightError(
-                    f"weighting.clip_quantile leaves '{method}' no weights",
-                    expected="a positive weight at that quantile",
-                    came=f"{limit:.4g} at {policy.clip_quantile}: most importance is 0",
-                    do="raise weighting.clip_quantile, or use weighting.clip_ratio instead",
-                )
+            limit = _positive(method, quantile(points, policy.clip_quantile), policy)
             caps[method] = min(limit, caps[method] or limit)
     return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
+
+
+def _positive(method: str, limit: float, policy: Weighting) -> float:
+    if limit <= 0:
+        raise WeightError(
+            f"weighting.clip_quantile leaves '{method}' no weights",
+            expected="a positive weight at that quantile",
+            came=f"{limit:.4g} at {policy.clip_quantile}: most importance is 0",
+            do="raise weighting.clip_quantile, or use weighting.clip_ratio instead",
+        )
+    return limit
 
 
 @dataclass(frozen=True)
@@ -186,6 +260,12 @@ def _sums(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, _Sums]:
     ).first()
     names = ("total", "squares", "low", "bad")
     return {n: _Sums(found["rows"], *[found[f"{n}.{k}"] for k in names]) for n in values}
+
+
+def _sums_of(values: NDArray[np.float64]) -> _Sums:
+    finite = np.isfinite(values)
+    total, squares = float(values.sum()), float((values**2).sum())
+    return _Sums(len(values), total, squares, float(values.min()), int((~finite).sum()))
 
 
 def _mixed(sums: _Sums, policy: Weighting, mean: float) -> _Sums:

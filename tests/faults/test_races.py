@@ -20,6 +20,8 @@ def weights(spark: SparkSession, rows: int, value: float) -> DataFrame:
         F.col("id").alias("sample_id"),
         F.lit(value).alias("importance"),
         F.lit(value).alias("weight"),
+        F.lit(None).cast("float").alias("label"),
+        F.lit(False).alias("in_sample"),
     )
 
 
@@ -78,7 +80,8 @@ def test_two_runs_that_make_the_same_tables_at_once_both_get_their_rows(
     assert [store.read(WEIGHTS).count() for store in stores.values()] == [2, 3, 4]
     with pytest.raises(Exception, match="weight_range"):
         spark.sql(
-            f"INSERT INTO delta.`{root}/tables/weights` VALUES ('x', 'uniform', 1, 1.0, -1.0)"
+            f"INSERT INTO delta.`{root}/tables/weights` "
+            "VALUES ('x', 'uniform', 1, 1.0, -1.0, null, false)"
         )
 
 

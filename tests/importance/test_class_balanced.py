@@ -12,9 +12,8 @@ from reweight.importance.class_balanced import ClassBalanced
 def scores(label: torch.Tensor, positives: int, rows: int) -> torch.Tensor:
     n = len(label)
     batch = Batch(torch.arange(n), torch.zeros(n, 1), torch.zeros(n, 0).long(), label)
-    found: torch.Tensor = ClassBalanced().build(TrainFacts(dim=1, rows=rows, positives=positives))(
-        batch
-    )
+    facts = TrainFacts(dim=1, rows=rows, positives=positives)
+    found: torch.Tensor = ClassBalanced().build(facts)(batch)
     return found
 
 

@@ -11,9 +11,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from reweight.batch import Batch
-from reweight.fitting import Trainer, fit
+from reweight.fitting import fit, fitted, trainers_of
 from reweight.importance import TrainFacts
-from reweight.importance.importance_mlp import ImportanceMlp, ImportanceMlpModel
+from reweight.importance.importance_mlp import (
+    ImportanceMlp,
+    ImportanceMlpLearner,
+    ImportanceMlpModel,
+)
 
 FACTS = TrainFacts(dim=3, cardinalities=(4,), rows=60, positives=15, seed=2)
 CPU = torch.device("cpu")
@@ -27,6 +31,16 @@ def model_of(method: ImportanceMlp, facts: TrainFacts = FACTS) -> ImportanceMlpM
     model = method.build(facts)
     assert isinstance(model, ImportanceMlpModel)
     return model
+
+
+def learner_of(model: ImportanceMlpModel) -> ImportanceMlpLearner:
+    (learner,) = model.kept()
+    assert isinstance(learner, ImportanceMlpLearner)
+    return learner
+
+
+def loss_of(model: ImportanceMlpModel, batch: Batch, rows: int) -> Tensor:
+    return learner_of(model).loss(batch, rows)[0]
 
 
 def batch_of(rows: int = 60, seed: int = 0) -> Batch:
@@ -45,10 +59,11 @@ def trained(method: ImportanceMlp, batch: Batch) -> Tensor:
     def feed(epoch: int) -> Iterator[Batch]:
         return iter([batch])
 
-    trainer = Trainer.of(method, FACTS, CPU)
-    fit([trainer], feed, feed)
+    trainers = trainers_of((method,), FACTS, CPU)
+    curves = fit(trainers, feed, feed)
+    stored = fitted((method,), trainers, FACTS, feed, feed, curves, CPU)[method.name]
     with torch.inference_mode():
-        scores: Tensor = trainer.model(batch)
+        scores: Tensor = stored.model()(batch)
     return scores
 
 
@@ -107,7 +122,7 @@ def test_importance_is_k_times_the_networks_probability() -> None:
     ten = model_of(method_of(preset="reference", k=10))(batch)
     assert ((one > 0) & (one < 1)).all()
     torch.testing.assert_close(ten, 10 * one)
-    logits = model_of(method_of(preset="reference")).ensemble(batch)[:, 0]
+    logits = learner_of(model_of(method_of(preset="reference"))).logits(batch)[:, 0]
     torch.testing.assert_close(one, 1 / (1 + torch.exp(-logits)))
 
 
@@ -121,33 +136,33 @@ def test_the_loss_is_the_formula(loss: str, penalty: str, class_weights: bool) -
     method = method.model_copy(update={"lambda_": 0.2})
     model, batch = model_of(method), batch_of()
     y = batch.label.double().numpy()
-    f = model.ensemble(batch)[:, 0].sigmoid().detach().double().numpy()
+    f = learner_of(model).ensemble(batch)[:, 0].sigmoid().detach().double().numpy()
     c = np.where(y == 1, 60 / 30, 60 / 90) if class_weights else np.ones(60)
     error = (f - y) ** 2 if loss == "mse" else -np.log(np.where(y == 1, f, 1 - f))
     pull = (3 * f - 1) ** 2
     wanted = (c * error).mean() + 0.2 * (pull.sum() if penalty == "sum" else pull.mean())
-    assert model.loss(batch, 60).item() == pytest.approx(wanted, rel=1e-5)
+    assert loss_of(model, batch, 60).item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_loss_of_folds_is_the_sum_over_members_of_the_rows_that_they_see() -> None:
     method = method_of(cross_fit=3, k=2).model_copy(update={"lambda_": 0.5})
     model, batch = model_of(method), batch_of()
     y = batch.label.double().numpy()
-    f = model.ensemble(batch).sigmoid().detach().double().numpy()
-    seen = model.ensemble.multiplicity(batch.sample_id).numpy() == 1
+    f = learner_of(model).ensemble(batch).sigmoid().detach().double().numpy()
+    seen = learner_of(model).ensemble.multiplicity(batch.sample_id).numpy() == 1
     assert 0 < seen.sum() < seen.size
     wanted = 0.0
     for member in range(3):
         own, truth = f[seen[:, member], member], y[seen[:, member]]
         error = -np.log(np.where(truth == 1, own, 1 - own))
         wanted += (error.sum() + 0.5 * ((2 * own - 1) ** 2).sum()) / (60 * 2 / 3)
-    assert model.loss(batch, 60).item() == pytest.approx(wanted, rel=1e-5)
+    assert loss_of(model, batch, 60).item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_row_is_scored_by_the_member_that_did_not_see_it() -> None:
     model, batch = model_of(method_of(cross_fit=4, k=2)), batch_of()
-    f = model.ensemble(batch).sigmoid()
-    seen = model.ensemble.multiplicity(batch.sample_id)
+    f = learner_of(model).ensemble(batch).sigmoid()
+    seen = learner_of(model).ensemble.multiplicity(batch.sample_id)
     scorer = seen.argmin(1)
     assert not seen.gather(1, scorer[:, None]).any()
     torch.testing.assert_close(model(batch), 2 * f.gather(1, scorer[:, None])[:, 0])
@@ -168,8 +183,8 @@ def test_with_folds_the_label_of_a_row_does_not_reach_its_own_score() -> None:
 
 def test_with_folds_the_features_of_a_row_do_not_train_the_member_that_scores_it() -> None:
     model, batch = model_of(method_of(cross_fit=3)), batch_of(1)
-    model.loss(batch, 1).backward()
-    scorer = int(model.ensemble.unseen(batch.sample_id).argmax())
+    loss_of(model, batch, 1).backward()
+    scorer = int(learner_of(model).unseen(batch.sample_id).argmax())
     for parameter in model.parameters():
         assert parameter.grad is not None
         moved = parameter.grad.flatten(1).any(1).tolist()
@@ -188,8 +203,8 @@ def test_without_folds_the_label_of_a_row_reaches_its_own_score() -> None:
 def test_embeddings_are_trained_where_an_id_occurs() -> None:
     model, batch = model_of(method_of(preset="reference")), batch_of()
     batch = replace(batch, ids=torch.tensor([1, 3] * 30)[:, None])
-    model.loss(batch, 60).backward()
-    table = model.ensemble.tables[0]
+    loss_of(model, batch, 60).backward()
+    table = learner_of(model).ensemble.tables[0]
     assert table.grad is not None
     assert table.grad[0].any(1).tolist() == [False, True, False, True]
 
@@ -206,12 +221,26 @@ def test_training_reaches_the_optimum_that_is_known_for_equal_rows(penalty: str,
     method = ImportanceMlp.model_validate(
         {"preset": "reference", "hidden": (), "k": k, "lambda": lambda_, "penalty": penalty}
     )
-    model = method.build(TrainFacts(dim=1, rows=rows, positives=6))
+    model = model_of(method, TrainFacts(dim=1, rows=rows, positives=6))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(400):
         optimizer.zero_grad()
-        model.loss(batch, rows).backward()
+        loss_of(model, batch, rows).backward()
         optimizer.step()
     pull = lambda_ * (rows if penalty == "sum" else 1)
     wanted = (k * 0.3 + pull * k**2) / (1 + pull * k**2)
     torch.testing.assert_close(model(batch), torch.full((rows,), wanted), rtol=1e-3, atol=1e-3)
+
+
+def test_the_class_weights_of_a_member_count_as_the_formula_says_in_its_own_loss() -> None:
+    plain, weighted = (learner_of(model_of(method_of(class_weights=w))) for w in (False, True))
+    assert plain.class_weight.tolist() == [1.0, 1.0]
+    assert weighted.class_weight.tolist() == pytest.approx([60 / 90, 60 / 30])
+
+
+@pytest.mark.parametrize("cross_fit", [0, 5])
+def test_a_training_is_plain_adam_on_features_as_they_are(cross_fit: int) -> None:
+    training = method_of(cross_fit=cross_fit).learns()
+    assert (training.weight_decay, training.quantile_bins) == (0.0, 0)
+    assert training.members == max(1, cross_fit)  # type: ignore[attr-defined]
+    assert training.membership == ("folds" if cross_fit else "all")  # type: ignore[attr-defined]

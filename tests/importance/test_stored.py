@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from reweight.batch import Batch
 from reweight.importance import TrainFacts, Uniform
 from reweight.importance.importance_mlp import ImportanceMlp
-from reweight.importance.stored import StoredModel
+from reweight.importance.self_confidence import SelfConfidence
+from reweight.importance.stored import Scorer, StoredModel
 
 FACTS = TrainFacts(dim=3, cardinalities=(4,), rows=50, positives=10, seed=5)
 METHOD = ImportanceMlp.model_validate(
@@ -61,7 +62,8 @@ def test_the_folder_holds_plain_json_and_safetensors(stored: StoredModel, tmp_pa
     assert values["method"]["lambda"] == 0.25
     assert values["facts"]["cardinalities"] == [4]
     tensors = load_file(tmp_path / "model.safetensors")
-    assert tensors["ensemble.weights.0"].shape == (2, 5, 6)
+    assert values["epochs"] == [10]
+    assert tensors["learners.10.ensemble.weights.0"].shape == (2, 5, 6)
 
 
 def test_a_stored_model_can_be_sent_to_executors(stored: StoredModel) -> None:
@@ -81,7 +83,8 @@ def test_a_model_without_tensors_is_stored_as_well(tmp_path: Path) -> None:
 
 def test_tensors_of_another_shape_are_refused(stored: StoredModel) -> None:
     other = METHOD.model_copy(update={"hidden": (7,)})
-    mixed = StoredModel(other.model_dump_json(by_alias=True), stored.facts, stored.tensors)
+    said = other.model_dump_json(by_alias=True)
+    mixed = StoredModel(said, stored.facts, stored.epochs, stored.tensors)
     with pytest.raises(RuntimeError, match="size mismatch"):
         mixed.model()
 
@@ -98,3 +101,67 @@ def test_a_pickle_in_place_of_tensors_is_refused(stored: StoredModel, tmp_path: 
     torch.save(stored.model().state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(SafetensorError):
         StoredModel.read(tmp_path).model()
+
+
+# Many models at once
+
+KEPT = SelfConfidence.model_validate(
+    {
+        "training": {"members": 3, "hidden": (4,), "bins": 0, "embedding": 2},
+        "keep": {"which": "spread", "count": 3},
+    }
+)
+MARGIN = KEPT.model_copy(update={"name": "margin", "margin": True})
+
+
+def fitted(method: SelfConfidence, seed: int) -> StoredModel:
+    """As if it were trained: parameters that depend on the seed, and other ones at every epoch."""
+    model = method.build(FACTS, (7, 14, 20))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return StoredModel.of(method, FACTS, model)
+
+
+def test_every_kept_epoch_is_stored() -> None:
+    stored = fitted(KEPT, 0)
+    assert stored.epochs == (7, 14, 20)
+    biases = [learner.ensemble.biases[-1] for learner in stored.model().kept()]
+    assert not torch.equal(biases[0], biases[1])
+    assert not torch.equal(biases[1], biases[2])
+
+
+def test_learners_of_models_that_share_memory_are_stored_whole(tmp_path: Path) -> None:
+    model = KEPT.build(FACTS, (7, 20))
+    model.learners["20"] = model.learners["7"]
+    StoredModel.of(KEPT, FACTS, model).write(tmp_path)
+    with torch.inference_mode():
+        assert torch.equal(StoredModel.read(tmp_path).model()(batch_of()), model(batch_of()))
+
+
+def test_models_of_one_training_are_scored_by_the_same_members() -> None:
+    stored = {"one": fitted(KEPT, 0), "margin": fitted(MARGIN, 0), "mlp": of(METHOD)}
+    scorer = Scorer(stored)
+    one, margin, mlp = scorer.models.values()
+    assert [a is b for a, b in zip(one.kept(), margin.kept(), strict=True)] == [True] * 3
+    assert mlp.kept()[0] not in one.kept()
+    found = scorer(batch_of())
+    for name, own in stored.items():
+        assert torch.equal(found[name], Scorer({name: own})(batch_of())[name])
+
+
+def test_models_of_equal_settings_on_other_rows_keep_their_own_members() -> None:
+    stored = {"one": fitted(KEPT, 0), "other": fitted(KEPT, 1)}
+    found = Scorer(stored)(batch_of())
+    assert not torch.equal(found["one"], found["other"])
+    for name, own in stored.items():
+        assert torch.equal(found[name], own.model()(batch_of()))
+
+
+def test_no_model_is_no_score() -> None:
+    assert Scorer({})(batch_of()) == {}
+
+
+def of(method: ImportanceMlp) -> StoredModel:
+    return StoredModel.of(method, FACTS, method.build(FACTS))

@@ -15,17 +15,30 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.perf import evaluation, growth, line, ranking, scoring, training
+from tests.perf import (
+    bagging,
+    detection,
+    evaluation,
+    growth,
+    line,
+    ranking,
+    reading,
+    scoring,
+    training,
+)
 from tests.perf.measuring import Figure
 from tests.perf.page import render
 
 MEASURES: dict[str, Callable[[Path, tuple[int, ...]], list[Figure]]] = {
     "scoring": scoring.measure,
     "training": training.measure,
+    "reading": reading.measure,
+    "bagging": bagging.measure,
     "line": line.measure,
     "ranking": ranking.measure,
     "evaluation": evaluation.measure,
     "growth": growth.measure,
+    "detection": detection.measure,
 }
 SIZES, LARGE = (100_000, 1_000_000), (100_000, 1_000_000, 10_000_000)
 

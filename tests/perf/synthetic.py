@@ -38,6 +38,8 @@ def samples(spark: SparkSession, rows: int, dim: int = DIM, partitions: int = 8)
     chance = F.pmod(F.xxhash64("sample_id", F.lit("label")), F.lit(10_000)) / 10_000
     none = {
         "label_time": "timestamp",
+        "elapsed": "double",
+        "delay": "double",
         "segment": "string",
         "position": "int",
         "propensity": "double",
@@ -51,13 +53,13 @@ def samples(spark: SparkSession, rows: int, dim: int = DIM, partitions: int = 8)
     )
 
 
-def open_run(spark: SparkSession, root: Path, run_id: str, *overrides: str) -> Run:
+def open_run(spark: SparkSession, root: Path, run_id: str, *overrides: str, dim: int = DIM) -> Run:
     """A run whose table ``samples`` is still to be written."""
     names = (f"root={root}", f"run_id={run_id}", "ranking.recalibrate=[]", "weighting.ess_refuse=0")
     run = Run.open(spark, load_config(CONFIG, (*names, *overrides)))
     run.folder.mkdir(parents=True, exist_ok=True)
     stats = FeatureStats(
-        names=tuple(f"f{i}" for i in range(DIM)), scaling={}, vocabulary={}, cardinalities={}
+        names=tuple(f"f{i}" for i in range(dim)), scaling={}, vocabulary={}, cardinalities={}
     )
     write_json(run.folder / STATS, stats.model_dump())
     return run

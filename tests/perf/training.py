@@ -1,18 +1,22 @@
-"""Training fed by Petastorm against training on the same batches in memory."""
+"""Training fed by Petastorm and by Arrow against training on the same batches in memory."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from tests.perf.measuring import Figure, median_ratio, session
 from tests.perf.synthetic import DIM, filled
 from torch.multiprocessing import get_context
 
 from reweight.feed import SnapshotFeed
-from reweight.fitting import FitPlan, Fitting, Trainer, fit
+from reweight.fitting import FitPlan, Fitting, fit, trainers_of
 from reweight.importance import TrainFacts
 from reweight.importance.importance_mlp import ImportanceMlp
+from reweight.readers import READERS
+from reweight.run import Run
 from reweight.snapshot import write_snapshot
 from reweight.stages.fit_importance import launch
 
@@ -35,25 +39,15 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
             )
         for _ in range(3):
             for ranks in (1, 2):
-                plan = FitPlan(
-                    methods=(METHOD,),
-                    facts=FACTS,
-                    fitting=FITTING.model_copy(update={"ranks": ranks}),
-                    train=str(folder / "train"),
-                    validation=str(folder / "validation"),
-                    folder=str(folder / "fit"),
-                    key="perf",
-                    seed=0,
-                )
-                shutil.rmtree(folder / "fit", ignore_errors=True)
-                launch(run, plan)
-                curves = json.loads((folder / "fit" / "curves.json").read_text())
-                found.setdefault(f"fed, {ranks}", []).append(_epoch(curves[METHOD.name]))
+                for reader in READERS:
+                    found.setdefault(f"{reader}, {ranks}", []).append(
+                        _fed(run, folder, {"ranks": ranks, "feed": reader})
+                    )
                 found.setdefault(f"in memory, {ranks}", []).append(in_memory(folder, ranks))
     return [
         Figure(
-            f"fed / in-memory training, {ranks} rank{'s' if ranks > 1 else ''} (rates)",
-            median_ratio(found[f"in memory, {ranks}"], found[f"fed, {ranks}"]),
+            f"fed by {reader} / in-memory training, {ranks} rank{'s' if ranks > 1 else ''} (rates)",
+            median_ratio(found[f"in memory, {ranks}"], found[f"{reader}, {ranks}"]),
             ">= 0.8",
             {
                 "rows": ROWS,
@@ -64,12 +58,32 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
                 },
             },
         )
+        for reader in READERS
         for ranks in (1, 2)
     ]
 
 
+def _fed(run: Run, folder: Path, fitting: dict[str, Any]) -> float:
+    """Seconds of an epoch."""
+    plan = FitPlan(
+        methods=(METHOD,),
+        facts=FACTS,
+        fitting=FITTING.model_copy(update=fitting),
+        train=str(folder / "train"),
+        validation=str(folder / "validation"),
+        folder=str(folder / "fit"),
+        key="perf",
+        seed=0,
+    )
+    shutil.rmtree(folder / "fit", ignore_errors=True)
+    launch(run, plan)
+    curves = json.loads((folder / "fit" / "curves.json").read_text())
+    return _epoch(curves[METHOD.name])
+
+
 def in_memory(folder: Path, ranks: int) -> float:
-    """Seconds of an epoch on batches that lie in memory, each rank on its own, without exchange."""
+    """Seconds of an epoch on batches that lie in memory; ranks exchange gradients all the same."""
+    (folder / "group").unlink(missing_ok=True)
     with get_context("spawn").Pool(ranks) as pool:
         return max(pool.map(_train, [(str(folder), rank, ranks) for rank in range(ranks)]))
 
@@ -77,6 +91,7 @@ def in_memory(folder: Path, ranks: int) -> float:
 def _train(task: tuple[str, int, int]) -> float:
     folder, rank, world = task
     torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/group", rank=rank, world_size=world)
     feeds = {
         name: SnapshotFeed(
             f"{folder}/{name}", batch_size=BATCH, shards=SHARDS, rank=rank, world=world
@@ -84,8 +99,9 @@ def _train(task: tuple[str, int, int]) -> float:
         for name in ("train", "validation")
     }
     train, validation = (list(feeds[name](0)) for name in ("train", "validation"))
-    trainer = Trainer.of(METHOD, FACTS, torch.device("cpu"))
-    curves = fit([trainer], lambda epoch: iter(train), lambda epoch: iter(validation))
+    trainers = trainers_of((METHOD,), FACTS, torch.device("cpu"))
+    curves = fit(trainers, lambda epoch: iter(train), lambda epoch: iter(validation))
+    dist.destroy_process_group()
     return _epoch(curves[METHOD.name])
 
 

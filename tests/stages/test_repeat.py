@@ -1,6 +1,7 @@
 """The same log gives the same tables, however it is cut; models serve later runs."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.errors import TrainingError
+from reweight.importance import TrainFacts
+from reweight.importance.stored import StoredModel
 from reweight.run import Run, read_records, run_stage
+from reweight.scoring import scored
 from reweight.stages import (
     build_samples,
     clean_logs,
@@ -17,6 +21,7 @@ from reweight.stages import (
     score_weights,
     train_ranker,
 )
+from reweight.stages.fit_importance import fit_methods
 from reweight.tables import EVENTS, PREDICTIONS, REJECTED, SAMPLES, WEIGHTS, Table
 
 OpenRun = Callable[..., Run]
@@ -81,6 +86,94 @@ def test_more_ranks_than_slots_fail_in_seconds_with_both_numbers(
     assert "16 free cores" in str(caught.value)
     assert read_records(many.folder)["fit_importance"]["status"] == "failed"
     assert _content(run.store.read(WEIGHTS)) == before
+
+
+def test_methods_share_a_training_on_encoded_features_and_read_further_columns(
+    run: Run, open_run: OpenRun, tmp_path: Path
+) -> None:
+    training = "training: {members: 2, hidden: [4], epochs: 2}"
+    other = open_run(
+        "first",
+        f"importance=[{{method: self_confidence, {training}}}, "
+        f"{{method: self_confidence, name: margin, margin: true, {training}}}, "
+        f"{{method: tracin, {training}}}]",
+    )
+    methods = tuple(m for m in other.config.importance if m.learns())
+    samples = run.store.read(SAMPLES)
+    summary = fit_methods(other, samples, methods, tmp_path)
+    assert summary["training loss"].keys() == {"self_confidence"}
+    models = {m.name: StoredModel.read(tmp_path / m.name) for m in methods}
+    facts = TrainFacts.model_validate_json(models["tracin"].facts)
+    assert len(facts.quantiles) == facts.dim
+    assert {len(cuts) for cuts in facts.quantiles} == {4}
+    rows = scored(samples.where("split = 'train'"), models, ("sample_id",)).toPandas()
+    assert np.isfinite(rows[list(models)]).all(axis=None)
+    np.testing.assert_allclose(rows["margin"], 2 * rows["self_confidence"] - 1, atol=1e-5)
+    assert rows["tracin"].nunique() > 100
+
+
+def test_methods_weigh_segments_and_values_of_the_samples_and_a_product_multiplies_them(
+    run: Run, open_run: OpenRun, tmp_path: Path
+) -> None:
+    other = open_run(
+        "first",
+        "importance=[{method: product, of: [reweighing, value_weighted]}, {method: reweighing}, "
+        "{method: rake}, {method: value_weighted, cap: 25}, "
+        "{method: group_dro, training: {hidden: [4], epochs: 2}}]",
+    )
+    third = F.pmod("sample_id", F.lit(3)).cast("int")
+    # The last third has no segment.
+    samples = (
+        run.store.read(SAMPLES)
+        .withColumn(
+            "segment", F.element_at(F.array(F.lit("a"), F.lit("b"), F.lit(None)), third + 1)
+        )
+        .withColumn("value", F.when(F.col("label") == 1, 10.0 * (third + 1)))
+    )
+    fit_methods(other, samples, other.config.importance, tmp_path)
+    models = {m.name: StoredModel.read(tmp_path / m.name) for m in other.config.importance}
+    keep = ("sample_id", "segment", "label", "value", "target")
+    rows = scored(samples.where("split = 'train'"), models, keep).toPandas()
+    rows["segment"] = rows["segment"].fillna("none")
+    joint = pd.crosstab(rows["segment"], rows["label"], normalize=True)
+    independent = np.outer(joint.sum(axis=1), joint.sum(axis=0)) / joint
+    wanted = [independent.loc[s, y] for s, y in zip(rows["segment"], rows["label"], strict=True)]
+    np.testing.assert_allclose(rows["reweighing"], wanted, rtol=1e-5)
+    value = rows["value"].clip(upper=25).where(rows["label"] == 1, 1.0)
+    np.testing.assert_allclose(rows["value_weighted"], value, rtol=1e-6)
+    assert set(value) == {1.0, 10.0, 20.0, 25.0}
+    np.testing.assert_allclose(rows["product"], rows["reweighing"] * value, rtol=1e-5)
+    for margin in ("segment", "label"):
+        raked = rows.groupby(margin)["rake"].sum() / len(rows)
+        share = rows.loc[rows["target"], margin].value_counts(normalize=True)
+        np.testing.assert_allclose(raked, share.reindex(raked.index, fill_value=0), rtol=1e-5)
+    assert (rows.groupby("segment")["group_dro"].nunique() == 1).all()
+    assert rows["group_dro"].mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_methods_that_cut_features_into_different_bins_are_refused(
+    run: Run, open_run: OpenRun, tmp_path: Path
+) -> None:
+    other = open_run(
+        "first",
+        "importance=[{method: self_confidence}, "
+        "{method: self_confidence, name: fine, training: {bins: 8}}]",
+    )
+    with pytest.raises(TrainingError, match="different numbers of bins") as caught:
+        fit_methods(other, run.store.read(SAMPLES), other.config.importance, tmp_path)
+    assert "[3, 8]" in str(caught.value)
+
+
+def test_a_target_without_rows_is_refused_before_the_training(
+    run: Run, open_run: OpenRun, tmp_path: Path
+) -> None:
+    other = open_run("first", "importance=[{method: self_confidence}, {method: tracin}]")
+    samples = run.store.read(SAMPLES).withColumn("target", F.lit(False))
+    with pytest.raises(TrainingError, match="'tracin' has nothing to compare") as caught:
+        fit_methods(other, samples, other.config.importance, tmp_path)
+    assert "0 target rows of" in str(caught.value)
+    assert "splits.target" in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def _content(frame: DataFrame) -> tuple[int, int, int]:

@@ -1,90 +1,108 @@
-"""What every importance method is: hyperparameters that build a model, and a model that scores."""
+"""What every importance method is: hyperparameters, a training to read, and a formula."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
+import torch.distributed as dist
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from reweight.batch import Batch
+from reweight.importance.evidence import Evidence
+from reweight.importance.training import Keep, Learner, TrainFacts, Training
 from reweight.section import Name, Section
 
 Polarity = Literal["valuable", "hard", "suspicious"]
 
 
-class TrainFacts(Section):
-    """What a model may know of its training rows before it sees one.
-
-    Attributes:
-        dim: D, length of ``features``.
-        cardinalities: size of the id space of each of the F fields of ``ids``.
-        rows: training rows.
-        positives: training rows with label 1.
-        seed: of the model's random numbers.
-    """
-
-    dim: int
-    cardinalities: tuple[int, ...] = ()
-    rows: int
-    positives: int
-    seed: int = 0
-
-    def class_weights(self) -> tuple[float, float]:
-        """n / (2 n_y) for y = 0 and y = 1: both classes weigh n / 2 in all."""
-        return self.rows / (2 * (self.rows - self.positives)), self.rows / (2 * self.positives)
-
-
 class ImportanceModel(nn.Module, ABC):
-    """Scores rows; what is trained (if anything) are its parameters.
+    """Scores rows.
 
     Attributes:
-        members: how many networks ``loss`` sums over.
+        learners: what was trained, by the epoch at which it was kept; empty where nothing is
+            trained. Models of one training may share them.
+        done: whether it needs no further pass, even if its method allows more.
     """
 
-    members: int = 1
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = False
+        self.learners = nn.ModuleDict()
 
-    @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, evidence: Evidence | None = None) -> Tensor:
         """The importance of each row, float32 [B], finite.
 
         A row's score does not depend on the other rows of the batch.
-        """
-
-    def loss(self, batch: Batch, rows: int) -> Tensor:
-        """This batch's share of the loss of a global batch, a scalar.
-
-        A sum over the rows of ``batch`` in which every mean is over ``rows``: the shares of all
-        ranks add up to the loss of the global batch, however the rows were dealt.
 
         Args:
-            batch: this rank's rows.
-            rows: rows of the global batch, over all ranks.
+            batch: the rows.
+            evidence: of the same rows, shared with other models.
         """
-        raise NotImplementedError(f"{type(self).__name__} has nothing to train")
+        return self.importance(evidence or Evidence(batch))
+
+    @abstractmethod
+    def importance(self, evidence: Evidence) -> Tensor:
+        """The formula."""
+
+    def soft_label(self, evidence: Evidence) -> Tensor:
+        """p(y = 1) that a ranker is to learn of each row, float32 [B] in [0, 1].
+
+        The recorded label but for methods that are ``soft``.
+        """
+        return evidence.batch.label
+
+    def kept(self) -> list[Learner]:
+        """The learners in the order of their epochs."""
+        return [self.learners[name] for name in sorted(self.learners, key=int)]  # type: ignore[misc]
+
+    def observe(self, evidence: Evidence, split: str) -> None:
+        """Looks at rows once more after the training, for what the formula needs of all of them.
+
+        Args:
+            evidence: of a batch.
+            split: ``train``, or ``validation``: the hashed part of it that fitting reads.
+        """
+
+    def sums(self) -> list[Tensor]:
+        """Buffers that ``observe`` added to; the ranks' are added up after each pass."""
+        return []
+
+    def finish(self, number: int) -> None:
+        """Ends the pass with that number, counted from 0: ``sums`` holds all ranks' rows."""
 
 
 class ImportanceMethod(Section, ABC):
     """A named way to get importance: its hyperparameters, validated.
 
-    A subclass adds a field ``method: Literal["..."]``, its hyperparameters and ``build``, and is
+    A subclass adds a field ``method: Literal["..."]``, its hyperparameters and ``model``, and is
     put into the union ``Method``; nothing else needs to know of it.
 
     Attributes:
         polarity: whether high importance means valuable, hard, or suspicious.
+        signed: whether importance can be negative; its weights are then made of ranks.
         uses_label: whether the score of a row depends on its own label.
+        probability: whether importance is a probability or a power of one, so that its logarithm
+            is the scale on which it is compared.
+        soft: whether it says what the label of a row is, beside its importance.
         assumes: when its weights are right, in one line.
+        cost: of scoring a row, in forwards of the network (F), with M members and E kept epochs.
+        needs: columns of ``Batch.extra`` that it reads.
+        passes: how often its model wants to look at the rows after the training.
         name: of the method's rows in the tables; the method's own name by default.
-        epochs: passes over the training rows; 0 where nothing is trained.
-        learning_rate: of Adam.
     """
 
     polarity: ClassVar[Polarity] = "valuable"
+    signed: ClassVar[bool] = False
     uses_label: ClassVar[bool] = False
+    probability: ClassVar[bool] = False
+    soft: ClassVar[bool] = False
     assumes: ClassVar[str]
+    cost: ClassVar[str] = "0"
+    needs: ClassVar[tuple[str, ...]] = ()
+    passes: ClassVar[int] = 0
 
     name: Name
-    epochs: int = 0
-    learning_rate: float = 0.001
 
     @model_validator(mode="before")
     @classmethod
@@ -103,6 +121,48 @@ class ImportanceMethod(Section, ABC):
         """Whether the ranker's regularisation sees the sum of raw importance, not mean 1."""
         return False
 
+    def learns(self) -> Training | None:
+        """What has to be trained first; None where nothing is."""
+        return None
+
+    @property
+    def trained(self) -> bool:
+        """Whether its model depends on more of the training rows than their `TrainFacts`."""
+        return self.learns() is not None or self.passes > 0
+
+    def keeps(self) -> Keep:
+        """At which epochs of the training the parameters are kept for this method."""
+        return Keep()
+
+    def combines(self) -> tuple[str, ...]:
+        """Names of the methods whose importance its own is made of, which are scored before it."""
+        return ()
+
+    def say(self, text: str) -> None:
+        """Prints a line, on one rank."""
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            print(f"  {self.name}: {text}", flush=True)
+
+    def columns(self) -> tuple[str, ...]:
+        """Columns of ``Batch.extra`` that training and scoring need."""
+        training = self.learns()
+        return tuple(sorted({*self.needs, *(training.needs if training else ())}))
+
     @abstractmethod
-    def build(self, facts: TrainFacts) -> ImportanceModel:
-        """An untrained model; the same for the same facts, which include the seed."""
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """The formula with its buffers, without learners."""
+
+    def build(self, facts: TrainFacts, epochs: Iterable[int] | None = None) -> ImportanceModel:
+        """The formula over untrained learners, one for each epoch that is kept.
+
+        The same for the same facts, which include the seed.
+
+        Args:
+            facts: of the training rows.
+            epochs: that are kept; the last by default.
+        """
+        model, training = self.model(facts), self.learns()
+        if training is not None:
+            for epoch in epochs or (training.epochs,):
+                model.learners[str(epoch)] = training.build(facts)
+        return model

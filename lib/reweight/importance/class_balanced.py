@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from reweight.batch import Batch
-from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.evidence import Evidence
+from reweight.importance.training import TrainFacts
 
 
 class ClassBalanced(ImportanceMethod):
@@ -17,7 +18,7 @@ class ClassBalanced(ImportanceMethod):
 
     method: Literal["class_balanced"] = "class_balanced"
 
-    def build(self, facts: TrainFacts) -> ImportanceModel:
+    def model(self, facts: TrainFacts) -> ImportanceModel:
         """A model of two numbers."""
         return _PerClass(facts.class_weights())
 
@@ -29,5 +30,5 @@ class _PerClass(ImportanceModel):
         super().__init__()
         self.register_buffer("weight", torch.tensor(weights))
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.weight[batch.label.long()]
+    def importance(self, evidence: Evidence) -> Tensor:
+        return self.weight[evidence.batch.label.long()]

@@ -1,18 +1,89 @@
 """M networks trained together in one pass, and which of them see which row.
 
-Parameters are stacked, so a layer of all members is one batched product. A row's fold is a hash of
-its id: nothing is stored, every rank and the scorer compute the same, and a row is scored by the
-member that did not see it.
+Parameters are stacked, so a layer of all members is one product. How often member m sees row i is
+a hash of (``sample_id``, m): nothing is stored, every rank and the scorer compute the same, and a
+row is scored by the members that did not see it. So cross-fitting (folds) and out-of-bag scores
+(half samples, bootstrap) are one thing.
 """
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from reweight.batch import Batch
-from reweight.importance.base import TrainFacts
+from reweight.errors import TrainingError
+from reweight.importance.training import Learner, TrainFacts, Training
+
+Membership = Literal["all", "folds", "half", "poisson"]
+
+_MOST_PARAMETERS = 1 << 28  # 1 GiB of float32, without gradients and moments
+
+
+class EnsembleTraining(Training):
+    """Members of the same shape on the cross-entropy of the given labels.
+
+    The defaults are for finding wrong labels: many small networks on half samples, and features
+    cut at their quantiles (piecewise-linear encoding, Gorishniy et al. 2022).
+
+    Attributes:
+        members: M.
+        membership: who sees a row: ``all``; ``folds``, all but one; ``half``, each with
+            probability 1/2; ``poisson``, each Poisson(1) times, the bootstrap of a stream.
+        hidden: widths of the hidden layers; none makes members linear.
+        embedding: width of the embedding of each categorical id.
+        bins: quantile bins of the encoding of each feature; 0 takes features as they are.
+    """
+
+    epochs: int = Field(default=20, ge=1)
+    learning_rate: float = Field(default=0.003, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    members: int = Field(default=16, ge=1)
+    membership: Membership = "half"
+    hidden: tuple[int, ...] = (64,)
+    embedding: int = Field(default=8, ge=1)
+    bins: int = Field(default=3, ge=0)
+
+    @model_validator(mode="after")
+    def _enough(self) -> "EnsembleTraining":
+        if self.membership != "all" and self.members < 2:
+            raise ValueError(
+                f"members: expected at least 2 with membership {self.membership}, so that a row "
+                f"can be scored by one that did not see it; came {self.members}"
+            )
+        return self
+
+    @property
+    def quantile_bins(self) -> int:
+        """As ``bins``."""
+        return self.bins
+
+    def check(self, facts: TrainFacts) -> None:
+        """Demands that the members can be expected to see both classes.
+
+        Raises:
+            TrainingError: so few rows of a class that some member is likely to see none of them.
+        """
+        rare = min(facts.positives, facts.rows - facts.positives)
+        # 1/K of the rows in folds, 1/2 of half samples, P(N = 0) of a Poisson.
+        share = {"all": 0.0, "folds": 1 / self.members, "half": 0.5, "poisson": math.exp(-1)}
+        without = self.members * share[self.membership] ** rare
+        if without >= 0.5:
+            raise TrainingError(
+                "members of the ensemble would see one class alone",
+                expected="rows enough of either class for every member to see some",
+                came=f"{rare} of {facts.rows} training rows in the rarer class: {without:.1f} of "
+                f"{self.members} members (membership {self.membership}) would see none",
+                do="use more rows, or fewer members",
+            )
+
+    def build(self, facts: TrainFacts) -> Learner:
+        """The members before training."""
+        return EnsembleLearner(self, facts)
 
 
 class Ensemble(nn.Module):
@@ -20,57 +91,275 @@ class Ensemble(nn.Module):
 
     Args:
         facts: sizes of the input, and the seed.
+        members: M.
+        membership: who sees which row.
         hidden: widths of the hidden layers.
         embedding: width of the embedding of each id field.
-        folds: K of cross-fitting; 0 for one member that sees every row.
+        bins: of the piecewise-linear encoding; 0 for none.
+
+    Raises:
+        TrainingError: more parameters than can be held and sent to executors.
     """
 
     def __init__(
-        self, facts: TrainFacts, hidden: tuple[int, ...], embedding: int, folds: int
+        self,
+        facts: TrainFacts,
+        *,
+        members: int,
+        membership: Membership,
+        hidden: tuple[int, ...],
+        embedding: int,
+        bins: int = 0,
     ) -> None:
         super().__init__()
-        self.members, self.folds, self.seed = max(1, folds), folds, facts.seed
+        self.members, self.membership, self.seed = members, membership, facts.seed
+        self.encoding = Encoding(facts, bins) if bins else None
+        dim = self.encoding.width if self.encoding else facts.dim
+        sizes = (dim + embedding * len(facts.cardinalities), *hidden, 1)
+        _check_size(members, sizes, facts.cardinalities, embedding)
         generator = torch.Generator().manual_seed(facts.seed)
-        sizes = (facts.dim + embedding * len(facts.cardinalities), *hidden, 1)
         self.weights, self.biases, self.tables = (nn.ParameterList() for _ in range(3))
         for n_in, n_out in pairwise(sizes):
             # The range of nn.Linear: U(-1/sqrt(in), 1/sqrt(in)) for weights and biases.
             bound = 1 / math.sqrt(n_in)
-            weight = torch.rand((self.members, n_in, n_out), generator=generator)
-            bias = torch.rand((self.members, 1, n_out), generator=generator)
+            weight = torch.rand((members, n_in, n_out), generator=generator)
+            bias = torch.rand((members, 1, n_out), generator=generator)
             self.weights.append(nn.Parameter((2 * weight - 1) * bound))
             self.biases.append(nn.Parameter((2 * bias - 1) * bound))
         for size in facts.cardinalities:
-            table = torch.randn((self.members, size, embedding), generator=generator)
+            table = torch.randn((members, size, embedding), generator=generator)
             self.tables.append(nn.Parameter(table / math.sqrt(max(1, embedding))))
 
     def forward(self, batch: Batch) -> Tensor:
         """The logits of all members, float32 [B, M]."""
-        x = batch.features.expand(self.members, -1, -1)
+        x = self._dense(batch)
+        last = len(self.weights) - 1
         if len(self.tables):
-            embedded = [table[:, batch.ids[:, f]] for f, table in enumerate(self.tables)]
-            x = torch.cat([x, *embedded], dim=-1)
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, x.relu() if layer else x, weight)
+            x = torch.baddbmm(self.biases[0], self._joined(x, batch), self.weights[0])
+        else:
+            # All members read the same rows: one product, and not M.
+            weight = self.weights[0].permute(1, 0, 2).flatten(1)
+            flat = torch.addmm(self.biases[0].flatten(), x, weight)
+            x = flat.view(len(x), self.members, self.weights[0].shape[2]).transpose(0, 1)
+        for layer in range(1, last + 1):
+            x = x.relu()
+            if layer < last:
+                x = torch.baddbmm(self.biases[layer], x, self.weights[layer])
+            else:
+                x = (x * self.weights[layer].mT).sum(-1, keepdim=True) + self.biases[layer]
         return x.squeeze(-1).T
+
+    def _dense(self, batch: Batch) -> Tensor:
+        """The features as the members read them, float32 [B, components]."""
+        encoded: Tensor = self.encoding(batch.features) if self.encoding else batch.features
+        return encoded
+
+    def _joined(self, dense: Tensor, batch: Batch) -> Tensor:
+        """The input of the first layer of each member, float32 [M, B, in]."""
+        embedded = [table[:, batch.ids[:, f]] for f, table in enumerate(self.tables)]
+        return torch.cat([dense.expand(self.members, -1, -1), *embedded], dim=-1)
 
     def multiplicity(self, sample_id: Tensor) -> Tensor:
         """How often each member sees each row in an epoch, float32 [B, M]."""
-        if not self.folds:
-            return torch.ones((len(sample_id), 1), device=sample_id.device)
-        return 1 - self.unseen(sample_id)
-
-    def unseen(self, sample_id: Tensor) -> Tensor:
-        """The share of each member in the score of each row, float32 [B, M]; rows sum to 1."""
-        if not self.folds:
-            return torch.ones((len(sample_id), 1), device=sample_id.device)
-        fold = bits(sample_id, self.seed) % self.folds
-        return nn.functional.one_hot(fold, self.folds).float()
+        if self.membership == "all":
+            return torch.ones((len(sample_id), self.members), device=sample_id.device)
+        if self.membership == "folds":
+            fold = bits(sample_id, self.seed) % self.members
+            return 1 - functional.one_hot(fold, self.members).float()
+        if self.membership == "half":
+            return self._coins(sample_id).float()
+        drawn = self._numbers(sample_id)
+        return _POISSON.to(drawn.device).index_select(0, drawn.flatten()).view(drawn.shape)
 
     @property
     def mean_multiplicity(self) -> float:
         """Expected multiplicity of a row in a member."""
-        return (self.folds - 1) / self.folds if self.folds else 1.0
+        folds = (self.members - 1) / self.members
+        return {"all": 1.0, "folds": folds, "half": 0.5, "poisson": 1.0}[self.membership]
+
+    def _coins(self, sample_id: Tensor) -> Tensor:
+        """A random bit for each row and member, int64 [B, M]; a hash gives 48 of them."""
+        places = torch.arange(48, device=sample_id.device)
+        found = (self._hashes(sample_id, 48)[:, :, None] >> places) & 1
+        return found.flatten(1)[:, : self.members]
+
+    def _numbers(self, sample_id: Tensor) -> Tensor:
+        """16 random bits for each row and member, int32 [B, M]; a hash gives three times 16."""
+        hashes = self._hashes(sample_id, 3)
+        # Read from memory, low bits first: shifts would cost more than the hash.
+        parts = hashes.view(torch.int16).view(*hashes.shape, 4)[:, :, :3]
+        return parts.flatten(1)[:, : self.members].int().bitwise_and_(0xFFFF)
+
+    def _hashes(self, sample_id: Tensor, each: int) -> Tensor:
+        """One hash of a row for every ``each`` members, int64 [B, M / each]."""
+        blocks = range(-(-self.members // each))
+        streams = torch.tensor([_stream(block) for block in blocks], device=sample_id.device)
+        return _mixed(bits(sample_id, self.seed)[:, None] + streams)
+
+    def gradient_norms(self, batch: Batch, target: Tensor) -> Tensor:
+        """Norm of the gradient of each row's cross-entropy in each member, float32 [B, M].
+
+        In closed form: a layer with input a and error delta at its output has the gradient
+        a delta^T, of squared norm |delta|^2 |a|^2, and delta for its bias; the row of an embedding
+        table that was looked up has the error at its slice of the input.
+
+        Args:
+            batch: the rows.
+            target: 0 or 1, float32 [B].
+        """
+        dense = self._dense(batch)
+        inputs = [self._joined(dense, batch)]
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            inputs.append(torch.baddbmm(bias, inputs[-1], weight).relu())
+        z = torch.baddbmm(self.biases[-1], inputs[-1], self.weights[-1])
+        delta = z.sigmoid() - target[:, None]
+        squares = _square(delta) * (_square(inputs[-1]) + 1)
+        for weight, a, before in zip(
+            reversed(self.weights[1:]), reversed(inputs[1:]), reversed(inputs[:-1]), strict=True
+        ):
+            delta = (delta @ weight.mT) * (a > 0)
+            squares = squares + _square(delta) * (_square(before) + 1)
+        if len(self.tables):
+            squares = squares + _square(delta @ self.weights[0][:, dense.shape[1] :].mT)
+        return squares.sqrt().T
+
+
+class EnsembleLearner(Learner):
+    """An ensemble on the cross-entropy of the given labels, each member on the rows it sees."""
+
+    def __init__(self, training: EnsembleTraining, facts: TrainFacts) -> None:
+        super().__init__()
+        self.ensemble = Ensemble(
+            facts,
+            members=training.members,
+            membership=training.membership,
+            hidden=training.hidden,
+            embedding=training.embedding,
+            bins=training.bins,
+        )
+        self.members = training.members
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Log odds, float32 [B, M]."""
+        found: Tensor = self.ensemble(batch)
+        return found
+
+    def multiplicity(self, sample_id: Tensor) -> Tensor:
+        """As the ensemble's."""
+        return self.ensemble.multiplicity(sample_id)
+
+    def target(self, batch: Batch) -> Tensor:
+        """What is learnt, 0 or 1, float32 [B]."""
+        return batch.label
+
+    def recorded(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Log odds of what is learnt, from those that members say, float32 [B, M]."""
+        return logits
+
+    def errors(self, logits: Tensor, target: Tensor, count: float) -> Tensor:
+        """The loss of each row under each member, float32 [B, M].
+
+        Args:
+            logits: float32 [B, M].
+            target: 0 or 1, float32 [B, M].
+            count: rows that a member is expected to see of the global batch.
+        """
+        return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+    def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
+        """The mean over rows of the members' losses, summed over members."""
+        logits = self.recorded(self.logits(batch), batch)
+        target = self.target(batch)[:, None].expand_as(logits)
+        seen = self.ensemble.multiplicity(batch.sample_id)
+        # Expected and not actual rows of a member: then the loss is a plain sum over rows, and
+        # equal however the rows are dealt to ranks.
+        count = rows * self.ensemble.mean_multiplicity
+        share: Tensor = (seen * self.errors(logits, target, count)).sum() / count
+        return share, self._out_of_bag(logits.detach(), target, seen, rows)
+
+    def _out_of_bag(self, logits: Tensor, target: Tensor, seen: Tensor, rows: int) -> Tensor:
+        """Log loss of the mean probability of the members that do not see a row.
+
+        A row that all members see counts 0: in every epoch the same rows, so epochs compare.
+        """
+        if self.ensemble.membership == "all":
+            return torch.full((), math.nan)
+        out = (seen == 0).float()
+        count = out.sum(1)
+        p = (logits.sigmoid() * out).sum(1) / count.clamp(min=1)
+        given = torch.where(target[:, 0] > 0.5, p, 1 - p)
+        own = -given.clamp(min=1e-7).log()
+        return (own * (count > 0)).sum() / rows
+
+
+class Encoding(nn.Module):
+    """Piecewise-linear encoding: x as how far it has come through each of its quantile bins.
+
+    Component j of a feature with edges q_0 < ... < q_B is clip((x - q_j) / (q_{j+1} - q_j), 0, 1),
+    without a limit at the two ends, and then moved to (-1.25, 1.25). A feature of two values (an
+    indicator) has no bins and stays as it is.
+
+    Args:
+        facts: with ``quantiles``.
+        bins: B.
+    """
+
+    column: Tensor
+    low: Tensor
+    span: Tensor
+    least: Tensor
+    most: Tensor
+
+    def __init__(self, facts: TrainFacts, bins: int) -> None:
+        super().__init__()
+        if len(facts.quantiles) != facts.dim or any(len(q) != bins + 1 for q in facts.quantiles):
+            raise TrainingError(
+                "the encoding of features has no quantiles to cut at",
+                expected=f"{bins + 1} quantiles for each of {facts.dim} features",
+                came=f"{sorted({len(q) for q in facts.quantiles})} for {len(facts.quantiles)}",
+                do="compute them from the training rows, or set bins to 0",
+            )
+        columns, edges = [], []
+        for feature, quantiles in enumerate(facts.quantiles):
+            cuts = sorted(set(quantiles))
+            # Fewer than three values: an indicator, or all but constant.
+            pairs = list(pairwise(cuts)) if len(cuts) > 2 else [(0.0, 0.0)]
+            columns += [feature] * len(pairs)
+            ends = len(pairs) - 1
+            edges += [(a, b - a, n > 0, n < ends) for n, (a, b) in enumerate(pairs)]
+        values = torch.tensor(edges, dtype=torch.float32).reshape(-1, 4)
+        self.register_buffer("column", torch.tensor(columns), persistent=False)
+        self.register_buffer("low", values[:, 0], persistent=False)
+        self.register_buffer("span", values[:, 1], persistent=False)
+        # Ends are open: a value beyond the training rows' keeps its distance.
+        least = torch.where(values[:, 2] > 0, 0.0, -_FAR)
+        most = torch.where(values[:, 3] > 0, 1.0, _FAR)
+        self.register_buffer("least", least, persistent=False)
+        self.register_buffer("most", most, persistent=False)
+        self.width = len(columns)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float32 [B, D] -> float32 [B, components]."""
+        x = features[:, self.column]
+        binned = self.span > 0
+        part = (x - self.low) / torch.where(binned, self.span, 1.0)
+        part = torch.maximum(torch.minimum(part, self.most), self.least)
+        return torch.where(binned, (part - 0.5) * 2.5, x)
+
+
+# A value so far outside of the training rows' range says no more than this many bins.
+_FAR = 4.0
+
+
+def _poisson() -> Tensor:
+    """Poisson(1) by 16 uniform bits: P(N <= n) = sum_k<=n 1 / (e k!)."""
+    terms = [math.exp(-1) / math.factorial(k) for k in range(9)]
+    cdf = torch.tensor(terms, dtype=torch.float64).cumsum(0)
+    u = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
+    return torch.searchsorted(cdf, u).float()
+
+
+_POISSON = _poisson()
 
 
 def bits(sample_id: Tensor, seed: int) -> Tensor:
@@ -78,15 +367,47 @@ def bits(sample_id: Tensor, seed: int) -> Tensor:
 
     Integer arithmetic that wraps: equal on every device and for every batching.
     """
-    z = sample_id + _signed(0x9E3779B97F4A7C15 * (seed + 1))
-    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
-    return _shifted(z ^ _shifted(z, 31), 1)
+    return _mixed(sample_id + _stream(seed))
+
+
+def _stream(seed: int) -> int:
+    return _signed(0x9E3779B97F4A7C15 * (seed + 1))
+
+
+def _mixed(z: Tensor) -> Tensor:
+    """The finaliser, in place: z is large."""
+    z ^= _shifted(z, 30)
+    z *= _signed(0xBF58476D1CE4E5B9)
+    z ^= _shifted(z, 27)
+    z *= _signed(0x94D049BB133111EB)
+    z ^= _shifted(z, 31)
+    return _shifted(z, 1)
+
+
+def _square(values: Tensor) -> Tensor:
+    """Squared norm over the last axis."""
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+    return norm.square()
+
+
+def _check_size(
+    members: int, sizes: tuple[int, ...], cardinalities: tuple[int, ...], embedding: int
+) -> None:
+    one = sum((a + 1) * b for a, b in pairwise(sizes)) + embedding * sum(cardinalities)
+    if members * one > _MOST_PARAMETERS:
+        raise TrainingError(
+            "the ensemble is too large to be held and sent to executors",
+            expected=f"at most {_MOST_PARAMETERS / 2**20:.0f}M parameters "
+            f"({_MOST_PARAMETERS * 4 / 2**30:.0f} GiB): {_MOST_PARAMETERS // one} members of this "
+            "shape",
+            came=f"{members} members x {one} parameters = {members * one / 2**20:.0f}M",
+            do="lower members, hidden or embedding",
+        )
 
 
 def _shifted(z: Tensor, n: int) -> Tensor:
     """Logical shift to the right; torch's own copies the sign."""
-    return (z >> n) & ((1 << (64 - n)) - 1)
+    return (z >> n).bitwise_and_((1 << (64 - n)) - 1)
 
 
 def _signed(constant: int) -> int:

@@ -19,9 +19,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from reweight.batch import Batch
-from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
-from reweight.importance.ensemble import Ensemble
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.ensemble import EnsembleLearner, EnsembleTraining
+from reweight.importance.evidence import Evidence, over_unseen
+from reweight.importance.training import Learner, TrainFacts, Training
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "reference": {"loss": "mse", "penalty": "sum", "cross_fit": 0, "epochs": 50},
@@ -42,6 +43,8 @@ class ImportanceMlp(ImportanceMethod):
         embedding: width of the embedding of each categorical id.
         cross_fit: folds; 0 scores in sample.
         class_weights: whether both classes weigh the same in l.
+        epochs: passes over the training rows.
+        learning_rate: of Adam.
     """
 
     assumes: ClassVar[str] = "rows that look like positives are the ones worth learning from"
@@ -57,6 +60,7 @@ class ImportanceMlp(ImportanceMethod):
     cross_fit: int = Field(ge=0)
     class_weights: bool = False
     epochs: int = Field(ge=1)
+    learning_rate: float = Field(default=0.001, gt=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -81,43 +85,75 @@ class ImportanceMlp(ImportanceMethod):
         """The published recommender is given w = k f as it is."""
         return self.preset == "reference"
 
-    def build(self, facts: TrainFacts) -> ImportanceModel:
-        """An ensemble of one member, or of one per fold."""
-        return ImportanceMlpModel(self, facts)
+    def learns(self) -> Training:
+        """An ensemble of one member, or of one per fold, on the loss above."""
+        return ImportanceMlpTraining(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            members=max(1, self.cross_fit),
+            membership="folds" if self.cross_fit else "all",
+            hidden=self.hidden,
+            embedding=self.embedding,
+            bins=0,
+            k=self.k,
+            lambda_=self.lambda_,
+            loss=self.loss,
+            penalty=self.penalty,
+            class_weights=self.class_weights,
+        )
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """w = k f(x), where f of a row is the member that did not see it."""
+        return ImportanceMlpModel(self.k)
 
 
-class ImportanceMlpModel(ImportanceModel):
-    """w = k f(x), where f of a row is the member that did not see it."""
+class ImportanceMlpTraining(EnsembleTraining):
+    """The training of `importance_mlp`; its fields are the method's."""
+
+    k: float
+    lambda_: float
+    loss: Literal["mse", "cross_entropy"]
+    penalty: Literal["sum", "mean"]
+    class_weights: bool
+
+    def build(self, facts: TrainFacts) -> Learner:
+        """The members before training."""
+        return ImportanceMlpLearner(self, facts)
+
+
+class ImportanceMlpLearner(EnsembleLearner):
+    """The formula of the module, summed over members, each over the rows that it sees."""
 
     class_weight: Tensor
 
-    def __init__(self, method: ImportanceMlp, facts: TrainFacts) -> None:
-        super().__init__()
-        self.method = method
-        self.ensemble = Ensemble(facts, method.hidden, method.embedding, method.cross_fit)
-        self.members = self.ensemble.members
-        weights = facts.class_weights() if method.class_weights else (1.0, 1.0)
+    def __init__(self, training: ImportanceMlpTraining, facts: TrainFacts) -> None:
+        super().__init__(training, facts)
+        self.training_ = training
+        weights = facts.class_weights() if training.class_weights else (1.0, 1.0)
         self.register_buffer("class_weight", torch.tensor(weights))
 
-    def forward(self, batch: Batch) -> Tensor:
-        """k f(x), float32 [B]."""
-        f = self.ensemble(batch).sigmoid()
-        weight: Tensor = self.method.k * (f * self.ensemble.unseen(batch.sample_id)).sum(1)
-        return weight
-
-    def loss(self, batch: Batch, rows: int) -> Tensor:
-        """The formula above, summed over members, each over the rows that it sees."""
-        logits = self.ensemble(batch)
-        f, label = logits.sigmoid(), batch.label[:, None].expand_as(logits)
-        if self.method.loss == "mse":
-            error = (f - label) ** 2
+    def errors(self, logits: Tensor, target: Tensor, count: float) -> Tensor:
+        """l and the pull of each row under each member, float32 [B, M]."""
+        f = logits.sigmoid()
+        if self.training_.loss == "mse":
+            error = (f - target) ** 2
         else:
-            error = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
-        pull = (self.method.k * f - 1) ** 2
-        seen = self.ensemble.multiplicity(batch.sample_id)
-        # Expected and not actual rows of a member: then the loss is a plain sum over rows, and
-        # equal however the rows are dealt to ranks.
-        count = rows * self.ensemble.mean_multiplicity
-        data: Tensor = (seen * self.class_weight[batch.label.long()][:, None] * error).sum() / count
-        penalty: Tensor = (seen * pull).sum() / (1 if self.method.penalty == "sum" else count)
-        return data + self.method.lambda_ * penalty
+            error = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        pull = (self.training_.k * f - 1) ** 2
+        # The sum over rows stands beside means over rows.
+        scale = count if self.training_.penalty == "sum" else 1
+        return self.class_weight[target.long()] * error + self.training_.lambda_ * scale * pull
+
+
+class ImportanceMlpModel(ImportanceModel):
+    """k f(x)."""
+
+    def __init__(self, k: float) -> None:
+        super().__init__()
+        self.k = k
+
+    def importance(self, evidence: Evidence) -> Tensor:
+        """k f(x), float32 [B]."""
+        (learner,) = self.kept()
+        return self.k * over_unseen(evidence, learner, evidence.probability(learner))

@@ -4,9 +4,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from reweight.batch import Batch
-from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
+from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.ensemble import bits
+from reweight.importance.evidence import Evidence
+from reweight.importance.training import TrainFacts
 
 
 class Random(ImportanceMethod):
@@ -16,7 +17,7 @@ class Random(ImportanceMethod):
 
     method: Literal["random"] = "random"
 
-    def build(self, facts: TrainFacts) -> ImportanceModel:
+    def model(self, facts: TrainFacts) -> ImportanceModel:
         """A model without parameters."""
         return _Hashed(facts.seed)
 
@@ -26,7 +27,7 @@ class _Hashed(ImportanceModel):
         super().__init__()
         self.seed = seed
 
-    def forward(self, batch: Batch) -> Tensor:
+    def importance(self, evidence: Evidence) -> Tensor:
         # 24 bits are what a float32 holds exactly, so 1 is never reached; another stream than the
         # folds of an ensemble with the same seed.
-        return ((bits(batch.sample_id, ~self.seed) >> 39).float() + 0.5) * 2.0**-24
+        return ((bits(evidence.batch.sample_id, ~self.seed) >> 39).float() + 0.5) * 2.0**-24

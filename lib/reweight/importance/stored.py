@@ -1,13 +1,18 @@
 """A fitted model as a folder that stands alone: tensors and JSON, no pickle."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
+from reweight.batch import Batch
 from reweight.importance import ImportanceMethod, ImportanceModel, Method, TrainFacts
+from reweight.importance.evidence import Evidence
 
 _METHOD: TypeAdapter[ImportanceMethod] = TypeAdapter(Method)
 
@@ -19,11 +24,13 @@ class StoredModel:
     Attributes:
         method: JSON of the method.
         facts: JSON of the facts that it was built with.
+        epochs: at which its learners were kept.
         tensors: the state dict in the safetensors format.
     """
 
     method: str
     facts: str
+    epochs: tuple[int, ...]
     tensors: bytes
 
     @classmethod
@@ -31,26 +38,115 @@ class StoredModel:
         cls, method: ImportanceMethod, facts: TrainFacts, model: ImportanceModel
     ) -> "StoredModel":
         """Takes a model's values."""
-        state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-        return cls(method.model_dump_json(by_alias=True), facts.model_dump_json(), save(state))
+        # Learners of several epochs may share memory, which the format refuses.
+        state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        epochs = tuple(sorted(int(name) for name in model.learners))
+        said = method.model_dump_json(by_alias=True)
+        return cls(said, facts.model_dump_json(), epochs, save(state))
 
     def model(self) -> ImportanceModel:
         """The model, ready to score."""
         facts = TrainFacts.model_validate_json(self.facts)
-        model = _METHOD.validate_json(self.method).build(facts)
+        model = self.read_method().build(facts, self.epochs)
         model.load_state_dict(load(self.tensors))
         return model.eval()
+
+    def read_method(self) -> ImportanceMethod:
+        """The method."""
+        return _METHOD.validate_json(self.method)
 
     def write(self, folder: Path) -> None:
         """Writes ``model.json`` and ``model.safetensors``; the JSON, last, makes it complete."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.safetensors").write_bytes(self.tensors)
-        text = json.dumps({"method": json.loads(self.method), "facts": json.loads(self.facts)})
-        (folder / "model.json").write_text(text)
+        values = {
+            "method": json.loads(self.method),
+            "facts": json.loads(self.facts),
+            "epochs": self.epochs,
+        }
+        (folder / "model.json").write_text(json.dumps(values))
 
     @classmethod
     def read(cls, folder: Path) -> "StoredModel":
         """Reads what ``write`` wrote."""
         values = json.loads((folder / "model.json").read_text())
         tensors = (folder / "model.safetensors").read_bytes()
-        return cls(json.dumps(values["method"]), json.dumps(values["facts"]), tensors)
+        method, facts = json.dumps(values["method"]), json.dumps(values["facts"])
+        return cls(method, facts, tuple(values["epochs"]), tensors)
+
+
+class Scorer:
+    """Scores rows by several methods; what they share is held and computed once.
+
+    Args:
+        stored: method name -> fitted model.
+
+    Attributes:
+        models: by method name; those of one training hold the same learners.
+        soft: names of the methods that say labels.
+    """
+
+    def __init__(self, stored: Mapping[str, StoredModel]) -> None:
+        self.models = {name: one.model() for name, one in stored.items()}
+        methods = {name: one.read_method() for name, one in stored.items()}
+        # Those that combine others come after them.
+        self._order = sorted(methods, key=lambda name: bool(methods[name].combines()))
+        self.soft = [name for name, method in methods.items() if method.soft]
+        self._trained = trained(methods)
+        pool: dict[tuple[str, str], nn.Module] = {}
+        for name, model in self.models.items():
+            training = methods[name].learns()
+            for epoch, learner in model.learners.items():
+                assert training is not None
+                known = pool.setdefault((training.key, epoch), learner)
+                # The same settings on other rows (another run) are another training.
+                if _equal(known, learner):
+                    model.learners[epoch] = known
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch, evidence: Evidence | None = None) -> dict[str, Tensor]:
+        """The importance of each row by each method, float32 [B].
+
+        Args:
+            batch: the rows.
+            evidence: of the same rows, shared with ``soft_labels``.
+        """
+        evidence = evidence or Evidence(batch)
+        for name in self._order:
+            evidence.scores[name] = self.models[name](batch, evidence)
+        return {name: evidence.scores[name] for name in self.models}
+
+    @torch.inference_mode()
+    def soft_labels(self, evidence: Evidence) -> dict[str, Tensor]:
+        """p(y = 1) of each row by each method that is soft, float32 [B]."""
+        return {name: self.models[name].soft_label(evidence) for name in self.soft}
+
+    @torch.inference_mode()
+    def in_sample(self, evidence: Evidence) -> dict[str, Tensor]:
+        """Which rows each trained method scores by members that see them, bool [B].
+
+        Among training rows these were scored by networks that were trained on them.
+        """
+        return {
+            name: torch.stack(
+                [evidence.in_sample(self.models[part].kept()[-1]) for part in parts]
+            ).any(0)
+            for name, parts in self._trained.items()
+        }
+
+
+def trained(methods: Mapping[str, ImportanceMethod]) -> dict[str, list[str]]:
+    """The methods that score by trained members, and whose: their own, or those they combine."""
+    learning = {name for name, method in methods.items() if method.learns() is not None}
+    parts = {
+        name: [part for part in method.combines() or (name,) if part in learning]
+        for name, method in methods.items()
+    }
+    return {name: own for name, own in parts.items() if own}
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules of the same settings hold the same tensors."""
+    found, wanted = one.state_dict(), other.state_dict()
+    same = found.keys() == wanted.keys()
+    return same and all(torch.equal(found[name], wanted[name]) for name in found)

@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from reweight.batch import Batch
-from reweight.importance.base import ImportanceMethod, ImportanceModel, TrainFacts
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.evidence import Evidence
+from reweight.importance.training import TrainFacts
 
 
 class Uniform(ImportanceMethod):
@@ -16,11 +17,11 @@ class Uniform(ImportanceMethod):
 
     method: Literal["uniform"] = "uniform"
 
-    def build(self, facts: TrainFacts) -> ImportanceModel:
+    def model(self, facts: TrainFacts) -> ImportanceModel:
         """A model without parameters."""
         return _Ones()
 
 
 class _Ones(ImportanceModel):
-    def forward(self, batch: Batch) -> Tensor:
-        return torch.ones_like(batch.label)
+    def importance(self, evidence: Evidence) -> Tensor:
+        return torch.ones_like(evidence.batch.label)

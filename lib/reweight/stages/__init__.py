@@ -3,6 +3,7 @@
 from reweight.run import Stage
 from reweight.stages.build_samples import build_samples
 from reweight.stages.clean_logs import clean_logs
+from reweight.stages.diagnose import diagnose
 from reweight.stages.evaluate import evaluate
 from reweight.stages.fit_importance import fit_importance
 from reweight.stages.report import report
@@ -27,6 +28,7 @@ __all__ = [
     "PIPELINE",
     "build_samples",
     "clean_logs",
+    "diagnose",
     "evaluate",
     "fit_importance",
     "report",

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from reweight import features, sampling, splits
 from reweight.features import FeatureStats
-from reweight.run import Run, run_folder, write_json
+from reweight.run import AnyRun, JobRun, Run, run_folder, write_json
 from reweight.tables import EVENTS, SAMPLES
 
 STATS = "features.json"
@@ -62,7 +62,7 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
     }
 
 
-def read_stats(run: Run) -> FeatureStats:
+def read_stats(run: JobRun[AnyRun]) -> FeatureStats:
     """The statistics of the run whose models are used: this one's, or ``model_run_id``'s."""
     folder = run_folder(run.config.root, run.config.model_run_id or run.config.run_id)
     return FeatureStats.model_validate_json((folder / STATS).read_text())

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pyspark import StorageLevel
+from pyspark.sql import functions as F
 
 from reweight import diagnostics, evaluation
 from reweight.run import Run, write_json
@@ -37,7 +38,7 @@ def evaluate(run: Run) -> dict[str, Any]:
 
 
 def _weights(run: Run) -> dict[str, Any]:
-    """Facts, histograms and drivers of the weights of the training rows."""
+    """What the weights of the training rows are like, and which rows have the most and least."""
     methods = [m.name for m in run.config.importance]
     wide = wide_weights(run.store.read(WEIGHTS), methods)
     train = run.store.read(SAMPLES).where("split = 'train'")
@@ -46,10 +47,16 @@ def _weights(run: Run) -> dict[str, Any]:
     try:
         facts = diagnostics.weight_facts(joined, methods)
         names = list(read_stats(run).names)
+        known = diagnostics.drivers(joined, joined.count(), methods, names, run.config.seed)
         return {
             "facts": facts,
             "histograms": diagnostics.histogram(joined, methods),
-            "drivers": diagnostics.drivers(joined, joined.count(), methods, names, run.config.seed),
+            "by_label": {
+                str(label): diagnostics.histogram(joined.where(F.col("label") == label), methods)
+                for label in (0, 1)
+            },
+            "drivers": known,
+            "extremes": diagnostics.extremes(joined, methods, names, known),
         }
     finally:
         joined.unpersist()

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,22 @@ from pyspark.sql import functions as F
 
 from reweight.config import digest
 from reweight.errors import RankError, TrainingError
+from reweight.features import feature_quantiles
 from reweight.fitting import FitPlan, Fitting, train_rank
 from reweight.hashing import uniform
 from reweight.heartbeat import Sign, forget, stuck
 from reweight.importance import ImportanceMethod, TrainFacts
+from reweight.importance.position import check_positions, check_propensities
 from reweight.importance.stored import StoredModel
+from reweight.importance.target import check_target
+from reweight.importance.windows import check_windows
 from reweight.run import Run, write_json
 from reweight.snapshot import fingerprint, write_snapshot
 from reweight.stages.build_samples import STATS, read_stats
 from reweight.tables import SAMPLES
 
 MODELS = "models"
+_MOST_SEGMENTS = 1000
 
 
 def fit_importance(run: Run) -> dict[str, Any]:
@@ -51,27 +56,82 @@ def fit_methods(
     run: Run, samples: DataFrame, methods: tuple[ImportanceMethod, ...], folder: Path
 ) -> dict[str, Any]:
     """Fits methods side by side; ``folder/<name>`` then holds the model of each."""
-    facts = _facts(run, samples)
+    facts = _facts(run, samples, methods)
     for method in methods:
-        if method.epochs == 0:
+        if not method.trained:
             StoredModel.of(method, facts, method.build(facts)).write(folder / method.name)
     summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
-    if trained := tuple(m for m in methods if m.epochs > 0):
+    if trained := tuple(m for m in methods if m.trained):
         summary |= _train(run, samples, facts, trained, folder)
     return summary
 
 
-def _facts(run: Run, samples: DataFrame) -> TrainFacts:
-    stats = read_stats(run)
-    counts = samples.where("split = 'train'").agg(F.count("*"), F.sum("label")).first()
-    assert counts is not None
+def _facts(run: Run, samples: DataFrame, methods: Sequence[ImportanceMethod]) -> TrainFacts:
+    stats, train = read_stats(run), samples.where("split = 'train'")
+    place, chance = F.col("position"), F.col("propensity")
+    usable = F.coalesce((chance > 0) & (chance <= 1), F.lit(False))
+    counts: Any = train.agg(
+        F.count("*").alias("rows"),
+        F.sum("label").alias("positives"),
+        F.sum(F.col("target").cast("bigint")).alias("target"),
+        *[
+            F.count_if(condition).alias(name)
+            for name, condition in {
+                "before": place < 1,
+                "first": place == 1,
+                "later": place > 1,
+                "unusable": ~usable,
+                "open": ~F.col("mature"),
+                "settled_positives": F.col("mature") & (F.col("label") == 1),
+            }.items()
+        ],
+    ).first()
+    for method in methods:
+        # Fitting would refuse it as well, after hours of training.
+        columns = method.columns()
+        if "target" in columns:
+            check_target(method.name, counts["target"], counts["rows"])
+        if "position" in columns:
+            check_positions(method.name, counts["before"], counts["first"], counts["later"])
+        if "propensity" in columns:
+            check_propensities(method.name, counts["unusable"], counts["rows"])
+        if "mature" in columns:
+            check_windows(method.name, counts["open"], counts["settled_positives"])
+    bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
+    if len(bins) > 1:
+        raise TrainingError(
+            "the methods of a run cut features into different numbers of bins",
+            expected="one number of bins, or 0",
+            came=str(sorted(bins)),
+            do="set the same training.bins everywhere",
+        )
     return TrainFacts(
         dim=len(stats.names),
         cardinalities=tuple(stats.cardinalities.values()),
-        rows=counts[0],
-        positives=int(counts[1]),
+        rows=counts["rows"],
+        positives=int(counts["positives"]),
         seed=run.config.seed,
+        quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
+        segments=_segments(train) if any("segment" in m.columns() for m in methods) else (),
     )
+
+
+def _segments(train: DataFrame) -> tuple[str, ...]:
+    """The segments of the training rows, largest first.
+
+    Raises:
+        TrainingError: there are none, or too many to be slices.
+    """
+    counted = train.where("segment is not null").groupBy("segment").count()
+    rows = counted.orderBy(F.desc("count"), "segment").limit(_MOST_SEGMENTS + 1).collect()
+    if not 0 < len(rows) <= _MOST_SEGMENTS:
+        raise TrainingError(
+            "a method weighs segments, and these are none",
+            expected=f"1 to {_MOST_SEGMENTS} segments in the training rows",
+            came=f"more than {_MOST_SEGMENTS}" if rows else "none",
+            do="set sampling.segment to an expression of few values, as a user group or a country",
+        )
+    return tuple(row["segment"] for row in rows)
 
 
 def _train(
@@ -81,13 +141,16 @@ def _train(
     methods: tuple[ImportanceMethod, ...],
     folder: Path,
 ) -> dict[str, Any]:
-    config, rows = run.config, fingerprint(samples)
-    snapshots = _write_snapshots(run, samples, facts, rows)
+    config = run.config
+    extra = tuple(sorted({column for method in methods for column in method.columns()}))
+    rows = fingerprint(samples, extra)
+    snapshots = _write_snapshots(run, samples, facts, rows, extra)
     said = [m.model_dump_json(by_alias=True) for m in methods]
     key = digest(rows, str(config.seed), config.fitting.identity(), *said)
     plan = FitPlan(
         methods=methods,
         facts=facts,
+        extra=extra,
         fitting=config.fitting,
         train=str(snapshots / "train"),
         validation=str(snapshots / "validation"),
@@ -104,7 +167,7 @@ def _train(
     curves = json.loads((folder / "curves.json").read_text())
     seconds = sum(
         max((c[i]["seconds"] for c in curves.values() if i < len(c)), default=0.0)
-        for i in range(max(m.epochs for m in methods))
+        for i in range(max((len(c) for c in curves.values()), default=0))
     )
     losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items()}
     found = {"training loss": losses, "training seconds": round(seconds, 1)}
@@ -121,14 +184,18 @@ def _snapshots(run: Run) -> Path:
     return (run.folder / "snapshot").absolute()
 
 
-def _write_snapshots(run: Run, samples: DataFrame, facts: TrainFacts, rows: str) -> Path:
+def _write_snapshots(
+    run: Run, samples: DataFrame, facts: TrainFacts, rows: str, extra: tuple[str, ...]
+) -> Path:
     """Parquet of the training rows and of a hashed part of the validation rows."""
-    key = digest(rows, str(run.config.seed), run.config.fitting.identity())
+    key = digest(rows, str(run.config.seed), run.config.fitting.identity(), *extra)
     section, folder = run.config.fitting, _snapshots(run)
     same: dict[str, Any] = {
         "shards": section.shards,
         "with_ids": bool(facts.cardinalities),
         "key": key,
+        "extra": extra,
+        "segments": facts.segments,
     }
     train = samples.where("split = 'train'")
     write_snapshot(train, folder / "train", rows=facts.rows, **same)
@@ -218,7 +285,10 @@ def _watch(run: Run, plan: FitPlan) -> Iterator[list[Sign]]:
     Yields:
         A list that is filled with the ranks' last signs if they hung.
     """
-    folder, epochs = Path(plan.folder), max(m.epochs for m in plan.methods)
+    folder, epochs = (
+        Path(plan.folder),
+        max((t.epochs for m in plan.methods if (t := m.learns())), default=0),
+    )
     curves, context = folder / "curves.json", run.spark.sparkContext
     stop, tag = threading.Event(), f"reweight-{uuid.uuid4().hex}"
     hung: list[Sign] = []
@@ -232,7 +302,7 @@ def _watch(run: Run, plan: FitPlan) -> Iterator[list[Sign]]:
             if not curves.exists():
                 continue
             latest = json.loads(curves.read_text())
-            done = max(len(c) for c in latest.values())
+            done = max((len(c) for c in latest.values()), default=0)
             if done < epochs and done - shown >= max(1, epochs // 10):
                 shown = done
                 losses = ", ".join(f"{k} {c[-1]['validation']:.4g}" for k, c in latest.items())

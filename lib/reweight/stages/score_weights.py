@@ -6,6 +6,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.columns import in_sample, soft_label
 from reweight.errors import TableError, WeightError
 from reweight.importance.stored import StoredModel
 from reweight.run import Run, run_folder, write_json
@@ -20,9 +21,8 @@ POLICY = "policy.json"
 def score_weights(run: Run) -> dict[str, Any]:
     """Scores every sample by every method and turns importance into weights."""
     samples = run.store.read(SAMPLES)
-    count = samples.count()
     models = read_models(run)
-    _check_labels(run, samples)
+    count = _counted(run, samples)
     # Written down once: Spark would run Python again for every use.
     rows = scored(samples, models, ("sample_id", "split")).persist(StorageLevel.DISK_ONLY)
     try:
@@ -63,7 +63,8 @@ def policy_stats(run: Run, rows: DataFrame) -> dict[str, PolicyStats]:
     if run.config.model_run_id is not None:
         return read_policies(run)
     polarity = {m.name: m.polarity for m in run.config.importance}
-    stats = fit_policy(rows.where("split = 'train'"), run.config.weighting, polarity)
+    signed = [m.name for m in run.config.importance if m.signed]
+    stats = fit_policy(rows.where("split = 'train'"), run.config.weighting, polarity, signed)
     for method, values in stats.items():
         write_json(folder / method / POLICY, values.model_dump())
     return stats
@@ -80,11 +81,21 @@ def read_policies(run: Run) -> dict[str, PolicyStats]:
 def weights(run: Run, scores: DataFrame, stats: dict[str, PolicyStats]) -> DataFrame:
     """Rows of the table ``weights``: one per sample and method."""
     policy = run.config.weighting
+    soft = {m.name for m in run.config.importance if m.soft}
     rows = [
         F.struct(
             F.lit(method).alias("method"),
             F.col(method).cast("double").alias("importance"),
             weight(F.col(method), policy, s).cast("double").alias("weight"),
+            (F.col(soft_label(method)) if method in soft else F.lit(None))
+            .cast("float")
+            .alias("label"),
+            # Only rows of the training split were trained on.
+            (
+                F.col(in_sample(method)) & (F.col("split") == "train")
+                if in_sample(method) in scores.columns
+                else F.lit(False)
+            ).alias("in_sample"),
         )
         for method, s in stats.items()
     ]
@@ -95,12 +106,15 @@ def _models(run: Run) -> Any:
     return run_folder(run.config.root, run.config.model_run_id or run.config.run_id) / MODELS
 
 
-def _check_labels(run: Run, samples: DataFrame) -> None:
+def _counted(run: Run, samples: DataFrame) -> int:
+    """Number of samples; each must have a label if a method looks at it."""
+    found: Any = samples.agg(F.count("*"), F.count("label")).first()
     using = [m.name for m in run.config.importance if m.uses_label]
-    if using and not samples.where("label is null").isEmpty():
+    if using and found[0] != found[1]:
         raise WeightError(
             f"the method(s) {using} score a row by its label, and some rows have none",
             expected="a label for every sample",
-            came="null",
+            came=f"{found[0] - found[1]} of {found[0]} rows with null",
             do="leave these methods out when scoring rows that are not labelled yet",
         )
+    return int(found[0])

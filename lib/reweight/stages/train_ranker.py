@@ -7,10 +7,12 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.columns import soft_label
 from reweight.importance import ImportanceMethod
 from reweight.ranking import (
     Ranker,
     check_training,
+    doubled,
     fit_ranker,
     gathered,
     recalibrated,
@@ -31,8 +33,9 @@ def train_ranker(run: Run) -> dict[str, Any]:
     samples = run.store.read(SAMPLES)
     cardinalities = tuple(read_stats(run).cardinalities.values())
     names = [m.name for m in run.config.importance]
-    wide = wide_weights(run.store.read(WEIGHTS), names)
-    train = weighted_train(samples, wide, cardinalities, names)
+    soft = [m.name for m in run.config.importance if m.soft]
+    wide = wide_weights(run.store.read(WEIGHTS), names, soft)
+    train = weighted_train(samples, wide, cardinalities, names, soft)
     train = train.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         rankers = fit_rankers(
@@ -42,6 +45,7 @@ def train_ranker(run: Run) -> dict[str, Any]:
             read_policies(run),
             floor=run.config.weighting.ess_refuse,
         )
+        expanded = {name: doubled(train, name).count() for name in soft}
     finally:
         train.unpersist()
     judged = samples.where("split in ('validation', 'test')")
@@ -50,17 +54,26 @@ def train_ranker(run: Run) -> dict[str, Any]:
         folder = run.folder / RANKERS / name
         ranker.model.write().overwrite().save(str(folder.absolute()))
         write_json(folder / "shift.json", ranker.shift)
-    return {"predictions": rows, "iterations": {n: _iterations(run, r) for n, r in rankers.items()}}
+    summary = {
+        "predictions": rows,
+        "iterations": {n: _iterations(run, r) for n, r in rankers.items()},
+    }
+    return summary | ({"rows of soft labels": expanded} if expanded else {})
 
 
 def weighted_train(
-    samples: DataFrame, wide: DataFrame, cardinalities: tuple[int, ...], names: list[str]
+    samples: DataFrame,
+    wide: DataFrame,
+    cardinalities: tuple[int, ...],
+    names: list[str],
+    soft: Sequence[str] = (),
 ) -> DataFrame:
-    """Training rows: ``label``, ``vector`` and a column of weights per method."""
+    """Training rows: ``label``, ``vector``, weights per method, and labels per soft method."""
     train = samples.where("split = 'train'")
     size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
     joined = with_vector(train.join(wide, on="sample_id", how="inner"), cardinalities)
-    joined = joined.select(F.col("label").cast("double"), "vector", *names)
+    labels = [F.col(name).cast("double").alias(name) for name in ("label", *map(soft_label, soft))]
+    joined = joined.select(*labels, "vector", *names)
     return gathered(joined, size[0], size[1] + len(cardinalities))
 
 
@@ -74,13 +87,16 @@ def fit_rankers(
 ) -> dict[str, Ranker]:
     """One ranker per method, each on its own weights of the same rows."""
     section = run.config.ranking
-    sums = check_training(train, [m.name for m in methods], floor)
+    soft = [m.name for m in methods if m.soft]
+    sums = check_training(train, [m.name for m in methods], floor, soft)
     rankers = {}
     for method in methods:
         total = policies[method.name].raw_sum if method.keeps_scale else sums[method.name]
-        ranker = fit_ranker(train, method.name, total, section)
+        rows = doubled(train, method.name) if method.soft else train
+        ranker = fit_ranker(rows, method.name, total, section)
         if method.name in section.recalibrate:
-            ranker = recalibrated(ranker, train)
+            own = F.col(soft_label(method.name) if method.soft else "label")
+            ranker = recalibrated(ranker, train.withColumn("label", own))
         rankers[method.name] = ranker
         run.say(f"{method.name}: fitted, iterations {_iterations(run, ranker)}")
     return rankers

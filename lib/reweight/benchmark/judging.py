@@ -1,0 +1,100 @@
+"""Metrics of predictions that lie in memory: the histograms of `reweight.evaluation`, by pandas."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reweight.evaluation import EDGE, FINE, LOWEST, Evaluation, Histograms, Row, add_bins, measure
+
+_SUMS: dict[str, Any] = {
+    "n": ("y", "size"),
+    "pos": ("y", "sum"),
+    "predicted": ("p", "sum"),
+    "log_loss": ("loss", "sum"),
+    "brier": ("square", "sum"),
+}
+
+
+def measured(
+    predictions: pd.DataFrame, evaluation: Evaluation, baseline: str, seed: int
+) -> list[Row]:
+    """Metrics of every method, and paired differences to the baseline, with intervals.
+
+    Args:
+        predictions: a row per method and sample with ``method``, ``split``, ``sample_id``,
+            ``group_id``, ``segment``, ``label`` and ``probability``.
+        evaluation: the section.
+        baseline: method that differences are taken to.
+        seed: of the bootstrap.
+    """
+    return measure(reduced(predictions, evaluation), evaluation, baseline, seed)
+
+
+def reduced(predictions: pd.DataFrame, evaluation: Evaluation) -> Histograms:
+    """The sums over predictions that ``reduce_predictions`` makes on Spark."""
+    rows = _with_parts(predictions, evaluation)
+    keys = ["method", "split", "segment"]
+    fine = rows.groupby([*keys, "bin"], as_index=False).agg(**_SUMS)
+    thresholds = add_bins(fine, evaluation)
+    bins = fine[["method", "bin", "coarse"]].drop_duplicates()
+    rows = rows.merge(bins, on=["method", "bin"], how="left")
+    called = rows["bin"] >= rows["method"].map(thresholds)
+    rows["tp"], rows["fp"] = rows["y"] * called, (1 - rows["y"]) * called
+    sums = _SUMS | {"tp": ("tp", "sum"), "fp": ("fp", "sum")}
+    coarse = rows.groupby([*keys, "bucket", "coarse"], as_index=False).agg(**sums)
+    return Histograms(fine, coarse, _grouped(rows, evaluation), thresholds)
+
+
+def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
+    p = predictions["probability"].to_numpy(float).clip(LOWEST, 1 - 1e-12)
+    y = (predictions["label"].to_numpy() == 1).astype(np.int64)
+    segment = predictions["segment"]
+    largest = (
+        segment.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
+    )
+    known = segment.isin(largest.index[: evaluation.max_segments])
+    group = pd.util.hash_array(predictions["group_id"].astype(str).to_numpy(object))
+    logit = np.log(p / (1 - p)).clip(-EDGE, EDGE)
+    return predictions[["method", "split", "group_id", "sample_id"]].assign(
+        segment=segment.where(known, "other").where(segment.notna(), "all"),
+        bin=np.floor(logit / FINE).astype(np.int64),
+        bucket=(group % evaluation.buckets).astype(np.int64),
+        y=y,
+        p=p,
+        loss=np.where(y == 1, -np.log(p), -np.log1p(-p)),
+        square=(p - y) ** 2,
+    )
+
+
+def _grouped(rows: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
+    """AUC and NDCG of each group, summed by bucket; formulas as on Spark."""
+    keys = ["method", "split", "bucket", "group_id"]
+    # Equal scores are shown in an order that has nothing to do with the label.
+    rows = rows.assign(tie=pd.util.hash_array(rows["sample_id"].to_numpy())).sort_values(
+        [*keys, "p", "tie"], ascending=[True] * 4 + [False, True]
+    )
+    by_group = rows.groupby(keys, sort=False)
+    place = by_group.cumcount() + 1
+    shown = (rows["y"] == 1) & (place <= evaluation.ndcg_k)
+    rows = rows.assign(
+        ranks=by_group["p"].rank() * rows["y"],
+        gain=np.where(shown, 1 / np.log2(1.0 + place), 0.0),
+    )
+    groups = rows.groupby(keys, as_index=False).agg(
+        n=("y", "size"), n1=("y", "sum"), ranks=("ranks", "sum"), dcg=("gain", "sum")
+    )
+    n, n1 = groups["n"].to_numpy(float), groups["n1"].to_numpy(float)
+    both, some = (n1 > 0) & (n1 < n), n1 > 0
+    pairs = np.where(both, n1 * (n - n1), 1.0)
+    area = (groups["ranks"].to_numpy() - n1 * (n1 + 1) / 2) / pairs
+    ideal = np.cumsum(1 / np.log2(2.0 + np.arange(evaluation.ndcg_k)))
+    best = ideal[np.clip(n1, 1, evaluation.ndcg_k).astype(int) - 1]
+    sums = groups[["method", "split", "bucket"]].assign(
+        gauc=np.where(both, area * n, 0.0),
+        gauc_rows=np.where(both, n, 0.0),
+        ndcg=np.where(some, groups["dcg"].to_numpy() / best, 0.0),
+        ndcg_groups=some.astype(int),
+        groups_left_out=(~both).astype(int),
+    )
+    return sums.groupby(["method", "split", "bucket"], as_index=False).sum()

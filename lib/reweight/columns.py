@@ -1,0 +1,32 @@
+"""Columns of ``samples`` as the numbers in which methods read them, and how theirs are named."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+
+def number(name: str, segments: Sequence[str]) -> Column:
+    """A column as float; null stays null, which reaches a method as NaN.
+
+    Args:
+        name: of a column of ``samples``. Of ``segment`` it is the place in ``segments``, counted
+            from 1; 0 for a segment that is null or not among them.
+        segments: those of the training rows.
+    """
+    if name != "segment":
+        return F.col(name).cast("float")
+    known = F.array(*[F.lit(one) for one in segments]).cast("array<string>")
+    # By name: the function of Spark 3.5's Python takes no column to look for.
+    place = F.call_function("array_position", known, F.col("segment"))
+    return F.coalesce(place, F.lit(0)).cast("float")
+
+
+def soft_label(method: str) -> str:
+    """Name of the column of a method's soft labels; no method can have it for its own."""
+    return f"{method}:label"
+
+
+def in_sample(method: str) -> str:
+    """Name of the column that says which scores come from networks trained on the row itself."""
+    return f"{method}:in_sample"

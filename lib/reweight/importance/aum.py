@@ -1,0 +1,28 @@
+"""`aum`: area under the margin, the mean over epochs of z_given - z_other = (2y - 1) z.
+
+Pleiss et al. 2020, "Identifying Mislabeled Data using the Area Under the Margin Ranking". Of either
+sign and without a bound: its weights are made of ranks. Unlike a probability, a margin
+does not saturate, so it grows with training and is comparable only within one training.
+"""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from reweight.importance.evidence import Evidence
+from reweight.importance.reading import ReadingMethod
+from reweight.importance.training import Keep, Learner
+
+
+class Aum(ReadingMethod):
+    """Importance in log odds, of either sign."""
+
+    signed: ClassVar[bool] = True
+    assumes: ClassVar[str] = "rows of a wrong label are pulled to the other class all the while"
+
+    method: Literal["aum"] = "aum"
+    keep: Keep = Keep(which="spread", count=10)
+
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """The margin, float32 [B, M]."""
+        return (2 * evidence.batch.label[:, None] - 1) * evidence.logits(learner)

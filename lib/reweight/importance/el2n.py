@@ -1,0 +1,30 @@
+"""`el2n`: length of the error early in training, |p(y|x) - onehot(y)| = sqrt(2) |f(x) - y|.
+
+Paul et al. 2021, "Deep Learning on a Data Diet", on a network's softmax; that of two classes gives
+the factor. Averaged over the first epochs, as the paper does over networks. Hard is not wrong: the
+paper keeps the largest scores, and wrong labels are among them.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from reweight.importance.base import Polarity
+from reweight.importance.evidence import Evidence
+from reweight.importance.reading import ReadingMethod
+from reweight.importance.training import Keep, Learner
+
+
+class El2n(ReadingMethod):
+    """Importance in (0, sqrt 2)."""
+
+    polarity: ClassVar[Polarity] = "hard"
+    assumes: ClassVar[str] = "rows that are still wrong early teach the most, and labels are right"
+
+    method: Literal["el2n"] = "el2n"
+    keep: Keep = Keep(which="early", count=5)
+
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """Length of the error, float32 [B, M]."""
+        return (evidence.probability(learner) - evidence.batch.label[:, None]).abs() * math.sqrt(2)

@@ -1,0 +1,34 @@
+"""`focal`: (1 - p(given label))^gamma, the weight of the focal loss.
+
+Lin et al. 2017, "Focal Loss for Dense Object Detection". Easy rows lose their weight, so that the
+rare and the hard are heard: the opposite of `small_loss` and `r_ce`. So are wrong labels, which
+look like the hardest of rows.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from reweight.importance.base import Polarity
+from reweight.importance.evidence import Evidence
+from reweight.importance.reading import ReadingMethod
+from reweight.importance.training import Learner
+
+
+class Focal(ReadingMethod):
+    """Importance in (0, 1).
+
+    Attributes:
+        gamma: how fast easy rows lose weight; 0 is `uniform`.
+    """
+
+    polarity: ClassVar[Polarity] = "hard"
+    assumes: ClassVar[str] = "labels are right, and easy rows drown the others"
+
+    method: Literal["focal"] = "focal"
+    gamma: float = Field(default=2.0, ge=0)
+
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """(1 - p(given label))^gamma, float32 [B, M]."""
+        return (1 - evidence.given(learner)) ** self.gamma

@@ -1,0 +1,49 @@
+"""`forgetting`: how often a row that was right is wrong at the next kept epoch.
+
+Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning".
+Rows that were never right get the largest value, E. High is *hard*, as in the paper: it drops the
+rows that are never forgotten at no loss, while the often forgotten carry what the network learns.
+The trap: rows of a wrong label are among the most forgotten too. Events between epochs that are
+not kept go unseen, so counts of different ``keep`` do not compare.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from reweight.importance.base import ImportanceModel, Polarity
+from reweight.importance.evidence import Evidence, over_unseen
+from reweight.importance.reading import ReadingMethod, ReadingModel
+from reweight.importance.training import Keep, Learner, TrainFacts
+
+
+class Forgetting(ReadingMethod):
+    """Importance in [0, E], a mean of counts over members."""
+
+    polarity: ClassVar[Polarity] = "hard"
+    assumes: ClassVar[str] = "rows that are forgotten again and again are those worth repeating"
+
+    method: Literal["forgetting"] = "forgetting"
+    keep: Keep = Keep(which="spread", count=10)
+
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """1 where the given label is the more probable one, else 0, float32 [B, M]."""
+        return (evidence.given(learner) > 0.5).float()
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """Counts, which are of each member's own path through the epochs."""
+        return ForgettingModel(self)
+
+
+class ForgettingModel(ReadingModel):
+    """The formula of the module."""
+
+    def importance(self, evidence: Evidence) -> Tensor:
+        """Mean number of events over members, float32 [B]."""
+        learners = self.kept()
+        right = torch.stack([self.method.statistic(evidence, learner) for learner in learners])
+        events = (right[:-1] > right[1:]).sum(0).float()
+        counts = torch.where(right.any(0), events, len(learners))
+        # Who saw a row is the same at every epoch.
+        return over_unseen(evidence, learners[-1], counts)

@@ -1,0 +1,34 @@
+"""`grand`: norm of the gradient of the row's own loss, |grad_theta l(f(x_i), y_i)|, early on.
+
+Paul et al. 2021, "Deep Learning on a Data Diet". For a multilayer perceptron with errors delta_l
+and activations a_l exactly sqrt(sum_l |delta_l|^2 (|a_{l-1}|^2 + 1)), so that no row needs a
+backward pass of its own; embeddings add the squared error at their slices of the input. The
+activations make it depend on the scale of the features: far rows are large whatever their label.
+"""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from reweight.importance.base import Polarity
+from reweight.importance.ensemble import EnsembleLearner
+from reweight.importance.evidence import Evidence
+from reweight.importance.reading import ReadingMethod
+from reweight.importance.training import Keep, Learner
+
+
+class Grand(ReadingMethod):
+    """Importance >= 0."""
+
+    polarity: ClassVar[Polarity] = "hard"
+    assumes: ClassVar[str] = "rows that move the parameters most early teach the most"
+    cost: ClassVar[str] = "3 E M F"
+
+    method: Literal["grand"] = "grand"
+    keep: Keep = Keep(which="early", count=5)
+
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """Norm of the gradient, float32 [B, M]."""
+        assert isinstance(learner, EnsembleLearner)
+        batch = evidence.batch
+        return learner.ensemble.gradient_norms(batch, learner.target(batch))

@@ -1,0 +1,31 @@
+"""`mature_only`: rows whose label window is still open weigh nothing.
+
+The baseline of every comparison of methods for late labels: what a team does that waits until a
+label is settled. It has no wrong negatives, and none of the newest rows.
+"""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.evidence import Evidence
+from reweight.importance.training import TrainFacts
+
+
+class MatureOnly(ImportanceMethod):
+    """Importance 1 where the label window is over, else 0."""
+
+    needs: ClassVar[tuple[str, ...]] = ("mature",)
+    assumes: ClassVar[str] = "what people want does not change within a label window"
+
+    method: Literal["mature_only"] = "mature_only"
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """A model without parameters."""
+        return _Mature()
+
+
+class _Mature(ImportanceModel):
+    def importance(self, evidence: Evidence) -> Tensor:
+        return evidence.batch.extra["mature"]

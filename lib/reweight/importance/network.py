@@ -1,0 +1,70 @@
+"""One network on the given labels: what trainings have in common that need no ensemble."""
+
+from abc import ABC
+from collections.abc import Mapping
+
+from pydantic import Field
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from reweight.batch import Batch
+from reweight.importance.ensemble import Ensemble
+from reweight.importance.training import Learner, TrainFacts, Training
+
+Parameters = Mapping[str, Tensor]
+
+
+class NetworkTraining(Training, ABC):
+    """The network f.
+
+    Attributes:
+        hidden: widths of f's hidden layers.
+        embedding: width of the embedding of each categorical id.
+        bins: quantile bins of the encoding of each feature; 0 takes features as they are.
+    """
+
+    epochs: int = Field(default=20, ge=1)
+    learning_rate: float = Field(default=0.001, gt=0)
+    hidden: tuple[int, ...] = (64,)
+    embedding: int = Field(default=8, ge=1)
+    bins: int = Field(default=0, ge=0)
+
+    @property
+    def quantile_bins(self) -> int:
+        """As ``bins``."""
+        return self.bins
+
+
+class NetworkLearner(Learner, ABC):
+    """f in training; a subclass says the loss."""
+
+    def __init__(self, training: NetworkTraining, facts: TrainFacts) -> None:
+        super().__init__()
+        self.network = Ensemble(
+            facts,
+            members=1,
+            membership="all",
+            hidden=training.hidden,
+            embedding=training.embedding,
+            bins=training.bins,
+        )
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Log odds, float32 [B, 1]."""
+        found: Tensor = self.network(batch)
+        return found
+
+    def multiplicity(self, sample_id: Tensor) -> Tensor:
+        """The one network sees every row."""
+        return self.network.multiplicity(sample_id)
+
+    def losses(self, batch: Batch, parameters: Parameters | None = None) -> Tensor:
+        """Cross-entropy of the given label of each row, float32 [B].
+
+        Args:
+            batch: the rows.
+            parameters: of f in place of its own.
+        """
+        logits = functional_call(self.network, dict(parameters or {}), (batch,))[:, 0]
+        return functional.softplus((1 - 2 * batch.label) * logits)

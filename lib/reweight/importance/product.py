@@ -1,0 +1,67 @@
+"""`product`: the product of what other methods of the run give a row.
+
+Weights against different faults of a log (which rows count, which labels are right, which segments
+are rare) multiply, and one weight policy is applied to the product: each policy of its own would
+scale and clip what the others still change. As the parts have their own spread, that of the product
+is wider, and effective samples are fewer than under any of them.
+
+Only what is high for valuable rows and never below 0 can be multiplied.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from reweight.errors import ConfigError
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.evidence import Evidence
+from reweight.importance.training import TrainFacts
+from reweight.section import Name
+
+
+class Product(ImportanceMethod):
+    """Importance is that of the parts, multiplied; trained and read are the parts alone.
+
+    Attributes:
+        of: names of other methods of the run.
+    """
+
+    assumes: ClassVar[str] = "each part is right about another fault of the log"
+    cost: ClassVar[str] = "0 beside its parts"
+
+    method: Literal["product"] = "product"
+    of: tuple[Name, ...] = Field(min_length=2)
+
+    @field_validator("of")
+    @classmethod
+    def _differ(cls, of: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({name for name in of if of.count(name) > 1}):
+            raise ValueError(f"expected each part once; came {twice} more than once")
+        return of
+
+    def combines(self) -> tuple[str, ...]:
+        """The parts."""
+        return self.of
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """A model without parameters."""
+        return _Multiplied(self)
+
+
+class _Multiplied(ImportanceModel):
+    def __init__(self, method: Product) -> None:
+        super().__init__()
+        self.method = method
+
+    def importance(self, evidence: Evidence) -> Tensor:
+        scores = evidence.scores
+        if missing := [name for name in self.method.of if name not in scores]:
+            raise ConfigError(
+                f"'{self.method.name}' multiplies methods that are not scored beside it",
+                expected=f"scores by {list(self.method.of)}",
+                came=f"none by {missing}",
+                do="score all of them together: a product holds no model of its parts",
+            )
+        return torch.stack([scores[name] for name in self.method.of]).prod(0)

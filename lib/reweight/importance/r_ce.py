@@ -1,0 +1,33 @@
+"""`r_ce`: reweighted cross-entropy, p(given label)^a: f^a for y = 1, (1 - f)^a for y = 0.
+
+Wang et al. 2021, "Denoising Implicit Feedback for Recommendation", who find a in 0.2 to 0.3 best.
+They weigh rows while they train on them; here by members that did not see the row. Hard rows that
+are right lose weight with the wrong ones, and with few positives these lose most.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from reweight.importance.evidence import Evidence
+from reweight.importance.reading import ReadingMethod
+from reweight.importance.training import Learner
+
+
+class RCe(ReadingMethod):
+    """Importance in (0, 1).
+
+    Attributes:
+        a: how strongly improbable labels lose weight; 0 is `uniform`.
+    """
+
+    probability: ClassVar[bool] = True
+    assumes: ClassVar[str] = "the less probable a label is, the less it is to be trusted"
+
+    method: Literal["r_ce"] = "r_ce"
+    a: float = Field(default=0.25, ge=0)
+
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """p(given label)^a, float32 [B, M]."""
+        return evidence.given(learner) ** self.a

@@ -1,0 +1,71 @@
+"""Methods that read a statistic of an ensemble: what its members say of rows they did not see."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.ensemble import EnsembleTraining
+from reweight.importance.evidence import Evidence, over_unseen
+from reweight.importance.training import Keep, Learner, TrainFacts, Training
+
+
+class EnsembleMethod(ImportanceMethod, ABC):
+    """A formula over an ensemble.
+
+    Attributes:
+        training: of the ensemble; methods with equal ones share it.
+        keep: the epochs that the formula reads.
+    """
+
+    training: EnsembleTraining = EnsembleTraining()
+    keep: Keep = Keep(which="best", count=5)
+
+    def learns(self) -> Training:
+        """The ensemble."""
+        return self.training
+
+    def keeps(self) -> Keep:
+        """As the config says."""
+        return self.keep
+
+
+class ReadingMethod(EnsembleMethod, ABC):
+    """A statistic of each member at each kept epoch, averaged over those that did not see the row.
+
+    A subclass says ``statistic``; one that combines epochs in another way than by their mean says
+    ``over_epochs`` too.
+    """
+
+    uses_label: ClassVar[bool] = True
+    cost: ClassVar[str] = "E M F, shared with all methods of the same training"
+
+    @abstractmethod
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """Of each row under each member at one epoch, float32 [B, M]."""
+
+    def over_epochs(self, values: Tensor) -> Tensor:
+        """float32 [E, B], in the order of epochs -> importance, float32 [B]."""
+        return values.mean(0)
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """The statistic."""
+        return ReadingModel(self)
+
+
+class ReadingModel(ImportanceModel):
+    """The formula of a `ReadingMethod`."""
+
+    def __init__(self, method: ReadingMethod) -> None:
+        super().__init__()
+        self.method = method
+
+    def importance(self, evidence: Evidence) -> Tensor:
+        """Statistic, mean over members, then over epochs; float32 [B]."""
+        values = [
+            over_unseen(evidence, learner, self.method.statistic(evidence, learner))
+            for learner in self.kept()
+        ]
+        return self.method.over_epochs(torch.stack(values))

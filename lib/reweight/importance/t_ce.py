@@ -1,0 +1,31 @@
+"""`t_ce`: truncated cross-entropy: positives of the largest losses weigh 0, all other rows 1.
+
+Wang et al. 2021, "Denoising Implicit Feedback for Recommendation", who drop 5 to 20 %: what was not
+bought for good is among the positives that fit worst. The share is of all training positives, and
+not of those of a batch. It is dropped whether or not so many are wrong.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from reweight.importance.base import ImportanceModel
+from reweight.importance.training import TrainFacts
+from reweight.importance.truncated import TruncatedMethod, TruncatedModel
+
+
+class TCe(TruncatedMethod):
+    """Importance 0 or 1.
+
+    Attributes:
+        drop: share of the training positives that weigh 0.
+    """
+
+    assumes: ClassVar[str] = "a known share of positives is spurious; negatives are as they are"
+
+    method: Literal["t_ce"] = "t_ce"
+    drop: float = Field(default=0.1, ge=0, lt=1)
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """Cuts positives alone."""
+        return TruncatedModel(self, (0.0, self.drop))

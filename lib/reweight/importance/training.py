@@ -1,0 +1,160 @@
+"""What is trained. Methods only read it: those that declare equal trainings share one."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reweight.batch import Batch
+from reweight.section import Section
+
+
+class TrainFacts(Section):
+    """What a model may know of its training rows before it sees one.
+
+    Attributes:
+        dim: D, length of ``features``.
+        cardinalities: size of the id space of each of the F fields of ``ids``.
+        rows: training rows.
+        positives: training rows with label 1.
+        seed: of the model's random numbers.
+        quantiles: of each feature over the training rows, as many as a training asks for with
+            ``bins`` (its ends included); empty where none asks.
+        segments: of the training rows, in the order in which the column ``segment`` counts them
+            from 1 (0 is any other); empty where no method reads it.
+    """
+
+    dim: int
+    cardinalities: tuple[int, ...] = ()
+    rows: int
+    positives: int
+    seed: int = 0
+    quantiles: tuple[tuple[float, ...], ...] = ()
+    segments: tuple[str, ...] = ()
+
+    def class_weights(self) -> tuple[float, float]:
+        """n / (2 n_y) for y = 0 and y = 1: both classes weigh n / 2 in all."""
+        return self.rows / (2 * (self.rows - self.positives)), self.rows / (2 * self.positives)
+
+
+class Learner(nn.Module, ABC):
+    """Networks in training: their parameters, and their loss.
+
+    Attributes:
+        members: how many networks ``loss`` sums over.
+    """
+
+    members: int = 1
+
+    @abstractmethod
+    def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
+        """This batch's share of two losses of a global batch, both scalars.
+
+        A sum over the rows of ``batch`` in which every mean is over ``rows``: the shares of all
+        ranks add up to the loss of the global batch, however the rows were dealt.
+
+        Args:
+            batch: this rank's rows.
+            rows: rows of the global batch, over all ranks.
+
+        Returns:
+            The loss to descend, summed over members; and, detached, the log loss of the rows under
+            the members that do not see them (NaN where there are no such members).
+        """
+
+    def stepped(self) -> None:
+        """Moves what moves beside the parameters, after a step on the last loss."""
+
+    @abstractmethod
+    def logits(self, batch: Batch) -> Tensor:
+        """What every member says of every row, log odds, float32 [B, M]."""
+
+    @abstractmethod
+    def multiplicity(self, sample_id: Tensor) -> Tensor:
+        """How often each member sees each row in an epoch, float32 [B, M]."""
+
+    def unseen(self, sample_id: Tensor) -> Tensor:
+        """The share of each member in the score of each row, float32 [B, M]; rows sum to 1.
+
+        Members that see the row have no share; a row that all members see is scored by all.
+        """
+        seen = self.multiplicity(sample_id)
+        out = (seen == 0).float()
+        count = out.sum(1, keepdim=True)
+        return torch.where(count > 0, out / count, 1 / seen.shape[1])
+
+    def in_sample(self, sample_id: Tensor) -> Tensor:
+        """Which rows are scored by members that see them, since all do; bool [B]."""
+        return (self.multiplicity(sample_id) > 0).all(1)
+
+
+class Keep(Section):
+    """At which epochs the parameters are kept for a method.
+
+    Attributes:
+        which: ``last``, the last ones; ``best``, those around the lowest out-of-bag log loss on
+            the given labels, a stop rule that needs no clean label (the last ones where no row is
+            out of bag); ``early``, the first ones; ``spread``, evenly spaced with the last.
+        count: how many.
+    """
+
+    which: Literal["last", "best", "early", "spread"] = "last"
+    count: int = Field(default=1, ge=1)
+
+    def epochs(self, total: int, losses: Mapping[int, float]) -> tuple[int, ...]:
+        """The epochs to keep as things stand, counted from 1.
+
+        Args:
+            total: epochs of the whole training.
+            losses: out-of-bag log loss of each epoch that was done.
+        """
+        if self.which == "early":
+            return tuple(range(1, min(self.count, total) + 1))
+        if self.which == "spread":
+            n = min(self.count, total)
+            return tuple(sorted({-(-total * (i + 1) // n) for i in range(n)}))
+        first = total - self.count + 1
+        if self.which == "best" and losses:
+            best = min(losses, key=lambda e: (losses[e], e))
+            first = min(best - self.count // 2, first)
+        first = max(1, first)
+        return tuple(range(first, min(first + self.count, total + 1)))
+
+
+class Training(Section, ABC):
+    """The hyperparameters of a training.
+
+    Attributes:
+        needs: columns of ``Batch.extra`` that ``loss`` reads.
+        epochs: passes over the training rows.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW; 0 is Adam.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+    def check(self, facts: TrainFacts) -> None:
+        """Refuses rows that cannot be trained on; called before the training."""
+
+    @abstractmethod
+    def build(self, facts: TrainFacts) -> Learner:
+        """An untrained learner; the same for the same facts, which include the seed."""
+
+    @property
+    def quantile_bins(self) -> int:
+        """Into how many quantile bins the features are cut; 0 for features as they are."""
+        return 0
+
+    @property
+    def key(self) -> str:
+        """Trainings of one key are one training."""
+        text = type(self).__name__ + self.model_dump_json(by_alias=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

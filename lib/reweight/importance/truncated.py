@@ -1,0 +1,83 @@
+"""Methods that weigh the rows with the largest losses apart from all others.
+
+The loss of a row is -log p(given label) by members that did not see it. Where to cut is read off a
+histogram of p(given label) over the training rows, on a fixed scale of log odds, so that the counts
+of all ranks add up. Rows of one bin are on one side, and never are more set apart than asked.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reweight.importance.evidence import Evidence
+from reweight.importance.reading import ReadingMethod, ReadingModel
+from reweight.importance.training import Learner
+
+_FAR, _BINS = 16.0, 4096  # float32 has no probabilities beyond log odds of 16 or so
+
+
+class TruncatedMethod(ReadingMethod):
+    """Importance 1, or another number for the rows with the largest losses of their class."""
+
+    passes: ClassVar[int] = 1
+
+    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+        """p(given label), float32 [B, M]."""
+        return evidence.given(learner)
+
+
+class TruncatedModel(ReadingModel):
+    """1 for rows at and above the cut of their class, one other weight below.
+
+    Args:
+        method: it is of.
+        shares: largest share of the training rows with y = 0 and with y = 1 that lie below.
+        pooled: whether the shares are of all training rows, and not of those of one class.
+        below: their weight.
+    """
+
+    histogram: Tensor
+    cut: Tensor
+
+    def __init__(
+        self,
+        method: TruncatedMethod,
+        shares: tuple[float, float],
+        *,
+        pooled: bool = False,
+        below: float = 0.0,
+    ) -> None:
+        super().__init__(method)
+        self.shares, self.pooled, self.below = shares, pooled, below
+        empty = torch.zeros((2, _BINS), dtype=torch.int64)
+        self.register_buffer("histogram", empty, persistent=False)
+        self.register_buffer("cut", torch.zeros(2, dtype=torch.int64))
+
+    def observe(self, evidence: Evidence, split: str) -> None:
+        """Counts training rows by class and bin."""
+        if split == "train":
+            place = evidence.batch.label.long() * _BINS + self._bin(evidence)
+            self.histogram += place.bincount(minlength=2 * _BINS).view(2, _BINS)
+
+    def sums(self) -> list[Tensor]:
+        """The counts."""
+        return [self.histogram]
+
+    def finish(self, number: int) -> None:
+        """Cuts each class as high as its share allows."""
+        for label, share in enumerate(self.shares):
+            counts = self.histogram.sum(0) if self.pooled else self.histogram[label]
+            # Rounded, since 1 - 0.9 is a little less than 0.1.
+            most = round(share * counts.sum().item(), 6)
+            # Where not one row may lie below, no later row beyond them does either.
+            self.cut[label] = (counts.cumsum(0) <= most).sum() if most >= 1 else 0
+
+    def importance(self, evidence: Evidence) -> Tensor:
+        """1, or the weight below the cut, float32 [B]."""
+        low = self._bin(evidence) < self.cut[evidence.batch.label.long()]
+        return torch.where(low, self.below, 1.0)
+
+    def _bin(self, evidence: Evidence) -> Tensor:
+        z = super().importance(evidence).logit(eps=1e-7)
+        return ((z + _FAR) * (_BINS / (2 * _FAR))).long().clamp(0, _BINS - 1)

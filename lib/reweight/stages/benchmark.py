@@ -1,0 +1,132 @@
+"""The stages of the benchmark."""
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import functions as F
+
+from reweight import hashing
+from reweight.benchmark import page
+from reweight.benchmark.detection import judged
+from reweight.benchmark.protocol import Cell, cells
+from reweight.benchmark.public import Data, PublicTable, SampleTable, read_table
+from reweight.errors import TableError
+from reweight.run import BenchmarkRun, read_records, revision, write_json
+from reweight.tables import BENCHMARK, SAMPLES, Store
+
+# Cells of a commit, for each slot of the session: what a stop loses, and what waits for the last.
+_CELLS_PER_SLOT = 4
+
+
+def benchmark(run: BenchmarkRun) -> dict[str, Any]:
+    """Judges every method on every cell of the benchmark; cells that are done are not done again.
+
+    A cell is a table, a kind of damage, its rate and a seed. Each is a Spark task of one thread.
+    """
+    wanted = _wanted(run)
+    done = _done(run, wanted)
+    left = [(cell, key) for cell, key in wanted.items() if key not in done]
+    if len(left) < len(wanted):
+        run.say(f"{len(wanted) - len(left)} of {len(wanted)} cells are there already")
+    context = run.spark.sparkContext
+    # Small by nature: public tables of some ten thousand rows.
+    names = dict.fromkeys(cell.table for cell, _ in left)
+    sent = context.broadcast({name: _data(run, name) for name in names})
+    size = _CELLS_PER_SLOT * context.defaultParallelism
+    for start in range(0, len(left), size):
+        chunk = left[start : start + size]
+        keys = ", ".join(f"'{key}'" for _, key in chunk)
+        # What earlier settings left goes with the first commit under new ones.
+        where = f"cell IN ({keys})" if done or start else None
+        run.store.write(BENCHMARK, _judged(run, chunk, sent), where)
+        run.say(f"{len(wanted) - len(left) + start + len(chunk)} of {len(wanted)} cells")
+    sent.unpersist()
+    rows = _rows(run, wanted)
+    failed = rows[rows["name"] == "failed"]
+    reasons = failed.groupby("method")["reason"].first().to_dict()
+    return {"cells": len(wanted), "done now": len(left), "failed": len(failed)} | reasons
+
+
+def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
+    """Writes the page of the benchmark, and the same as JSON."""
+    published = run.config.benchmark.published
+    figures = pd.read_csv(published) if published and Path(published).is_file() else None
+    records = {k: r for k, r in read_records(run.folder).items() if r["status"] != "running"}
+    content = page.content(
+        config=run.config.model_dump(mode="json", by_alias=True, exclude={"spark"}),
+        methods=run.config.importance,
+        records=records,
+        rows=_rows(run, _wanted(run)),
+        published=figures,
+    )
+    write_json(run.folder / "benchmark.json", content)
+    path = run.folder / "benchmark.html"
+    path.write_text(page.render(content))
+    for line in page.table(content):
+        run.say(line)
+    return {"report": str(path)}
+
+
+def _wanted(run: BenchmarkRun) -> dict[Cell, str]:
+    """The cells of the config, each with the key of all that its result depends on."""
+    section = run.config.benchmark
+    methods = [m.model_dump_json(by_alias=True) for m in run.config.importance]
+    return {
+        cell: cell.key(section.identity(cell.table), *methods, revision())
+        for cell in cells(section)
+    }
+
+
+def _done(run: BenchmarkRun, wanted: dict[Cell, str]) -> set[str]:
+    """Keys of the wanted cells that are in the table."""
+    try:
+        rows = run.store.read(BENCHMARK).select("cell").distinct().toPandas()
+    except TableError:
+        return set()
+    return set(rows["cell"]) & set(wanted.values())
+
+
+def _rows(run: BenchmarkRun, wanted: dict[Cell, str]) -> pd.DataFrame:
+    """Rows of the wanted cells; small by nature, some ten for each cell and method."""
+    rows = run.store.read(BENCHMARK).drop("run_id").toPandas()
+    return rows[rows["cell"].isin(set(wanted.values()))].reset_index(drop=True)
+
+
+def _judged(run: BenchmarkRun, chunk: list[tuple[Cell, str]], sent: Any) -> Any:
+    """Rows of some cells, a task for each cell."""
+    section, methods = run.config.benchmark, run.config.importance
+    names = [field.name for field in BENCHMARK.columns() or () if field.name != "run_id"]
+    schema = (BENCHMARK.schema or "").replace(" not null", "")
+
+    def judge(parts: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
+        for number in itertools.chain.from_iterable(part["id"] for part in parts):
+            cell, key = chunk[number]
+            found = judged(cell, sent.value[cell.table], methods, section)
+            rows = pd.DataFrame([{"cell": key} | row for row in found])
+            yield rows[names].astype({"share": float, "value": float})
+
+    return run.spark.range(len(chunk), numPartitions=len(chunk)).mapInPandas(judge, schema)
+
+
+def _data(run: BenchmarkRun, name: str) -> Data:
+    table = run.config.benchmark.tables[name]
+    return read_table(name, table) if isinstance(table, PublicTable) else _samples(run, table)
+
+
+def _samples(run: BenchmarkRun, table: SampleTable) -> Data:
+    """Mature samples of a finished run, as many as the config says."""
+    store = Store(run.spark, str(Path(table.root).absolute()), table.run_id)
+    rows = (
+        store.read(SAMPLES)
+        .where("mature AND label IS NOT NULL")
+        .orderBy(hashing.uniform(0, "benchmark", F.col("sample_id")), "sample_id")
+        .limit(table.rows)
+        .select("features", "ids", "label")
+        .toPandas()
+    )
+    features, ids = (np.array(rows[c].tolist(), dtype=float) for c in ("features", "ids"))
+    return Data.of(features, ids.reshape(len(rows), -1), rows["label"].to_numpy())

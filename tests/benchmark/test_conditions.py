@@ -1,0 +1,231 @@
+"""Conditions: worlds with one mechanism each, and who is helped under which."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+
+from reweight.benchmark import conditions, conditions_page
+from reweight.config import ConditionsConfig, read_config
+from reweight.errors import ConfigError
+from reweight.run import run_stage
+from reweight.stages import build_samples, clean_logs, simulate_logs
+from reweight.stages.conditions import ConditionsRun, conditions_report, judge_conditions
+from reweight.tables import CONDITIONS
+
+pytestmark = pytest.mark.timeout(600)
+
+CONF = str(Path(__file__).parents[2] / "conf" / "benchmark" / "conditions.yaml")
+SMALL: dict[str, Any] = {
+    "conditions": {"seeds": 1, "worlds": {"clean": {}, "missing": {"unrecorded": 0.6}}},
+    "importance": [
+        {"method": "random"},
+        {"method": "self_confidence", "training": {"members": 2, "epochs": 2, "hidden": [4]}},
+    ],
+    "evaluation": {"replicates": 100},
+    "weighting": {"ess_refuse": 0},
+}
+Found = pd.DataFrame
+
+
+def opened(spark: SparkSession, folder: Path) -> ConditionsRun:
+    values = yaml.safe_load(Path(CONF).read_text()) | SMALL
+    values["features"]["history"] = {}
+    values["simulation"]["sessions"] = 500
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return ConditionsRun.open(spark, read_config(ConditionsConfig, str(path), (f"root={folder}",)))
+
+
+@pytest.fixture(scope="module")
+def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConditionsRun]:
+    run = opened(spark, tmp_path_factory.mktemp("conditions"))
+    for stage in (simulate_logs, clean_logs, build_samples):
+        run_stage(run, stage)
+    told = run_stage(run, judge_conditions)
+    assert (told["worlds"], told["judged now"]) == (2, 2)
+    yield run
+
+
+@pytest.fixture(scope="module")
+def found(run: ConditionsRun) -> Found:
+    return run.store.read(CONDITIONS).toPandas()
+
+
+def one(found: Found, condition: str, method: str, name: str, kind: str) -> pd.Series:
+    own = found[(found["condition"] == condition) & (found["method"] == method)]
+    (index,) = own[(own["name"] == name) & (own["kind"] == kind)].index
+    return found.loc[index]
+
+
+def test_where_nothing_is_wrong_the_recorded_labels_are_the_true_ones(found: Found) -> None:
+    for name in ("log_loss", "auc", "pr_auc", "ndcg_at_10"):
+        assert one(found, "clean", "oracle", name, "difference")["value"] == 0
+
+
+def test_where_purchases_are_missing_the_oracle_is_better(found: Found) -> None:
+    row = one(found, "missing", "oracle", "log_loss", "difference")
+    assert row["value"] < row["high"] < 0
+
+
+def test_every_method_is_judged_in_every_world(found: Found) -> None:
+    assert set(found["kind"]) == {"value", "difference", "cost"}
+    methods = found[found["name"] == "log_loss"].groupby("condition")["method"].agg(set)
+    wanted = {"random", "self_confidence", "uniform", "oracle"}
+    assert methods.to_dict() == {"clean": wanted, "missing": wanted}
+    assert one(found, "clean", "uniform", "ess_share", "value")["value"] == 1
+
+
+def test_the_report_says_who_is_helped(
+    run: ConditionsRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stage(run, conditions_report)
+    values = json.loads((run.folder / "conditions.json").read_text())
+    assert values["conditions"] == ["clean", "missing"]
+    assert values["methods"] == ["random", "self_confidence"]
+    said = capsys.readouterr().out
+    assert "missing" in said
+    assert "self_confidence" in said
+
+
+def test_worlds_that_are_done_are_not_judged_again(
+    run: ConditionsRun, found: Found, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = found["world"].iloc[0]
+    rest = run.spark.createDataFrame(
+        found[found["world"] != lost].drop(columns="run_id"), CONDITIONS.schema
+    )
+    run.store.write(CONDITIONS, rest)
+    told = run_stage(run, judge_conditions)
+    assert (told["worlds"], told["judged now"], told["rows"]) == (2, 1, len(found))
+    said = capsys.readouterr().out
+    assert "1 of 2 worlds are there already" in said
+    assert "2 of 2 worlds" in said
+    order = ["world", "method", "name", "kind"]
+    again = run.store.read(CONDITIONS).toPandas().sort_values(order).reset_index(drop=True)
+    before = found.sort_values(order).reset_index(drop=True)
+    timed = before["kind"] == "cost"
+    pd.testing.assert_frame_equal(again[~timed], before[~timed])
+    assert run_stage(run, judge_conditions)["judged now"] == 0
+
+
+def rows_of(values: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
+    """Differences in log loss by condition and method, one for each seed."""
+    rows: list[dict[str, Any]] = [
+        {"condition": c, "seed": s, "method": m, "name": "log_loss", "kind": "difference"}
+        | {"value": v, "low": None, "high": None, "reason": None}
+        for (c, m), own in values.items()
+        for s, v in enumerate(own)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_share_of_the_gap_is_that_of_the_means() -> None:
+    gap = [-0.1, -0.12, -0.08, -0.11]
+    half = [0.5 * g for g in gap]
+    rows = rows_of(
+        {
+            ("noise", "oracle"): gap,
+            ("noise", "good"): half,
+            ("noise", "bad"): [0.02, 0.03, 0.02, 0.03],
+            ("noise", "none"): [0.01, -0.01, 0.02, -0.02],
+            ("clean", "oracle"): [0.001, -0.001, 0.002, -0.002],
+            ("clean", "good"): [0.001, 0.0012, 0.0009, 0.001],
+        }
+    )
+    values = conditions.content(rows, ["clean", "noise"], ["good", "bad", "none", "lost"])
+    noise, clean = (values["metrics"]["log_loss"][c] for c in ("noise", "clean"))
+    assert noise["oracle"]["clear"]
+    assert noise["good"]["share"] == pytest.approx(0.5)
+    assert noise["good"]["share_low"] == pytest.approx(0.5)
+    assert noise["good"]["verdict"] == "better"
+    assert noise["bad"]["share"] == pytest.approx(-0.025 / 0.1025)
+    assert noise["bad"]["verdict"] == "worse"
+    assert noise["none"]["verdict"] == "no difference"
+    assert "lost" not in noise
+    # Of a gap that may be none there is no share.
+    assert not clean["oracle"]["clear"]
+    assert "share" not in clean["good"]
+    assert clean["good"]["verdict"] == "worse"
+    lines = conditions.table(values, "log_loss")
+    assert any("clean" in line and "(none)" in line and "WORSE" in line for line in lines)
+    assert any("noise" in line and "+0.50" in line and "failed" in line for line in lines)
+
+
+def test_more_auc_is_better() -> None:
+    rows = rows_of({("c", "oracle"): [0.1, 0.11], ("c", "m"): [0.05, 0.051]})
+    values = conditions.content(rows.assign(name="auc"), ["c"], ["m"])
+    assert values["metrics"]["auc"]["c"]["m"]["verdict"] == "better"
+    assert np.isnan(values["metrics"]["log_loss"]["c"]["oracle"]["mean"])
+
+
+def test_a_condition_that_the_simulation_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="moon") as caught:
+        read_config(ConditionsConfig, CONF, ("conditions.worlds.full_moon={moon: 1}",))
+    assert "full_moon__0" in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def made_up() -> dict[str, Any]:
+    """Ten seeds of three conditions, with methods that help, harm, and do nothing."""
+    draw = np.random.default_rng(0)
+    noise = {m: 0.001 * draw.normal(size=10) for m in "abcdefgh"}
+    gap = -0.1 + 0.005 * draw.normal(size=10)
+    rows = rows_of(
+        {
+            ("late", "oracle"): list(gap),
+            ("late", "helps"): list(0.8 * gap + noise["a"]),
+            ("late", "helps_less"): list(0.3 * gap + noise["b"]),
+            ("late", "harms"): list(0.02 + noise["c"]),
+            ("hopeless", "oracle"): list(gap),
+            ("hopeless", "helps"): list(noise["d"]),
+            ("hopeless", "harms"): list(0.02 + noise["e"]),
+            ("clean", "oracle"): list(noise["f"]),
+            ("clean", "helps"): list(noise["g"]),
+            ("clean", "harms"): list(noise["h"]),
+        }
+    )
+    names = ["helps", "helps_less", "harms"]
+    found = conditions.content(rows, ["late", "hopeless", "clean"], names)
+    found["ess"] = [{"condition": "late", "method": "helps", "value": 0.5}]
+    return found | {"fit_seconds": {"helps": 3.0}, "run_id": "made_up", "revision": "none"}
+
+
+def test_the_advice_names_what_helps_and_what_harms(made_up: dict[str, Any]) -> None:
+    found = conditions_page.advice(made_up)
+    assert found["late"].startswith("Use helps: it gains 0.80 (0.79 to 0.8")
+    assert "takes 3.0 s to fit, leaves an effective sample size of 50%" in found["late"]
+    assert "Also better than uniform: helps_less. Do not use harms" in found["late"]
+    assert found["hopeless"].startswith("No method is better than uniform beyond doubt")
+    assert "Do not use harms: worse than uniform" in found["hopeless"]
+    assert found["clean"].startswith("Nothing to gain")
+    assert "Do not use" not in found["clean"]
+
+
+def test_the_page_shows_every_cell_and_what_is_worse(made_up: dict[str, Any]) -> None:
+    page = conditions_page.render(made_up)
+    assert page.count(" worse</td>") == 2
+    assert "+0.80<" in page
+    assert ">failed<" in page  # helps_less where it was not judged
+    worse, good = "rgba(213, 94, 0", "rgba(0, 158, 115"
+    assert page.count(worse) == 2
+    assert page.count(good) == 2
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_methods_that_do_nothing_are_called_better_in_one_condition_of_twenty() -> None:
+    """With a 95 % interval for each of eight it would be in one of three."""
+    draw = np.random.default_rng(1)
+    names, count = [f"m{i}" for i in range(8)], 200
+    worlds = [f"c{i}" for i in range(count)]
+    values = {(c, m): list(draw.normal(size=5)) for c in worlds for m in [*names, "oracle"]}
+    cells = conditions.content(rows_of(values), worlds, names)["metrics"]["log_loss"]
+    wrong = [any(cells[c][m]["verdict"] != "no difference" for m in names) for c in worlds]
+    assert np.mean(wrong) < 0.08
+    assert np.mean([any(cells[c][m]["clear"] for m in names) for c in worlds]) > 0.2
