@@ -138,6 +138,8 @@ def test_samples_of_a_run_are_a_table_like_any(
         "int(null) as position",
         "double(null) as propensity",
         "double(null) as value",
+        "double(null) as elapsed",
+        "double(null) as delay",
         "array(float(id), float(-3)) as features",
         "array(int(id % 3)) as ids",
     )

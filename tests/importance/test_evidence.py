@@ -33,6 +33,9 @@ class Fixed(Learner):
         self.asked += 1
         return LOGITS + self.shift
 
+    def multiplicity(self, sample_id: Tensor) -> Tensor:
+        raise AssertionError("evidence asks for what is unseen")
+
     def unseen(self, sample_id: Tensor) -> Tensor:
         assert torch.equal(sample_id, BATCH.sample_id)
         self.asked += 1
