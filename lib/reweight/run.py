@@ -24,7 +24,7 @@ from typing import Any, Generic, Self, TypeVar
 from filelock import FileLock, Timeout
 from pyspark.sql import SparkSession
 
-from reweight.config import BenchmarkConfig, Config, RunConfig
+from reweight.config import BenchmarkConfig, Config, RunConfig, digest
 from reweight.errors import ReweightError, RunError
 from reweight.files import write_whole
 from reweight.tables import Store
@@ -222,7 +222,7 @@ def _now() -> str:
 
 @functools.cache
 def revision() -> str:
-    """Git revision of the code that runs, or 'unknown' outside a checkout."""
+    """What code runs: its Git revision, and a hash of the files where that does not name them."""
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
         cwd=Path(__file__).parent,
@@ -230,7 +230,18 @@ def revision() -> str:
         text=True,
         check=False,
     )
-    return found.stdout.strip() or "unknown"
+    name = found.stdout.strip() or "packed"
+    clean = name != "packed" and not name.endswith("-dirty")
+    return name if clean else f"{name}-{_sources()}"
+
+
+def _sources() -> str:
+    package = Path(__file__).parent
+    told = [
+        str(path.relative_to(package)) + hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(package.rglob("*.py"))
+    ]
+    return digest(*told)[:8]
 
 
 def fail(message: str) -> None:

@@ -18,6 +18,7 @@ from reweight.config import BenchmarkConfig, read_config
 from reweight.errors import SourceError, TableError
 from reweight.run import BenchmarkRun, run_stage
 from reweight.stages import benchmark as stages
+from reweight.stages import pieces
 from reweight.tables import BENCHMARK, SAMPLES, Store
 
 
@@ -90,7 +91,7 @@ def test_cells_that_are_done_are_not_done_again_and_more_seeds_add_to_them(
 ) -> None:
     before = run.store.read(BENCHMARK).toPandas()
     # A commit for every two cells, and the second one is never reached.
-    monkeypatch.setattr(stages, "_CELLS_PER_SLOT", 1)
+    monkeypatch.setattr(pieces, "_PER_SLOT", 1)
     more = opened(spark, config, "benchmark.seeds=3")
     writes: list[str | None] = []
     write = type(more.store).write

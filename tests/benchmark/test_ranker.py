@@ -9,7 +9,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from reweight.benchmark.ranker import Sections, _World, judged
+from reweight.benchmark.ranker import SECONDS, Sections, _World, judged
 from reweight.evaluation import Evaluation
 from reweight.importance.density_ratio import DensityRatio
 from reweight.importance.random import Random
@@ -96,7 +96,7 @@ def test_where_purchases_are_missing_the_oracle_shows_what_could_be_gained(damag
     assert row["high"] < -0.02
     assert ("uniform", "log_loss", "difference") not in damaged
     assert ("self_confidence", "log_loss", "difference") in damaged
-    assert damaged["self_confidence", "fit_seconds", "cost"]["value"] > 0
+    assert damaged["self_confidence", SECONDS, "cost"]["value"] > 0
 
 
 def test_a_method_that_fails_is_a_row_with_its_reason(damaged: Any) -> None:

@@ -3,10 +3,10 @@
     share of the gap = mean_s (m_s - uniform_s) / mean_s (oracle_s - uniform_s)
 
 over the seeds s of a condition, for each metric; 1 is what knowing the truth would give, below 0 is
-worse than uniform. It is told only where the gap itself is larger than its interval. Better or
-worse than uniform is what Student's test over the seeds says after Holm's correction for the number
-of methods: of ten that do nothing, some would otherwise seem to do something in two conditions of
-five.
+worse than uniform. It is told only where the oracle is better by more than the gap's interval.
+Better or worse than uniform is what Student's test over the seeds says after Holm's correction for
+the number of methods: of ten that do nothing, some would otherwise seem to do something in two
+conditions of five.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from pydantic import Field
 from scipy import stats
 
 from reweight.benchmark.protocol import ORACLE
-from reweight.benchmark.ranker import UNIFORM
+from reweight.benchmark.ranker import SECONDS, UNIFORM
 from reweight.benchmark.statistics import holm, interval
 from reweight.section import Name, Section
 
@@ -74,14 +74,14 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
     }
     shares = rows[rows["name"] == "ess_share"].groupby(["condition", "method"])
     ess = shares["value"].mean().reset_index()
-    seconds = rows[rows["name"] == "fit_seconds"].groupby("method")["value"].mean()
+    seconds = rows[rows["name"] == SECONDS].groupby("method")["value"].mean()
     failed = rows[rows["kind"] == "failed"][["condition", "seed", "method", "reason"]]
     return {
         "conditions": list(conditions),
         "methods": list(methods),
         "metrics": found,
         "ess": ess.to_dict("records"),
-        "fit_seconds": {str(m): float(v) for m, v in seconds.items()},
+        "seconds_per_1e6": {str(m): float(v) for m, v in seconds.items()},
         "failures": failed.to_dict("records"),
         "seeds": int(rows["seed"].nunique()),
     }
@@ -91,7 +91,10 @@ def table(values: Values, metric: str) -> list[str]:
     """The share of the gap by condition and method as lines of text, for a console."""
     methods = values["methods"]
     width = max(len(m) for m in [*values["conditions"], "condition"]) + 2
-    lines = [f"{metric}: share of the gap between uniform and the oracle"]
+    lines = [
+        f"{metric}: share of the gap between uniform and the oracle"
+        " (n.s.: not told apart from uniform)"
+    ]
     wide = max(14, *[len(m) + 2 for m in methods])
     lines.append(
         "condition".ljust(width) + "gap".rjust(18) + "".join(m.rjust(wide) for m in methods)
@@ -99,10 +102,18 @@ def table(values: Values, metric: str) -> list[str]:
     for condition in values["conditions"]:
         cells = values["metrics"][metric][condition]
         gap = cells[ORACLE]
-        told = f"{gap['mean']:+.4f}" if gap["clear"] else f"{gap['mean']:+.4f} (none)"
-        line = condition.ljust(width) + told.rjust(18)
-        lines.append(line + "".join(_told(cells.get(m)).rjust(wide) for m in methods))
+        gained = f"{gap['mean']:+.4f}{'' if gap['clear'] else ' n.s.'}"
+        line = condition.ljust(width) + gained.rjust(18)
+        lines.append(line + "".join(told(cells.get(m)).rjust(wide) for m in methods))
     return lines
+
+
+def told(cell: Mapping[str, Any] | None) -> str:
+    """A cell in words: the share of the gap, or the difference where there is no gap."""
+    if cell is None:
+        return "failed"
+    text = f"{cell['share']:+.2f}" if "share" in cell else f"{cell['mean']:+.4f}"
+    return text + {"better": "", "worse": " WORSE"}.get(cell["verdict"], " n.s.")
 
 
 def _cells(
@@ -111,8 +122,9 @@ def _cells(
     own = differences[(differences["name"] == metric) & (differences["condition"] == condition)]
     wide = own.pivot_table(index="seed", columns="method", values="value", dropna=False)
     if ORACLE not in wide:
-        return {ORACLE: _mean(np.array([]))}
+        return {ORACLE: _mean(np.array([])) | {"clear": False}}
     gap = _mean(wide[ORACLE].dropna().to_numpy())
+    gap["clear"] = _better(gap, METRICS[metric])
     cells: Values = {ORACLE: gap}
     for method in methods:
         if method == UNIFORM or method not in wide:
@@ -131,12 +143,17 @@ def _cells(
 
 
 def _mean(values: Array) -> Values:
-    """Mean over seeds with its interval, and whether that is clear of 0."""
+    """Mean over seeds with its interval."""
     if len(values) == 0:
-        return {"mean": float("nan"), "low": None, "high": None, "clear": False}
+        return {"mean": float("nan"), "low": None, "high": None}
     low, high = interval(values) or (None, None)
-    clear = low is not None and high is not None and (low > 0 or high < 0)
-    return {"mean": float(values.mean()), "low": low, "high": high, "clear": clear}
+    return {"mean": float(values.mean()), "low": low, "high": high}
+
+
+def _better(cell: Mapping[str, Any], more_is_better: bool) -> bool:
+    """Whether all of the interval is on the good side of 0."""
+    bound, sign = (cell["low"], 1) if more_is_better else (cell["high"], -1)
+    return bound is not None and sign * bound > 0
 
 
 def _p(values: Array) -> float:
@@ -164,12 +181,3 @@ def _share(method: Array, oracle: Array) -> Values:
     shares = method[drawn].mean(1) / np.where(below == 0, np.nan, below)
     low, high = np.nanpercentile(shares, [2.5, 97.5])
     return {"share": share, "share_low": float(low), "share_high": float(high)}
-
-
-def _told(cell: Mapping[str, Any] | None) -> str:
-    if cell is None:
-        return "failed"
-    if "share" not in cell:
-        return {"better": "better", "worse": "WORSE"}.get(cell["verdict"], "-")
-    mark = " WORSE" if cell["verdict"] == "worse" else ""
-    return f"{cell['share']:+.2f}{mark}"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reweight.benchmark.conditions import METRICS
+from reweight.benchmark.conditions import METRICS, told
 from reweight.benchmark.protocol import ORACLE
-from reweight.page import number, rendered
+from reweight.page import rendered
 
 Values = dict[str, Any]
 
@@ -17,7 +17,8 @@ def render(values: Values) -> str:
     """The page: one HTML file that needs nothing beside it.
 
     Args:
-        values: of ``conditions.content``, with ``run_id`` and ``revision``.
+        values: of ``conditions.content``, with ``run_id``, ``revision`` and ``references`` (the
+            methods that are the article's).
     """
     shown = {"advice": advice(values), "leading": LEADING, "oracle": ORACLE, "better": METRICS}
     return rendered("conditions.html.j2", values | shown | {"shade": shade, "told": told})
@@ -35,13 +36,11 @@ def _line(values: Mapping[str, Any], condition: str) -> str:
     worse = [name for name, cell in judged.items() if cell["verdict"] == "worse"]
     better.sort(key=lambda name: abs(judged[name]["mean"]), reverse=True)
     if not cells[ORACLE]["clear"]:
-        text = "Nothing to gain: who knows the truth does no better than uniform, beyond doubt."
+        text = "Use uniform: that knowing the truth would help is not told apart from chance."
+        if better:
+            text += f" Better than uniform all the same: {', '.join(better)}."
     elif not better:
-        text = "No method is better than uniform beyond doubt"
-        nearest = max(judged, key=lambda name: judged[name]["share"], default=None)
-        if nearest is not None and judged[nearest]["share"] > 0:
-            text += f"; most seems to be gained with {nearest}: {_gain(judged[nearest])}"
-        text += "."
+        text = "Use uniform: no method is told apart from it for the better."
     else:
         best = better[0]
         text = f"Use {best}: it gains {_gain(judged[best])}{_cost(values, condition, best)}."
@@ -57,22 +56,14 @@ def _gain(cell: Mapping[str, Any]) -> str:
 
 
 def _cost(values: Mapping[str, Any], condition: str, method: str) -> str:
-    seconds = values["fit_seconds"].get(method)
+    seconds = values["seconds_per_1e6"].get(method)
     ess = [
         one["value"]
         for one in values["ess"]
         if one["condition"] == condition and one["method"] == method
     ]
-    told = "" if seconds is None else f", takes {seconds:.1f} s to fit"
+    told = "" if seconds is None else f", takes {seconds:.0f} s to fit for a million rows"
     return told + (f", leaves an effective sample size of {ess[0]:.0%}" if ess else "")
-
-
-def told(cell: Mapping[str, Any] | None) -> str:
-    """A cell in words: the share of the gap, or the difference where there is no gap."""
-    if cell is None:
-        return "failed"
-    text = f"{cell['share']:+.2f}" if "share" in cell else str(number(cell["mean"], 4, sign=True))
-    return text + {"better": "", "worse": " worse"}.get(cell["verdict"], " n.s.")
 
 
 def shade(cell: Mapping[str, Any] | None) -> str:

@@ -30,6 +30,8 @@ from reweight.weighting import Weighting, weights_in_memory
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 UNIFORM = "uniform"
+# Cost of a method: seconds of its fit, with all methods of the same training, for 1e6 rows.
+SECONDS = "fit_seconds_per_1e6"
 _NUMBERS = ("value", "low", "high")
 # What methods may read beside features, ids and label; `segment` is made a number.
 EXTRA = ("position", "propensity", "value", "target", "mature", "elapsed", "delay")
@@ -76,7 +78,8 @@ def judged(
             yield failed(one.method.name, one.reason)
         else:
             fitted[one.method.name] = one
-            yield _row(one.method.name, "fit_seconds", "cost", one.seconds)
+            each = 1e6 * one.seconds / len(parts["train"])
+            yield _row(one.method.name, SECONDS, "cost", each)
     for name in [n for n, one in fitted.items() if set(one.method.combines()) - set(fitted)]:
         del fitted[name]
         yield failed(name, "one of its parts failed")

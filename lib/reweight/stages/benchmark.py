@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight import hashing
@@ -14,12 +15,9 @@ from reweight.benchmark import page
 from reweight.benchmark.detection import judged
 from reweight.benchmark.protocol import Cell, cells
 from reweight.benchmark.public import Data, PublicTable, SampleTable, read_table
-from reweight.errors import TableError
 from reweight.run import BenchmarkRun, read_records, revision, write_json
+from reweight.stages import pieces
 from reweight.tables import BENCHMARK, SAMPLES, Store
-
-# Cells of a commit, for each slot of the session: what a stop loses, and what waits for the last.
-_CELLS_PER_SLOT = 4
 
 
 def benchmark(run: BenchmarkRun) -> dict[str, Any]:
@@ -27,28 +25,21 @@ def benchmark(run: BenchmarkRun) -> dict[str, Any]:
 
     A cell is a table, a kind of damage, its rate and a seed. Each is a Spark task of one thread.
     """
-    wanted = _wanted(run)
-    done = _done(run, wanted)
-    left = [(cell, key) for cell, key in wanted.items() if key not in done]
-    if len(left) < len(wanted):
-        run.say(f"{len(wanted) - len(left)} of {len(wanted)} cells are there already")
-    context = run.spark.sparkContext
+    wanted = {key: cell for cell, key in _wanted(run).items()}
+    there = pieces.done(run, BENCHMARK, "cell", list(wanted))
     # Small by nature: public tables of some ten thousand rows.
-    names = dict.fromkeys(cell.table for cell, _ in left)
-    sent = context.broadcast({name: _data(run, name) for name in names})
-    size = _CELLS_PER_SLOT * context.defaultParallelism
-    for start in range(0, len(left), size):
-        chunk = left[start : start + size]
-        keys = ", ".join(f"'{key}'" for _, key in chunk)
-        # What earlier settings left goes with the first commit under new ones.
-        where = f"cell IN ({keys})" if done or start else None
-        run.store.write(BENCHMARK, _judged(run, chunk, sent), where)
-        run.say(f"{len(wanted) - len(left) + start + len(chunk)} of {len(wanted)} cells")
+    names = dict.fromkeys(cell.table for key, cell in wanted.items() if key not in there)
+    sent = run.spark.sparkContext.broadcast({name: _data(run, name) for name in names})
+
+    def judged(keys: list[str]) -> DataFrame:
+        return _judged(run, [(wanted[key], key) for key in keys], sent)
+
+    left = pieces.in_pieces(run, BENCHMARK, "cell", list(wanted), there, judged)
     sent.unpersist()
-    rows = _rows(run, wanted)
+    rows = pieces.found(run, BENCHMARK, "cell", list(wanted))
     failed = rows[rows["name"] == "failed"]
     reasons = failed.groupby("method")["reason"].first().to_dict()
-    return {"cells": len(wanted), "done now": len(left), "failed": len(failed)} | reasons
+    return {"cells": len(wanted), "done now": left, "failed": len(failed)} | reasons
 
 
 def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
@@ -60,7 +51,7 @@ def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
         config=run.config.model_dump(mode="json", by_alias=True, exclude={"spark"}),
         methods=run.config.importance,
         records=records,
-        rows=_rows(run, _wanted(run)),
+        rows=pieces.found(run, BENCHMARK, "cell", list(_wanted(run).values())),
         published=figures,
     )
     write_json(run.folder / "benchmark.json", content)
@@ -81,22 +72,7 @@ def _wanted(run: BenchmarkRun) -> dict[Cell, str]:
     }
 
 
-def _done(run: BenchmarkRun, wanted: dict[Cell, str]) -> set[str]:
-    """Keys of the wanted cells that are in the table."""
-    try:
-        rows = run.store.read(BENCHMARK).select("cell").distinct().toPandas()
-    except TableError:
-        return set()
-    return set(rows["cell"]) & set(wanted.values())
-
-
-def _rows(run: BenchmarkRun, wanted: dict[Cell, str]) -> pd.DataFrame:
-    """Rows of the wanted cells; small by nature, some ten for each cell and method."""
-    rows = run.store.read(BENCHMARK).drop("run_id").toPandas()
-    return rows[rows["cell"].isin(set(wanted.values()))].reset_index(drop=True)
-
-
-def _judged(run: BenchmarkRun, chunk: list[tuple[Cell, str]], sent: Any) -> Any:
+def _judged(run: BenchmarkRun, chunk: list[tuple[Cell, str]], sent: Any) -> DataFrame:
     """Rows of some cells, a task for each cell."""
     section, methods = run.config.benchmark, run.config.importance
     names = [field.name for field in BENCHMARK.columns() or () if field.name != "run_id"]

@@ -11,15 +11,13 @@ from pyspark.sql import functions as F
 from reweight.benchmark import conditions, conditions_page, ranker
 from reweight.benchmark.fits import said
 from reweight.config import ConditionsConfig, digest
-from reweight.errors import TableError
 from reweight.run import JobRun, revision, write_json
+from reweight.stages import pieces
 from reweight.stages.build_samples import read_stats
 from reweight.tables import CONDITIONS, SAMPLES, TRUTH
 
 ConditionsRun = JobRun[ConditionsConfig]
 
-# Worlds of a commit, for each slot of the session: what a stop loses, and what waits for the last.
-_WORLDS_PER_SLOT = 4
 # What says where a run is and what it is called, and no world's result depends on.
 _ELSEWHERE: Any = {
     **dict.fromkeys(("run_id", "root", "data_dir", "spark", "model_run_id", "tuning"), True),
@@ -33,22 +31,18 @@ def judge_conditions(run: ConditionsRun) -> dict[str, Any]:
     Worlds that are done are not done again, while all that their result depends on is the same.
     """
     keys = _keys(run.config)
-    done = _done(run, keys)
-    left = [name for name in keys if keys[name] not in done]
-    if done:
-        run.say(f"{len(keys) - len(left)} of {len(keys)} worlds are there already")
-    size = _WORLDS_PER_SLOT * run.spark.sparkContext.defaultParallelism
+    there = pieces.done(run, CONDITIONS, "world", list(keys.values()))
+    left = [name for name in keys if keys[name] not in there]
+    named = {key: name for name, key in keys.items()}
     # Brought together once, and not for every commit.
     rows = _rows(run, left).repartition(len(keys), "world").persist(StorageLevel.DISK_ONLY)
+
+    def judged(own: list[str]) -> DataFrame:
+        worlds = rows.where(F.col("world").isin([named[key] for key in own]))
+        return _judged(run, worlds.repartition(len(own), "world"), keys)
+
     try:
-        for start in range(0, len(left), size):
-            chunk = left[start : start + size]
-            own = ", ".join(f"'{keys[name]}'" for name in chunk)
-            # What earlier settings left goes with the first commit under new ones.
-            where = f"world IN ({own})" if done or start else None
-            worlds = rows.where(F.col("world").isin(chunk)).repartition(len(chunk), "world")
-            run.store.write(CONDITIONS, _judged(run, worlds, keys), where)
-            run.say(f"{len(keys) - len(left) + start + len(chunk)} of {len(keys)} worlds")
+        pieces.in_pieces(run, CONDITIONS, "world", list(named), there, judged)
     finally:
         rows.unpersist()
     found = _found(run)
@@ -67,7 +61,8 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
     rows = _found(run)
     names = [m.name for m in run.config.importance if m.name != ranker.UNIFORM]
     values = conditions.content(rows, list(run.config.conditions.worlds), names)
-    values |= {"run_id": run.config.run_id, "revision": revision()}
+    references = [m.name for m in run.config.importance if m.method == "importance_mlp"]
+    values |= {"run_id": run.config.run_id, "revision": revision(), "references": references}
     write_json(run.folder / "conditions.json", values)
     path = run.folder / "conditions.html"
     path.write_text(conditions_page.render(values))
@@ -88,19 +83,9 @@ def _keys(config: ConditionsConfig) -> dict[str, str]:
     return {name: digest(name, told, revision()) for name in config.conditions.names()}
 
 
-def _done(run: ConditionsRun, keys: dict[str, str]) -> set[str]:
-    """Keys of the wanted worlds that are in the table."""
-    try:
-        rows = run.store.read(CONDITIONS).select("world").distinct().toPandas()
-    except TableError:
-        return set()
-    return set(rows["world"]) & set(keys.values())
-
-
 def _found(run: ConditionsRun) -> pd.DataFrame:
     """Rows of the wanted worlds; small by nature, some fifty for each world and method."""
-    rows = run.store.read(CONDITIONS).drop("run_id").toPandas()
-    return rows[rows["world"].isin(set(_keys(run.config).values()))].reset_index(drop=True)
+    return pieces.found(run, CONDITIONS, "world", list(_keys(run.config).values()))
 
 
 def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFrame:
