@@ -94,6 +94,12 @@ METRICS = Table(
     "method string not null, seed bigint not null, split string not null, segment string, "
     "name string not null, kind string not null, value double, low double, high double",
 )
+ATTRIBUTIONS = Table(
+    "attributions",
+    "explain",
+    "method string not null, part string not null, rows bigint not null, mean double not null, "
+    "mean_abs double not null, mean_0 double, mean_1 double",
+)
 BENCHMARK = Table(
     "benchmark",
     "benchmark",
