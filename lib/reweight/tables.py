@@ -112,7 +112,7 @@ BENCHMARK = Table(
 CONDITIONS = Table(
     "conditions",
     "judge_conditions",
-    "world string not null, condition string not null, seed bigint not null, "
+    "world string not null, log string not null, condition string not null, seed bigint not null, "
     "method string not null, name string not null, kind string not null, value double, "
     "low double, high double, reason string",
 )

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 import yaml
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from reweight.benchmark import conditions, conditions_page
 from reweight.config import ConditionsConfig, read_config
-from reweight.errors import ConfigError
+from reweight.errors import ConfigError, TableError
 from reweight.run import run_stage
 from reweight.stages import build_samples, clean_logs, simulate_logs
 from reweight.stages.conditions import ConditionsRun, conditions_report, judge_conditions
-from reweight.tables import CONDITIONS
+from reweight.tables import CONDITIONS, Store
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,13 +35,15 @@ SMALL: dict[str, Any] = {
 Found = pd.DataFrame
 
 
-def opened(spark: SparkSession, folder: Path) -> ConditionsRun:
+def opened(spark: SparkSession, folder: Path, *overrides: str) -> ConditionsRun:
     values = yaml.safe_load(Path(CONF).read_text()) | SMALL
     values["features"]["history"] = {}
     values["simulation"]["sessions"] = 500
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(values))
-    return ConditionsRun.open(spark, read_config(ConditionsConfig, str(path), (f"root={folder}",)))
+    return ConditionsRun.open(
+        spark, read_config(ConditionsConfig, str(path), (f"root={folder}", *overrides))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,24 @@ def test_worlds_that_are_done_are_not_judged_again(
     timed = before["kind"] == "cost"
     pd.testing.assert_frame_equal(again[~timed], before[~timed])
     assert run_stage(run, judge_conditions)["judged now"] == 0
+
+
+def test_another_run_shows_its_methods_beside_in_the_same_worlds(
+    run: ConditionsRun, spark: SparkSession
+) -> None:
+    folder = Path(run.config.root)
+    (run.folder / "conditions.html").unlink(missing_ok=True)
+    beside = opened(spark, folder, "conditions.beside=[mine]")
+    mine = run.store.read(CONDITIONS).where("method <> 'self_confidence'").drop("run_id")
+    Store(spark, run.store.root, "mine").write(CONDITIONS, mine)
+    run_stage(beside, conditions_report)
+    values = json.loads((run.folder / "conditions.json").read_text())
+    assert values["methods"] == ["random", "self_confidence", "mine/random"]
+    cells = values["metrics"]["auc"]["missing"]
+    assert cells["mine/random"]["mean"] == cells["random"]["mean"]
+    Store(spark, run.store.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
+    with pytest.raises(TableError, match="did not judge the worlds"):
+        run_stage(beside, conditions_report)
 
 
 def rows_of(values: dict[tuple[str, str], list[float]]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from scipy import stats
 from reweight.benchmark.protocol import ORACLE
 from reweight.benchmark.ranker import SECONDS, UNIFORM
 from reweight.benchmark.statistics import holm, interval
-from reweight.section import Name, Section
+from reweight.section import Name, RunId, Section
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
@@ -47,10 +47,13 @@ class Conditions(Section):
             ``simulation``, which is what nothing is wrong with; several settings are a condition
             too. The names are those of ``simulation.worlds``.
         seeds: worlds of each condition.
+        beside: other runs of the same root whose methods the page shows beside this run's. They
+            must have judged the same worlds: a leaderboard that others can add to.
     """
 
     worlds: dict[Name, dict[str, float]] = Field(min_length=1)
     seeds: int = Field(default=5, ge=1)
+    beside: tuple[RunId, ...] = ()
 
     def names(self) -> dict[str, tuple[str, int]]:
         """World -> condition and seed."""

@@ -1,5 +1,6 @@
 """The stages that judge methods under conditions."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from pyspark.sql import functions as F
 
 from reweight.benchmark import conditions, conditions_page, ranker
 from reweight.benchmark.fits import said
+from reweight.benchmark.protocol import ORACLE
 from reweight.config import ConditionsConfig, digest
+from reweight.errors import TableError
 from reweight.run import JobRun, revision, write_json
 from reweight.stages import pieces
 from reweight.stages.build_samples import read_stats
@@ -22,6 +25,13 @@ ConditionsRun = JobRun[ConditionsConfig]
 _ELSEWHERE: Any = {
     **dict.fromkeys(("run_id", "root", "data_dir", "spark", "model_run_id", "tuning"), True),
     "simulation": {"path": True},
+    "conditions": {"beside": True},
+}
+# Sections that make the samples of a world; the others say what is done with them.
+_LOG: Any = {
+    **dict.fromkeys(("seed", "cleaning", "sampling", "splits", "features"), True),
+    "simulation": True,
+    "conditions": {"worlds", "seeds"},
 }
 
 
@@ -60,6 +70,10 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
     """Writes who is helped under which condition, as a page and as JSON, and prints it."""
     rows = _found(run)
     names = [m.name for m in run.config.importance if m.name != ranker.UNIFORM]
+    for run_id in run.config.conditions.beside:
+        others = _beside(run, run_id)
+        rows = pd.concat([rows, others])
+        names += [name for name in others["method"].unique() if name not in names]
     values = conditions.content(rows, list(run.config.conditions.worlds), names)
     references = [m.name for m in run.config.importance if m.method == "importance_mlp"]
     values |= {"run_id": run.config.run_id, "revision": revision(), "references": references}
@@ -88,6 +102,31 @@ def _found(run: ConditionsRun) -> pd.DataFrame:
     return pieces.found(run, CONDITIONS, "world", list(_keys(run.config).values()))
 
 
+def _log_of(config: ConditionsConfig) -> str:
+    """A hash of all that the worlds' samples depend on: equal where methods can be compared."""
+    said = config.model_dump(mode="json", by_alias=True, include=_LOG)
+    # Where the log lies is nothing that its samples depend on.
+    told = json.dumps(said, sort_keys=True).replace(config.root, "")
+    return digest(told, revision())
+
+
+def _beside(run: ConditionsRun, run_id: str) -> pd.DataFrame:
+    """Rows of another run's methods in the same worlds, each named `run_id/method`."""
+    rows = run.store.read(CONDITIONS, run_id).drop("run_id").toPandas()
+    own = _log_of(run.config)
+    if own not in set(rows["log"]):
+        raise TableError(
+            f"run '{run_id}' did not judge the worlds of this run",
+            expected=f"rows of worlds with the hash {own}",
+            came=str(sorted(set(rows["log"]))),
+            do="judge its methods in these worlds (all sections as here but importance, weighting, "
+            "fitting and ranking, and the same code), or leave it out of conditions.beside",
+        )
+    # Both have the same uniform and the same oracle.
+    rows = rows[(rows["log"] == own) & ~rows["method"].isin([ranker.UNIFORM, ORACLE])]
+    return rows.assign(method=run_id + "/" + rows["method"])
+
+
 def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFrame:
     """Rows of the table, a task for each world."""
     config = run.config
@@ -99,6 +138,7 @@ def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFr
         config.fitting.batch_size,
         config.seed,
     )
+    log = _log_of(config)
     cardinalities = tuple(read_stats(run).cardinalities.values())
     names = [f.name for f in CONDITIONS.columns() or () if f.name != "run_id"]
 
@@ -115,7 +155,7 @@ def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFr
                 found = list(ranker.judged(rows, cardinalities, methods, sections))
             except Exception as error:
                 found = [ranker.failed(method.name, said(error)) for method in methods]
-        same = {"world": keys[world], "condition": condition, "seed": seed}
+        same = {"world": keys[world], "log": log, "condition": condition, "seed": seed}
         told = pd.DataFrame([same | row for row in found])
         return told[names].astype({"value": float, "low": float, "high": float})
 
