@@ -50,7 +50,7 @@ class PositionTraining(EnsembleTraining):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The column that theta comes from."""
+        """``position``, or ``propensity`` where theta is read from a column."""
         return ("position",) if self.propensity == "estimate" else ("propensity",)
 
     def build(self, facts: TrainFacts) -> Learner:
@@ -90,6 +90,19 @@ class IpwPosition(ImportanceMethod):
         estimator: ``em`` or ``ips``.
         clip: largest importance of ``ips``.
         snips: whether that of ``ips`` is divided by its mean over the training rows.
+
+    Helps:
+        Where what is shown low is not looked at, so that a negative there says little.
+
+    Hurts:
+        Where there is no position bias: the posterior then says of some negatives that they may be
+        positives. Where position follows from a feature, relevance and bias cannot be told apart;
+        ``ips`` loses effective samples to small propensities.
+
+    Refuses:
+        Positions that do not count from 1 or are one alone; known propensities that are not in (0,
+        1]; features that follow from the position. Training rows so few of a class that some member
+        of the ensemble is likely to see none.
     """
 
     uses_label: ClassVar[bool] = True
@@ -106,12 +119,12 @@ class IpwPosition(ImportanceMethod):
 
     @property
     def soft(self) -> bool:  # type: ignore[override]
-        """The posterior is a label."""
+        """With ``em``: the posterior is a label."""
         return self.estimator == "em"
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """As the training's, also where nothing is trained."""
+        """``position``, or ``propensity`` where ``training.propensity`` is ``column``."""
         return self.training.needs
 
     def learns(self) -> Training | None:

@@ -1,4 +1,14 @@
-"""The stage simulate_logs."""
+"""The stage simulate_logs.
+
+Reads:
+    Nothing but the config. Without a section ``simulation`` it does nothing: the log is there.
+
+Writes:
+    Raw files in ``simulation.path``, and the table ``truth``, which only a benchmark may read.
+
+Refuses:
+    Settings outside of their range, and a world that sets what is not a world's own.
+"""
 
 from typing import Any
 
