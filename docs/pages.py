@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,9 @@ _KINDS = {
     "bool": "true or false",
     "None": "null",
     "date": "date",
-    "Reading": "`petastorm` or `arrow`",
     "Method": "method",
 }
-_LIMITS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def made() -> dict[str, Any]:
@@ -144,7 +144,8 @@ def _settings(owner: griffe.Class) -> list[Setting]:
         if meaning is None:
             raise ValueError(f"{owner.path}.{name} is in no section Attributes of a docstring")
         default, alias = _default(member, presets=any(n == "preset" for n in names))
-        kind = _kind(ast.parse(str(member.annotation), mode="eval").body) + _limits(member)
+        annotation = ast.parse(str(member.annotation), mode="eval").body
+        kind = _kind(annotation, member.parent) + _limits(member)
         found.append(Setting(alias or name, kind, default, meaning, nested))
     return found
 
@@ -185,6 +186,8 @@ def _default(member: griffe.Attribute, *, presets: bool) -> tuple[str, str | Non
 
 def _yaml(value: ast.expr) -> str:
     """A default in YAML's notation, as code."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "date":
+        return f"`{date(*[ast.literal_eval(part) for part in value.args]).isoformat()}`"
     if isinstance(value, ast.Call):
         own = ", ".join(f"{word.arg}: {_plain(word.value)}" for word in value.keywords)
         return f"`{{{own}}}`" if own else "as below"
@@ -204,31 +207,50 @@ def _plain(value: ast.expr) -> str:
     return yaml.safe_dump(held, default_flow_style=True, width=1000).split("\n")[0]
 
 
-def _kind(node: ast.expr) -> str:
-    """A type in the words of a config's reader."""
+def _kind(node: ast.expr, owner: griffe.Object) -> str:
+    """A type in the words of a config's reader.
+
+    Args:
+        node: the annotation.
+        owner: in whose module its names are known.
+    """
     match node:
         case ast.BinOp(left=left, right=right):
-            return f"{_kind(left)} or {_kind(right)}"
+            return f"{_kind(left, owner)} or {_kind(right, owner)}"
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
             values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             return " or ".join(f"`{ast.literal_eval(value)}`" for value in values)
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, value])):
-            return f"{_kind(key)} -> {_kind(value)}"
+            return f"{_kind(key, owner)} → {_kind(value, owner)}"
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=parts)):
             if isinstance(parts[-1], ast.Constant) and parts[-1].value is ...:
-                return f"list of {_kind(parts[0])}"
-            return f"list of {len(parts)}: {', '.join(map(_kind, parts))}"
+                return f"list of {_many(_kind(parts[0], owner))}"
+            told = [_kind(part, owner) for part in parts]
+            same = len(set(told)) == 1
+            return f"{len(told)} {_many(told[0])}" if same else f"list: {', '.join(told)}"
         case ast.Name(id=name):
-            return _KINDS.get(name, name.lower())
+            return _KINDS.get(name) or _named_kind(name, owner)
         case ast.Constant(value=None):
             return "null"
     return ast.unparse(node)
 
 
+def _many(kind: str) -> str:
+    return re.sub(r"^(whole number|number|name|method|section)\b", r"\1s", kind)
+
+
+def _named_kind(name: str, owner: griffe.Object) -> str:
+    """Of a name that is a section, or stands for another type."""
+    found = _resolved(owner, name)
+    if isinstance(found, griffe.Attribute):
+        return _kind(ast.parse(str(found.value), mode="eval").body, found.parent)
+    return "section, see below"
+
+
 def _limits(member: griffe.Attribute) -> str:
     call = _call(member)
     told = [
-        f"{_LIMITS[word.arg]} {ast.unparse(word.value)}"
+        f"{_LIMITS[word.arg]} {ast.unparse(word.value).replace(' ** ', '^')}"
         for word in (call.keywords if call else ())
         if word.arg in _LIMITS
     ]
@@ -247,13 +269,14 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _inline(text: str) -> str:
     """A docstring's line as Markdown: what looks like HTML is none."""
-    return re.sub(r"<(?=[A-Za-z/])", "&lt;", text)
+    parts = re.split(r"(`+[^`]+`+)", text)
+    parts[::2] = [re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _settings_table(settings: list[Setting]) -> str:
     rows = [
-        (f"`{one.key}`", one.kind, one.default, _inline(_sentence(one.meaning)))
-        for one in settings
+        (f"`{one.key}`", one.kind, one.default, _inline(_sentence(one.meaning))) for one in settings
     ]
     return _table(("setting", "what it takes", "default", "meaning"), rows)
 
@@ -265,23 +288,31 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] if begins_with_word else text
 
 
-def _settings_tree(owner: griffe.Class, key: str, level: int, without: str = "") -> str:
+def _settings_tree(owner: griffe.Class, key: str, level: int) -> str:
     """The table of a class's settings, and those of the classes that they are made of."""
-    settings = [one for one in _settings(owner) if one.key != without]
+    settings = _settings(owner)
     parts = [_settings_table(settings)] if settings else []
     for one in settings:
+        place = f"{key}.{one.key}"
+        each = " (each)" if one.kind.startswith(("list", "name →")) else ""
         for nested in one.nested:
-            place = f"{key}.{one.key}"
-            several = one.kind.startswith(("list", "name ->"))
-            place += ".&lt;name&gt;" if several else ""
-            title = f"{'#' * level} `{key}.{one.key}`" + (" (each)" if several else "")
-            if len(one.nested) > 1:
-                title += f": {nested.name}"
-            anchor = f"{key}.{one.key}" + (f".{nested.name}" if len(one.nested) > 1 else "")
-            parts.append(f"{title} {{#{anchor.replace('.', '-')}}}")
-            parts.append(_inline(_sentence(_first(nested))))
-            parts.append(_settings_tree(nested, f"{key}.{one.key}", level))
+            own = f": {nested.name}" if len(one.nested) > 1 else ""
+            anchor = f"{place}{own}".replace(": ", "-").replace(".", "-")
+            parts += [
+                f"{'#' * level} `{place}`{each}{own} {{#{anchor}}}",
+                _inline(_sentence(_first(nested))),
+                _settings_tree(nested, place, level),
+            ]
     return "\n\n".join(parts)
+
+
+def _admonitions(one: griffe.Object) -> list[str]:
+    """The sections of a docstring that have a name, as Reads."""
+    return [
+        f'!!! {section.value.kind} "{section.title}"\n\n{_indented(section.value.contents)}'
+        for section in (one.docstring.parsed if one.docstring else ())
+        if section.kind is griffe.DocstringSectionKind.admonition
+    ]
 
 
 def _documented(path: str, **options: Any) -> str:
@@ -324,7 +355,7 @@ class MethodPage:
             _documented(self.owner.module.path),
             "## In short",
             _table(("", ""), self._facts()),
-            "## When",
+            "## When it helps, and when it hurts",
             _documented(self.owner.path),
             *self._configured(),
             "## Source",
@@ -354,7 +385,8 @@ class MethodPage:
         if isinstance(own, str):
             return own
         names = sorted({*own, *(more if isinstance(more, tuple) else ())})
-        return ", ".join(f"`{name}`" for name in names) or "none beside features, ids and label"
+        told = ", ".join(f"[`{name}`](../tables.md#samples)" for name in names)
+        return told or "none beside features, ids and label"
 
     def _training(self) -> griffe.Class | None:
         field = _member(self.owner, "training")
@@ -468,12 +500,14 @@ class StagePage:
 
     def page(self, stages: "list[StagePage]") -> str:
         """The page of the stage."""
-        parts = [f"# {self.name}", _documented(self.module.path)]
+        parts = [f"# {self.name}"]
+        for function in self.functions:
+            title = [f"## `{function.name}`"] if len(self.functions) > 1 else []
+            parts += [*title, _documented(function.path)]
+        parts += ["## What goes in and out", *_admonitions(self.module)]
         job = _ROOT / "jobs" / f"{self.name}.py"
         if job.is_file():
             parts.append(f"```console\n$ python jobs/{job.name} CONFIG [key=value ...]\n```")
-        for function in self.functions:
-            parts += [f"## `{function.name}`", _documented(function.path)]
         before = stages[: stages.index(self)]
         for name, section in self.sections.items():
             parts.append(f"## The section `{name}` {{#{name}}}")
@@ -619,9 +653,7 @@ def _table_page(sources: griffe.Module) -> str:
 
 
 def _writer(sources: griffe.Module, stage: str) -> str:
-    module = next(
-        one for one in sources["stages"].modules.values() if stage in one.functions
-    )
+    module = next(one for one in sources["stages"].modules.values() if stage in one.functions)
     return f"[`{stage}`](stages/{module.name}.md)"
 
 

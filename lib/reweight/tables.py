@@ -106,11 +106,11 @@ Attributes:
     elapsed: how much of the window was over then, as a share of it.
     delay: when in the window the label came, as a share of it; null where none came.
     split: ``train``, ``validation`` or ``test``; ``immature`` and ``gap`` belong to none of them.
-    target: whether the row is of the newest part of the training split.
-    segment: slice of the report, and group of methods that weigh groups.
-    position: place in the list, counted from 1.
-    propensity: known probability that the row was looked at.
-    value: what the row brought, if it is positive.
+    target: whether the row is of the newest part of the training split (``splits.target``).
+    segment: slice of the report, and what some methods weigh (``sampling.segment``).
+    position: place in the list, counted from 1 (``sampling.keep``).
+    propensity: known probability that the row was looked at (``sampling.keep``).
+    value: what the row brought, if it is positive (``sampling.keep``).
     features: dense features, D numbers.
     ids: hashed categorical values, F numbers.
 """

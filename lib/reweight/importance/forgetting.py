@@ -1,5 +1,7 @@
 """`forgetting`: how often a row that was right is wrong at the next kept epoch.
 
+    importance_i = sum_e 1[ right at e and wrong at e + 1 ];   E where it was never right
+
 Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning".
 Rows that were never right get the largest value, E. High is *hard*, as in the paper: it drops the
 rows that are never forgotten at no loss, while the often forgotten carry what the network learns.

@@ -92,6 +92,7 @@ class GroupDro(ImportanceMethod):
     """Importance q_g / p_g, one number for each segment.
 
     Attributes:
+        training: of the network and q.
         keep: the epochs at whose ends q is read.
 
     Helps:

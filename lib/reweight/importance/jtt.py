@@ -1,5 +1,7 @@
 """`jtt`: rows with the largest losses early in training weigh lambda_up, the others 1.
 
+    importance_i = lambda_up if -log p(y_i | x_i) is among the largest of its class, else 1
+
 Liu et al. 2021, "Just Train Twice: Improving Group Robustness without Training Group Information":
 what a model gets wrong before it has learnt the hard rows is taken for the groups that it neglects,
 and a second model is trained with these rows repeated. The authors tune lambda_up for

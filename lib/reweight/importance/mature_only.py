@@ -1,5 +1,7 @@
 """`mature_only`: rows whose label window is still open weigh nothing.
 
+    importance_i = 1[ the label window of i was over when the training data were cut ]
+
 The baseline of every comparison of methods for late labels: what a team does that waits until a
 label is settled. It has no wrong negatives, and none of the newest rows. What such a wait costs is
 why Chapelle 2014, "Modeling Delayed Feedback in Display Advertising", models the delay instead.

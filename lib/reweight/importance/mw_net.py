@@ -108,8 +108,11 @@ class MwNetLearner(NetworkLearner):
 class MwNet(ImportanceMethod):
     """Importance V(loss), in (0, 1).
 
+    Attributes:
+        training: of f and V.
+
     Helps:
-        Where some rows are known to be clean, and are marked as the target.
+        Where the target, the newest rows, is known to be cleaner than the rest.
 
     Hurts:
         Where the target is no cleaner than the rest: V has nothing to learn, and may learn to

@@ -1,5 +1,7 @@
 """`t_ce`: truncated cross-entropy: positives of the largest losses weigh 0, all other rows 1.
 
+    importance_i = 0 if y_i = 1 and p(y_i | x_i) is among the smallest of the positives, else 1
+
 Wang et al. 2021, "Denoising Implicit Feedback for Recommendation", who drop 5 to 20 %: what was not
 bought for good is among the positives that fit worst. The share is of all training positives, and
 not of those of a batch.
