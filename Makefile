@@ -85,9 +85,11 @@ bench: setup  ## which weights help the ranker, in worlds with one mechanism eac
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
 
 docs: $(VENV_DOCS)/.made  ## build the pages of docs/ into build/docs, from the sources alone
-	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --quiet --strict --clean
+	@NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --quiet --strict --clean
+	@echo build/docs/index.html
 
 $(VENV_DOCS)/.made: requirements-docs.lock
+	@echo "installing the packages of $< in $(@D): quiet, about half a minute, 170 MB"
 	@$(PYTHON311) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -221,7 +221,8 @@ def _kind(node: ast.expr, owner: griffe.Object) -> str:
             values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             return " or ".join(f"`{ast.literal_eval(value)}`" for value in values)
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, value])):
-            return f"{_kind(key, owner)} → {_kind(value, owner)}"
+            told = _kind(value, owner)
+            return f"{_kind(key, owner)} → {f'({told})' if '→' in told else told}"
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=parts)):
             if isinstance(parts[-1], ast.Constant) and parts[-1].value is ...:
                 return f"list of {_many(_kind(parts[0], owner))}"
@@ -358,7 +359,7 @@ class MethodPage:
             "## When it helps, and when it hurts",
             _documented(self.owner.path),
             *self._configured(),
-            "## Source",
+            "## Source { data-search-exclude }",
             self._source(),
         ]
         return "\n\n".join(parts) + "\n"

@@ -18,6 +18,7 @@ from tests.importance.union import MEMBERS
 from reweight import stages, tables
 from reweight.config import BenchmarkConfig, ConditionsConfig, RunConfig
 from reweight.importance import ImportanceMethod
+from reweight.mechanisms.findings import ADVICE
 from reweight.section import Section
 from reweight.tables import Table
 
@@ -123,6 +124,20 @@ def test_every_column_of_a_table_has_a_meaning(symbol: str) -> None:
     told, schema = documented(ast.literal_eval(after.value)), TABLES[symbol].schema
     columns = {column.split()[0] for column in schema.split(",")} if schema else told
     assert told == columns
+
+
+def test_the_page_of_methods_by_mechanism_knows_them_all() -> None:
+    page = (ROOT / "docs/which_method.md").read_text()
+    assert [name for name in ADVICE if f"| {name} |" not in page] == []
+
+
+def test_the_glossary_is_in_order_and_gives_each_word_two_sentences() -> None:
+    parts = (ROOT / "docs/glossary.md").read_text().split("\n## ")[1:]
+    words = [part.partition("\n")[0].lower() for part in parts]
+    assert words == sorted(words)
+    for part in parts:
+        told = re.sub(r"`[^`]*`", "code", " ".join(part.partition("\n")[2].split()))
+        assert len(re.findall(r"\.(?= |$)", told)) == 2, part
 
 
 @pytest.mark.skipif(not (ROOT / ".venv-docs/.made").exists(), reason="after `make docs` alone")

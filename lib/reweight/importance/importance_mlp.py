@@ -32,7 +32,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 class ImportanceMlp(ImportanceMethod):
-    """Hyperparameters; those that the config leaves out come from the preset.
+    """Importance k f(x), in (0, k); settings that the config leaves out come from the preset.
 
     Attributes:
         preset: ``reference`` or ``robust``.
@@ -62,6 +62,7 @@ class ImportanceMlp(ImportanceMethod):
     """
 
     assumes: ClassVar[str] = "rows that look like positives are the ones worth learning from"
+    cost: ClassVar[str] = "M F, M the number of folds or 1"
 
     method: Literal["importance_mlp"] = "importance_mlp"
     preset: Literal["reference", "robust"] = "robust"
