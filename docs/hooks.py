@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import pages
+import made
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -14,7 +14,7 @@ _made: dict[str, Any] = {}
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Reads the sources and fills in the navigation."""
     _made.clear()
-    _made.update(pages.made())
+    _made.update(made.made())
     config.nav = [
         {title: _made["nav"].get(place, place) for title, place in entry.items()}
         for entry in config.nav or []
