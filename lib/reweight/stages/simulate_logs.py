@@ -20,7 +20,7 @@ from reweight.tables import TRUTH
 
 
 def simulate_logs(run: Run) -> dict[str, Any]:
-    """Writes a simulated log as raw files, and its truth as a table that no other stage reads."""
+    """Writes a simulated log as raw files, and its truth as a table that only benchmarks read."""
     section = run.config.simulation
     if section is None:
         return {"skipped": "the config has no section `simulation`: the log is there already"}
