@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.diagnostics import drivers, extremes, histogram, weight_facts
+from reweight.diagnostics import drivers, extremes, histogram, segment_shares, weight_facts
 
 Array = NDArray[np.float64]
 ROWS = 1500
@@ -141,3 +141,13 @@ def test_the_rows_of_the_most_and_the_least_weight_are_shown_with_what_drives_th
         same = found["uniform"]["lowest"]
         assert [int(row["sample_id"]) for row in same] == list(range(50))
         assert list(same[0]["features"]) == NAMES
+
+
+def test_segments_have_their_shares_of_rows_and_weight(spark: SparkSession) -> None:
+    rows = [("a", 1.0, 4.0), ("a", 1.0, 2.0), ("b", 1.0, 1.0), (None, 1.0, 3.0)]
+    train = spark.createDataFrame(rows, "segment string, even double, uneven double")
+    found = segment_shares(train, ["even", "uneven"])
+    assert found == [
+        {"segment": "a", "rows": 0.5, "weight": {"even": 0.5, "uneven": 0.6}},
+        {"segment": "b", "rows": 0.25, "weight": {"even": 0.25, "uneven": 0.1}},
+    ]

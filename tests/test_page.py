@@ -126,6 +126,9 @@ def values_of(
             "histograms": {
                 m: [np.logspace(-2, 2, 41)[:-1].tolist(), [0.025] * 40] for m in methods
             },
+            "segment_shares": [
+                {"segment": segment, "rows": 0.6, "weight": dict.fromkeys(methods, 0.347)}
+            ],
             "by_label": {
                 label: {m: [[0.1, 1.0], [0.5, 0.5]] for m in methods} for label in ("0", "1")
             },

@@ -313,3 +313,40 @@ def test_a_cap_at_a_quantile_that_is_zero_is_refused(spark: SparkSession) -> Non
     policy = Weighting(clip_quantile=0.9, ess_refuse=0)
     with pytest.raises(WeightError, match=r"clip_quantile leaves 'm' no weights"):
         fit_policy(train, policy, {"m": "valuable"})
+
+
+# Of the rows of "wide" two segments hold most of the weight; every seventh row is of none.
+SEGMENT = np.where(
+    np.arange(ROWS) % 7 == 0, None, np.where(IMPORTANCE["wide"] > 1, "dear", "cheap")
+)
+
+
+def test_no_segment_has_more_than_its_cap_of_the_weight(train: DataFrame) -> None:
+    segments = train.sparkSession.createDataFrame(
+        [(i, s) for i, s in enumerate(SEGMENT.tolist())], "sample_id bigint, segment string"
+    )
+    rows = train.join(segments, "sample_id").cache()
+    policy = Weighting(segment_cap=0.5, clip_ratio=5, ess_refuse=0)
+    stats = fit_policy(rows, policy, POLARITY, baselines=["narrow"])
+    found = weights(rows, policy, stats)
+    assert set(stats["wide"].factors) == {"dear"}
+    assert stats["narrow"].factors == {}
+    shares = {m: w[SEGMENT == "dear"].sum() / w.sum() for m, w in found.items()}
+    free = expected(IMPORTANCE["wide"], policy, "valuable")
+    assert free[SEGMENT == "dear"].sum() / ROWS > 0.6
+    assert shares["wide"] == pytest.approx(0.5)
+    for method, own in found.items():
+        assert own.mean() == pytest.approx(1)
+        ess = own.sum() ** 2 / (ROWS * (own**2).sum())
+        assert stats[method].ess_share == pytest.approx(ess)
+        memory = weights_in_memory(
+            method,
+            IMPORTANCE[method],
+            policy,
+            POLARITY[method],
+            segments=None if method == "narrow" else SEGMENT,
+        )
+        np.testing.assert_allclose(own, memory, rtol=1e-9)
+    # Within a segment and beside it, weights keep their proportions.
+    for part in (SEGMENT == "dear", SEGMENT != "dear"):
+        np.testing.assert_allclose(np.ptp(found["wide"][part] / free[part]), 0, atol=1e-9)

@@ -16,6 +16,7 @@ from reweight.benchmark.protocol import BASELINE, ORACLE
 from reweight.cleaning import Cleaning
 from reweight.errors import ConfigError
 from reweight.evaluation import Evaluation
+from reweight.explaining import Explaining
 from reweight.features import Features
 from reweight.fitting import Fitting
 from reweight.importance import ImportanceMethod, Method
@@ -95,6 +96,7 @@ class RunConfig(JobConfig):
     ranking: Ranking = Ranking()
     evaluation: Evaluation = Evaluation()
     tuning: Tuning = Tuning()
+    explaining: Explaining = Explaining()
 
     @model_validator(mode="before")
     @classmethod

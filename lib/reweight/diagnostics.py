@@ -16,7 +16,7 @@ from reweight.hashing import uniform
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 # Enough for a correlation to two digits.
 _SAMPLE = 50_000
-_SHOWN_ROWS, _SHOWN_FEATURES = 50, 6
+_SHOWN_ROWS, _SHOWN_FEATURES, _SHOWN_SEGMENTS = 50, 6, 20
 
 
 def weight_facts(train: DataFrame, methods: list[str]) -> dict[str, dict[str, float]]:
@@ -135,6 +135,32 @@ def extremes(
         own["highest"].sort(key=lambda row: (-row["weight"], int(row["sample_id"])))
         own["lowest"].sort(key=lambda row: (row["weight"], int(row["sample_id"])))
     return found
+
+
+def segment_shares(train: DataFrame, methods: list[str]) -> list[dict[str, Any]]:
+    """What each segment got: its share of the rows and of the weight by each method.
+
+    Args:
+        train: training rows with ``segment`` and a column of weights per method.
+        methods: the columns.
+
+    Returns:
+        Of the largest segments ``segment``, ``rows`` and ``weight`` (method -> share), those of
+        most rows first; rows of no segment or of a smaller one are in none of them.
+    """
+    sums = [F.count("*").alias("rows"), *[F.sum(m).alias(m) for m in methods]]
+    whole: Any = train.agg(*sums).first()
+    groups = train.where("segment is not null").groupBy("segment").agg(*sums)
+    # Small by nature: as many as a page can show.
+    rows = groups.orderBy(F.desc("rows"), "segment").limit(_SHOWN_SEGMENTS).collect()
+    return [
+        {
+            "segment": row["segment"],
+            "rows": row["rows"] / whole["rows"],
+            "weight": {m: row[m] / whole[m] for m in methods},
+        }
+        for row in rows
+    ]
 
 
 def _facts(found: Any, method: str, spread: Distribution) -> dict[str, float]:

@@ -35,7 +35,7 @@ def content(
         metrics: rows of the table ``metrics``.
         days: a row per day and split with ``rows`` and ``positives``.
         evaluation: ``curves``, ``facts``, ``histograms`` (also ``by_label``), ``drivers`` and
-            ``extremes`` by method.
+            ``extremes`` by method, and ``segment_shares``.
         losses: method -> one entry per epoch.
     """
     methods = [method["name"] for method in config["importance"]]

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -223,6 +223,32 @@ def _calibration(content: Content) -> Figure:
     axis.set(xlabel="mean prediction", ylabel="share of positives", title="tenths of the test rows")
     legend(axis)
     return figure
+
+
+def driving(parts: Sequence[Mapping[str, Any]], beside: Sequence[str]) -> str:
+    """What the features that move importance most add to it by label, as an SVG.
+
+    Args:
+        parts: of ``explain``, those that move it most first.
+        beside: names of parts that are no features.
+    """
+    shown = [p for p in parts if p["part"] not in beside and p["mean_abs"] > 0][:15]
+
+    def draw(content: Content) -> Figure:
+        figure, (axis,) = panels(width=7.0, height=0.9 + 0.3 * len(shown))
+        for label, offset in ((0, -0.2), (1, 0.2)):
+            values = [p[f"mean_{label}"] or 0.0 for p in shown]
+            places = [place + offset for place in range(len(shown))]
+            colour = COLOURS[label]
+            axis.barh(places, values, height=0.38, color=colour, label=f"label {label}")
+        axis.axvline(0, color=GREY, lw=0.8)
+        axis.set_yticks(range(len(shown)), [p["part"] for p in shown])
+        axis.set(xlabel="mean of what it adds to importance")
+        axis.set_ylim(len(shown) - 0.5, -0.5)
+        legend(axis)
+        return figure
+
+    return pictures({"driving": draw}, {})["driving"] if shown else ""
 
 
 def _segments(content: Content) -> Figure:

@@ -8,11 +8,13 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, FloatType, StructField, StructType
 
 from reweight.batch import Batch
 from reweight.columns import in_sample, number, soft_label
 from reweight.importance import TrainFacts
+from reweight.importance.attribution import BESIDE, attributions
 from reweight.importance.evidence import Evidence
 from reweight.importance.stored import Scorer, StoredModel, trained
 
@@ -48,12 +50,7 @@ def scored(samples: DataFrame, models: Mapping[str, StoredModel], keep: Sequence
         ]
     )
     names = list(keep)
-    needs = {
-        column: TrainFacts.model_validate_json(models[name].facts).segments
-        for name, method in methods.items()
-        for column in method.columns()
-    }
-    extra = sorted(needs)
+    rows, extra = _readable(samples, models, keep)
 
     def score(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         # One thread per task: Spark runs a task on each core.
@@ -68,10 +65,71 @@ def scored(samples: DataFrame, models: Mapping[str, StoredModel], keep: Sequence
             columns += [pa.array(values.numpy()) for values in found]
             yield pa.RecordBatch.from_arrays(columns, names=schema.names)
 
+    return rows.mapInArrow(score, schema)
+
+
+def explained(
+    samples: DataFrame, models: Mapping[str, StoredModel], names: Sequence[str], steps: int
+) -> DataFrame:
+    """What importance is made of, over the rows: means of ``importance.attribution``.
+
+    Args:
+        samples: with ``sample_id``, ``features``, ``ids``, ``label``.
+        models: method name -> fitted model.
+        names: of the features, [D].
+        steps: of the integral.
+
+    Returns:
+        By ``method`` and ``part`` (a feature, or one of ``attribution.BESIDE``): ``rows``, ``mean``
+        and ``mean_abs`` of what the part adds, also by label (``mean_0``, ``mean_1``).
+    """
+    sent = samples.sparkSession.sparkContext.broadcast(dict(models))
+    parts = [*names, *BESIDE]
+    sums = ("mean_abs", "mean_0", "mean_1", "rows_0", "rows_1")
+    schema = "method string, part string, " + ", ".join(f"{name} double" for name in sums)
+    rows, extra = _readable(samples, models, ())
+
+    def explain(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        torch.set_num_threads(1)
+        scorer = Scorer(sent.value)
+        for rows in batches:
+            batch = _batch(rows, extra)
+            positive = (batch.label > 0.5).double()
+            chosen = torch.stack([1 - positive, positive])
+            for method, found in attributions(scorer.scores, batch, steps).items():
+                values = found.double()
+                columns = [values.abs().sum(0), *(chosen @ values)]
+                columns += [count.expand(len(parts)) for count in chosen.sum(1)]
+                arrays = [pa.array([method] * len(parts)), pa.array(parts)]
+                arrays += [pa.array(column.numpy()) for column in columns]
+                yield pa.RecordBatch.from_arrays(arrays, names=["method", "part", *sums])
+
+    added = rows.mapInArrow(explain, schema).groupBy("method", "part")
+    totals = added.agg(*[F.sum(name).alias(name) for name in sums])
+    count = F.col("rows_0") + F.col("rows_1")
+    return totals.select(
+        "method",
+        "part",
+        count.cast("bigint").alias("rows"),
+        ((F.col("mean_0") + F.col("mean_1")) / count).alias("mean"),
+        (F.col("mean_abs") / count).alias("mean_abs"),
+        # Null where no row has the label.
+        *[F.try_divide(f"mean_{y}", f"rows_{y}").alias(f"mean_{y}") for y in (0, 1)],
+    )
+
+
+def _readable(
+    samples: DataFrame, models: Mapping[str, StoredModel], keep: Sequence[str]
+) -> tuple[DataFrame, list[str]]:
+    """The columns that the models read, after those that are kept; and the names of the extra."""
+    needs = {
+        column: TrainFacts.model_validate_json(stored.facts).segments
+        for stored in models.values()
+        for column in stored.read_method().columns()
+    }
     # As the snapshot for training holds them; beside columns that are kept as they are.
-    more = [number(name, needs[name]).alias(_extra(name)) for name in extra]
-    columns = dict.fromkeys([*keep, *_READ])
-    return samples.select(*columns, *more).mapInArrow(score, schema)
+    more = [number(name, needs[name]).alias(_extra(name)) for name in sorted(needs)]
+    return samples.select(*dict.fromkeys([*keep, *_READ]), *more), sorted(needs)
 
 
 def _extra(name: str) -> str:

@@ -173,6 +173,24 @@ Attributes:
     low: lower end of its interval.
     high: upper end of its interval.
 """
+ATTRIBUTIONS = Table(
+    "attributions",
+    "explain",
+    "method string not null, part string not null, rows bigint not null, mean double not null, "
+    "mean_abs double not null, mean_0 double, mean_1 double",
+)
+"""What importance is made of, a row for each method and part.
+
+Attributes:
+    method: that it is of.
+    part: a feature; ``(categories)``, all of them together; ``(base)``, what a row that has nothing
+        gets; ``(remainder)``, what the sum leaves over.
+    rows: training rows that were looked at.
+    mean: of what the part adds to importance.
+    mean_abs: of its absolute value: how much the part moves importance.
+    mean_0: of what it adds in rows with label 0.
+    mean_1: of what it adds in rows with label 1.
+"""
 BENCHMARK = Table(
     "benchmark",
     "benchmark",

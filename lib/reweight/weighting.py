@@ -1,17 +1,21 @@
 """Importance -> weight: one policy for all methods.
 
     s -> map (identity, rank, 1 - s) -> s^t -> w = s^t / mean
-      -> (1 - m) + m w -> min(w, cap) -> w / mean
+      -> (1 - m) + m w -> min(w, cap) -> w f(segment) -> w / mean
+
+with f < 1 for segments that would have more than their share of the total weight, else 1.
 
 All means and quantiles are over the training split, so the weights of that split have mean 1; the
 same numbers, stored with the model, weigh the rows of a later day.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 from pyspark.sql import Column, DataFrame
@@ -21,6 +25,7 @@ from reweight.columns import soft_label
 from reweight.distribution import distribution, quantile
 from reweight.errors import WeightError
 from reweight.section import Section
+from reweight.segment_caps import factors
 
 
 class Weighting(Section):
@@ -35,6 +40,8 @@ class Weighting(Section):
         mix: share m of the method's weight; the rest is uniform.
         clip_quantile: weights above this quantile are cut to it.
         clip_ratio: weights above this multiple of the mean are cut to it.
+        segment_cap: largest share of the total weight that a segment may have; rows of no segment
+            are not cut, nor is what all methods are compared to.
         ess_warn: share of effective samples below which a warning is printed.
         ess_refuse: share below which the weights are refused.
     """
@@ -44,6 +51,7 @@ class Weighting(Section):
     mix: float = Field(default=1.0, ge=0, le=1)
     clip_quantile: float | None = Field(default=None, gt=0, lt=1)
     clip_ratio: float | None = Field(default=None, gt=0)
+    segment_cap: float | None = Field(default=None, ge=0.01, le=1)
     ess_warn: float = Field(default=0.5, ge=0, le=1)
     ess_refuse: float = Field(default=0.1, ge=0, le=1)
 
@@ -57,6 +65,7 @@ class PolicyStats(Section):
         ranks: (value, share of rows at or below) along the training split, for ``rank``.
         mean: of s^t.
         cap: highest weight before the last scaling; None for no clipping.
+        factors: segment -> by what its weights are multiplied, of those that have too much.
         scale: of the last step.
         raw_sum: sum of importance over the training split.
         ess_share: effective sample size as a share of the training rows.
@@ -67,6 +76,7 @@ class PolicyStats(Section):
     ranks: tuple[tuple[float, float], ...] = ()
     mean: float = 1.0
     cap: float | None = None
+    factors: dict[str, float] = {}
     scale: float = 1.0
     raw_sum: float = 0.0
     ess_share: float = 1.0
@@ -77,14 +87,17 @@ def fit_policy(
     policy: Weighting,
     polarity: Mapping[str, str],
     signed: Collection[str] = (),
+    baselines: Collection[str] = (),
 ) -> dict[str, PolicyStats]:
     """Learns the numbers of the policy from the training rows, for all methods side by side.
 
     Args:
-        train: training rows with a column of importance per method.
+        train: training rows with a column of importance per method, and ``segment`` where segments
+            have a cap.
         policy: the section.
         polarity: method name -> polarity.
         signed: methods whose importance can be negative.
+        baselines: methods whose segments have no cap, so that others are compared to no weights.
 
     Raises:
         WeightError: importance that is not finite, weights that are negative or all zero, or an
@@ -111,6 +124,12 @@ def fit_policy(
         sums = _sums(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
     else:
         sums = {m: _mixed(own, policy, stats[m].mean) for m, own in sums.items()}
+    if policy.segment_cap is not None:
+        others = {m: s for m, s in stats.items() if m not in baselines}
+        found = _factors(train, policy, others, sums)
+        stats |= {m: s.model_copy(update={"factors": found[m]}) for m, s in others.items()}
+        if any(found.values()):
+            sums = _sums(train, {m: weight(F.col(m), policy, s) for m, s in stats.items()})
     for method, own in sums.items():
         share = own.total**2 / (own.rows * own.squares)
         _check_ess(method, share, policy)
@@ -120,9 +139,16 @@ def fit_policy(
 
 
 def weight(importance: Column, policy: Weighting, stats: PolicyStats) -> Column:
-    """The weight of a row: the formula of the module."""
+    """The weight of a row: the formula of the module.
+
+    Where segments have a cap it reads the column ``segment``.
+    """
     mixed = (1 - policy.mix) + policy.mix * _tempered(importance, policy, stats) / stats.mean
     capped = F.least(mixed, F.lit(stats.cap)) if stats.cap is not None else mixed
+    if stats.factors:
+        # Small by nature: fewer than 1 / segment_cap segments can have too much.
+        pairs = [F.lit(part) for pair in stats.factors.items() for part in pair]
+        capped *= F.coalesce(F.create_map(*pairs)[F.col("segment")], F.lit(1.0))
     return capped * stats.scale
 
 
@@ -133,6 +159,7 @@ def weights_in_memory(
     polarity: str,
     *,
     signed: bool = False,
+    segments: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
     """The weights of training rows that lie in memory: the same formula, float64 [N].
 
@@ -142,6 +169,7 @@ def weights_in_memory(
         policy: the section.
         polarity: of the method.
         signed: whether importance can be negative.
+        segments: of the rows, [N]; None for none.
 
     Raises:
         WeightError: as ``fit_policy``.
@@ -161,6 +189,11 @@ def weights_in_memory(
         limit = float(np.quantile(weights, policy.clip_quantile, method="inverted_cdf"))
         cap = min(_positive(method, limit, policy), cap or limit)
     weights = np.minimum(weights, np.inf if cap is None else cap)
+    if policy.segment_cap is not None and segments is not None:
+        # Rows of no segment are in none of the groups.
+        totals = pd.Series(weights).groupby(segments).sum().to_dict()
+        own = factors(method, totals, float(weights.sum()), policy.segment_cap)
+        weights = weights * pd.Series(segments).map(own).fillna(1.0).to_numpy(np.float64)
     sums = _sums_of(weights)
     _check_ess(method, sums.total**2 / (sums.rows * sums.squares), policy)
     return np.asarray(weights / weights.mean())
@@ -221,6 +254,33 @@ def _with_caps(
             limit = _positive(method, quantile(points, policy.clip_quantile), policy)
             caps[method] = min(limit, caps[method] or limit)
     return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
+
+
+def _factors(
+    train: DataFrame,
+    policy: Weighting,
+    stats: Mapping[str, PolicyStats],
+    sums: Mapping[str, "_Sums"],
+) -> dict[str, dict[str, float]]:
+    """By method, what the weights of segments are multiplied by."""
+    cap = policy.segment_cap
+    assert cap is not None
+    totals = [F.sum(weight(F.col(m), policy, s)).alias(m) for m, s in stats.items()]
+    groups = train.where("segment is not null").groupBy("segment").agg(*totals).persist()
+    # Small by nature: no more can have the share `cap` than 1 / cap.
+    most = math.ceil(1 / cap) + 1
+    try:
+        largest = [
+            groups.orderBy(F.desc(m), "segment").limit(most).select("segment", F.col(m).alias("w"))
+            for m in stats
+        ]
+        found = {
+            m: {r["segment"]: r["w"] for r in rows.collect()}
+            for m, rows in zip(stats, largest, strict=True)
+        }
+    finally:
+        groups.unpersist()
+    return {m: factors(m, found[m], sums[m].total, cap) for m in stats}
 
 
 def _positive(method: str, limit: float, policy: Weighting) -> float:

@@ -7,66 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from tests.importance.clicks import PLACES, TRAINING, TRUTH, Array, clicks, fit, simulated
 from torch import Tensor
 
 from reweight.batch import Batch
 from reweight.errors import TrainingError
-from reweight.fitting import fit_in_memory
-from reweight.importance import TrainFacts
 from reweight.importance.evidence import Evidence
-from reweight.importance.ipw_position import EstimatedModel, IpwPosition, PositionModel
-
-Array = NDArray[np.float64]
-PLACES, DIM = 10, 4
-TRUTH = 1 / np.arange(1, PLACES + 1)
-TRAINING = {"hidden": (32,), "bins": 0, "epochs": 12}
-
-
-def simulated(lists: int, seed: int = 0) -> tuple[Batch, Array]:
-    """Lists of ten items, the likelier ones rather on top, and the relevance of each item."""
-    draw = np.random.default_rng(seed)
-    x = draw.normal(size=(lists, PLACES, DIM))
-    z = x[..., 0] - 0.7 * x[..., 1] + 0.5 * x[..., 2] * x[..., 3]
-    order = np.argsort(-z - draw.gumbel(scale=3, size=z.shape), axis=1)
-    x = np.take_along_axis(x, order[..., None], axis=1).reshape(-1, DIM)
-    gamma = 1 / (1 + np.exp(-np.take_along_axis(z, order, axis=1).ravel()))
-    position = np.tile(np.arange(1, PLACES + 1), lists)
-    seen = draw.random(len(x)) < 1 / position
-    click = seen & (draw.random(len(x)) < gamma)
-    batch = Batch(
-        sample_id=torch.from_numpy(draw.integers(-(2**63), 2**63 - 1, len(x))),
-        features=torch.from_numpy(x).float(),
-        ids=torch.empty((len(x), 0), dtype=torch.int64),
-        label=torch.from_numpy(click).float(),
-        extra={
-            "position": torch.from_numpy(position).float(),
-            "propensity": torch.from_numpy(1 / position).float(),
-        },
-    )
-    return batch, gamma
+from reweight.importance.examination import EstimatedModel, PositionModel
+from reweight.importance.ipw_position import IpwPosition
 
 
 def method_of(**options: Any) -> IpwPosition:
     training = TRAINING | options.pop("training", {})
     return IpwPosition.model_validate({"training": training} | options)
-
-
-def fit(*methods: IpwPosition, batch: Batch) -> list[PositionModel]:
-    positives = int(batch.label.sum())
-    facts = TrainFacts(dim=batch.features.shape[1], rows=len(batch), positives=positives)
-    few = batch.rows(torch.arange(100))
-    stored, curves = fit_in_memory(methods, facts, batch, few, batch_size=512)
-    assert len(curves) <= 1
-    found = [stored[method.name].model() for method in methods]
-    assert all(isinstance(model, PositionModel) for model in found)
-    return found  # type: ignore[return-value]
-
-
-@cache
-def clicks() -> tuple[Batch, Array]:
-    return simulated(10_000)
 
 
 @cache

@@ -86,7 +86,7 @@ def judged(
     importances, soft = world.scored({name: one.stored for name, one in fitted.items()})
     for name, one in fitted.items():
         try:
-            weights = _weights(one, importances[name], sections.weighting)
+            weights = world.weights(one, importances[name], sections.weighting)
             found[name] = world.predicted(weights, soft.get(name), sections.ranking.C)
             yield _row(name, "ess_share", "value", float(1 / (weights**2).mean()))
         except (ReweightError, ValueError) as error:
@@ -137,6 +137,26 @@ class _World:
             for found in (importance, labels)
         )  # type: ignore[return-value]
 
+    def weights(self, fit: Fit, importance: Array, policy: Weighting) -> Array:
+        """Weights of the training rows by a method, float64 [N].
+
+        Args:
+            fit: of the method.
+            importance: of the training rows, float64 [N].
+            policy: that makes weights of it.
+        """
+        method, segments = fit.method, self.parts["train"]["segment"].to_numpy()
+        weights = weights_in_memory(
+            method.name,
+            importance,
+            policy,
+            method.polarity,
+            signed=method.signed,
+            segments=None if method.name == UNIFORM else segments,
+        )
+        # As the ranker of the line: regularisation sees the sum of raw importance.
+        return weights * importance.mean() if method.keeps_scale else weights
+
     def predicted(self, weights: Array | None, labels: Array | None, C: float) -> pd.DataFrame:  # noqa: N803
         """Predictions of validation and test rows by a ranker.
 
@@ -184,15 +204,6 @@ class _World:
         ids = _stacked(part["ids"], np.int64)
         hot = [np.eye(n)[ids[:, f]] for f, n in enumerate(self.cardinalities)]
         return np.concatenate([_stacked(part["features"], np.float64), *hot], axis=1)
-
-
-def _weights(fit: Fit, importance: Array, policy: Weighting) -> Array:
-    method = fit.method
-    weights = weights_in_memory(
-        method.name, importance, policy, method.polarity, signed=method.signed
-    )
-    # As the ranker of the line: regularisation sees the sum of raw importance.
-    return weights * importance.mean() if method.keeps_scale else weights
 
 
 def _stacked(column: "pd.Series[Any]", kind: type) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from reweight.importance.data_oob import DataOob
 from reweight.importance.data_shapley import DataShapley
 from reweight.importance.delayed_feedback import DelayedFeedback
 from reweight.importance.density_ratio import DensityRatio
+from reweight.importance.doubly_robust import DoublyRobust
 from reweight.importance.el2n import El2n
 from reweight.importance.focal import Focal
 from reweight.importance.forgetting import Forgetting
@@ -33,6 +34,7 @@ from reweight.importance.rake import Rake
 from reweight.importance.random import Random
 from reweight.importance.reweighing import Reweighing
 from reweight.importance.self_confidence import SelfConfidence
+from reweight.importance.self_training import SelfTraining
 from reweight.importance.small_loss import SmallLoss
 from reweight.importance.t_ce import TCe
 from reweight.importance.tracin import TracIn
@@ -64,7 +66,9 @@ Method = Annotated[
     | DensityRatio
     | MatureOnly
     | DelayedFeedback
+    | SelfTraining
     | IpwPosition
+    | DoublyRobust
     | PuPrior
     | MwNet
     | GroupDro

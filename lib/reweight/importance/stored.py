@@ -111,6 +111,10 @@ class Scorer:
             batch: the rows.
             evidence: of the same rows, shared with ``soft_labels``.
         """
+        return self.scores(batch, evidence)
+
+    def scores(self, batch: Batch, evidence: Evidence | None = None) -> dict[str, Tensor]:
+        """As a call, but gradients can be taken of it."""
         evidence = evidence or Evidence(batch)
         for name in self._order:
             evidence.scores[name] = self.models[name](batch, evidence)

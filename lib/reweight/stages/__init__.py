@@ -5,6 +5,7 @@ from reweight.stages.build_samples import build_samples
 from reweight.stages.clean_logs import clean_logs
 from reweight.stages.diagnose import diagnose
 from reweight.stages.evaluate import evaluate
+from reweight.stages.explain import explain
 from reweight.stages.fit_importance import fit_importance
 from reweight.stages.report import report
 from reweight.stages.score_weights import score_weights
@@ -30,6 +31,7 @@ __all__ = [
     "clean_logs",
     "diagnose",
     "evaluate",
+    "explain",
     "fit_importance",
     "report",
     "score_weights",

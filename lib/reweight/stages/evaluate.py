@@ -53,7 +53,7 @@ def _weights(run: Run) -> dict[str, Any]:
     methods = [m.name for m in run.config.importance]
     wide = wide_weights(run.store.read(WEIGHTS), methods)
     train = run.store.read(SAMPLES).where("split = 'train'")
-    train = train.select("sample_id", "label", "features")
+    train = train.select("sample_id", "segment", "label", "features")
     joined = train.join(wide, on="sample_id", how="inner").persist(StorageLevel.DISK_ONLY)
     try:
         facts = diagnostics.weight_facts(joined, methods)
@@ -66,6 +66,7 @@ def _weights(run: Run) -> dict[str, Any]:
                 str(label): diagnostics.histogram(joined.where(F.col("label") == label), methods)
                 for label in (0, 1)
             },
+            "segment_shares": diagnostics.segment_shares(joined, methods),
             "drivers": known,
             "extremes": diagnostics.extremes(joined, methods, names, known),
         }

@@ -9,8 +9,9 @@ Writes:
 
 Refuses:
     Models that are not there, samples without a label where a method looks at it, importance that
-    is not finite, importance below 0 that is not mapped to ranks, weights that are all 0, and an
-    ESS below ``weighting.ess_refuse``.
+    is not finite, importance below 0 that is not mapped to ranks, weights that are all 0, segments
+    too few to share the weight under ``weighting.segment_cap``, and an ESS below
+    ``weighting.ess_refuse``.
 """
 
 from typing import Any
@@ -37,7 +38,8 @@ def score_weights(run: Run) -> dict[str, Any]:
     models = read_models(run)
     count = _counted(run, samples)
     # Written down once: Spark would run Python again for every use.
-    rows = scored(samples, models, ("sample_id", "split")).persist(StorageLevel.DISK_ONLY)
+    kept = ("sample_id", "split", *policy_reads(run))
+    rows = scored(samples, models, kept).persist(StorageLevel.DISK_ONLY)
     try:
         stats = policy_stats(run, rows)
         written = run.store.write(WEIGHTS, weights(run, rows, stats))
@@ -52,6 +54,11 @@ def score_weights(run: Run) -> dict[str, Any]:
         )
     ess = {method: f"{s.ess_share:.1%}" for method, s in stats.items()}
     return {"rows": written, "samples": count, "ESS": ess}
+
+
+def policy_reads(run: Run) -> tuple[str, ...]:
+    """Columns of samples that the weight policy looks at beside importance."""
+    return ("segment",) if run.config.weighting.segment_cap is not None else ()
 
 
 def read_models(run: Run) -> dict[str, StoredModel]:
@@ -77,7 +84,9 @@ def policy_stats(run: Run, rows: DataFrame) -> dict[str, PolicyStats]:
         return read_policies(run)
     polarity = {m.name: m.polarity for m in run.config.importance}
     signed = [m.name for m in run.config.importance if m.signed]
-    stats = fit_policy(rows.where("split = 'train'"), run.config.weighting, polarity, signed)
+    baselines = [m.name for m in run.config.importance if m.method == "uniform"]
+    train = rows.where("split = 'train'")
+    stats = fit_policy(train, run.config.weighting, polarity, signed, baselines)
     for method, values in stats.items():
         write_json(folder / method / POLICY, values.model_dump())
     return stats

@@ -28,6 +28,7 @@ from reweight.run import Run, write_json
 from reweight.scoring import scored
 from reweight.stages.build_samples import read_stats
 from reweight.stages.fit_importance import drop_snapshots, fit_methods
+from reweight.stages.score_weights import policy_reads
 from reweight.stages.train_ranker import fit_rankers, weighted_train
 from reweight.tables import SAMPLES
 from reweight.tuning import Trial
@@ -121,7 +122,7 @@ def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) ->
     fit_methods(run, samples, methods, folder)
     models = {m.name: StoredModel.read(folder / m.name) for m in methods}
     train = samples.where("split = 'train'")
-    return scored(train, models, ("sample_id",))
+    return scored(train, models, ("sample_id", *policy_reads(run)))
 
 
 def _judged(rows: DataFrame, names: list[str]) -> dict[str, Mapping[str, float]]:

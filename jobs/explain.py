@@ -1,0 +1,10 @@
+"""Says which features the importance of rows comes from, after fit_importance.
+
+spark-submit jobs/explain.py conf/demo.yaml [explaining.sample_id=...] [key=value ...]
+"""
+
+from reweight.job import main
+from reweight.stages.explain import explain
+
+if __name__ == "__main__":
+    main(explain)
