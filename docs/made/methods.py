@@ -13,6 +13,9 @@ from made.classes import ROOT, ancestry, declared, first_paragraph, literal, mem
 from made.settings import settings_of, settings_tree
 from made.text import documented, indented, inline, markdown_table, sentence
 
+# Modules of what every method is.
+_OF_ALL = ("base", "section", "training")
+
 
 @dataclass(frozen=True)
 class MethodPage:
@@ -48,6 +51,7 @@ class MethodPage:
             "## When it helps, and when it hurts",
             documented(self.owner.path),
             *self._configured(),
+            *self._built_on(),
             "## Source { data-search-exclude }",
             self._source(),
         ]
@@ -133,6 +137,19 @@ class MethodPage:
             "[`weighting`](../config.md#weighting)."
         )
         return parts
+
+    def _built_on(self) -> list[str]:
+        """What the modules say that the method, or what it trains, is made of."""
+        training = self._training()
+        line = [*ancestry(self.owner), *(ancestry(training) if training is not None else ())]
+        modules = dict.fromkeys(one.module.path for one in line)
+        shared = [path for path in modules if path.rpartition(".")[2] not in _OF_ALL]
+        parts = [
+            f"### `{path.rpartition('.')[2]}`\n\n{documented(path)}"
+            for path in shared
+            if path != self.owner.module.path
+        ]
+        return ["## What it is built on", *parts] if parts else []
 
     def _source(self) -> str:
         path = Path(str(self.owner.filepath)).relative_to(ROOT)
