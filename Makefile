@@ -11,6 +11,7 @@ ARGS ?=
 KILLS ?= 50
 SEEDS ?= 3
 REAL := online_retail online_shoppers open_bandit otto
+REAL_CONDITIONS := retail_late shoppers_months bandit_policy
 
 # The archive for a cluster. Level 1 compresses twice as fast as 6 and comes out 3 % larger.
 ARCHIVE := dist/reweight-env.tar.gz
@@ -23,7 +24,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large bench bench-detection docs package lock audit clean
+.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large bench bench-real bench-detection docs package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -83,6 +84,11 @@ bench-detection: setup  ## which methods find wrong labels, on the public tables
 bench: setup  ## which weights help the ranker, in worlds with one mechanism each and known truth
 	@for name in conditions delays; do \
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
+
+bench-real: setup  ## the same on real logs in DATA: late labels, another month, another policy
+	@for name in $(REAL_CONDITIONS); do \
+	  $(PYTHON) jobs/pipeline.py conf/benchmark/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
+	@$(PYTHON) jobs/summary.py $(REAL_CONDITIONS:%=conf/benchmark/%.yaml) data_dir=$(DATA) $(ARGS)
 
 docs: $(VENV_DOCS)/.made  ## build the pages of docs/ into build/docs, from the sources alone
 	@NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --quiet --strict --clean

@@ -298,6 +298,7 @@ OTHER = (
     "ranking.max_iter=7",
     "evaluation.replicates=177",
     "tuning.values=[0.5]",
+    "explaining.steps=8",
 )
 
 
@@ -325,3 +326,26 @@ def test_a_config_that_was_written_down_is_the_same_run(tmp_path: Path) -> None:
 def test_a_digest_tells_where_a_text_ends() -> None:
     assert digest("ab", "c") != digest("a", "bc")
     assert digest("ab", "c") == digest("ab", "c")
+
+
+def test_a_file_may_say_in_what_it_differs_from_another(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "day.yaml").write_text(
+        f"base: {DEMO}\nrun_id: day\nsplits: {{by: row}}\nimportance: [{{method: random}}]\n"
+    )
+    (tmp_path / "more" / "night.yaml").write_text("base: ../day.yaml\nsplits: {target: 0.5}\n")
+    demo = load_config(DEMO)
+    found = load_config(str(tmp_path / "more" / "night.yaml"), ("seed=7",))
+    assert (found.run_id, found.seed) == ("day", 7)
+    assert [m.name for m in found.importance] == ["random", "uniform"]
+    assert found.splits == demo.splits.model_copy(update={"by": "row", "target": 0.5})
+    assert found.features == demo.features
+
+
+@pytest.mark.parametrize(("base", "came"), [("own.yaml", "its own base"), ("no.yaml", "no.yaml")])
+def test_a_base_that_is_none_is_named(tmp_path: Path, base: str, came: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"base: {base}\nrun_id: a\n")
+    with pytest.raises(ConfigError, match="could not be read") as caught:
+        load_config(str(path))
+    assert came in str(caught.value)

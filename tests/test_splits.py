@@ -100,6 +100,24 @@ def test_parts_and_target_do_not_depend_on_partitions(samples: DataFrame, by: An
     assert parts(other, splits, window=DAY) == first
 
 
+@pytest.mark.parametrize("by", ["row", "group", "time"])
+def test_segments_that_are_judged_are_never_trained_on(samples: DataFrame, by: Any) -> None:
+    segment = F.when(F.col("sample_id") % 10 < 4, "new").when(F.col("sample_id") % 10 < 9, "old")
+    rows = samples.withColumn("segment", segment)
+    found = parts(rows, Splits(by=by, judged=("new",)))
+    own = parts(rows, Splits(by=by))
+    counts = Counter((n % 10 < 4, split) for n, (split, _) in found.items())
+    assert {split for new, split in counts if new} <= {"validation", "test", "gap", "immature"}
+    assert {split for new, split in counts if not new} <= {"train", "gap", "immature"}
+    assert min(counts[True, "validation"], counts[True, "test"], counts[False, "train"]) > 200
+    if by == "row":
+        assert sum(count for (_, split), count in counts.items() if split == "gap") == 0
+        assert counts[True, "test"] == pytest.approx(counts[True, "validation"], rel=0.15)
+    else:
+        # A group, or a stretch of time, stays in its part.
+        assert all(split in (own[n][0], "gap") for n, (split, _) in found.items())
+
+
 @pytest.mark.parametrize("by", ["group", "time"])
 def test_immature_rows_are_in_no_part_and_target_is_the_newest_of_training(
     samples: DataFrame, rows: list[tuple[int, str, int, bool]], by: Any

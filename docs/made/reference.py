@@ -27,7 +27,9 @@ def config_page(sources: griffe.Module) -> str:
         "A run is one YAML file. An unknown key is an error, and all errors of a file are told "
         "together, before anything is read. `key=value` after the file's name puts a value over "
         "that of the file: `run_id=today fitting.ranks=2 importance.0.epochs=5`. `${...}` stands "
-        "for another value of the file. `conf/demo.yaml` is a whole one with comments.",
+        "for another value of the file. With `base: other.yaml`, a path from the file's own "
+        "folder, what the file does not say is as there: sections are merged, lists replaced. "
+        "`conf/demo.yaml` is a whole one with comments.",
         "Where a setting takes SQL it is an expression of Spark SQL that runs with the rights of "
         "the job: treat a config as code.",
         "## A run {#run}",

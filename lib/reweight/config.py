@@ -196,6 +196,9 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
 def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file and puts overrides over it.
 
+    A file may say in what it differs from another: with ``base: other.yaml``, a path from its own
+    folder, what it does not say is as there. Sections are merged, lists replaced.
+
     Args:
         kind: of the config.
         path: the file.
@@ -212,9 +215,7 @@ def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) ->
             do="see the folder conf/ for complete examples",
         )
     try:
-        tree = OmegaConf.load(path)
-        if not isinstance(tree, DictConfig):
-            raise TypeError("the file holds no keys")
+        tree = _read(Path(path))
         for override in overrides:
             _override(tree, override)
         values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
@@ -229,6 +230,21 @@ def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) ->
         return kind.model_validate(values)
     except ValidationError as error:
         raise _all_errors(path, kind.example, error) from error
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> DictConfig:
+    """The keys of a file over those of its base."""
+    tree = OmegaConf.load(path)
+    if not isinstance(tree, DictConfig):
+        raise TypeError(f"{path} holds no keys")
+    if "base" not in tree:
+        return tree
+    base = (path.parent / str(tree.pop("base"))).resolve()
+    if base in above:
+        raise ValueError(f"{base} is its own base")
+    merged = OmegaConf.merge(_read(base, (*above, base)), tree)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def _override(tree: DictConfig, override: str) -> None:

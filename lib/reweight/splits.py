@@ -1,7 +1,8 @@
 """Train, validation and test: by hash of the group, by hash of the row, or by time.
 
 Beside the three there are rows that belong to none: ``immature`` (the label window was open when
-the log ended) and ``gap`` (it reaches over a cut in time, so the label tells of the other side).
+the log ended) and ``gap`` (it reaches over a cut in time, so the label tells of the other side; or
+the row is of a segment that its part leaves out).
 They are kept and scored; nothing is trained or judged on them. Who trains every day cannot wait for
 them: with ``open_windows: train`` the rows whose window reaches over the first cut are trained on,
 with what was known of their labels at the cut.
@@ -36,12 +37,16 @@ class Splits(Section):
         open_windows: rows whose label window reaches over the cut between train and validation:
             left out (``gap``), or trained on (``train``) with the label of that moment, which
             methods for late labels mend. With ``by: time`` alone.
+        judged: segments that are validated and tested on and never trained on, the others the other
+            way round: another policy, another country. With ``by: row`` all rows are of use, else
+            what is left over is a ``gap``. None: all segments are in all parts.
     """
 
     by: Literal["group", "row", "time"] = "group"
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
     target: float = Field(default=0.2, gt=0, le=1)
     open_windows: Literal["gap", "train"] = "gap"
+    judged: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _cut_in_time(self) -> "Splits":
@@ -64,7 +69,8 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
     """Adds ``split`` and ``target``; what came after a cut is taken from rows that train before it.
 
     Args:
-        samples: with ``sample_id``, ``group_id``, ``event_time`` and what ``with_label`` adds.
+        samples: with ``sample_id``, ``group_id``, ``segment``, ``event_time`` and what
+            ``with_label`` adds.
         splits: the section.
         seed: of the hash.
         window: length of the label window in seconds, 0 for none.
@@ -83,6 +89,8 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
             .when(drawn < train + validation, "validation")
             .otherwise("test")
         )
+    if splits.judged:
+        part = _with_judged(part, splits, seed)
     settled = F.col("mature")
     if splits.open_windows == "train":
         settled |= part == "train"
@@ -91,6 +99,19 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
     # The newest share: the cut leaves 1 - share of the training rows before it.
     (since,) = time_cuts(samples.where(in_train), (1 - splits.target,))
     return samples.withColumn("target", in_train & (F.unix_seconds("event_time") >= since))
+
+
+def _with_judged(part: Column, splits: Splits, seed: int) -> Column:
+    """The part, where some segments are judged on and the others trained on."""
+    judged = F.coalesce(F.col("segment").isin(*splits.judged), F.lit(False))
+    if splits.by == "row":
+        # Nothing else holds a row to its part: all of them are of use.
+        _, validation, test = splits.shares
+        share = validation / (validation + test)
+        drawn = uniform(seed, "judged", "sample_id")
+        judging = F.when(drawn < share, "validation").otherwise("test")
+        return F.when(judged, judging).otherwise("train")
+    return F.when(judged == (part == "train"), "gap").otherwise(part)
 
 
 def check_splits(counts: dict[str, tuple[int, int]]) -> None:
