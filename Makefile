@@ -3,6 +3,7 @@
 PYTHON311 ?= python3.11
 VENV := .venv
 VENV35 := .venv35
+VENV_DOCS := .venv-docs
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 DATA ?= ../shared/data
@@ -23,7 +24,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large bench bench-real bench-detection package lock audit clean
+.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large bench bench-real bench-detection docs package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -89,6 +90,16 @@ bench-real: setup  ## the same on real logs in DATA: late labels, another month,
 	  $(PYTHON) jobs/pipeline.py conf/benchmark/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
 	@$(PYTHON) jobs/summary.py $(REAL_CONDITIONS:%=conf/benchmark/%.yaml) data_dir=$(DATA) $(ARGS)
 
+docs: $(VENV_DOCS)/.made  ## build the pages of docs/ into build/docs, from the sources alone
+	@NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --quiet --strict --clean
+	@echo build/docs/index.html
+
+$(VENV_DOCS)/.made: requirements-docs.lock
+	@echo "installing the packages of $< in $(@D): quiet, about half a minute, 170 MB"
+	@$(PYTHON311) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 package: $(ARCHIVE)  ## pack the library and what it needs for a cluster's workers (conf/spark)
 
 # A fresh environment without what only developers need, its versions those of the lock.
@@ -113,13 +124,15 @@ $(ARCHIVE): $(PACKED)/.made $(SOURCES)
 	@# As old as what is in it: sources that changed meanwhile make it out of date.
 	@touch -r build/wheel/*.whl $@ && ls -lh $@
 
-LOCK = build/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+UV = build/lock/bin/uv pip compile --universal --python-version 3.11 \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+LOCK = $(UV) pyproject.toml --extra dev
 
-lock:  ## resolve pyproject.toml anew into the two lock files
+lock:  ## resolve pyproject.toml anew into the lock files
 	$(PYTHON311) -m venv build/lock && build/lock/bin/pip install --quiet uv
 	$(LOCK) -o requirements.lock
 	$(LOCK) --extra spark35 -o requirements-spark35.lock
+	$(UV) --group docs -o requirements-docs.lock
 
 audit:  ## look the locked versions up among known vulnerabilities
 	@$(PYTHON311) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit==2.10.1

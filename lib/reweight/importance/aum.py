@@ -15,7 +15,19 @@ from reweight.importance.training import Keep, Learner
 
 
 class Aum(ReadingMethod):
-    """Importance in log odds, of either sign."""
+    """Importance in log odds, of either sign.
+
+    Helps:
+        Where labels are wrong at random: a margin does not saturate as a probability does, so that
+        rows at the sure end keep their order.
+
+    Hurts:
+        As `self_confidence` does: hard and rare rows that are right fall with the wrong ones. As it
+        grows with training, numbers of two trainings do not compare.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
+    """
 
     signed: ClassVar[bool] = True
     assumes: ClassVar[str] = "rows of a wrong label are pulled to the other class all the while"

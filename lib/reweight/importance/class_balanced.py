@@ -1,4 +1,8 @@
-"""`class_balanced`: both classes weigh the same in all, w_i = n / (2 n_y)."""
+"""`class_balanced`: both classes weigh the same in all, w_i = n / (2 n_y).
+
+The weighting by class of King & Zeng 2001, "Logistic Regression in Rare Events Data", for equal
+classes; their correction of the intercept is ``ranking.recalibrate``.
+"""
 
 from typing import ClassVar, Literal
 
@@ -11,7 +15,20 @@ from reweight.importance.training import TrainFacts
 
 
 class ClassBalanced(ImportanceMethod):
-    """Importance n / (2 n_y), with the counts of the training split."""
+    """Importance n / (2 n_y), with the counts of the training split.
+
+    Helps:
+        Where positives are rare and the threshold is fixed at 1/2, or where only the order of rows
+        counts and the model is too stiff to fit both classes.
+
+    Hurts:
+        Calibration: predicted odds are those of a log with equal classes until the intercept is
+        refitted (``ranking.recalibrate``). Where positives are rare few effective samples are left,
+        4 p (1 - p) of the rows at a label rate of p.
+
+    Refuses:
+        Nothing; the weight policy refuses its weights where they leave too few effective samples.
+    """
 
     uses_label: ClassVar[bool] = True
     assumes: ClassVar[str] = "ranking matters and calibration does not (the intercept is refitted)"

@@ -3,10 +3,9 @@
     confidence = mean_e p_e(y_i | x_i),    variability = sd_e p_e(y_i | x_i)
 
 Swayamdipta et al. 2020, "Dataset Cartography", with the sd of all epochs (divided by E). Rows of
-wrong labels are those of low confidence and low variability. The trap: in the first epochs every
-p moves, and those of easy rows most, so that variability over a whole training finds what is learnt
-late. Its epochs are therefore those around the lowest out-of-bag log loss, where only ambiguous
-rows still move. One epoch has no variability: all are 0.
+wrong labels are those of low confidence and low variability. The epochs of variability are those
+around the lowest out-of-bag log loss, where only ambiguous rows still move. One epoch has no
+variability: all are 0.
 """
 
 from typing import Any, ClassVar, Literal
@@ -27,6 +26,18 @@ class DataMaps(ReadingMethod):
         statistic_: ``confidence`` or ``variability``.
         keep: the epochs; by default 10, spread over the training, or for variability around its
             best.
+
+    Helps:
+        ``confidence`` where labels are wrong at random; ``variability`` to find rows near the
+        border, which is where more data would help.
+
+    Hurts:
+        Rows that are hard and right have low confidence as wrong ones have. Over a whole training
+        ``variability`` finds what is learnt late, since in the first epochs every p moves, and
+        those of easy rows most.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
     """
 
     probability: ClassVar[bool] = True

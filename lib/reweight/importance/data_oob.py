@@ -5,8 +5,7 @@
 Kwon & Zou 2023, "Data-OOB: Out-of-bag Estimate as a Simple and Efficient Data Value", with 800
 bags. w_im is Poisson(1) by a hash, the bootstrap of a stream; all members are linear and train
 together as one product. A row is left out by about M / e members, so values lie on a grid of that
-many steps: few members give ties. Correctness at threshold 1/2 says little where positives are
-rare: nearly every negative gets 1 and every positive 0, right or wrong.
+many steps.
 """
 
 from typing import ClassVar, Literal
@@ -31,7 +30,18 @@ class BaggedTraining(EnsembleTraining):
 
 
 class DataOob(ReadingMethod):
-    """Importance in [0, 1]: the share of right out-of-bag predictions."""
+    """Importance in [0, 1]: the share of right out-of-bag predictions.
+
+    Helps:
+        Where classes are common and a linear model is right about most rows: to find wrong labels.
+
+    Hurts:
+        Where positives are rare: correctness at threshold 1/2 gives nearly every negative 1 and
+        every positive 0, right or wrong. Few members give ties.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
+    """
 
     assumes: ClassVar[str] = "a linear model is right about most rows, and classes are not rare"
     cost: ClassVar[str] = "M F of a linear F, as one product"

@@ -6,8 +6,7 @@ validation rows is its marginal contribution, and the mean over orders is its va
 
     value_i = E_order [ V(rows before i) - V(rows before i, and i) ]
 
-The rest of an order counts as 0 once the loss has come near that of all rows. The trap: a value is
-known no better than its standard error, which falls with the square root of the fits.
+The rest of an order counts as 0 once the loss has come near that of all rows.
 """
 
 from dataclasses import dataclass
@@ -60,6 +59,17 @@ class DataShapley(ValuationMethod):
         relative_error: the mean standard error, relative to the spread of the values (their
             standard deviation), at which to stop.
         budget: fits after which to stop in any case.
+
+    Helps:
+        As a reference on small data: the value that is fair among the rows.
+
+    Hurts:
+        A value is known no better than its standard error, which falls with the square root of the
+        fits, and fits are what it costs. What the validation rows have wrong it takes for right.
+
+    Refuses:
+        More than ``max_rows`` training rows, a log without validation rows, and values that are not
+        finite. A ``budget`` without two orders of the rows.
     """
 
     assumes: ClassVar[str] = "a linear model tells, and the validation labels are right"

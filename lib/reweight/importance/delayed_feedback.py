@@ -109,6 +109,18 @@ class DelayedFeedback(EnsembleMethod):
 
     Attributes:
         clip: largest importance.
+
+    Helps:
+        Where purchases come late and the newest rows are needed, since what people want changes:
+        ``splits: {by: time, open_windows: train}``.
+
+    Hurts:
+        Where old and new rows differ in how late labels come, and where few settled positives tell
+        of it. Where purchases come at once it has nothing to mend and some variance to add.
+
+    Refuses:
+        Training rows of which no window is open, or without a settled positive. Training rows so
+        few of a class that some member of the ensemble is likely to see none.
     """
 
     uses_label: ClassVar[bool] = True

@@ -58,6 +58,18 @@ class DensityRatio(ReadingMethod):
 
     Attributes:
         clip: largest ratio.
+
+    Helps:
+        Where only the features move: the target has other users, items or hours than the log, and
+        the label follows from features as before. Then it is the weight that theory asks for.
+
+    Hurts:
+        Where p(y | x) moves as well, and where the newest rows, which are the target, have wrong
+        labels, as with late purchases. Features that tell the time by themselves (history that
+        grows) tell the domains apart and leave few effective samples.
+
+    Refuses:
+        Training rows of which none is target, or all are.
     """
 
     uses_label: ClassVar[bool] = False

@@ -21,7 +21,21 @@ from reweight.importance.examination import PositionMethod, PositionModel
 
 
 class DoublyRobust(PositionMethod):
-    """Importance max(r, 1), and min(r, 1) as soft label."""
+    """Importance max(r, 1), and min(r, 1) as soft label.
+
+    Helps:
+        Where what is shown low is not looked at, and inverse propensities alone vary too much.
+
+    Hurts:
+        Where there is no position bias, and where both are wrong: propensities that are clipped or
+        badly known, and a network that knows no better. Clicks far down get large weights, which
+        cost effective samples.
+
+    Refuses:
+        Positions that do not count from 1 or are one alone; known propensities that are not in (0,
+        1]; features that follow from the position. Training rows so few of a class that some member
+        of the ensemble is likely to see none.
+    """
 
     soft: ClassVar[bool] = True
     assumes: ClassVar[str] = "a click needs a look; its propensity or the network is right"

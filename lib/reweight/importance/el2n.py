@@ -1,8 +1,8 @@
 """`el2n`: length of the error early in training, |p(y|x) - onehot(y)| = sqrt(2) |f(x) - y|.
 
 Paul et al. 2021, "Deep Learning on a Data Diet", on a network's softmax; that of two classes gives
-the factor. Averaged over the first epochs, as the paper does over networks. Hard is not wrong: the
-paper keeps the largest scores, and wrong labels are among them.
+the factor. Averaged over the first epochs, as the paper does over networks. The paper keeps the
+rows of the largest scores.
 """
 
 import math
@@ -17,7 +17,18 @@ from reweight.importance.training import Keep, Learner
 
 
 class El2n(ReadingMethod):
-    """Importance in (0, sqrt 2)."""
+    """Importance in (0, sqrt 2).
+
+    Helps:
+        Where labels are right, and to choose a part of the rows that teaches most of what all
+        teach.
+
+    Hurts:
+        Where labels are wrong: hard is not wrong, and wrong labels are among the largest scores.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
+    """
 
     polarity: ClassVar[Polarity] = "hard"
     assumes: ClassVar[str] = "rows that are still wrong early teach the most, and labels are right"

@@ -31,7 +31,7 @@ class EnsembleTraining(Training):
     cut at their quantiles (piecewise-linear encoding, Gorishniy et al. 2022).
 
     Attributes:
-        members: M.
+        members: how many, M.
         membership: who sees a row: ``all``; ``folds``, all but one; ``half``, each with
             probability 1/2; ``poisson``, each Poisson(1) times, the bootstrap of a stream.
         hidden: widths of the hidden layers; none makes members linear.

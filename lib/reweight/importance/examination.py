@@ -47,7 +47,7 @@ class PositionTraining(EnsembleTraining):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The column that theta comes from."""
+        """``position``, or ``propensity`` where theta is read from a column."""
         return ("position",) if self.propensity == "estimate" else ("propensity",)
 
     def build(self, facts: TrainFacts) -> Learner:
@@ -99,7 +99,7 @@ class PositionMethod(ImportanceMethod, ABC):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """As the training's, also where nothing is trained."""
+        """``position``, or ``propensity`` where ``training.propensity`` is ``column``."""
         return self.training.needs
 
     def learns(self) -> Training | None:

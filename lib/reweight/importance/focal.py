@@ -1,8 +1,7 @@
 """`focal`: (1 - p(given label))^gamma, the weight of the focal loss.
 
 Lin et al. 2017, "Focal Loss for Dense Object Detection". Easy rows lose their weight, so that the
-rare and the hard are heard: the opposite of `small_loss` and `r_ce`. So are wrong labels, which
-look like the hardest of rows.
+rare and the hard are heard: the opposite of `small_loss` and `r_ce`.
 """
 
 from typing import ClassVar, Literal
@@ -21,6 +20,16 @@ class Focal(ReadingMethod):
 
     Attributes:
         gamma: how fast easy rows lose weight; 0 is `uniform`.
+
+    Helps:
+        Where labels are right and easy rows, of which there are many, drown the others.
+
+    Hurts:
+        Where labels are wrong: these look like the hardest of rows and gain most. Predictions are
+        pulled towards 1/2, so that they are no probabilities any more.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
     """
 
     polarity: ClassVar[Polarity] = "hard"

@@ -1,10 +1,10 @@
 """`forgetting`: how often a row that was right is wrong at the next kept epoch.
 
+    importance_i = sum_e 1[ right at e and wrong at e + 1 ];   E where it was never right
+
 Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning".
 Rows that were never right get the largest value, E. High is *hard*, as in the paper: it drops the
 rows that are never forgotten at no loss, while the often forgotten carry what the network learns.
-The trap: rows of a wrong label are among the most forgotten too. Events between epochs that are
-not kept go unseen, so counts of different ``keep`` do not compare.
 """
 
 from typing import ClassVar, Literal
@@ -19,7 +19,18 @@ from reweight.importance.training import Keep, Learner, TrainFacts
 
 
 class Forgetting(ReadingMethod):
-    """Importance in [0, E], a mean of counts over members."""
+    """Importance in [0, E], a mean of counts over members.
+
+    Helps:
+        Where labels are right: rows that are never forgotten can be dropped at little loss.
+
+    Hurts:
+        Rows of a wrong label are among the most forgotten too. Events between epochs that are not
+        kept go unseen, so counts of different ``keep`` do not compare.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
+    """
 
     polarity: ClassVar[Polarity] = "hard"
     assumes: ClassVar[str] = "rows that are forgotten again and again are those worth repeating"

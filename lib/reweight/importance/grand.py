@@ -2,8 +2,7 @@
 
 Paul et al. 2021, "Deep Learning on a Data Diet". For a multilayer perceptron with errors delta_l
 and activations a_l exactly sqrt(sum_l |delta_l|^2 (|a_{l-1}|^2 + 1)), so that no row needs a
-backward pass of its own; embeddings add the squared error at their slices of the input. The
-activations make it depend on the scale of the features: far rows are large whatever their label.
+backward pass of its own; embeddings add the squared error at their slices of the input.
 """
 
 from typing import ClassVar, Literal
@@ -18,7 +17,18 @@ from reweight.importance.training import Keep, Learner
 
 
 class Grand(ReadingMethod):
-    """Importance >= 0."""
+    """Importance >= 0.
+
+    Helps:
+        As `el2n`, where how far a row moves the network should count too.
+
+    Hurts:
+        Where labels are wrong, as with `el2n`. Activations make it depend on the scale of features:
+        far rows are large whatever their label.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
+    """
 
     polarity: ClassVar[Polarity] = "hard"
     assumes: ClassVar[str] = "rows that move the parameters most early teach the most"

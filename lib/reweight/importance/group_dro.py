@@ -13,9 +13,6 @@ are one more group.
 In the descended loss l_g is not divided by the batch's rows of g but by as many as are expected
 (from the batches before; in the first, equally many of each): the loss is then a plain sum over
 rows, however they are dealt to ranks. The l_g that moves q is the mean over all ranks' rows.
-
-The trap: a network that fits all of its training rows has no worst segment, and q stays where it
-is. And a segment that is hard because its labels are noise gets the weight of a neglected one.
 """
 
 import math
@@ -95,7 +92,18 @@ class GroupDro(ImportanceMethod):
     """Importance q_g / p_g, one number for each segment.
 
     Attributes:
+        training: of the network and q.
         keep: the epochs at whose ends q is read.
+
+    Helps:
+        Where a segment is served badly because it is small, and the worst segment counts.
+
+    Hurts:
+        A network that fits all of its training rows has no worst segment, and q stays where it is.
+        A segment that is hard because its labels are noise gets the weight of a neglected one.
+
+    Refuses:
+        Training rows without segments, or with more than 1,000 of them.
     """
 
     polarity: ClassVar[Polarity] = "hard"

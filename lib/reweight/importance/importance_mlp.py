@@ -7,9 +7,10 @@ with R a sum over the batch (``penalty: sum``) or a mean. f is a multilayer perc
 a sigmoid; l is the squared error or the cross-entropy; c_y is n / (2 n_y) with ``class_weights``,
 else 1. f sees x alone: it cannot see that a label is wrong.
 
-``preset: reference`` is the published method to the letter (100-256-128-1, mean squared error, sum
-penalty, Adam at 0.001, 50 epochs, scores in sample). Its penalty grows with the batch. ``preset:
-robust`` uses the cross-entropy on logits, a mean penalty and 5-fold cross-fitting.
+``preset: reference`` is the method of the article that this library starts from, to the letter
+(100-256-128-1, mean squared error, sum penalty, Adam at 0.001, 50 epochs, scores in sample). Its
+penalty grows with the batch. ``preset: robust`` uses the cross-entropy on logits, a mean penalty
+and 5-fold cross-fitting.
 """
 
 from typing import Any, ClassVar, Literal
@@ -31,13 +32,13 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 class ImportanceMlp(ImportanceMethod):
-    """Hyperparameters; those that the config leaves out come from the preset.
+    """Importance k f(x), in (0, k); settings that the config leaves out come from the preset.
 
     Attributes:
         preset: ``reference`` or ``robust``.
         k: scale of the weight.
         lambda_: strength of the pull towards weight 1.
-        loss: ``mse`` or ``cross_entropy``.
+        loss: l, ``mse`` or ``cross_entropy``.
         penalty: whether the pull is summed or averaged over the batch.
         hidden: widths of the hidden layers.
         embedding: width of the embedding of each categorical id.
@@ -45,9 +46,23 @@ class ImportanceMlp(ImportanceMethod):
         class_weights: whether both classes weigh the same in l.
         epochs: passes over the training rows.
         learning_rate: of Adam.
+
+    Helps:
+        Where what the ranker is to serve are rows like the positives, and labels are right.
+
+    Hurts:
+        Where labels are wrong: it sees features alone, so a wrong label weighs as much as a right
+        one on the same features, and a purchase that was not recorded gets the weight of the
+        positives that it looks like. ``preset: reference`` changes with the batch size, scores rows
+        that it was trained on, and gives nearly equal weights where the penalty wins.
+
+    Refuses:
+        Folds of 1 (``cross_fit``), and with ``cross_fit`` training rows so few of a class that some
+        fold is likely to have none outside of it.
     """
 
     assumes: ClassVar[str] = "rows that look like positives are the ones worth learning from"
+    cost: ClassVar[str] = "M F, M the number of folds or 1"
 
     method: Literal["importance_mlp"] = "importance_mlp"
     preset: Literal["reference", "robust"] = "robust"

@@ -10,7 +10,7 @@ up-weighting the row adds to the loss.)
 
 The fit is Newton's method and both solutions are conjugate gradients, preconditioned by H's
 diagonal: H is never formed, and one product with it is one pass over the rows. Values are negative
-for harmful rows: weights are made of ranks. A target row is part of its own goal.
+for harmful rows: weights are made of ranks.
 """
 
 import math
@@ -44,6 +44,18 @@ class InfluenceLr(ImportanceMethod):
 
     Attributes:
         C: inverse strength of regularisation, as the ranker's (``ranking.C``).
+
+    Helps:
+        Where the ranker is this logistic regression and the target rows are right: it says what
+        leaving a row out does.
+
+    Hurts:
+        Where the target is as wrong as the rest. It is of first order: of many rows that are wrong
+        together it says little. A target row is part of its own goal.
+
+    Refuses:
+        Training rows of which none is target, or all are. Features that are all but collinear, so
+        that no solution is found within the passes.
     """
 
     signed: ClassVar[bool] = True

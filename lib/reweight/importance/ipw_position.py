@@ -24,6 +24,19 @@ class IpwPosition(PositionMethod):
     Attributes:
         estimator: ``em`` or ``ips``.
         snips: whether importance of ``ips`` is divided by its mean over the training rows.
+
+    Helps:
+        Where what is shown low is not looked at, so that a negative there says little.
+
+    Hurts:
+        Where there is no position bias: the posterior then says of some negatives that they may be
+        positives. Where position follows from a feature, relevance and bias cannot be told apart;
+        ``ips`` loses effective samples to small propensities.
+
+    Refuses:
+        Positions that do not count from 1 or are one alone; known propensities that are not in (0,
+        1]; features that follow from the position. Training rows so few of a class that some member
+        of the ensemble is likely to see none.
     """
 
     assumes: ClassVar[str] = "a click needs a look, which depends on position and not on x"
@@ -35,7 +48,7 @@ class IpwPosition(PositionMethod):
 
     @property
     def soft(self) -> bool:  # type: ignore[override]
-        """The posterior is a label."""
+        """With ``em``: the posterior is a label."""
         return self.estimator == "em"
 
     def learns(self) -> Training | None:

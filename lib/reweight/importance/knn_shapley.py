@@ -8,9 +8,7 @@ label of v (their theorem 1):
     s_N = min(k, N) / (k N) 1_N
     s_i = s_{i+1} + (1_i - 1_{i+1}) / k * min(k, i) / i
 
-averaged over the validation rows. The trap: it sees distances alone, so features without meaning
-count as much as those with it; and where one class is rare, a row of it has few neighbours to agree
-with and is worth little for that alone.
+averaged over the validation rows.
 """
 
 from typing import ClassVar, Literal
@@ -33,6 +31,18 @@ class KnnShapley(ValuationMethod):
 
     Attributes:
         k: neighbours.
+
+    Helps:
+        As a reference on small data whose features all mean something, at one scale.
+
+    Hurts:
+        It sees distances alone, so features without meaning count as much as those with it. Where
+        one class is rare, a row of it has few neighbours to agree with and is worth little for that
+        alone.
+
+    Refuses:
+        More than ``max_rows`` training rows, a log without validation rows, and values that are not
+        finite.
     """
 
     assumes: ClassVar[str] = (

@@ -3,8 +3,8 @@
     value_i = V(c without i) - V(c of all rows)
 
 with V the mean log loss of the validation rows and c a logistic regression, fitted again to its
-optimum without each row. The classical reference (Cook 1977; Koh & Liang 2017 approximate it). The
-trap: a row that has a twin is worth nothing, however much the pair is worth.
+optimum without each row. The classical reference (Cook 1977, "Detection of Influential Observation
+in Linear Regression"; Koh & Liang 2017 approximate it).
 """
 
 from typing import ClassVar, Literal
@@ -22,6 +22,17 @@ class Loo(ValuationMethod):
 
     Attributes:
         C: inverse strength of regularisation, as the ranker's (``ranking.C``).
+
+    Helps:
+        As a reference on small data: what leaving out a row does, by leaving it out.
+
+    Hurts:
+        A row that has a twin is worth nothing, however much the pair is worth. What the validation
+        rows have wrong it takes for right.
+
+    Refuses:
+        More than ``max_rows`` training rows, a log without validation rows, and values that are not
+        finite. Features so large that a logistic regression finds no optimum.
     """
 
     assumes: ClassVar[str] = "a linear model tells, and the validation labels are right"

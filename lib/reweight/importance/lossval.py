@@ -9,9 +9,6 @@ CE_i = -log(p(given label) + 1e-8) is bounded, and so weights may become negativ
 debiased Sinkhorn divergence (Feydy et al. 2019) for the cost |x - v|^2 / 2 between the features of
 the batch with masses w and those of the validation rows with masses 1. As published, masses are not
 scaled to the same sum: it steers the descent, but it is no distance.
-
-The trap: weights follow the loss in sample, so rows that are hard and right fall as well, and the
-values depend on learning rate and epochs (published F1 at 0.1 is that of a guess).
 """
 
 from collections.abc import Callable
@@ -42,6 +39,17 @@ class Lossval(ValuationMethod):
         batch_size: rows of a step.
         hidden: widths of the network's hidden layers.
         embedding: width of the embedding of each categorical id.
+
+    Helps:
+        As a reference on small data, to find wrong labels.
+
+    Hurts:
+        Weights follow the loss in sample, so rows that are hard and right fall as well, and the
+        values depend on learning rate and epochs (published F1 at 0.1 is that of a guess).
+
+    Refuses:
+        More than ``max_rows`` training rows, a log without validation rows, and values that are not
+        finite.
     """
 
     assumes: ClassVar[str] = "rows that a network keeps failing to learn are wrong"

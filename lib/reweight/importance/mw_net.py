@@ -7,9 +7,7 @@ with G the gradient of the mean loss of the target rows at theta'.
 
 Shu et al. 2019, "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting"; V: 1 -> 100
 -> 1 with ReLU and a sigmoid. V's gradient is that through the unrolled step, exactly, without
-second derivatives: <grad l_i, G> of all rows is one derivative forwards. Target rows are those of
-the batch: where they are few, G is noise. V sees a row through its loss alone, under a network
-that was trained on it; if the target is no cleaner than the rest, V has nothing to learn.
+second derivatives: ``<grad l_i, G>`` of all rows is one derivative forwards.
 """
 
 import math
@@ -108,7 +106,22 @@ class MwNetLearner(NetworkLearner):
 
 
 class MwNet(ImportanceMethod):
-    """Importance V(loss), in (0, 1)."""
+    """Importance V(loss), in (0, 1).
+
+    Attributes:
+        training: of f and V.
+
+    Helps:
+        Where the target, the newest rows, is known to be cleaner than the rest.
+
+    Hurts:
+        Where the target is no cleaner than the rest: V has nothing to learn, and may learn to
+        prefer wrong rows. Target rows are those of the batch: where they are few, their gradient is
+        noise. V sees a row through its loss alone, under a network that was trained on it.
+
+    Refuses:
+        Training rows of which none is target, or all are.
+    """
 
     uses_label: ClassVar[bool] = True
     assumes: ClassVar[str] = "target rows are clean, and the loss tells good rows from bad"

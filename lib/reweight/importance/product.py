@@ -5,6 +5,11 @@ are rare) multiply, and one weight policy is applied to the product: each policy
 scale and clip what the others still change. As the parts have their own spread, that of the product
 is wider, and effective samples are fewer than under any of them.
 
+    importance_i = prod_m importance_i(m)     over the parts m
+
+So Robins, Hernan & Brumback 2000, "Marginal Structural Models and Causal Inference in
+Epidemiology", multiply weights against two faults.
+
 Only what is high for valuable rows and never below 0 can be multiplied.
 """
 
@@ -26,6 +31,17 @@ class Product(ImportanceMethod):
 
     Attributes:
         of: names of other methods of the run.
+
+    Helps:
+        Where a log has two faults, each with a method of its own.
+
+    Hurts:
+        Where parts mend the same fault: it is mended twice. The spread of the product is wider than
+        that of any part, so that fewer effective samples are left.
+
+    Refuses:
+        Parts that are not in the run, that are named twice, that are products themselves, that have
+        importance below 0, or that are high for other than valuable rows.
     """
 
     assumes: ClassVar[str] = "each part is right about another fault of the log"

@@ -25,6 +25,17 @@ class PuPrior(ReadingMethod):
 
     Attributes:
         prior: pi, the share of true positives among the training rows.
+
+    Helps:
+        Where a known share of positives was recorded, and chance alone decided which.
+
+    Hurts:
+        Where it depends on the features which positives are recorded, and where ``prior`` is wrong:
+        the mean of the labels follows it whatever the truth.
+
+    Refuses:
+        A prior at or below the share of recorded positives. Training rows so few of a class that
+        some member of the ensemble is likely to see none.
     """
 
     soft: ClassVar[bool] = True

@@ -1,8 +1,7 @@
 """`r_ce`: reweighted cross-entropy, p(given label)^a: f^a for y = 1, (1 - f)^a for y = 0.
 
 Wang et al. 2021, "Denoising Implicit Feedback for Recommendation", who find a in 0.2 to 0.3 best.
-They weigh rows while they train on them; here by members that did not see the row. Hard rows that
-are right lose weight with the wrong ones, and with few positives these lose most.
+They weigh rows while they train on them; here by members that did not see the row.
 """
 
 from typing import ClassVar, Literal
@@ -20,6 +19,17 @@ class RCe(ReadingMethod):
 
     Attributes:
         a: how strongly improbable labels lose weight; 0 is `uniform`.
+
+    Helps:
+        Where positives are doubtful (clicks by mistake, purchases that were returned) and not too
+        rare.
+
+    Hurts:
+        Hard rows that are right lose weight with the wrong ones, and where positives are few these
+        lose most. Where negatives are doubtful, as with position bias, it trusts the wrong side.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
     """
 
     probability: ClassVar[bool] = True

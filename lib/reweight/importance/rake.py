@@ -38,6 +38,19 @@ class Rake(ImportanceMethod):
     Attributes:
         segments: wanted share of the rows of each segment.
         positives: wanted share of the rows with label 1.
+
+    Helps:
+        Where it is known what shares of segments and labels the ranker will meet, as after
+        negatives were sampled or where one country is in the log too often.
+
+    Hurts:
+        Where the shares are right and something else is wrong. Wanted shares far from those of the
+        log leave few effective samples.
+
+    Refuses:
+        Training rows without segments, or with more than 1,000 of them. Names of segments that the
+        rows do not have, shares that leave nothing to the others, and margins that no weights give
+        these rows. Without shares of its own, rows of which none is target, or all are.
     """
 
     uses_label: ClassVar[bool] = True
@@ -55,7 +68,7 @@ class Rake(ImportanceMethod):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The segment, and which rows are target where they are what is wanted."""
+        """``segment``, and ``target`` where its rows say what is wanted."""
         return ("segment", "target") if self.as_target else ("segment",)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:

@@ -3,9 +3,8 @@
     w(g, y) = P(g) P(y) / P(g, y) = n_g n_y / (n n_gy)
 
 Kamiran & Calders 2012, "Data Preprocessing Techniques for Classification without Discrimination".
-The shares of segments and of labels stay as they are. It takes the label rate of a segment for an
-accident of the log: where segments truly differ, that is unlearnt as well. Rows of no segment are
-one more group; a cell without training rows weighs 1.
+The shares of segments and of labels stay as they are. Rows of no segment are one more group; a cell
+without training rows weighs 1.
 """
 
 from typing import ClassVar, Literal
@@ -19,7 +18,18 @@ from reweight.importance.training import TrainFacts
 
 
 class Reweighing(ImportanceMethod):
-    """Importance > 0, one number for each segment and label."""
+    """Importance > 0, one number for each segment and label.
+
+    Helps:
+        Where label rates of segments differ through the log, as where one is observed for longer.
+
+    Hurts:
+        Where segments truly differ: it takes the label rate of a segment for an accident of the
+        log, and that is unlearnt as well.
+
+    Refuses:
+        Training rows without segments, or with more than 1,000 of them.
+    """
 
     uses_label: ClassVar[bool] = True
     assumes: ClassVar[str] = "label rates of segments differ through the log and not in truth"

@@ -20,6 +20,18 @@ class SelfConfidence(ReadingMethod):
     Attributes:
         margin: the normalised margin p(given) - p(other) = 2 p - 1 instead, in (-1, 1): the same
             order of rows, with weights made of ranks.
+
+    Helps:
+        Where labels are wrong at random and the right ones can be learnt: it is the method to find
+        wrong labels with.
+
+    Hurts:
+        Where one class is rare: rare and wrong look alike, so that positives lose weight and log
+        loss with it. A small group that differs from the majority loses as well, and so do the
+        newest rows where the relation of features and label moves.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
     """
 
     probability: ClassVar[bool] = True

@@ -8,11 +8,6 @@ and H its entropy: rows of which the network is sure count, those of which it is
 Self-training (Yarowsky 1995; Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised
 Learning Method for Deep Neural Networks") takes the likelier label for the true one; a probability
 keeps the base rate, which for rare positives would otherwise become 0.
-
-A ranker learns from it what the network knew before: that helps where the newest rows look
-different (another x, the same p(y | x)), and where the network is wrong the ranker becomes surer of
-it. With a ``power`` above 0 the rows of which the network is unsure, often the likelier positives,
-weigh less.
 """
 
 from typing import ClassVar, Literal
@@ -63,6 +58,18 @@ class SelfTraining(EnsembleMethod):
 
     Attributes:
         power: how much less a row counts of which the network is unsure; 0 for all alike.
+
+    Helps:
+        Where purchases come late and the newest rows look different: another x, the same p(y | x).
+
+    Hurts:
+        A ranker learns from it what the network knew before: where that is wrong it becomes surer
+        of it, as where what people want has changed. With a ``power`` above 0 the rows of which the
+        network is unsure, often the likelier positives, weigh less.
+
+    Refuses:
+        Training rows of which no window is open, or without a settled positive. Training rows so
+        few of a class that some member of the ensemble is likely to see none.
     """
 
     soft: ClassVar[bool] = True

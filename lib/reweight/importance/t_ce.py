@@ -1,8 +1,10 @@
 """`t_ce`: truncated cross-entropy: positives of the largest losses weigh 0, all other rows 1.
 
+    importance_i = 0 if y_i = 1 and p(y_i | x_i) is among the smallest of the positives, else 1
+
 Wang et al. 2021, "Denoising Implicit Feedback for Recommendation", who drop 5 to 20 %: what was not
 bought for good is among the positives that fit worst. The share is of all training positives, and
-not of those of a batch. It is dropped whether or not so many are wrong.
+not of those of a batch.
 """
 
 from typing import ClassVar, Literal
@@ -19,6 +21,17 @@ class TCe(TruncatedMethod):
 
     Attributes:
         drop: share of the training positives that weigh 0.
+
+    Helps:
+        Where a share of the positives that is about known is spurious: bots, clicks by mistake.
+
+    Hurts:
+        It drops its share whether or not so many are wrong, and these are the positives that the
+        ranker knows least about. Where positives are missing and not spurious it makes matters
+        worse.
+
+    Refuses:
+        Training rows so few of a class that some member of the ensemble is likely to see none.
     """
 
     assumes: ClassVar[str] = "a known share of positives is spurious; negatives are as they are"

@@ -1,10 +1,13 @@
-"""`tracin`: sum over kept epochs of lr <grad l_i, G>, G the mean gradient of the target rows' loss.
+"""`tracin`: sum over kept epochs of lr ``<grad l_i, G>``, G the mean gradient of the target's loss.
 
 Pruthi et al. 2020, "Estimating Training Data Influence by Tracing Gradient Descent": how much a
 step on the row lowers the loss of the target. G is summed in one pass over the training rows; then
-<grad l_i, G> = (p_i - y_i) dz_i, with dz_i the derivative of the row's log odds along G: a forward
-pass, and no gradient per row. Of either sign: its weights are made of ranks. The inner
-product is that of plain gradient descent, though the training is AdamW's.
+
+    <grad l_i, G> = (p_i - y_i) dz_i
+
+with dz_i the derivative of the row's log odds along G: a forward pass, and no gradient per row. Of
+either sign: its weights are made of ranks. The inner product is that of plain gradient descent,
+though the training is AdamW's.
 """
 
 from typing import ClassVar, Literal, cast
@@ -24,7 +27,19 @@ from reweight.importance.training import Keep, TrainFacts
 
 
 class TracIn(EnsembleMethod):
-    """Importance of either sign; above 0, the row helps the target."""
+    """Importance of either sign; above 0, the row helps the target.
+
+    Helps:
+        Where the target rows are cleaner than the rest, or newer where what people want moves.
+
+    Hurts:
+        Where the target is as wrong as the rest: then there is nothing to trace, and at worst the
+        weights follow the target's faults, as where the newest purchases have not come yet.
+
+    Refuses:
+        Training rows of which none is target, or all are. Training rows so few of a class that some
+        member of the ensemble is likely to see none.
+    """
 
     signed: ClassVar[bool] = True
     uses_label: ClassVar[bool] = True

@@ -1,4 +1,8 @@
-"""`uniform`: every row is worth the same. The baseline of every comparison."""
+"""`uniform`: every row is worth the same, w_i = 1. The baseline of every comparison.
+
+Empirical risk minimisation as it stands (Vapnik 1991, "Principles of Risk Minimization for Learning
+Theory").
+"""
 
 from typing import ClassVar, Literal
 
@@ -11,7 +15,17 @@ from reweight.importance.training import TrainFacts
 
 
 class Uniform(ImportanceMethod):
-    """Importance 1 for every row."""
+    """Importance 1 for every row.
+
+    Helps:
+        Always, as that to which every result is a difference.
+
+    Hurts:
+        Where some rows are wrong, or stand for others that the log lacks: they count like all.
+
+    Refuses:
+        Nothing.
+    """
 
     assumes: ClassVar[str] = "the log is a fair sample with right labels"
 

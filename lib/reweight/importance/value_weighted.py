@@ -7,8 +7,8 @@ weighted by watch time the odds that a logistic regression learns are
 
 with v = 0 for negatives and p = P(y = 1): the expected value of showing the row, up to the factor
 1 / (1 - p), which is near 1 where positives are rare. A scale common to all weights (mean 1) leaves
-the odds as they are; to temper, mix or clip weights does not. Values have heavy tails, and a few
-rows may hold most of the weight: ``cap`` cuts them, and the odds are then the expected min(v, cap);
+the odds as they are; to temper, mix or clip weights does not. Values have heavy tails: ``cap`` cuts
+them, and the odds are then the expected min(v, cap);
 with ``log`` they are the expected log(1 + v), from which no expected value can be had back.
 
 A positive of no known value (null, NaN, infinite) or of a negative one (a refund) weighs 0.
@@ -31,6 +31,18 @@ class ValueWeighted(ImportanceMethod):
     Attributes:
         cap: largest value; None for no limit.
         log: whether log(1 + v) stands for the value v, after ``cap``.
+
+    Helps:
+        Where the ranker is to order by what a row is expected to bring and not by how likely it is
+        positive.
+
+    Hurts:
+        Calibration: the odds are no longer those of the label. A few rows may hold most of the
+        weight: see ``cap``.
+
+    Refuses:
+        Nothing: a positive of no known value weighs 0. Where no value is known
+        (``sampling.keep.value``) that is all of them, which the ranker refuses.
     """
 
     uses_label: ClassVar[bool] = True

@@ -1,4 +1,15 @@
-"""The stages of the benchmark."""
+"""The stages of the benchmark.
+
+Reads:
+    Public tables in files, or samples of finished runs: ``benchmark.tables``.
+
+Writes:
+    The table ``benchmark``, ``benchmark.html`` and ``benchmark.json``.
+
+Refuses:
+    Files that are not there or lack a column. A method that fails on a cell is shown as failed,
+    with its reason.
+"""
 
 import itertools
 from collections.abc import Iterable

@@ -1,4 +1,18 @@
-"""The stage build_samples."""
+"""The stage build_samples.
+
+Reads:
+    The table ``events``. With ``model_run_id`` the feature statistics of that run too.
+
+Writes:
+    The table ``samples``, and ``features.json``: names, means, scales and vocabularies, learnt from
+    the training split alone.
+
+Refuses:
+    Expressions that do not fit the events, no event that is a sample, ids that are not unique,
+    samples without a group, labels other than 0 and 1, one class alone, an empty part of the split,
+    features without a value in the training split or more of them than ``features.dim``, and
+    statistics that are of other features.
+"""
 
 from typing import Any
 

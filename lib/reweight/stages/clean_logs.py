@@ -1,4 +1,18 @@
-"""The stage clean_logs."""
+"""The stage clean_logs.
+
+Reads:
+    The raw files of ``cleaning.sources`` and ``cleaning.lookups``: CSV, JSON lines, Parquet, Delta.
+
+Writes:
+    The tables ``events`` and ``rejected``. Every raw row is in one of them, and rejected ones with
+    all reasons against them.
+
+Refuses:
+    Files that are not there or cannot be read to their end, empty sources, expressions that do not
+    fit the columns, an ``event_time`` that is no time, sources that differ in the types of a
+    column, lookups with a key twice or a broken line, more rejected rows than
+    ``cleaning.max_rejected``, and counts that do not add up.
+"""
 
 from typing import Any
 

@@ -1,4 +1,14 @@
-"""The stages that judge methods under conditions."""
+"""The stages that judge methods under conditions.
+
+Reads:
+    The tables ``samples`` and ``truth`` of simulated worlds.
+
+Writes:
+    The table ``conditions``, ``conditions.html`` and ``conditions.json``.
+
+Refuses:
+    A config without simulation. A method that fails in a world is shown as failed, with its reason.
+"""
 
 import json
 from collections.abc import Sequence

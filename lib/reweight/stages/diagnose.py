@@ -1,4 +1,16 @@
-"""The stage diagnose, on its own: after build_samples, before any model."""
+"""The stage diagnose, on its own: after build_samples, before any model.
+
+Reads:
+    The tables ``events`` and ``samples``.
+
+Writes:
+    ``diagnose.html`` and ``diagnose.json``: for each mechanism a verdict, numbers, and methods to
+    try.
+
+Refuses:
+    Tables without rows of this run. Where a mechanism cannot be seen in this log it says what the
+    log or its config would have to bring.
+"""
 
 from typing import Any
 

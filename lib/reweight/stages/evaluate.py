@@ -1,4 +1,15 @@
-"""The stage evaluate."""
+"""The stage evaluate.
+
+Reads:
+    The tables ``predictions``, ``weights`` and ``samples``.
+
+Writes:
+    The table ``metrics``: values, and differences to ``uniform`` on the same rows, with intervals;
+    and ``evaluation.json``: curves, and what the weights are like.
+
+Refuses:
+    Tables without rows of this run.
+"""
 
 from typing import Any
 

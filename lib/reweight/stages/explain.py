@@ -1,4 +1,14 @@
-"""The stage explain: after fit_importance, what the importance of rows is made of."""
+"""The stage explain, on its own: after fit_importance, what the importance of rows is made of.
+
+Reads:
+    The table ``samples`` and the folders of the models.
+
+Writes:
+    The table ``attributions``, ``explain.html`` and ``explain.json``.
+
+Refuses:
+    Models that are not there, and an ``explaining.sample_id`` that is no sample of the run.
+"""
 
 from typing import Any
 

@@ -1,4 +1,18 @@
-"""The stage fit_importance."""
+"""The stage fit_importance.
+
+Reads:
+    The table ``samples``. With ``model_run_id`` it does nothing: that run's models are used.
+
+Writes:
+    A folder ``models/<method>`` for each method that stands alone (tensors, config, feature
+    statistics), and ``models/curves.json``, the losses by epoch. Trained methods leave checkpoints
+    while they train.
+
+Refuses:
+    What a method refuses (its page says), methods that cut features into different numbers of bins,
+    fewer free slots than ``fitting.ranks``, and ranks that fail or hang more than
+    ``fitting.retries`` times.
+"""
 
 import json
 import shutil

@@ -1,4 +1,15 @@
-"""The stage report."""
+"""The stage report.
+
+Reads:
+    The tables ``metrics`` and ``samples``, ``evaluation.json``, the losses and the records of
+    stages.
+
+Writes:
+    ``report.html``, a page that stands alone, and the same as ``report.json``.
+
+Refuses:
+    Tables without rows of this run.
+"""
 
 import json
 from typing import Any

@@ -1,4 +1,18 @@
-"""The stage score_weights."""
+"""The stage score_weights.
+
+Reads:
+    The table ``samples`` and the folders of the models, this run's or those of ``model_run_id``.
+
+Writes:
+    The table ``weights``, and ``models/<method>/policy.json``: the numbers of the weight policy,
+    learnt from the training split.
+
+Refuses:
+    Models that are not there, samples without a label where a method looks at it, importance that
+    is not finite, importance below 0 that is not mapped to ranks, weights that are all 0, segments
+    too few to share the weight under ``weighting.segment_cap``, and an ESS below
+    ``weighting.ess_refuse``.
+"""
 
 from typing import Any
 

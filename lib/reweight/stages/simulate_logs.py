@@ -1,4 +1,14 @@
-"""The stage simulate_logs."""
+"""The stage simulate_logs.
+
+Reads:
+    Nothing but the config. Without a section ``simulation`` it does nothing: the log is there.
+
+Writes:
+    Raw files in ``simulation.path``, and the table ``truth``, which only a benchmark may read.
+
+Refuses:
+    Settings outside of their range, and a world that sets what is not a world's own.
+"""
 
 from typing import Any
 
@@ -10,7 +20,7 @@ from reweight.tables import TRUTH
 
 
 def simulate_logs(run: Run) -> dict[str, Any]:
-    """Writes a simulated log as raw files, and its truth as a table that no other stage reads."""
+    """Writes a simulated log as raw files, and its truth as a table that only benchmarks read."""
     section = run.config.simulation
     if section is None:
         return {"skipped": "the config has no section `simulation`: the log is there already"}

@@ -1,4 +1,16 @@
-"""The stage train_ranker."""
+"""The stage train_ranker.
+
+Reads:
+    The tables ``samples`` and ``weights``.
+
+Writes:
+    The table ``predictions`` of validation and test rows, and ``rankers/<method>``: Spark ML's
+    model and the shift of its intercept.
+
+Refuses:
+    Weights that are null, negative or not finite, soft labels outside of [0, 1], a class without
+    weight, and an ESS below ``weighting.ess_refuse``.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,15 @@
-"""The stage tune."""
+"""The stage tune.
+
+Reads:
+    The table ``samples``.
+
+Writes:
+    ``tuning.json``: what came of each candidate, the best one, and by how much a factor of 10 in k
+    moves the ranker's coefficients where f is the same.
+
+Refuses:
+    A ``tuning.method`` that is not the name of an ``importance_mlp`` of the run.
+"""
 
 from collections.abc import Mapping
 from typing import Any

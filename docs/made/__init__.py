@@ -1,0 +1,44 @@
+"""Makes the pages of methods, stages, tables and the config of the library's sources.
+
+The sources are parsed and never imported, so that neither Spark nor torch has to be there. A method
+that is put into the union, a stage, a table or a setting has its place here without further work;
+what its docstring says is what its page says.
+"""
+
+from typing import Any
+
+import griffe
+
+from made.classes import ROOT
+from made.methods import method_index, method_pages
+from made.reference import conditions, config_page, mechanisms, table_page
+from made.stages import stage_index, stage_pages
+
+_PACKAGE = "reweight"
+
+
+def made() -> dict[str, Any]:
+    """Pages by path, entries of the navigation, and tables that stand within written pages."""
+    sources = griffe.load(
+        _PACKAGE,
+        search_paths=[str(ROOT / "lib")],
+        docstring_parser="google",
+        allow_inspection=False,
+    )
+    methods, stages = list(method_pages(sources)), list(stage_pages(sources))
+    pages = {f"methods/{m.name}.md": m.page() for m in methods}
+    pages |= {f"stages/{s.name}.md": s.page(stages) for s in stages}
+    pages |= {
+        "methods/index.md": method_index(methods),
+        "stages/index.md": stage_index(stages),
+        "config.md": config_page(sources),
+        "tables.md": table_page(sources),
+    }
+    return {
+        "pages": pages,
+        "nav": {
+            "METHODS": ["methods/index.md", *[{m.name: f"methods/{m.name}.md"} for m in methods]],
+            "STAGES": ["stages/index.md", *[{s.name: f"stages/{s.name}.md"} for s in stages]],
+        },
+        "tables": {"MECHANISMS": mechanisms(sources), "CONDITIONS": conditions()},
+    }
