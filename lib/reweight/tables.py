@@ -225,6 +225,7 @@ CONDITIONS = Table(
 
 Attributes:
     world: hash of the world and of all that its result depends on.
+    log: hash of what the samples of all worlds depend on; methods of equal ones can be compared.
     condition: what goes wrong in it.
     seed: of the world.
     method: by whose weights the ranker was trained.
