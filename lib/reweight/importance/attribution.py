@@ -4,9 +4,10 @@
 
 Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep Networks". b is 0: the mean of a
 scaled number, "none of them" of indicators, no hour or day of a cyclic time. Where s is linear one
-step is exact; where it is smooth the sum over j comes to s(x) - s(b) as n grows. What is left of the
-difference, all of it for a formula of steps (a rank, a threshold), is told as the remainder.
-Categories have no way between them: they count together, as what they add to a row of mean features.
+step is exact; where it is smooth the sum over j comes to s(x) - s(b) as n grows. What is left of
+the difference, all of it for a formula of steps (a rank, a threshold), is told as the remainder.
+Categories have no way between them: they count together, as what they add to a row of mean
+features.
 """
 
 from collections.abc import Callable, Mapping
