@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from reweight.config import JobConfig, RunConfig, read_config
 from reweight.errors import ReweightError, SetupError
-from reweight.run import (
+from reweight.runs import (
     JobRun,
     Stage,
     Summary,

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from reweight.benchmark import conditions, conditions_page, ranker
 from reweight.benchmark.fits import said
 from reweight.config import ConditionsConfig, digest
-from reweight.run import JobRun, revision, write_json
+from reweight.runs import JobRun, revision, write_json
 from reweight.stages import pieces
 from reweight.stages.build_samples import read_stats
 from reweight.tables import CONDITIONS, SAMPLES, TRUTH

@@ -25,7 +25,7 @@ from reweight.importance.position import check_positions, check_propensities
 from reweight.importance.stored import StoredModel
 from reweight.importance.target import check_target
 from reweight.importance.windows import check_windows
-from reweight.run import Run, write_json
+from reweight.runs import Run, write_json
 from reweight.snapshot import fingerprint, write_snapshot
 from reweight.stages.build_samples import STATS, read_stats
 from reweight.tables import SAMPLES
