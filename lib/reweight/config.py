@@ -226,7 +226,8 @@ def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) ->
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise _all_errors(path, kind.example, error) from error
+        shown = f"the keys and types that `{kind.example}` shows"
+        raise all_errors(f"{path} is not a valid run", shown, error) from error
 
 
 def _override(tree: DictConfig, override: str) -> None:
@@ -247,15 +248,22 @@ def _override(tree: DictConfig, override: str) -> None:
         ) from error
 
 
-def _all_errors(path: str, example: str, error: ValidationError) -> ConfigError:
+def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
+    """Everything that is wrong with some values, in one message.
+
+    Args:
+        what: one line that names the values.
+        expected: what would have been right.
+        error: of pydantic.
+    """
     lines = []
     for one in error.errors(include_url=False):
-        where = ".".join(str(part) for part in one["loc"]) or "(whole file)"
+        where = ".".join(str(part) for part in one["loc"]) or "(as a whole)"
         came = "" if one["type"] == "missing" else f" (came: {str(one['input'])[:80]!r})"
         lines.append(f"\n    {where}: {one['msg']}{came}")
     return ConfigError(
-        f"{path} is not a valid run",
-        expected=f"the keys and types that `{example}` shows",
+        what,
+        expected=expected,
         came=f"{len(lines)} error(s):" + "".join(lines),
         do="mend each key named above; an unknown key is often a misspelt one",
     )
