@@ -232,7 +232,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ReweightError], str]] = {
     "needs a column": ({"method": "ipw_position"}, ConfigError, "positionCol: the place"),
     "needs a target": ({"method": "density_ratio"}, ConfigError, "not set: targetCol"),
     "labels of its own": (
-        {"method": "pu_prior", "methodOptions": {"c": 0.5}},
+        {"method": "pu_prior", "methodOptions": {"prior": 0.9}},
         ConfigError,
         "softLabelCol",
     ),

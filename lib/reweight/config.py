@@ -1,7 +1,7 @@
 """A run's config: one YAML file, one typed section per stage."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -191,18 +191,22 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     return read_config(RunConfig, path, overrides)
 
 
-def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) -> Config:
-    """Reads a YAML file and puts overrides over it.
+def read_config(
+    kind: type[Config], source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Config:
+    """Reads a YAML file, or takes its content, and puts overrides over it.
 
     Args:
         kind: of the config.
-        path: the file.
+        source: path of the file, or what it would hold.
         overrides: ``dotted.key=value`` in YAML's notation; list members by number.
 
     Raises:
         ConfigError: no such file, no YAML, or wrong values; all wrong values are named together.
     """
-    if not Path(path).is_file():
+    given = isinstance(source, Mapping)
+    path = "the config" if given else str(source)
+    if not given and not Path(path).is_file():
         raise ConfigError(
             "the config file is not there",
             expected="the path of a YAML file",
@@ -210,9 +214,7 @@ def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) ->
             do="see the folder conf/ for complete examples",
         )
     try:
-        tree = OmegaConf.load(path)
-        if not isinstance(tree, DictConfig):
-            raise TypeError("the file holds no keys")
+        tree = OmegaConf.create(dict(source)) if isinstance(source, Mapping) else _loaded(path)
         for override in overrides:
             _override(tree, override)
         values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
@@ -228,6 +230,13 @@ def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) ->
     except ValidationError as error:
         shown = f"the keys and types that `{kind.example}` shows"
         raise all_errors(f"{path} is not a valid run", shown, error) from error
+
+
+def _loaded(path: str) -> DictConfig:
+    tree = OmegaConf.load(path)
+    if not isinstance(tree, DictConfig):
+        raise TypeError("the file holds no keys")
+    return tree
 
 
 def _override(tree: DictConfig, override: str) -> None:
