@@ -140,6 +140,9 @@ def test_a_pipeline_predicts_without_labels_and_without_scoring(
 ) -> None:
     unlabelled = fitted.transform(frame.drop("label"))
     assert unlabelled.where("weight is null and importance is null").count() == ROWS
+    ranked = weigher(policy={"map": "rank", "ess_refuse": 0}).fit(fitted.stages[0].transform(frame))
+    some = fitted.stages[0].transform(frame).withColumn("label", F.expr("if(row = 3, null, label)"))
+    assert ranked.transform(some).where("weight is null").count() == 1
     predicted = unlabelled.select("row", "prediction").orderBy("row").toPandas()
     wanted = fitted.transform(frame).select("row", "prediction").orderBy("row").toPandas()
     pd.testing.assert_frame_equal(predicted, wanted)
@@ -186,10 +189,28 @@ def test_the_policy_is_the_librarys(assembled: DataFrame) -> None:
     assert found["weight"].max() == pytest.approx(1.5 * model.fitted.policy.scale)
 
 
+def test_importance_and_weight_are_one_call_of_the_model(assembled: DataFrame) -> None:
+    found = weigher(policy={"map": "rank"}).fit(assembled).transform(assembled)
+    plan = found._jdf.queryExecution().executedPlan().toString()
+    assert plan.count("ArrowEvalPython") == 1
+    assert "pythonUDF1" not in plan
+
+
 def test_columns_that_a_method_reads(assembled: DataFrame) -> None:
     weighter = weigher(method="value_weighted").setExtraCols(value="value")
     found = weights(weighter.fit(assembled).transform(assembled), "label")
     np.testing.assert_allclose(found["importance"], np.where(found["label"] == 1, 4.0, 1.0))
+
+
+def test_labels_of_a_method_of_its_own(assembled: DataFrame) -> None:
+    options = {"prior": 0.9, "training": TRAINING}
+    weighter = weigher(method="pu_prior", methodOptions=options, fitting=FITTING)
+    weighter = weighter.setParams(softLabelCol="p")
+    found = weights(weighter.fit(assembled).transform(assembled), "p", "label")
+    # A recorded positive is one; what looks negative may be one.
+    assert (found["p"][found["label"] == 1] == 1).all()
+    assert found["p"][found["label"] == 0].between(0, 1, inclusive="neither").all()
+    assert found["weight"].mean() == pytest.approx(1, abs=1e-6)
 
 
 def test_rows_of_one_id_are_one_to_the_networks(assembled: DataFrame) -> None:
@@ -226,10 +247,19 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ReweightError], str]] = {
     "broken features": ({"featuresCol": "broken"}, SampleError, "NaN or too large in 1 of"),
     "taken name": ({"outputCol": "value"}, SampleError, "the column(s) ['value'] already"),
     "null id": ({"idCol": "nothing"}, SampleError, "'nothing' is no id"),
+    "none held out": (
+        {"method": "aum", "validationIndicatorCol": "never"},
+        SampleError,
+        "no row is held out",
+    ),
     "unknown method": ({"method": "magic"}, ConfigError, "magic"),
     "unknown option": ({"methodOptions": {"depth": 3}}, ConfigError, "depth"),
     "unknown policy": ({"policy": {"temperature": 1}}, ConfigError, "temperature"),
-    "needs a column": ({"method": "ipw_position"}, ConfigError, "positionCol: the place"),
+    "needs a column": (
+        {"method": "ipw_position", "softLabelCol": "p"},
+        ConfigError,
+        "positionCol: the place",
+    ),
     "needs a target": ({"method": "density_ratio"}, ConfigError, "not set: targetCol"),
     "labels of its own": (
         {"method": "pu_prior", "methodOptions": {"prior": 0.9}},
@@ -252,6 +282,7 @@ def test_what_cannot_be_is_refused_with_the_reason(case: str, assembled: DataFra
         {
             "value_of_one": F.lit(1),
             "text": F.lit("a"),
+            "never": F.lit(False),
             "broken": nan,
             "nothing": F.lit(None).cast("string"),
         }

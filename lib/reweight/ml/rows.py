@@ -18,7 +18,7 @@ from pyspark.sql.types import (
 
 from reweight.errors import SampleError
 from reweight.hashing import uniform
-from reweight.ml.params import EXTRA, WeighterParams
+from reweight.ml.params import EXTRA, WeighterParams, method_of
 
 FEATURES = "_reweight_features"
 _LARGEST = 3.4e38  # of a float32
@@ -155,6 +155,13 @@ def check_samples(samples: DataFrame, params: WeighterParams) -> int:
             "labels 0 and 1",
             f"{found['positives']} of {found['train']} training rows are 1",
             "give it rows of both, or check validationIndicatorCol",
+        )
+    if found["train"] == rows and method_of(params).trained:
+        raise _refused(
+            "no row is held out of training",
+            "some rows for the loss curve",
+            f"{rows} training rows, and no other",
+            "raise validationFraction, or mark rows by validationIndicatorCol",
         )
     if found["broken"] or found["shortest"] != found["longest"] or found["longest"] == 0:
         raise _refused(

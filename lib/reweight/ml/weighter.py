@@ -122,7 +122,6 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
                 **extra,
             },
         )
-        # Names in a foreign frame: what it reads must be known in each row.
         known = F.lit(True)
         if method.uses_label:
             known &= label_of(schema, self).isNotNull()
@@ -130,9 +129,11 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
             if name not in ("delay", "segment"):
                 known &= extra[name].isNotNull()
         said = F.when(known, F.col(_SCORES)["importance"])
+        weighed = weight(said, self.fitted.weighting, self.fitted.policy)
         columns = {
             self.getImportanceCol(): said.cast("double"),
-            self.getOutputCol(): weight(said, self.fitted.weighting, self.fitted.policy),
+            # The rank of null would be that of the smallest.
+            self.getOutputCol(): F.when(said.isNotNull(), weighed),
         }
         if (soft := self.getSoftLabelCol()) is not None:
             columns[soft] = F.col(_SCORES)["label"]
