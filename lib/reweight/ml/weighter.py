@@ -21,14 +21,14 @@ from pyspark.ml.util import (
     MLWritable,
     MLWriter,
 )
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType, StructField, StructType
 
 from reweight.errors import SetupError
 from reweight.features import scaled, scales
 from reweight.importance.stored import StoredModel
-from reweight.ml.params import WeighterParams, fitting_of, method_of, weighting_of
+from reweight.ml.params import EXTRA, WeighterParams, fitting_of, method_of, weighting_of
 from reweight.ml.rows import (
     FEATURES,
     as_samples,
@@ -47,6 +47,8 @@ from reweight.weighting import PolicyStats, Weighting, fit_policy, weight
 
 _LOG = logging.getLogger(__name__)
 _SCORES = "_reweight_scores"
+# No segment is a segment, and a negative has no delay.
+_NULL_SAYS_SOMETHING = ("segment", "delay")
 
 
 class Fitted(Section):
@@ -111,23 +113,20 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
         schema, method = dataset.schema, self.stored.read_method()
         self.transformSchema(schema)
         rows = dataset.withColumn(FEATURES, features_of(schema, self.getFeaturesCol()))
-        extra = extra_of(schema, self)
-        scores = importance_column(
-            dataset.sparkSession,
-            self.stored,
-            {
-                "sample_id": F.coalesce(id_of(schema, self), F.lit(0)),
-                "label": label_of(schema, self),
-                "features": _scaled(self.fitted),
-                **extra,
-            },
-        )
-        known = F.lit(True)
-        if method.uses_label:
-            known &= label_of(schema, self).isNotNull()
-        for name in method.columns():
-            if name not in ("delay", "segment"):
-                known &= extra[name].isNotNull()
+        read: dict[str, Column] = {}
+        known = label_of(schema, self).isNotNull() | F.lit(not method.uses_label)
+        for name, value in extra_of(schema, self).items():
+            read[name] = value
+            if name in method.columns() and name not in _NULL_SAYS_SOMETHING:
+                known &= value.isNotNull()
+                # A number that is one of each: the row's score is thrown away.
+                read[name] = F.coalesce(value, F.lit(1).cast(EXTRA[name][0]))
+        read |= {
+            "sample_id": F.coalesce(id_of(schema, self), F.lit(0)),
+            "label": F.coalesce(label_of(schema, self), F.lit(0.0)),
+            "features": _scaled(self.fitted),
+        }
+        scores = importance_column(dataset.sparkSession, self.stored, read)
         said = F.when(known, F.col(_SCORES)["importance"])
         weighed = weight(said, self.fitted.weighting, self.fitted.policy)
         columns = {
@@ -367,7 +366,7 @@ class _ModelReader(MLReader[SampleWeighterModel]):
         return model
 
 
-def _scaled(fitted: Fitted, name: str = FEATURES) -> Any:
+def _scaled(fitted: Fitted, name: str = FEATURES) -> Column:
     """The features as the importance model reads them, array<float>."""
     sound = usable(F.col(name), fitted.dim)
     made = scaled(sound, fitted.scaling) if fitted.scaling else sound
