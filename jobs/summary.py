@@ -6,7 +6,7 @@ python jobs/summary.py conf/online_retail.yaml conf/otto.yaml data_dir=/data
 import argparse
 
 from reweight.config import load_config
-from reweight.run import read_records, run_folder
+from reweight.runs import read_records, run_folder
 from reweight.summary import table
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from reweight import cleaning
 from reweight.cleaning import Cleaning
 from reweight.config import load_config
 from reweight.errors import SourceError, TableError
-from reweight.run import Run, read_records, run_stage
+from reweight.runs import Run, read_records, run_stage
 from reweight.sources import readable
 from reweight.stages import clean_logs
 from reweight.tables import EVENTS, REJECTED

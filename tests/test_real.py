@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.config import load_config
-from reweight.run import Run, read_records, run_stage
+from reweight.runs import Run, read_records, run_stage
 from reweight.stages import build_samples, clean_logs
 from reweight.tables import EVENTS, REJECTED, SAMPLES
 

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from reweight import simulation
 from reweight.config import load_config
-from reweight.run import Run
+from reweight.runs import Run
 from reweight.simulation import Dirt, Simulation
 from reweight.stages import simulate_logs
 

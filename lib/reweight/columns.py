@@ -6,19 +6,21 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 
-def number(name: str, segments: Sequence[str]) -> Column:
+def number(name: str, segments: Sequence[str], value: Column | None = None) -> Column:
     """A column as float; null stays null, which reaches a method as NaN.
 
     Args:
         name: of a column of ``samples``. Of ``segment`` it is the place in ``segments``, counted
             from 1; 0 for a segment that is null or not among them.
         segments: those of the training rows.
+        value: what stands for it in a frame of other names.
     """
+    value = F.col(name) if value is None else value
     if name != "segment":
-        return F.col(name).cast("float")
+        return value.cast("float")
     known = F.array(*[F.lit(one) for one in segments]).cast("array<string>")
     # By name: the function of Spark 3.5's Python takes no column to look for.
-    place = F.call_function("array_position", known, F.col("segment"))
+    place = F.call_function("array_position", known, value)
     return F.coalesce(place, F.lit(0)).cast("float")
 
 

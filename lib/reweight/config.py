@@ -1,7 +1,7 @@
 """A run's config: one YAML file, one typed section per stage."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -193,21 +193,25 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     return read_config(RunConfig, path, overrides)
 
 
-def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) -> Config:
-    """Reads a YAML file and puts overrides over it.
+def read_config(
+    kind: type[Config], source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Config:
+    """Reads a YAML file, or takes its content, and puts overrides over it.
 
     A file may say in what it differs from another: with ``base: other.yaml``, a path from its own
     folder, what it does not say is as there. Sections are merged, lists replaced.
 
     Args:
         kind: of the config.
-        path: the file.
+        source: path of the file, or what it would hold.
         overrides: ``dotted.key=value`` in YAML's notation; list members by number.
 
     Raises:
         ConfigError: no such file, no YAML, or wrong values; all wrong values are named together.
     """
-    if not Path(path).is_file():
+    given = isinstance(source, Mapping)
+    path = "the config" if given else str(source)
+    if not given and not Path(path).is_file():
         raise ConfigError(
             "the config file is not there",
             expected="the path of a YAML file",
@@ -215,7 +219,7 @@ def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) ->
             do="see the folder conf/ for complete examples",
         )
     try:
-        tree = _read(Path(path))
+        tree = OmegaConf.create(dict(source)) if isinstance(source, Mapping) else _read(Path(path))
         for override in overrides:
             _override(tree, override)
         values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
@@ -229,7 +233,8 @@ def read_config(kind: type[Config], path: str, overrides: Sequence[str] = ()) ->
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise _all_errors(path, kind.example, error) from error
+        shown = f"the keys and types that `{kind.example}` shows"
+        raise all_errors(f"{path} is not a valid run", shown, error) from error
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> DictConfig:
@@ -265,15 +270,22 @@ def _override(tree: DictConfig, override: str) -> None:
         ) from error
 
 
-def _all_errors(path: str, example: str, error: ValidationError) -> ConfigError:
+def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
+    """Everything that is wrong with some values, in one message.
+
+    Args:
+        what: one line that names the values.
+        expected: what would have been right.
+        error: of pydantic.
+    """
     lines = []
     for one in error.errors(include_url=False):
-        where = ".".join(str(part) for part in one["loc"]) or "(whole file)"
+        where = ".".join(str(part) for part in one["loc"]) or "(as a whole)"
         came = "" if one["type"] == "missing" else f" (came: {str(one['input'])[:80]!r})"
         lines.append(f"\n    {where}: {one['msg']}{came}")
     return ConfigError(
-        f"{path} is not a valid run",
-        expected=f"the keys and types that `{example}` shows",
+        what,
+        expected=expected,
         came=f"{len(lines)} error(s):" + "".join(lines),
         do="mend each key named above; an unknown key is often a misspelt one",
     )

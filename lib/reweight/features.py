@@ -241,7 +241,7 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
     numbers = list(_numbers(features))
     optional = [place for place, n in enumerate(numbers) if n.optional]
     parts = [
-        _scaled([stats.scaling[n.name] for n in numbers]),
+        scaled(F.col("_numbers"), [stats.scaling[n.name] for n in numbers]),
         F.transform(_literals(optional, "int"), lambda place: F.get("_numbers", place).isNull()),
         F.array(*[wave for part in features.cyclic for wave in _waves(part)]),
         *[
@@ -382,12 +382,22 @@ def _windowed(
 
 def _scaling(train: DataFrame, features: Features) -> dict[str, tuple[float, ...]]:
     """Mean and scale of each number; nothing for one without a value."""
+    known = scales(train, "_numbers")
+    return {n.name: known.get(place, ()) for place, n in enumerate(_numbers(features))}
+
+
+def scales(train: DataFrame, numbers: str) -> dict[int, tuple[float, float]]:
+    """Mean and scale of each place of an array that has a value, the same for any partitioning.
+
+    Args:
+        train: training rows.
+        numbers: name of the column of arrays.
+    """
     x = F.col("x")
-    rows = train.select(F.posexplode("_numbers").alias("place", "x")).where(x.isNotNull())
+    rows = train.select(F.posexplode(numbers).alias("place", "x")).where(x.isNotNull())
     # Small by nature: one row per feature.
     found = rows.groupBy("place").agg(F.avg(x), F.stddev_pop(x), F.min(x)).collect()
-    known = {row[0]: _rounded(*row[1:]) for row in found}
-    return {n.name: known.get(place, ()) for place, n in enumerate(_numbers(features))}
+    return {row[0]: _rounded(*row[1:]) for row in found}
 
 
 def _rounded(mean: float, deviation: float, low: float) -> tuple[float, float]:
@@ -434,14 +444,20 @@ def _hashed(field: Categorical) -> Column:
     return F.when(value.isNull(), F.lit(0)).otherwise(hashed).cast("int")
 
 
-def _scaled(scaling: list[tuple[float, float]]) -> Column:
-    means, scales = (_literals([s[i] for s in scaling], "double") for i in (0, 1))
+def scaled(numbers: Column, scaling: Sequence[tuple[float, float]]) -> Column:
+    """An array of numbers less their means, over their scales; 0 for what is null.
 
-    def scaled(x: Column, place: Column) -> Column:
-        z = (x - F.get(means, place)) / F.get(scales, place)
+    Args:
+        numbers: array<double>.
+        scaling: mean and scale of each place.
+    """
+    means, deviations = (_literals([s[i] for s in scaling], "double") for i in (0, 1))
+
+    def one(x: Column, place: Column) -> Column:
+        z = (x - F.get(means, place)) / F.get(deviations, place)
         return F.when(x.isNotNull(), F.greatest(F.least(z, F.lit(_FAR)), F.lit(-_FAR))).otherwise(0)
 
-    return F.transform("_numbers", scaled)
+    return F.transform(numbers, one)
 
 
 def _waves(part: str) -> tuple[Column, Column]:

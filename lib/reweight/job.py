@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from reweight.config import JobConfig, RunConfig, read_config
 from reweight.errors import ReweightError, SetupError
-from reweight.run import (
+from reweight.runs import (
     JobRun,
     Stage,
     Summary,
@@ -47,7 +47,7 @@ def run_job(
         start = time.monotonic()
         print(f"run '{loaded.run_id}' in {loaded.root}", flush=True)
         with run_lock(loaded.root, loaded.run_id), _session(loaded) as spark:
-            _run_stages(JobRun.open(spark, loaded), stages)
+            run_stages(JobRun.open(spark, loaded), stages)
         print(f"done in {time.monotonic() - start:.0f} s", flush=True)
     except ReweightError as error:
         fail(str(error))
@@ -93,7 +93,8 @@ def _session(config: JobConfig) -> Iterator[SparkSession]:
             spark.stop()
 
 
-def _run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
+def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
+    """Runs the stages that are left to do, in their order, and says how it goes."""
     left = pending(run, stages)
     if done := len(stages) - len(left):
         print(f"taking up the last attempt, which was broken off after {done} stages", flush=True)

@@ -66,10 +66,12 @@ def write_snapshot(
     shutil.rmtree(folder, ignore_errors=True)
     numbers = [number(name, segments).alias(name) for name in extra]
     files = max(4, -(-rows // (_FILE_ROWS * shards))) * shards
+    names = ["sample_id", "features", *(["ids"] if with_ids else []), "label"]
+    written = samples.select(*names, *numbers)
     (
-        samples.select("sample_id", "features", *(["ids"] if with_ids else []), "label", *numbers)
-        .repartition(files, "sample_id")
-        .sortWithinPartitions(F.xxhash64("sample_id"), "sample_id")
+        # By all columns: where ids are not unique, equals that differ must have an order too.
+        written.repartition(files, "sample_id")
+        .sortWithinPartitions(F.xxhash64("sample_id"), *written.columns)
         .write.mode("overwrite")
         .option("parquet.block.size", 1 << 30)
         # It is read once per epoch and then dropped: what counts is how fast it is decoded.

@@ -16,7 +16,7 @@ from reweight.benchmark.detection import judged
 from reweight.benchmark.public import read_table
 from reweight.config import BenchmarkConfig, read_config
 from reweight.errors import SourceError, TableError
-from reweight.run import BenchmarkRun, run_stage
+from reweight.runs import BenchmarkRun, run_stage
 from reweight.stages import benchmark as stages
 from reweight.stages import pieces
 from reweight.tables import BENCHMARK, SAMPLES, Store

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from reweight.benchmark import conditions, conditions_page
 from reweight.config import ConditionsConfig, read_config
 from reweight.errors import ConfigError, TableError
-from reweight.run import run_stage
+from reweight.runs import run_stage
 from reweight.stages import build_samples, clean_logs, simulate_logs
 from reweight.stages.conditions import ConditionsRun, conditions_report, judge_conditions
 from reweight.tables import CONDITIONS, Store

@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 from pyspark.sql import SparkSession
 
-from reweight.run import scratch_folder
+from reweight.runs import scratch_folder
 from reweight.stages import PIPELINE
 
 ROOT = Path(__file__).parents[2]

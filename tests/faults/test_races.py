@@ -8,7 +8,7 @@ from lines import Undisturbed, finish, start, wait_for
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.run import run_folder
+from reweight.runs import run_folder
 from reweight.tables import WEIGHTS, Store
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]

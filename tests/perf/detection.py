@@ -22,7 +22,7 @@ from reweight.batch import Batch
 from reweight.fitting import fit_in_memory
 from reweight.importance import TrainFacts
 from reweight.importance.stored import Scorer, StoredModel
-from reweight.run import Run
+from reweight.runs import Run
 from reweight.scoring import scored
 from reweight.stages.fit_importance import fit_methods
 from reweight.tables import SAMPLES

@@ -9,7 +9,7 @@ from tests.perf.measuring import Figure, by_turns, median_ratio, run_job, sessio
 from tests.perf.synthetic import CONFIG
 
 from reweight.config import load_config
-from reweight.run import Run, run_stage
+from reweight.runs import Run, run_stage
 from reweight.stages import build_samples, clean_logs, simulate_logs
 
 SESSIONS = 100_000  # a million impressions

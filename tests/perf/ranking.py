@@ -12,7 +12,7 @@ from tests.perf.synthetic import filled
 from torch.multiprocessing import get_context
 
 from reweight.ranking import Ranking, fit_ranker, with_vector
-from reweight.run import Run
+from reweight.runs import Run
 from reweight.stages.train_ranker import weighted_train
 from reweight.tables import SAMPLES, WEIGHTS
 from reweight.weighting import wide_weights

@@ -13,7 +13,7 @@ from reweight.batch import Batch
 from reweight.importance import ImportanceMethod, TrainFacts, Uniform
 from reweight.importance.importance_mlp import ImportanceMlp
 from reweight.importance.stored import StoredModel
-from reweight.run import Run, run_stage
+from reweight.runs import Run, run_stage
 from reweight.stages import score_weights
 from reweight.stages.fit_importance import MODELS
 

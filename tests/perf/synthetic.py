@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from reweight.config import load_config
 from reweight.features import FeatureStats
-from reweight.run import Run, write_json
+from reweight.runs import Run, write_json
 from reweight.stages.build_samples import STATS
 from reweight.tables import SAMPLES
 

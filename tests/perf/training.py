@@ -16,7 +16,7 @@ from reweight.fitting import FitPlan, Fitting, fit, trainers_of
 from reweight.importance import TrainFacts
 from reweight.importance.importance_mlp import ImportanceMlp
 from reweight.readers import READERS
-from reweight.run import Run
+from reweight.runs import Run
 from reweight.snapshot import write_snapshot
 from reweight.stages.fit_importance import launch
 

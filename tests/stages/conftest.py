@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from reweight.config import load_config
-from reweight.run import Run, run_stage
+from reweight.runs import Run, run_stage
 from reweight.stages import PIPELINE
 
 SMALL = (

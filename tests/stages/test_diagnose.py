@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from reweight.config import load_config
 from reweight.errors import TableError
 from reweight.features import History
-from reweight.run import Run, run_stage
+from reweight.runs import Run, run_stage
 from reweight.stages import build_samples, clean_logs, diagnose, simulate_logs
 from reweight.tables import EVENTS
 

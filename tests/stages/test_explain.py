@@ -8,7 +8,7 @@ from tests.stages.conftest import OpenRun
 
 from reweight.errors import TableError
 from reweight.importance.attribution import BESIDE
-from reweight.run import Run, run_stage
+from reweight.runs import Run, run_stage
 from reweight.stages import explain
 from reweight.tables import ATTRIBUTIONS, SAMPLES, WEIGHTS
 

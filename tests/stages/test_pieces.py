@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from reweight.config import load_config
 from reweight.errors import TableError
-from reweight.run import Run
+from reweight.runs import Run
 from reweight.stages import pieces
 from reweight.tables import Table
 

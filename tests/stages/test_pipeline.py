@@ -8,7 +8,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.run import Run, read_records
+from reweight.runs import Run, read_records
 from reweight.stages import PIPELINE
 from reweight.tables import EVENTS, METRICS, PREDICTIONS, REJECTED, SAMPLES, TRUTH, WEIGHTS
 

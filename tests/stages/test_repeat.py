@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from reweight.errors import TrainingError
 from reweight.importance import TrainFacts
 from reweight.importance.stored import StoredModel
-from reweight.run import Run, read_records, run_stage
+from reweight.runs import Run, read_records, run_stage
 from reweight.scoring import scored
 from reweight.stages import (
     build_samples,

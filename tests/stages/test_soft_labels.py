@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from reweight.errors import TrainingError
-from reweight.run import Run, read_records, run_stage
+from reweight.runs import Run, read_records, run_stage
 from reweight.stages.build_samples import build_samples
 from reweight.stages.clean_logs import clean_logs
 from reweight.stages.evaluate import evaluate

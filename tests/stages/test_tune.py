@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from reweight.errors import ConfigError
-from reweight.run import Run, run_stage
+from reweight.runs import Run, run_stage
 from reweight.stages.tune import tune
 
 OpenRun = Callable[..., Run]

@@ -1,6 +1,6 @@
 """The stages: each reads tables, calls one or two modules of the library, writes tables."""
 
-from reweight.run import Stage
+from reweight.runs import Stage
 from reweight.stages.build_samples import build_samples
 from reweight.stages.clean_logs import clean_logs
 from reweight.stages.diagnose import diagnose

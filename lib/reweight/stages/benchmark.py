@@ -26,7 +26,7 @@ from reweight.benchmark import page
 from reweight.benchmark.detection import judged
 from reweight.benchmark.protocol import Cell, cells
 from reweight.benchmark.public import Data, PublicTable, SampleTable, read_table
-from reweight.run import BenchmarkRun, read_records, revision, write_json
+from reweight.runs import BenchmarkRun, read_records, revision, write_json
 from reweight.stages import pieces
 from reweight.tables import BENCHMARK, SAMPLES, Store
 

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 
 from reweight import features, sampling, splits
 from reweight.features import FeatureStats
-from reweight.run import AnyRun, JobRun, Run, run_folder, write_json
+from reweight.runs import AnyRun, JobRun, Run, run_folder, write_json
 from reweight.tables import EVENTS, SAMPLES
 
 STATS = "features.json"

@@ -19,7 +19,7 @@ from typing import Any
 from pyspark import StorageLevel
 
 from reweight import cleaning
-from reweight.run import Run
+from reweight.runs import Run
 from reweight.sources import readable
 from reweight.tables import EVENTS, REJECTED
 

@@ -24,7 +24,7 @@ from reweight.benchmark.fits import said
 from reweight.benchmark.protocol import ORACLE
 from reweight.config import ConditionsConfig, digest
 from reweight.errors import TableError
-from reweight.run import JobRun, revision, write_json
+from reweight.runs import JobRun, revision, write_json
 from reweight.stages import pieces
 from reweight.stages.build_samples import read_stats
 from reweight.tables import CONDITIONS, SAMPLES, TRUTH

@@ -33,7 +33,7 @@ from reweight.mechanisms import (
     relation,
 )
 from reweight.mechanisms.plots import plots
-from reweight.run import Run, revision, write_json
+from reweight.runs import Run, revision, write_json
 from reweight.sampling import Sampling
 from reweight.stages.build_samples import read_stats
 from reweight.tables import EVENTS, SAMPLES

@@ -17,7 +17,7 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from reweight import diagnostics, evaluation
-from reweight.run import Run, write_json
+from reweight.runs import Run, write_json
 from reweight.stages.build_samples import read_stats
 from reweight.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.weighting import wide_weights

@@ -20,7 +20,7 @@ from reweight.errors import TableError
 from reweight.hashing import uniform
 from reweight.importance.attribution import BESIDE
 from reweight.plots import driving
-from reweight.run import Run, revision, write_json
+from reweight.runs import Run, revision, write_json
 from reweight.scoring import explained
 from reweight.stages.build_samples import read_stats
 from reweight.stages.score_weights import read_models

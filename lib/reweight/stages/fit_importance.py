@@ -19,13 +19,14 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pyspark.ml.torch.distributor import TorchDistributor
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.config import digest
@@ -39,13 +40,50 @@ from reweight.importance.position import check_positions, check_propensities
 from reweight.importance.stored import StoredModel
 from reweight.importance.target import check_target
 from reweight.importance.windows import check_windows
-from reweight.run import Run, write_json
+from reweight.runs import Run, write_json
 from reweight.snapshot import fingerprint, write_snapshot
 from reweight.stages.build_samples import STATS, read_stats
 from reweight.tables import SAMPLES
 
 MODELS = "models"
 _MOST_SEGMENTS = 1000
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """What fitting needs beside rows and methods: of a run, or of an estimator.
+
+    Attributes:
+        spark: the session.
+        seed: of everything that is random.
+        fitting: the section.
+        dim: length of ``features``.
+        cardinalities: size of the id space of each field of ``ids``.
+        snapshots: folder that driver and executors share, for the rows as training reads them.
+        say: takes a line of progress.
+    """
+
+    spark: SparkSession
+    seed: int
+    fitting: Fitting
+    dim: int
+    cardinalities: tuple[int, ...]
+    snapshots: Path
+    say: Callable[[str], None]
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """The job of a run, whose samples are built."""
+        stats, config = read_stats(run), run.config
+        return cls(
+            spark=run.spark,
+            seed=config.seed,
+            fitting=config.fitting,
+            dim=len(stats.names),
+            cardinalities=tuple(stats.cardinalities.values()),
+            snapshots=_snapshots(run),
+            say=run.say,
+        )
 
 
 def fit_importance(run: Run) -> dict[str, Any]:
@@ -69,19 +107,33 @@ def drop_snapshots(run: Run) -> None:
 def fit_methods(
     run: Run, samples: DataFrame, methods: tuple[ImportanceMethod, ...], folder: Path
 ) -> dict[str, Any]:
-    """Fits methods side by side; ``folder/<name>`` then holds the model of each."""
-    facts = _facts(run, samples, methods)
+    """Fits methods of a run side by side; ``folder/<name>`` then holds the model of each."""
+    return fit_on(FitJob.of(run), samples, methods, folder)
+
+
+def fit_on(
+    job: FitJob, samples: DataFrame, methods: tuple[ImportanceMethod, ...], folder: Path
+) -> dict[str, Any]:
+    """As ``fit_methods``, without a run.
+
+    Args:
+        job: the settings.
+        samples: with the columns of the table ``samples`` that say what a row is.
+        methods: to fit.
+        folder: that driver and executors share.
+    """
+    facts = _facts(job, samples, methods)
     for method in methods:
         if not method.trained:
             StoredModel.of(method, facts, method.build(facts)).write(folder / method.name)
     summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
     if trained := tuple(m for m in methods if m.trained):
-        summary |= _train(run, samples, facts, trained, folder)
+        summary |= _train(job, samples, facts, trained, folder)
     return summary
 
 
-def _facts(run: Run, samples: DataFrame, methods: Sequence[ImportanceMethod]) -> TrainFacts:
-    stats, train = read_stats(run), samples.where("split = 'train'")
+def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod]) -> TrainFacts:
+    train = samples.where("split = 'train'")
     place, chance = F.col("position"), F.col("propensity")
     usable = F.coalesce((chance > 0) & (chance <= 1), F.lit(False))
     counts: Any = train.agg(
@@ -120,11 +172,11 @@ def _facts(run: Run, samples: DataFrame, methods: Sequence[ImportanceMethod]) ->
             do="set the same training.bins everywhere",
         )
     return TrainFacts(
-        dim=len(stats.names),
-        cardinalities=tuple(stats.cardinalities.values()),
+        dim=job.dim,
+        cardinalities=job.cardinalities,
         rows=counts["rows"],
         positives=int(counts["positives"]),
-        seed=run.config.seed,
+        seed=job.seed,
         quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
         segments=_segments(train) if any("segment" in m.columns() for m in methods) else (),
     )
@@ -149,33 +201,32 @@ def _segments(train: DataFrame) -> tuple[str, ...]:
 
 
 def _train(
-    run: Run,
+    job: FitJob,
     samples: DataFrame,
     facts: TrainFacts,
     methods: tuple[ImportanceMethod, ...],
     folder: Path,
 ) -> dict[str, Any]:
-    config = run.config
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
     rows = fingerprint(samples, extra)
-    snapshots = _write_snapshots(run, samples, facts, rows, extra)
+    snapshots = _write_snapshots(job, samples, facts, rows, extra)
     said = [m.model_dump_json(by_alias=True) for m in methods]
-    key = digest(rows, str(config.seed), config.fitting.identity(), *said)
+    key = digest(rows, str(job.seed), job.fitting.identity(), *said)
     plan = FitPlan(
         methods=methods,
         facts=facts,
         extra=extra,
-        fitting=config.fitting,
+        fitting=job.fitting,
         train=str(snapshots / "train"),
         validation=str(snapshots / "validation"),
         folder=str(folder.absolute()),
         key=key,
-        seed=config.seed,
+        seed=job.seed,
     )
     mark, failures = folder / "fitted.json", []
     if not _is_fitted(mark, key, [folder / m.name / "model.json" for m in methods]):
         mark.unlink(missing_ok=True)
-        failures = _launch_until_done(run, plan)
+        failures = _launch_until_done(job, plan)
         write_json(mark, key)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
     curves = json.loads((folder / "curves.json").read_text())
@@ -199,11 +250,11 @@ def _snapshots(run: Run) -> Path:
 
 
 def _write_snapshots(
-    run: Run, samples: DataFrame, facts: TrainFacts, rows: str, extra: tuple[str, ...]
+    job: FitJob, samples: DataFrame, facts: TrainFacts, rows: str, extra: tuple[str, ...]
 ) -> Path:
     """Parquet of the training rows and of a hashed part of the validation rows."""
-    key = digest(rows, str(run.config.seed), run.config.fitting.identity(), *extra)
-    section, folder = run.config.fitting, _snapshots(run)
+    key = digest(rows, str(job.seed), job.fitting.identity(), *extra)
+    section, folder = job.fitting, job.snapshots
     same: dict[str, Any] = {
         "shards": section.shards,
         "with_ids": bool(facts.cardinalities),
@@ -215,26 +266,26 @@ def _write_snapshots(
     write_snapshot(train, folder / "train", rows=facts.rows, **same)
     validation = samples.where("split = 'validation'")
     share = min(1.0, section.validation_rows / max(1, validation.count()))
-    some = validation.where(uniform(run.config.seed, "curve", "sample_id") <= share)
+    some = validation.where(uniform(job.seed, "curve", "sample_id") <= share)
     write_snapshot(some, folder / "validation", rows=section.validation_rows, **same)
     return folder
 
 
-def _launch_until_done(run: Run, plan: FitPlan) -> list[str]:
+def _launch_until_done(job: FitJob, plan: FitPlan) -> list[str]:
     """Launches, and again from the last checkpoint when a rank was lost; returns what was lost."""
     failures: list[str] = []
     while True:
         try:
-            launch(run, plan)
+            launch(job, plan)
             return failures
         except RankError as error:
             failures.append(str(error).splitlines()[0])
             if len(failures) > plan.fitting.retries:
                 raise
-            run.say(f"{failures[-1]}; taking it up again from the last checkpoint")
+            job.say(f"{failures[-1]}; taking it up again from the last checkpoint")
 
 
-def launch(run: Run, plan: FitPlan) -> None:
+def launch(job: FitJob, plan: FitPlan) -> None:
     """Runs a plan on executors, one barrier task per rank.
 
     Raises:
@@ -249,7 +300,7 @@ def launch(run: Run, plan: FitPlan) -> None:
     distributor = TorchDistributor(
         num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
     )
-    with _watch(run, plan) as hung:
+    with _watch(job, plan) as hung:
         try:
             distributor.run(train_rank, plan.model_dump_json(by_alias=True))
         except Exception as error:
@@ -293,7 +344,7 @@ def _explained(fitting: Fitting, errors: Path, error: Exception) -> TrainingErro
 
 
 @contextmanager
-def _watch(run: Run, plan: FitPlan) -> Iterator[list[Sign]]:
+def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
     """Prints the losses about ten times while the ranks train, and ends a training that hangs.
 
     Yields:
@@ -303,7 +354,7 @@ def _watch(run: Run, plan: FitPlan) -> Iterator[list[Sign]]:
         Path(plan.folder),
         max((t.epochs for m in plan.methods if (t := m.learns())), default=0),
     )
-    curves, context = folder / "curves.json", run.spark.sparkContext
+    curves, context = folder / "curves.json", job.spark.sparkContext
     stop, tag = threading.Event(), f"reweight-{uuid.uuid4().hex}"
     hung: list[Sign] = []
 
@@ -321,7 +372,7 @@ def _watch(run: Run, plan: FitPlan) -> Iterator[list[Sign]]:
                 shown = done
                 losses = ", ".join(f"{k} {c[-1]['validation']:.4g}" for k, c in latest.items())
                 elapsed = time.monotonic() - begin
-                run.say(f"epoch {done}/{epochs}, {elapsed:.0f} s, validation loss: {losses}")
+                job.say(f"epoch {done}/{epochs}, {elapsed:.0f} s, validation loss: {losses}")
 
     watcher = threading.Thread(target=watch, daemon=True)
     context.addJobTag(tag)

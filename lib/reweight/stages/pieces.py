@@ -8,7 +8,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from reweight.errors import TableError
-from reweight.run import JobRun
+from reweight.runs import JobRun
 from reweight.tables import Table
 
 # Pieces of a commit, for each slot of the session: what a stop loses, and what waits for the last.

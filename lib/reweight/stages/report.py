@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 from reweight import page
-from reweight.run import Run, read_records, write_json
+from reweight.runs import Run, read_records, write_json
 from reweight.stages.evaluate import BASELINE, CURVES
 from reweight.stages.fit_importance import MODELS
 from reweight.tables import METRICS, SAMPLES

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from reweight.columns import in_sample, soft_label
 from reweight.errors import TableError, WeightError
 from reweight.importance.stored import StoredModel
-from reweight.run import Run, run_folder, write_json
+from reweight.runs import Run, run_folder, write_json
 from reweight.scoring import scored
 from reweight.stages.fit_importance import MODELS
 from reweight.tables import SAMPLES, WEIGHTS

@@ -15,7 +15,7 @@ from typing import Any
 from pyspark import StorageLevel
 
 from reweight import simulation
-from reweight.run import Run
+from reweight.runs import Run
 from reweight.tables import TRUTH
 
 

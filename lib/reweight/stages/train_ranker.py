@@ -31,7 +31,7 @@ from reweight.ranking import (
     with_probabilities,
     with_vector,
 )
-from reweight.run import Run, write_json
+from reweight.runs import Run, write_json
 from reweight.stages.build_samples import read_stats
 from reweight.stages.score_weights import read_policies
 from reweight.tables import PREDICTIONS, SAMPLES, WEIGHTS

@@ -24,7 +24,7 @@ from reweight.errors import ConfigError
 from reweight.importance.importance_mlp import ImportanceMlp
 from reweight.importance.stored import StoredModel
 from reweight.ranking import fit_ranker, with_probabilities, with_vector
-from reweight.run import Run, write_json
+from reweight.runs import Run, write_json
 from reweight.scoring import scored
 from reweight.stages.build_samples import read_stats
 from reweight.stages.fit_importance import drop_snapshots, fit_methods

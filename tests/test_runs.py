@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from reweight.config import load_config
 from reweight.errors import RunError, SampleError
-from reweight.run import (
+from reweight.runs import (
     Run,
     Summary,
     finish,

@@ -1,0 +1,90 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Quick start
+# MAGIC
+# MAGIC A simulated shop, from raw logs to a report that says which weights helped the ranker. The same
+# MAGIC file runs as a notebook (Databricks, or Jupyter by `jupytext`) and as plain Python:
+# MAGIC
+# MAGIC     python notebooks/quick_start.py
+
+# COMMAND ----------
+
+import os
+from pathlib import Path
+
+import reweight
+
+# The size of the shop, and where tables and runs go: on a cluster a folder that all hosts share.
+sessions = os.environ.get("REWEIGHT_NOTEBOOK_SESSIONS", "3000")
+root = os.environ.get("REWEIGHT_NOTEBOOK_ROOT", "out/quick_start")
+# A notebook starts in its own folder, a script where it was called.
+places = (Path("conf/demo.yaml"), Path("../conf/demo.yaml"))
+config = next(path for path in places if path.exists())
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## The whole line
+# MAGIC
+# MAGIC Every stage says what it did. A Spark session that is there is used and goes on; a run that was
+# MAGIC broken off is taken up where it stopped.
+
+# COMMAND ----------
+
+run = reweight.run(
+    config,
+    "run_id=quick_start",
+    f"root={root}",
+    f"simulation.sessions={sessions}",
+    "importance=[{method: random}, {method: self_confidence}]",
+    "ranking.recalibrate=[]",
+    "fitting.ranks=1",
+)
+run
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## What came out
+
+# COMMAND ----------
+
+run.show()
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC One plot of the report, and the numbers behind it.
+
+# COMMAND ----------
+
+run.show("weights")
+metrics = run.metrics
+metrics[(metrics["split"] == "test") & (metrics["name"] == "log_loss") & metrics["segment"].isna()]
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## The weights, for a model of your own
+# MAGIC
+# MAGIC One row per sample and method. `sample_id` joins them to the samples, or to your own table by the
+# MAGIC columns of `sampling.key`.
+
+# COMMAND ----------
+
+weights = run.weights.where("method = 'self_confidence'").select(
+    "sample_id", "importance", "weight"
+)
+train = run.samples.where("split = 'train'").join(weights, on="sample_id", how="inner")
+train.groupBy("label").agg({"*": "count", "weight": "avg", "importance": "avg"}).show()
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC Later, or in another notebook, the run is found by its name.
+
+# COMMAND ----------
+
+same = reweight.load("quick_start", root=root)
+assert same.weights.count() == run.weights.count()
+same

@@ -1,0 +1,49 @@
+"""Every notebook, from its first cell to its last, as plain Python in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.py"))
+SMALL = {
+    "REWEIGHT_NOTEBOOK_ROWS": "1500",
+    "REWEIGHT_NOTEBOOK_SESSIONS": "500",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+def test_there_are_notebooks() -> None:
+    assert {"quick_start.py", "weights_in_spark_ml.py"} <= set(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_one_to_databricks_and_to_python(name: str) -> None:
+    source = (ROOT / "notebooks" / name).read_text()
+    assert source.startswith("# Databricks notebook source\n# MAGIC %md\n")
+    cells = source.split("\n# COMMAND ----------\n")
+    assert len(cells) > 3
+    for cell in cells:
+        compile(cell, name, "exec")
+        # A cell is text or code.
+        lines = [line for line in cell.splitlines() if line.strip()]
+        told = {line.startswith("# MAGIC") for line in lines if "notebook source" not in line}
+        assert len(told) == 1, cell
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, f"notebooks/{name}"],
+        cwd=ROOT,
+        env=os.environ | SMALL | {"REWEIGHT_NOTEBOOK_ROOT": str(tmp_path / "root")},
+        capture_output=True,
+        text=True,
+        timeout=880,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
