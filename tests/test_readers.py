@@ -177,15 +177,18 @@ def test_who_stops_early_leaves_no_thread(folder: Path, reader: Reading, closed:
 def test_memory_does_not_grow_with_the_number_of_row_groups(
     tmp_path: Path, reader: Reading
 ) -> None:
-    # 60 row groups of 1 MB each.
-    write(tmp_path / "s", [2_500] * 60, width=100, group=2_500)
-    used = []
-    for batch in READERS[reader](Shard(tmp_path / "s", 0, 1, 500, 1)):
-        used.append(psutil.Process().memory_info().rss / 2**20)
-        del batch
-    assert len(used) == 300
-    # What is held at all is there after a few row groups.
-    assert max(used) - max(used[:50]) < 20
+    def peak(groups: int) -> float:
+        """MB of this process while it reads so many row groups of 1 MB each."""
+        path = write(tmp_path / str(groups), [2_500] * groups, width=100, group=2_500)
+        used = []
+        for batch in READERS[reader](Shard(path, 0, 1, 500, 1)):
+            used.append(psutil.Process().memory_info().rss / 2**20)
+            del batch
+        assert len(used) == groups * 5
+        return max(used)
+
+    few = peak(6)
+    assert peak(60) - few < 25
 
 
 def test_row_groups_are_listed_in_the_order_of_the_files(folder: Path) -> None:
@@ -201,5 +204,5 @@ def test_where_petastorm_is_not_installed_arrow_reads(
     monkeypatch.setitem(sys.modules, "petastorm", None)
     shard = Shard(folder, 0, SHARDS, 7, 5)
     assert ids(READERS["auto"](shard)) == ids(READERS["arrow"](shard))
-    with pytest.raises(TrainingError, match="set fitting.feed: arrow"):
+    with pytest.raises(TrainingError, match=r"set fitting\.feed: arrow"):
         next(READERS["petastorm"](shard))
