@@ -4,6 +4,7 @@ PYTHON311 ?= python3.11
 VENV := .venv
 VENV35 := .venv35
 VENV_DOCS := .venv-docs
+VENV4X := .venv4x
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 DATA ?= ../shared/data
@@ -24,7 +25,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-cluster test-spark35 faults check real perf perf-large bench bench-real bench-detection docs package lock audit clean
+.PHONY: help setup demo test test-cluster test-spark35 test-spark4x faults check real perf perf-large bench bench-real bench-detection docs package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -33,7 +34,8 @@ setup: $(STAMP)  ## create .venv with the pinned dependencies, and make sure of 
 
 $(VENV)/.made: requirements.lock
 $(VENV35)/.made: requirements-spark35.lock
-$(VENV)/.made $(VENV35)/.made: pyproject.toml conf/spark/local.conf scripts/spark_defaults.py
+$(VENV4X)/.made: requirements-spark4x.lock
+$(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.conf scripts/spark_defaults.py
 	@$(PYTHON311) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 is needed and '$(PYTHON311)' is none: install it, or say where it is:"; \
 	  echo "  make $(MAKECMDGOALS) PYTHON311=/path/to/python3.11"; exit 1; }
@@ -57,6 +59,9 @@ test-cluster: setup  ## run the line on clusters of several executors on this ma
 
 test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as Databricks 15.4 LTS has it
 	$(VENV35)/bin/python -m pytest -m "not cluster and not faults" $(ARGS)
+
+test-spark4x: $(VENV4X)/.made  ## run the tests on the newest Spark, without Petastorm
+	$(VENV4X)/bin/python -m pytest -m "not cluster and not faults" $(ARGS)
 
 faults: setup  ## kill running jobs at KILLS=50 random moments and compare what they leave
 	REWEIGHT_KILLS=$(KILLS) $(PYTHON) -m pytest tests/faults $(ARGS)
@@ -107,7 +112,8 @@ $(PACKED)/.made: requirements.lock pyproject.toml | $(STAMP)
 	@echo "installing what workers need in $(PACKED): quiet, about 3 minutes, 6 GB"
 	@$(PYTHON311) -m venv --clear --without-pip $(PACKED)
 	@$(WHEEL)
-	@$(PYTHON) -m pip --python $(PACKED)/bin/python install --quiet -c requirements.lock $(WHEELS)
+	@$(PYTHON) -m pip --python $(PACKED)/bin/python install --quiet -c requirements.lock \
+	  "$$(echo $(WHEELS))[petastorm]"
 	@touch $@
 
 # Spark's jars stay out: a cluster has its own. The temporary file is beside the archive, so that
@@ -130,8 +136,9 @@ LOCK = $(UV) pyproject.toml --extra dev
 
 lock:  ## resolve pyproject.toml anew into the lock files
 	$(PYTHON311) -m venv build/lock && build/lock/bin/pip install --quiet uv
-	$(LOCK) -o requirements.lock
-	$(LOCK) --extra spark35 -o requirements-spark35.lock
+	$(LOCK) --extra petastorm -o requirements.lock
+	$(LOCK) --extra petastorm --extra spark35 -o requirements-spark35.lock
+	$(LOCK) --extra spark4x -o requirements-spark4x.lock
 	$(UV) --group docs -o requirements-docs.lock
 
 audit:  ## look the locked versions up among known vulnerabilities

@@ -2,22 +2,22 @@
 
 python scripts/spark_defaults.py conf/spark/local.conf
 
-The file names the Delta package of Spark 4; the defaults name the one that is installed.
+The file names the Delta package of Spark 4.0; the defaults name the one that is installed.
 """
 
 import re
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pyspark
+from delta import configure_spark_with_delta_pip
+from pyspark.sql import SparkSession
 
 
 def delta_package() -> str:
-    """Maven coordinates of the jars that belong to the installed delta-spark."""
-    delta = version("delta-spark")
-    scala = "2.12" if delta.startswith("3.") else "2.13"
-    return f"io.delta:delta-spark_{scala}:{delta}"
+    """Maven coordinates of the jars that belong to the installed delta-spark and pyspark."""
+    # Delta has named them in three ways so far, and tells them to nobody but a builder.
+    return configure_spark_with_delta_pip(SparkSession.builder)._options["spark.jars.packages"]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
+from reweight.readers import Reading
 from reweight.session import spark_session
 
 TEST_SETTINGS = {
@@ -26,6 +28,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = spark_session(folder / "spark.log", settings)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session", params=["petastorm", "arrow"])
+def reader(request: pytest.FixtureRequest) -> Reading:
+    """Each reader of snapshots that is installed."""
+    found: Reading = request.param
+    if found == "petastorm" and find_spec("petastorm") is None:
+        pytest.skip("Petastorm is not installed here")
+    return found
 
 
 @pytest.fixture

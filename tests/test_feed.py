@@ -71,12 +71,6 @@ def folder(columns: Columns, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write(tmp_path_factory.mktemp("feed") / "snapshot", columns, SIZES))
 
 
-@pytest.fixture(scope="module", params=["petastorm", "arrow"])
-def reader(request: pytest.FixtureRequest) -> Reading:
-    found: Reading = request.param
-    return found
-
-
 @pytest.fixture(scope="module")
 def feed(folder: str, reader: Reading) -> Callable[..., SnapshotFeed]:
     own = {"folder": folder, "batch_size": 40, "shards": SHARDS, "reader": reader}

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from reweight.batch import Batch
 from reweight.errors import TrainingError
-from reweight.readers import READERS, Reading, Shard
+from reweight.readers import READERS, Reading, Shard, row_groups
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class SnapshotFeed:
         seed: of the order; epoch e is read in the order of seed + e.
         shuffle: whether rows are shuffled; without, they come in the order of the files.
         extra: further columns to read, numbers.
-        reader: who reads the files; the batches of a reader are its own where rows are shuffled.
+        reader: who reads the files; the batches are the same.
         whole: whether every row comes, in steps that are short at the end and not the same number
             on every rank: for passes in which ranks do not wait for one another.
     """
@@ -48,14 +46,15 @@ class SnapshotFeed:
     seed: int = 0
     shuffle: bool = True
     extra: tuple[str, ...] = ()
-    reader: Reading = "petastorm"
+    reader: Reading = "auto"
     whole: bool = False
 
     def __post_init__(self) -> None:
         """Checks the shards.
 
         Raises:
-            TrainingError: shards are no multiple of ranks, or there are fewer row groups.
+            TrainingError: shards are no multiple of ranks, there are fewer row groups, or a file
+                is no Parquet.
         """
         if self.shards % self.world:
             raise TrainingError(
@@ -117,8 +116,7 @@ class SnapshotFeed:
     @cached_property
     def _row_groups(self) -> list[int]:
         """Rows of every row group, in the order in which they are dealt to the shards."""
-        footers = [pq.read_metadata(path) for path in sorted(Path(self.folder).glob("*.parquet"))]
-        return [f.row_group(i).num_rows for f in footers for i in range(f.num_row_groups)]
+        return [group.rows for group in row_groups(Path(self.folder))]
 
     @cached_property
     def _shard_rows(self) -> list[int]:

@@ -46,7 +46,8 @@ class Fitting(Section):
             on it, and not on ``ranks``.
         batch_size: rows of a step, over all ranks.
         validation_rows: how many rows of the validation split the loss curve is measured on.
-        feed: what reads the training rows; ``arrow`` where Petastorm cannot be had.
+        feed: what reads the training rows, ``petastorm`` or ``arrow``, which give the same batches;
+            ``auto`` is Petastorm where it is installed.
         use_gpu: one GPU per rank.
         timeout: longest time in which no rank gets on before the training is ended.
         retries: how often a training that a lost or hanging rank ended is taken up again.
@@ -56,14 +57,14 @@ class Fitting(Section):
     shards: int = Field(default=4, ge=1)
     batch_size: int = Field(default=1024, ge=1)
     validation_rows: int = Field(default=20_000, ge=1)
-    feed: Reading = "petastorm"
+    feed: Reading = "auto"
     use_gpu: bool = False
     timeout: Seconds = 600
     retries: int = Field(default=2, ge=0)
 
     def identity(self) -> str:
         """What of the section the result depends on."""
-        return self.model_dump_json(include={"shards", "batch_size", "validation_rows", "feed"})
+        return self.model_dump_json(include={"shards", "batch_size", "validation_rows"})
 
 
 class FitPlan(Section):

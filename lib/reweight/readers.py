@@ -2,13 +2,17 @@
 
 A shard is every n-th row group of the files in the order of their names. With a seed its row groups
 come shuffled, and the rows of each: the snapshot dealt rows to files by hash, so a row group is a
-random sample of the rows already. The order is a function of the seed alone.
+random sample of the rows already. The order is a function of the seed alone, and the same for both:
+the Arrow reader draws as Petastorm 0.12.1 does. Both hold a few row groups at a time.
 """
 
+import random
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +25,7 @@ from numpy.typing import NDArray
 from reweight.batch import Batch
 from reweight.errors import TrainingError
 
-Reading = Literal["petastorm", "arrow"]
+Reading = Literal["auto", "petastorm", "arrow"]
 
 _COLUMNS = ("sample_id", "features", "ids", "label")
 _KINDS: Mapping[str, type] = {"sample_id": np.int64, "ids": np.int64}
@@ -48,11 +52,35 @@ class Shard:
     extra: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class RowGroup:
+    """What is read at once: a row group of a file, and how many rows it has."""
+
+    path: Path
+    number: int
+    rows: int
+
+
+def row_groups(folder: Path) -> list[RowGroup]:
+    """The row groups of a snapshot in the order in which they are dealt to shards.
+
+    Raises:
+        TrainingError: a file that is no Parquet, by name.
+    """
+    found = []
+    for path in sorted(folder.glob("*.parquet")):
+        with _named(path):
+            footer = pq.read_metadata(path)
+        sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+        found += [RowGroup(path, i, rows) for i, rows in enumerate(sizes)]
+    return found
+
+
 def petastorm(shard: Shard) -> Generator[Batch]:
     """The rows of a shard by a Petastorm reader.
 
     Raises:
-        TrainingError: Petastorm is not installed.
+        TrainingError: Petastorm is not installed, or a file cannot be read.
     """
     # Petastorm calls what pyarrow 14 deprecates, thousands of times.
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -90,50 +118,78 @@ def petastorm(shard: Shard) -> Generator[Batch]:
             ids = columns.get("ids", torch.empty((len(sample_id), 0), dtype=torch.int64))
             extra = {name: columns[name].float() for name in shard.extra}
             yield Batch(sample_id, columns["features"], ids.long(), columns["label"], extra)
+    except Exception:
+        # Petastorm does not say in which file: Arrow, which cannot read it either, does.
+        for group in _dealt(shard):
+            _read(group, shard.extra)
+        raise
     finally:
         reader.stop()
         reader.join()
 
 
 def arrow(shard: Shard) -> Generator[Batch]:
-    """The rows of a shard by Arrow, a row group ahead of what is asked for."""
-    groups = _row_groups(shard.folder)[shard.number :: shard.count]
-    draw = None if shard.seed is None else np.random.default_rng(shard.seed)
-    order = range(len(groups)) if draw is None else draw.permutation(len(groups)).tolist()
+    """The rows of a shard by Arrow, a row group ahead of what is asked for.
+
+    Raises:
+        TrainingError: a file cannot be read.
+    """
+    draw = None if shard.seed is None else np.random.RandomState(shard.seed)
     left: Batch | None = None
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(_read, groups[order[0]], shard.extra)]
-        for following in (*order[1:], None):
-            rows = ahead.pop().result()
-            if following is not None:
-                ahead.append(pool.submit(_read, groups[following], shard.extra))
-            if draw is not None:
-                rows = rows.rows(torch.from_numpy(draw.permutation(len(rows))))
-            rows = rows if left is None else Batch.concat([left, rows])
-            whole = len(rows) // shard.part * shard.part
-            for start in range(0, whole, shard.part):
-                yield rows.map(lambda v, s=start: v[s : s + shard.part])  # type: ignore[misc]
-            left = rows.map(lambda v, w=whole: v[w:])  # type: ignore[misc]
+    for rows in _read_ahead(_dealt(shard), shard.extra):
+        if draw is not None:
+            rows = rows.rows(torch.from_numpy(draw.permutation(len(rows))))
+        rows = rows if left is None else Batch.concat([left, rows])
+        whole = len(rows) // shard.part * shard.part
+        for start in range(0, whole, shard.part):
+            yield rows.map(lambda v, s=start: v[s : s + shard.part])  # type: ignore[misc]
+        left = rows.map(lambda v, w=whole: v[w:])  # type: ignore[misc]
     if left is not None and len(left):
         yield left
 
 
+def auto(shard: Shard) -> Generator[Batch]:
+    """The rows of a shard by Petastorm where it is installed, and by Arrow elsewhere."""
+    return petastorm(shard) if find_spec("petastorm") else arrow(shard)
+
+
 READERS: Mapping[Reading, Callable[[Shard], Generator[Batch]]] = {
+    "auto": auto,
     "petastorm": petastorm,
     "arrow": arrow,
 }
 
 
-def _row_groups(folder: Path) -> list[tuple[Path, int]]:
-    files = sorted(folder.glob("*.parquet"))
-    return [(f, i) for f in files for i in range(pq.read_metadata(f).num_row_groups)]
+def _dealt(shard: Shard) -> list[RowGroup]:
+    """The row groups of a shard, in the order in which they are read."""
+    groups = row_groups(shard.folder)
+    places = list(range(len(groups)))
+    # As Petastorm 0.12.1 does it: all are shuffled, those of the shard are kept, and shuffled anew.
+    if shard.seed is not None:
+        random.Random(shard.seed).shuffle(places)
+    own = [place for place in places if place % shard.count == shard.number]
+    if shard.seed is not None:
+        np.random.RandomState(shard.seed).shuffle(own)
+    return [groups[place] for place in own]
 
 
-def _read(place: tuple[Path, int], extra: Sequence[str]) -> Batch:
-    path, group = place
-    file = pq.ParquetFile(path)
-    there = [name for name in (*_COLUMNS, *extra) if name in file.schema_arrow.names]
-    table = file.read_row_group(group, columns=there)
+def _read_ahead(groups: Sequence[RowGroup], extra: Sequence[str]) -> Generator[Batch]:
+    """The rows of each row group, while a thread reads the one after it."""
+    with ThreadPoolExecutor(1) as pool:
+        current: Future[Batch] | None = None
+        for group in groups:
+            following = pool.submit(_read, group, extra)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()
+
+
+def _read(group: RowGroup, extra: Sequence[str]) -> Batch:
+    with _named(group.path), pq.ParquetFile(group.path) as file:
+        there = [name for name in (*_COLUMNS, *extra) if name in file.schema_arrow.names]
+        table = file.read_row_group(group.number, columns=there)
     columns = {name: _numbers(table.column(name).combine_chunks(), name) for name in there}
     ids = columns.get("ids", torch.empty((len(table), 0), dtype=torch.int64))
     return Batch(
@@ -143,6 +199,20 @@ def _read(place: tuple[Path, int], extra: Sequence[str]) -> Batch:
         columns["label"],
         {name: columns[name] for name in extra},
     )
+
+
+@contextmanager
+def _named(path: Path) -> Generator[None]:
+    """What Arrow says of a file, with its name."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise TrainingError(
+            "a file of the snapshot cannot be read",
+            expected="Parquet, as Spark wrote it",
+            came=f"{path}: {(str(error).splitlines() or [type(error).__name__])[0]}",
+            do=f"remove the folder {path.parent} and start the job again: it is written anew",
+        ) from error
 
 
 def _numbers(column: Any, name: str) -> torch.Tensor:

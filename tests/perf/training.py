@@ -15,11 +15,12 @@ from reweight.feed import SnapshotFeed
 from reweight.fitting import FitPlan, Fitting, fit, trainers_of
 from reweight.importance import TrainFacts
 from reweight.importance.importance_mlp import ImportanceMlp
-from reweight.readers import READERS
+from reweight.readers import Reading
 from reweight.runs import Run
 from reweight.snapshot import write_snapshot
 from reweight.stages.fit_importance import launch
 
+READING: tuple[Reading, ...] = ("petastorm", "arrow")
 ROWS, BATCH, EPOCHS, SHARDS = 400_000, 4096, 4, 4
 METHOD = ImportanceMlp.model_validate({"preset": "reference", "epochs": EPOCHS})
 FACTS = TrainFacts(dim=DIM, rows=ROWS, positives=ROWS // 10)
@@ -39,7 +40,7 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
             )
         for _ in range(3):
             for ranks in (1, 2):
-                for reader in READERS:
+                for reader in READING:
                     found.setdefault(f"{reader}, {ranks}", []).append(
                         _fed(run, folder, {"ranks": ranks, "feed": reader})
                     )
@@ -58,7 +59,7 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
                 },
             },
         )
-        for reader in READERS
+        for reader in READING
         for ranks in (1, 2)
     ]
 
