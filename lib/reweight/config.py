@@ -21,7 +21,7 @@ from reweight.fitting import Fitting
 from reweight.importance import ImportanceMethod, Method
 from reweight.ranking import Ranking
 from reweight.sampling import Sampling
-from reweight.section import RunId, Section
+from reweight.section import RunId, SchemaName, Section
 from reweight.simulation import Simulation
 from reweight.splits import Splits
 from reweight.tuning import Tuning
@@ -33,7 +33,9 @@ class JobConfig(Section):
 
     Attributes:
         run_id: names the run's rows in every table and its folder.
-        root: folder of the tables and of the runs' folders; on a cluster a shared path.
+        root: folder of the tables and of the runs' folders; on a cluster a shared path, on
+            Databricks one of a volume (``/Volumes/...``).
+        catalog: ``schema`` or ``catalog.schema`` that has the tables instead of ``root``.
         data_dir: for interpolation (``${data_dir}``).
         spark: Spark settings for a session that the job starts itself.
         importance: the methods.
@@ -44,6 +46,7 @@ class JobConfig(Section):
 
     run_id: RunId
     root: str
+    catalog: SchemaName | None = None
     data_dir: str | None = None
     spark: dict[str, str] = {}
     importance: tuple[Method, ...]
@@ -72,7 +75,7 @@ class JobConfig(Section):
 
     def hash(self) -> str:
         """Hash of the config: equal for runs that compute the same thing."""
-        return digest(self.model_dump_json(exclude={"run_id", "root", "spark"}))
+        return digest(self.model_dump_json(exclude={"run_id", "root", "catalog", "spark"}))
 
 
 class RunConfig(JobConfig):

@@ -48,9 +48,14 @@ class JobRun(Generic[Config]):
 
     @classmethod
     def open(cls, spark: SparkSession, config: Config) -> Self:
-        """Starts a run or takes one up again."""
+        """Starts a run or takes one up again.
+
+        Raises:
+            TableError: the schema of the tables is not there.
+        """
         root = str(Path(config.root).absolute())  # Delta's SQL knows no relative path
-        run = cls(spark, config, Store(spark, root, config.run_id))
+        run = cls(spark, config, Store(spark, root, config.run_id, config.catalog))
+        run.store.check()
         run.folder.mkdir(parents=True, exist_ok=True)
         # Spark settings can hold the keys of a store: they are kept nowhere.
         said = config.model_dump(mode="json", by_alias=True, exclude={"spark"})

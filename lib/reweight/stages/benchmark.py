@@ -95,7 +95,7 @@ def _data(run: BenchmarkRun, name: str) -> Data:
 
 def _samples(run: BenchmarkRun, table: SampleTable) -> Data:
     """Mature samples of a finished run, as many as the config says."""
-    store = Store(run.spark, str(Path(table.root).absolute()), table.run_id)
+    store = Store(run.spark, str(Path(table.root).absolute()), table.run_id, table.catalog)
     rows = (
         store.read(SAMPLES)
         .where("mature AND label IS NOT NULL")

@@ -20,7 +20,9 @@ ConditionsRun = JobRun[ConditionsConfig]
 
 # What says where a run is and what it is called, and no world's result depends on.
 _ELSEWHERE: Any = {
-    **dict.fromkeys(("run_id", "root", "data_dir", "spark", "model_run_id", "tuning"), True),
+    **dict.fromkeys(
+        ("run_id", "root", "catalog", "data_dir", "spark", "model_run_id", "tuning"), True
+    ),
     "simulation": {"path": True},
 }
 
