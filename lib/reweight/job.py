@@ -44,6 +44,7 @@ def run_job(
     arguments = _parser(stages, config.example).parse_args(argv)
     try:
         loaded = read_config(config, arguments.config, arguments.overrides)
+        loaded.tracking.check()
         start = time.monotonic()
         print(f"run '{loaded.run_id}' in {loaded.root}", flush=True)
         with run_lock(loaded.root, loaded.run_id), _session(loaded) as spark:

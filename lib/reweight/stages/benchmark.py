@@ -48,7 +48,7 @@ def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
     figures = pd.read_csv(published) if published and Path(published).is_file() else None
     records = {k: r for k, r in read_records(run.folder).items() if r["status"] != "running"}
     content = page.content(
-        config=run.config.model_dump(mode="json", by_alias=True, exclude={"spark"}),
+        config=run.config.kept(),
         methods=run.config.importance,
         records=records,
         rows=pieces.found(run, BENCHMARK, "cell", list(_wanted(run).values())),
