@@ -41,7 +41,7 @@ class Told:
         tags: revision, hash of the config, how stages ended, versions of tables.
         metrics: numbers of the stage's summary; after the report, those of the report.
         curves: name -> a value per epoch.
-        files: the record, and the report.
+        files: the record and the report, by the names to keep them under.
     """
 
     run_id: str
@@ -53,7 +53,7 @@ class Told:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     curves: Mapping[str, list[float]]
-    files: tuple[Path, ...]
+    files: Mapping[str, Path]
 
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> "Told":
@@ -67,8 +67,9 @@ class Told:
         stage, summary = record["stage"], record["summary"]
         done = record["status"] == "done"
         report = Path(summary["report"]) if done and "report" in summary else None
-        record_file = folder / "records" / f"{stage}.json"
-        files = [record_file, report, report and report.with_suffix(".json")]
+        files = {f"records/{stage}.json": folder / "records" / f"{stage}.json"}
+        if report:
+            files |= {path.name: path for path in (report, report.with_suffix(".json"))}
         curves = done and stage == "fit_importance" and (folder / _CURVES).exists()
         identity = f"{folder.absolute()}\0{record['config_hash']}"
         return cls(
@@ -85,7 +86,7 @@ class Told:
                 **(_compared(report.with_suffix(".json")) if report else {}),
             },
             curves=_losses(folder / _CURVES) if curves else {},
-            files=tuple(path for path in files if path and path.exists()),
+            files={name: path for name, path in files.items() if path.exists()},
         )
 
 
@@ -114,7 +115,7 @@ class MLflow(Tracker):
     experiment: str = "reweight"
 
     def tell(self, told: Told) -> None:
-        """Params, tags, metrics by step, files under the stage's name."""
+        """Params, tags, metrics, curves by epoch, files."""
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param, RunTag
 
@@ -133,8 +134,8 @@ class MLflow(Tracker):
             params=[Param(k, v) for k, v in told.params.items()],
             tags=[RunTag(k, v) for k, v in told.tags.items()],
         )
-        for path in told.files:
-            client.log_artifact(run_id, str(path), told.stage)
+        for name, path in told.files.items():
+            client.log_artifact(run_id, str(path), name.rpartition("/")[0] or None)
         client.set_terminated(run_id, "FINISHED" if told.status == "done" else "FAILED")
 
     def _run(self, client: Any, told: Told) -> str:
@@ -189,8 +190,8 @@ class Wandb(Tracker):
     Attributes:
         project: its project.
         entity: user or team; by default that of the login.
-        mode: ``offline`` keeps all in ``wandb`` in the run's folder, for ``wandb sync``; ``online``
-            needs a login (``WANDB_API_KEY``).
+        mode: ``offline`` keeps all in the run's folder, for ``wandb sync wandb/*/offline-run-*``;
+            ``online`` needs a login (``WANDB_API_KEY``).
     """
 
     package: ClassVar[str] = "wandb"
@@ -203,7 +204,7 @@ class Wandb(Tracker):
         """Config, summary, curves by epoch, and the files as an artifact."""
         import wandb
 
-        with _moved(told.folder / "wandb", None, "wandb") as scratch:
+        with _moved(told.folder / "wandb" / told.stage, "*", "wandb") as scratch:
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
@@ -221,8 +222,8 @@ class Wandb(Tracker):
                 run.log({"epoch": epoch + 1, **values})
             run.summary.update(dict(told.metrics))
             artifact = wandb.Artifact(f"{told.run_id}-{told.stage}", type="stage")
-            for path in told.files:
-                artifact.add_file(str(path))
+            for name, path in told.files.items():
+                artifact.add_file(str(path), name=name)
             run.log_artifact(artifact)
             run.finish(exit_code=0 if told.status == "done" else 1)
 
@@ -284,7 +285,7 @@ class Tracking(Section):
 
 
 @contextlib.contextmanager
-def _moved(place: Path, replaced: str | None, part: str = ".") -> Iterator[Path]:
+def _moved(place: Path, replaced: str, part: str = ".") -> Iterator[Path]:
     """A folder on this machine, whose content is copied to a place that may take whole files only.
 
     Args:
@@ -295,8 +296,8 @@ def _moved(place: Path, replaced: str | None, part: str = ".") -> Iterator[Path]
     with tempfile.TemporaryDirectory() as scratch:
         yield Path(scratch)
         place.mkdir(parents=True, exist_ok=True)
-        for path in place.glob(replaced) if replaced else ():
-            path.unlink()
+        for path in place.glob(replaced):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         if (Path(scratch) / part).exists():
             # Links within it name the folder that is about to go.
             shutil.copytree(
