@@ -287,6 +287,28 @@ def test_a_schema_has_one_part_or_two(tmp_path: Path, schema: str) -> None:
     assert load_config(written(tmp_path, SMALLEST | {"catalog": schema})).catalog == schema
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{}", "`path` and `format` of files, or the name of a `table`"),
+        ("{path: /raw}", "`path` and `format` of files"),
+        ("{path: /raw, format: csv, table: main.shop.events}", "takes no path, format or schema"),
+        ("{table: main.shop.events, schema: id bigint}", "takes no path, format or schema"),
+        ("{table: main.shop.events, options: {sep: ;}}", "a table source takes none"),
+        ("{table: a.b.c.d}", "should match pattern"),
+        ("{table: 'events WHERE true'}", "should match pattern"),
+    ],
+)
+def test_a_source_is_files_or_a_table(tmp_path: Path, source: str, said: str) -> None:
+    assert said in refusal(written(tmp_path, SMALLEST), f"cleaning.sources={{log: {source}}}")
+
+
+def test_a_table_is_a_source_without_more(tmp_path: Path) -> None:
+    override = "cleaning.sources={log: {table: main.shop.events}}"
+    config = load_config(written(tmp_path, SMALLEST), [override])
+    assert config.cleaning.sources["log"].place == "`main`.`shop`.`events`"
+
+
 def test_a_config_does_not_change(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, SMALLEST))
     with pytest.raises(ValueError, match="frozen"):
