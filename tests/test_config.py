@@ -294,18 +294,19 @@ def test_a_schema_has_one_part_or_two(tmp_path: Path, schema: str) -> None:
         ("{path: /raw}", "`path` and `format` of files"),
         ("{path: /raw, format: csv, table: main.shop.events}", "takes no path, format or schema"),
         ("{table: main.shop.events, schema: id bigint}", "takes no path, format or schema"),
-        ("{table: main.shop.events, options: {sep: ;}}", "a table source takes none"),
+        ("{table: main.shop.events, options: {sep: ';'}}", "a table source takes none"),
         ("{table: a.b.c.d}", "should match pattern"),
         ("{table: 'events WHERE true'}", "should match pattern"),
     ],
 )
 def test_a_source_is_files_or_a_table(tmp_path: Path, source: str, said: str) -> None:
-    assert said in refusal(written(tmp_path, SMALLEST), f"cleaning.sources={{log: {source}}}")
+    cleaning = SMALLEST["cleaning"] | {"sources": {"log": yaml.safe_load(source)}}
+    assert said in refusal(written(tmp_path, SMALLEST | {"cleaning": cleaning}))
 
 
 def test_a_table_is_a_source_without_more(tmp_path: Path) -> None:
-    override = "cleaning.sources={log: {table: main.shop.events}}"
-    config = load_config(written(tmp_path, SMALLEST), [override])
+    cleaning = SMALLEST["cleaning"] | {"sources": {"log": {"table": "main.shop.events"}}}
+    config = load_config(written(tmp_path, SMALLEST | {"cleaning": cleaning}))
     assert config.cleaning.sources["log"].place == "`main`.`shop`.`events`"
 
 

@@ -67,13 +67,14 @@ def test_a_log_may_be_a_table_or_a_view_of_a_catalog(
     clean = next(stage for stage in PIPELINE if stage.__name__ == "clean_logs")
     found = {}
     for table in ("raw_log", "raw_view"):
-        log = f"cleaning.sources.log={{table: {SCHEMA}.{table}}}"
+        files = "path: null, format: null, schema: null"
+        log = f"cleaning.sources.log={{{files}, table: {SCHEMA}.{table}}}"
         run = open_run(table, f"root={root}", f"catalog={SCHEMA}", *FEW, log)
         run_stage(run, clean)
         found[table] = run.store.read(EVENTS).drop("run_id")
         rejected = run.store.read(REJECTED).select("source_file").distinct().collect()
         assert [row["source_file"] for row in rejected] == [f"{SCHEMA}.{table}"]
-    files = named.store.read(EVENTS).drop("run_id")
-    total = F.sum(F.xxhash64(*sorted(files.columns)) % 1_000_003)
-    sums = [frame.agg(F.count("*"), total).first() for frame in (files, *found.values())]
+    found["files"] = named.store.read(EVENTS).drop("run_id")
+    total = F.sum(F.xxhash64(*sorted(found["files"].columns)) % 1_000_003)
+    sums = [frame.agg(F.count("*"), total).first() for frame in found.values()]
     assert sums[0] == sums[1] == sums[2]
