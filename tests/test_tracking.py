@@ -189,12 +189,16 @@ def test_mlflow_starts_another_run_for_another_config(
     for number, status in (("one", "done"), ("two", "failed")):
         said: list[str] = []
         one = record("clean_logs", config_hash=number, status=status)
-        tracking.tell(folder, one, {"seed": number}, said.append)
+        # More values than a server takes at once.
+        many = {"seed": number, "many": list(range(150))}
+        tracking.tell(folder, one | {"summary": {"n": list(range(1100))}}, many, said.append)
         assert said == []
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("reweight")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
+    assert {len(r.data.params) for r in runs} == {151}
+    assert {len(r.data.metrics) for r in runs} == {1101}
     assert {(r.data.params["seed"], r.info.status) for r in runs} == {
         ("one", "FINISHED"),
         ("two", "FAILED"),

@@ -273,12 +273,9 @@ class Tracking(Section):
             config: what the results depend on.
             say: prints a line.
         """
-        if not self.trackers():
-            return
-        told = Told.of(folder, record, config)
         for tracker in self.trackers():
             try:
-                tracker.tell(told)
+                tracker.tell(Told.of(folder, record, config))
             except Exception as error:
                 why = str(error).strip().splitlines() or [""]
                 say(f"{tracker.package} was not told: {type(error).__name__}: {why[0][:300]}")
