@@ -114,8 +114,8 @@ def test_the_models_of_the_bundle_take_the_job(job: dict[str, Any]) -> None:
         jobs.Job.from_dict(job | {"taskz": []})
 
 
-# What Databricks' release notes say of 15.4 LTS ML; Spark and Delta are patched there, so that the
-# last number is of the open-source release that is nearest.
+# What the runtime that the bundle names, 15.4 LTS ML, has. Spark and Delta are patched there, and
+# their open-source releases come near it.
 RUNTIME = {
     "pyspark": "3.5",
     "delta-spark": "3.",

@@ -16,7 +16,7 @@ from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, DataFrameWriter, Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
@@ -189,11 +189,12 @@ class Store:
             "USING delta PARTITIONED BY (run_id)"
         )
 
-    def _save(self, table: Table, writer: DataFrameWriter) -> None:
+    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
         if self.catalog is None:
-            writer.save(self.folder(table))
+            writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", own)
+            writer.options(**options).save(self.folder(table))
         else:
-            writer.saveAsTable(self.name(table))
+            rows.writeTo(self.name(table)).options(**options).overwrite(F.expr(own))
 
     def check(self) -> None:
         """Looks for the schema of the tables, before work is done for them.
@@ -279,14 +280,8 @@ class Store:
 
     def _replace(self, table: Table, rows: DataFrame, where: str | None, commit: str) -> None:
         own = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
-        self._save(
-            table,
-            rows.write.format("delta")
-            .mode("overwrite")
-            .option("replaceWhere", own)
-            .option("mergeSchema", str(table.schema is None).lower())
-            .option("userMetadata", commit),
-        )
+        options = {"mergeSchema": str(table.schema is None).lower(), "userMetadata": commit}
+        self._overwrite(table, rows, own, options)
 
     def _conformed(self, table: Table, rows: DataFrame) -> DataFrame:
         rows = rows.select(

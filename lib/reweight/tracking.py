@@ -71,12 +71,11 @@ class Told:
         if report:
             files |= {path.name: path for path in (report, report.with_suffix(".json"))}
         curves = done and stage == "fit_importance" and (folder / _CURVES).exists()
-        identity = f"{folder.absolute()}\0{record['config_hash']}"
         return cls(
             run_id=record["run_id"],
             stage=stage,
             status=record["status"],
-            key=hashlib.sha256(identity.encode()).hexdigest()[:16],
+            key=_key(str(folder.absolute()), record["config_hash"]),
             folder=folder,
             params={k: str(v)[:_LONGEST] for k, v in _flat(config, ".").items()},
             tags=_tags(record),
@@ -141,15 +140,15 @@ class MLflow(Tracker):
     def _run(self, client: Any, told: Told) -> str:
         """The run that earlier stages were told of, or a new one."""
         mark = told.folder / "tracking" / "mlflow.json"
+        # The address itself may hold a password.
+        key = _key(told.key, str(self.uri), self.experiment)
         known = json.loads(mark.read_text()) if mark.exists() else {}
-        if known.get("key") == told.key and known.get("uri") == self.uri:
+        if known.get("key") == key:
             return str(known["run"])
-        experiment = client.get_experiment_by_name(self.experiment)
-        number = (
-            experiment.experiment_id if experiment else client.create_experiment(self.experiment)
-        )
+        there = client.get_experiment_by_name(self.experiment)
+        number = there.experiment_id if there else client.create_experiment(self.experiment)
         run = str(client.create_run(number, run_name=told.run_id).info.run_id)
-        write_whole(mark, json.dumps({"key": told.key, "uri": self.uri, "run": run}).encode())
+        write_whole(mark, json.dumps({"key": key, "run": run}).encode())
         return run
 
 
@@ -304,6 +303,10 @@ def _moved(place: Path, replaced: str, part: str = ".") -> Iterator[Path]:
                 copy_function=shutil.copyfile,
                 ignore=lambda folder, names: {n for n in names if Path(folder, n).is_symlink()},
             )
+
+
+def _key(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def _tags(record: Mapping[str, Any]) -> dict[str, str]:
