@@ -276,13 +276,53 @@ def test_a_run_id_that_could_reach_sql_or_a_path_is_refused(
     assert f"{key}: String should match pattern" in text
 
 
+@pytest.mark.parametrize("schema", ["a.b.c", "a b", "a`b", "", "a.", ".b", "a;b", "a'b", "a..b"])
+def test_a_schema_that_could_reach_sql_otherwise_is_refused(tmp_path: Path, schema: str) -> None:
+    text = refusal(written(tmp_path, SMALLEST | {"catalog": schema}))
+    assert "catalog: String should match pattern" in text
+
+
+@pytest.mark.parametrize("schema", ["reweight", "main.reweight", "my-catalog.day_1"])
+def test_a_schema_has_one_part_or_two(tmp_path: Path, schema: str) -> None:
+    assert load_config(written(tmp_path, SMALLEST | {"catalog": schema})).catalog == schema
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{}", "`path` and `format` of files, or the name of a `table`"),
+        ("{path: /raw}", "`path` and `format` of files"),
+        ("{path: /raw, format: csv, table: main.shop.events}", "takes no path, format or schema"),
+        ("{table: main.shop.events, schema: id bigint}", "takes no path, format or schema"),
+        ("{table: main.shop.events, options: {sep: ';'}}", "a table source takes none"),
+        ("{table: a.b.c.d}", "should match pattern"),
+        ("{table: 'events WHERE true'}", "should match pattern"),
+    ],
+)
+def test_a_source_is_files_or_a_table(tmp_path: Path, source: str, said: str) -> None:
+    cleaning = SMALLEST["cleaning"] | {"sources": {"log": yaml.safe_load(source)}}
+    assert said in refusal(written(tmp_path, SMALLEST | {"cleaning": cleaning}))
+
+
+def test_a_table_is_a_source_without_more(tmp_path: Path) -> None:
+    cleaning = SMALLEST["cleaning"] | {"sources": {"log": {"table": "main.shop.events"}}}
+    config = load_config(written(tmp_path, SMALLEST | {"cleaning": cleaning}))
+    assert config.cleaning.sources["log"].place == "`main`.`shop`.`events`"
+
+
 def test_a_config_does_not_change(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, SMALLEST))
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 1  # type: ignore[misc]
 
 
-SAME = ("run_id=other", "root=/elsewhere", "spark={spark.ui.enabled: 'false'}")
+SAME = (
+    "run_id=other",
+    "root=/elsewhere",
+    "catalog=main.reweight",
+    "spark={spark.ui.enabled: 'false'}",
+    "tracking={tensorboard: {}}",
+)
 OTHER = (
     "seed=1",
     "data_dir=/data",

@@ -1,5 +1,6 @@
 """Which Spark session a job gets, and what it is like."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight.session import SEMANTICS, spark_session
+from reweight.session import DELTA, SEMANTICS, spark_session
 
 NO_DELTA = """
 from pathlib import Path
@@ -38,12 +39,12 @@ spark.stop()
 """
 
 
-def run_alone(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_alone(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A script in a process of its own, away from the defaults of this environment's Spark."""
     settings = folder / "settings"
     settings.mkdir()
     return subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, *arguments],
         cwd=folder,
         env=os.environ | {"SPARK_CONF_DIR": str(settings), "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
@@ -99,3 +100,69 @@ def test_a_session_that_is_started_here_has_delta_and_keeps_the_console_clean(
     assert done.stdout.splitlines() == ["3 local[1]", "3 rows"]
     assert done.stderr == ""
     assert "WARN" in (tmp_path / "logs" / "spark.log").read_text()
+
+
+# As a notebook or a job on Databricks finds it: a session with Delta is there and has settings of
+# its own, of which `spark.sql.warehouse.dir` cannot be changed while it runs.
+GIVEN = """
+import json, os, sys
+from delta import configure_spark_with_delta_pip
+from pyspark.sql import SparkSession
+
+own = json.loads(sys.argv[1])
+builder = SparkSession.builder.appName("of the notebook")
+for key, value in own.items():
+    builder = builder.config(key, value)
+spark = configure_spark_with_delta_pip(builder).getOrCreate()
+if sys.argv[2]:
+    os.environ["DATABRICKS_RUNTIME_VERSION"] = sys.argv[2]
+
+seen = {}
+
+def stage(run):
+    \"\"\"Looks at the session.\"\"\"
+    seen.update(same=run.spark is spark, ansi=run.spark.conf.get("spark.sql.ansi.enabled"))
+    return {}
+
+from reweight.job import run_job
+
+before = dict(spark.sparkContext.getConf().getAll())
+status = run_job(stage, argv=sys.argv[3:])
+kept = {key: spark.conf.get(key) for key in own}
+print(json.dumps({
+    "status": status, "seen": seen, "kept": kept,
+    "unchanged": dict(spark.sparkContext.getConf().getAll()) == before,
+    "alive": spark.range(3).count(),
+    "log": os.path.exists("out/runs/given/spark.log"),
+    "left": sorted(name for name in os.listdir() if name in ("metastore_db", "derby.log")),
+}))
+spark.stop()
+"""
+
+
+@pytest.mark.parametrize("runtime", ["", "15.4"], ids=["a notebook", "Databricks"])
+def test_a_job_leaves_a_session_that_is_given_as_it_was(tmp_path: Path, runtime: str) -> None:
+    # Databricks has Delta in its runtime, and none of these two settings.
+    own = {} if runtime else DELTA
+    own = own | {
+        "spark.master": "local[1]",
+        "spark.ui.enabled": "false",
+        "spark.sql.warehouse.dir": f"file:{tmp_path}/warehouse",
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.session.timeZone": "Asia/Tokyo",
+        "spark.sql.shuffle.partitions": "3",
+    }
+    demo = str(Path(__file__).parents[1] / "conf" / "demo.yaml")
+    wanted = "spark={spark.master: 'local[2]', spark.sql.shuffle.partitions: '77'}"
+    config = (demo, "run_id=given", "root=out", wanted)
+    done = run_alone(GIVEN, tmp_path, json.dumps(own), runtime, *config)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "status": 0,
+        "seen": {"same": True, "ansi": "false"},
+        "kept": own,
+        "unchanged": True,
+        "alive": 3,
+        "log": False,
+        "left": [],
+    }

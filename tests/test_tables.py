@@ -1,13 +1,12 @@
 """Tables: a run replaces its own rows and no others', whole or not at all."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -20,10 +19,34 @@ FACTS = Table("facts", "make_facts", "n bigint not null, note string")
 StoreOf = Callable[[str], Store]
 
 
+@pytest.fixture(scope="module", params=["by path", "by name"])
+def catalog(spark: SparkSession, request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The schema of the tables, or none: all that is promised holds in both places."""
+    if request.param == "by path":
+        yield None
+        return
+    spark.sql("CREATE SCHEMA spark_catalog.tables_test")
+    yield "spark_catalog.tables_test"
+    spark.sql("DROP SCHEMA spark_catalog.tables_test CASCADE")
+
+
 @pytest.fixture(scope="module")
-def store_of(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> StoreOf:
+def store_of(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, catalog: str | None
+) -> StoreOf:
     root = str(tmp_path_factory.mktemp("root"))
-    return lambda run_id: Store(spark, root, run_id)
+    return lambda run_id: Store(spark, root, run_id, catalog)
+
+
+@pytest.fixture
+def empty_place(spark: SparkSession, tmp_path: Path, catalog: str | None) -> Iterator[Store]:
+    """A store without tables."""
+    schema = catalog and f"{catalog}_empty"
+    if schema:
+        spark.sql(f"CREATE SCHEMA {schema}")
+    yield Store(spark, str(tmp_path), "a", schema)
+    if schema:
+        spark.sql(f"DROP SCHEMA {schema} CASCADE")
 
 
 def facts(spark: SparkSession, *notes: str | None) -> DataFrame:
@@ -44,9 +67,11 @@ def notes(store: Store) -> list[str]:
 
 
 def version(store: Store, table: Table) -> int:
-    newest = DeltaTable.forPath(store.spark, store.path(table)).history(1).first()
-    assert newest is not None
-    return int(newest["version"])
+    return int(store.history(table, 1)[0]["version"])
+
+
+def place(store: Store, table: Table) -> Path:
+    return Path(store.folder(table).removeprefix("file:"))
 
 
 def test_a_run_replaces_its_own_rows_and_no_others(spark: SparkSession, store_of: StoreOf) -> None:
@@ -79,9 +104,7 @@ def test_a_commit_says_who_wrote_it_and_from_what(spark: SparkSession, store_of:
     store.lineage = {"stage": "make_facts", "config_hash": "abc"}
     store.inputs = {"events": 7}
     store.write(FACTS, facts(spark, "a"))
-    newest = DeltaTable.forPath(spark, store.path(FACTS)).history(1).first()
-    assert newest is not None
-    said = json.loads(newest["userMetadata"])
+    said = json.loads(store.history(FACTS, 1)[0]["userMetadata"])
     wanted = {"run_id": "lineage", "stage": "make_facts", "config_hash": "abc"}
     assert {k: said[k] for k in wanted} == wanted
     assert said["inputs"] == {"events": 7}
@@ -109,10 +132,10 @@ def weighted(spark: SparkSession, store_of: StoreOf) -> Store:
 
 @pytest.mark.parametrize("left", [None, ".00000000000000000000.json.1.tmp"])
 def test_a_table_whose_making_was_killed_is_made_anew(
-    spark: SparkSession, tmp_path: Path, left: str | None
+    spark: SparkSession, empty_place: Store, left: str | None
 ) -> None:
-    store = Store(spark, str(tmp_path), "a")
-    log = Path(store.path(WEIGHTS)) / "_delta_log"
+    store = empty_place
+    log = place(store, WEIGHTS) / "_delta_log"
     log.mkdir(parents=True)
     if left:
         (log / left).write_text('{"commitInfo"')
@@ -128,10 +151,10 @@ def test_a_table_whose_making_was_killed_is_made_anew(
 
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_folder_that_holds_something_else_is_waited_for_and_then_named(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: bool
+    spark: SparkSession, empty_place: Store, monkeypatch: pytest.MonkeyPatch, stays: bool
 ) -> None:
-    store = Store(spark, str(tmp_path), "a")
-    other = Path(store.path(WEIGHTS)) / "part-0.parquet"
+    store = empty_place
+    other = place(store, WEIGHTS) / "part-0.parquet"
     other.parent.mkdir(parents=True)
     other.write_text("of another run, whose commit is not yet there")
 
@@ -262,3 +285,50 @@ def test_a_root_with_spaces_and_quotes_is_a_place_like_any(
     assert store.write(TRUTH, rows) == 1
     assert store.write(WEIGHTS, weights(spark, 1.0)) == 1
     assert store.read(TRUTH).count() == 1
+
+
+def test_tables_of_a_catalog_are_in_it_and_not_under_the_root(
+    spark: SparkSession, store_of: StoreOf, catalog: str | None
+) -> None:
+    store = store_of("placed")
+    store.write(FACTS, facts(spark, "a"))
+    assert (Path(store.root) / "tables").exists() is (catalog is None)
+    if catalog is None:
+        return
+    assert store.name(FACTS) == "`spark_catalog`.`tables_test`.`facts`"
+    assert spark.table(f"{catalog}.facts").where("run_id = 'placed'").count() == 1
+    # A schema alone is that of the session's catalog.
+    near = Store(spark, store.root, "placed", "tables_test")
+    assert notes(near) == ["a"]
+    near.check()
+
+
+@pytest.mark.parametrize("schema", ["nowhere", "spark_catalog.nowhere", "nowhere.at_all"])
+def test_a_schema_that_is_not_there_is_named_before_any_work(
+    spark: SparkSession, tmp_path: Path, schema: str
+) -> None:
+    with pytest.raises(TableError, match=f"no schema '{schema}'") as caught:
+        Store(spark, str(tmp_path), "a", schema).check()
+    assert "CREATE SCHEMA `nowhere" in str(caught.value) or "spark_catalog" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "TABLE {} USING parquet AS SELECT 1L AS n, 'x' AS note",
+        "TABLE {} USING delta AS SELECT 1L AS n, 'x' AS note",
+        "VIEW {} AS SELECT 1L AS n, 'x' AS note",
+    ],
+    ids=["of another form", "without runs", "a view"],
+)
+def test_another_table_under_the_name_is_left_alone(
+    spark: SparkSession, empty_place: Store, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    if empty_place.catalog is None and "delta" not in other:
+        pytest.skip("a folder with something else in it is looked at above")
+    monkeypatch.setattr("reweight.tables.time", SimpleNamespace(sleep=lambda seconds: None))
+    name = empty_place.name(FACTS)
+    spark.sql(f"CREATE {other.format(name)}")
+    with pytest.raises(TableError, match="'facts'"):
+        empty_place.write(FACTS, facts(spark, "b"))
+    assert [row.asDict() for row in spark.table(name).collect()] == [{"n": 1, "note": "x"}]

@@ -22,11 +22,15 @@ from reweight.fitting import Fitting
 from reweight.importance import ImportanceMethod, Method
 from reweight.ranking import Ranking
 from reweight.sampling import Sampling
-from reweight.section import RunId, Section
+from reweight.section import RunId, SchemaName, Section
 from reweight.simulation import Simulation
 from reweight.splits import Splits
+from reweight.tracking import Tracking
 from reweight.tuning import Tuning
 from reweight.weighting import Weighting
+
+# What says where a run is and who is told of it, and no result depends on.
+ELSEWHERE = {"run_id", "root", "catalog", "spark", "tracking"}
 
 
 class JobConfig(Section):
@@ -34,9 +38,12 @@ class JobConfig(Section):
 
     Attributes:
         run_id: names the run's rows in every table and its folder.
-        root: folder of the tables and of the runs' folders; on a cluster a shared path.
+        root: folder of the tables and of the runs' folders; on a cluster a shared path, on
+            Databricks one of a volume (``/Volumes/...``).
+        catalog: ``schema`` or ``catalog.schema`` that has the tables instead of ``root``.
         data_dir: for interpolation (``${data_dir}``).
         spark: Spark settings for a session that the job starts itself.
+        tracking: programs that are told of the run.
         importance: the methods.
         example: a file that shows the whole of such a config, for messages.
     """
@@ -45,8 +52,10 @@ class JobConfig(Section):
 
     run_id: RunId
     root: str
+    catalog: SchemaName | None = None
     data_dir: str | None = None
     spark: dict[str, str] = {}
+    tracking: Tracking = Tracking()
     importance: tuple[Method, ...]
 
     @model_validator(mode="after")
@@ -73,7 +82,11 @@ class JobConfig(Section):
 
     def hash(self) -> str:
         """Hash of the config: equal for runs that compute the same thing."""
-        return digest(self.model_dump_json(exclude={"run_id", "root", "spark"}))
+        return digest(self.model_dump_json(exclude=ELSEWHERE))
+
+    def kept(self) -> dict[str, Any]:
+        """What may be kept of it: Spark settings and addresses of servers can hold their keys."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"spark", "tracking"})
 
 
 class RunConfig(JobConfig):

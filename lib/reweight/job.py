@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -25,7 +25,7 @@ from reweight.runs import (
     run_stage,
     scratch_folder,
 )
-from reweight.session import spark_session
+from reweight.session import borrowed, given_session, spark_session
 
 
 def run_job(
@@ -44,6 +44,7 @@ def run_job(
     arguments = _parser(stages, config.example).parse_args(argv)
     try:
         loaded = read_config(config, arguments.config, arguments.overrides)
+        loaded.tracking.check()
         start = time.monotonic()
         print(f"run '{loaded.run_id}' in {loaded.root}", flush=True)
         with run_lock(loaded.root, loaded.run_id), _session(loaded) as spark:
@@ -83,14 +84,15 @@ def _full_disk(config: JobConfig) -> SetupError:
 
 @contextmanager
 def _session(config: JobConfig) -> Iterator[SparkSession]:
-    given = SparkSession.getActiveSession() is not None
-    log = run_folder(config.root, config.run_id) / "spark.log"
-    spark = spark_session(log, config.spark, scratch_folder(config.root, config.run_id))
-    try:
-        yield spark
-    finally:
-        if not given:
-            spark.stop()
+    given = given_session()
+    with borrowed(given) if given else nullcontext():
+        log = run_folder(config.root, config.run_id) / "spark.log"
+        spark = spark_session(log, config.spark, scratch_folder(config.root, config.run_id))
+        try:
+            yield spark
+        finally:
+            if given is None:
+                spark.stop()
 
 
 def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Generic, Self, TypeVar
 from filelock import FileLock, Timeout
 from pyspark.sql import SparkSession
 
-from reweight.config import BenchmarkConfig, Config, RunConfig, digest
+from reweight.config import ELSEWHERE, BenchmarkConfig, Config, RunConfig, digest
 from reweight.errors import ReweightError, RunError
 from reweight.files import write_whole
 from reweight.tables import Store
@@ -48,13 +48,18 @@ class JobRun(Generic[Config]):
 
     @classmethod
     def open(cls, spark: SparkSession, config: Config) -> Self:
-        """Starts a run or takes one up again."""
+        """Starts a run or takes one up again.
+
+        Raises:
+            TableError: the schema of the tables is not there.
+            SetupError: a tracker is not installed.
+        """
+        config.tracking.check()
         root = str(Path(config.root).absolute())  # Delta's SQL knows no relative path
-        run = cls(spark, config, Store(spark, root, config.run_id))
+        run = cls(spark, config, Store(spark, root, config.run_id, config.catalog))
+        run.store.check()
         run.folder.mkdir(parents=True, exist_ok=True)
-        # Spark settings can hold the keys of a store: they are kept nowhere.
-        said = config.model_dump(mode="json", by_alias=True, exclude={"spark"})
-        write_json(run.folder / "config.json", said)
+        write_json(run.folder / "config.json", config.kept())
         return run
 
     @property
@@ -154,7 +159,10 @@ def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
     finally:
         spent = {"seconds": round(time.monotonic() - start, 2), "retries": store.retries}
         tables = {"inputs": store.inputs, "outputs": store.outputs}
-        write_json(path, record | spent | tables | {"summary": {}} | end)
+        record |= spent | tables | {"summary": {}} | end
+        write_json(path, record)
+        said = run.config.model_dump(mode="json", by_alias=True, exclude=ELSEWHERE)
+        run.config.tracking.tell(run.folder, record, said, run.say)
     return end["summary"]  # type: ignore[no-any-return]
 
 

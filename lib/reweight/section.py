@@ -25,6 +25,17 @@ RunId = Annotated[
     str, BeforeValidator(_text), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 ]
 
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}"
+# A schema (`reweight`, `main.reweight`), and a table with or without it, of a catalog.
+SchemaName = Annotated[str, StringConstraints(pattern=rf"^{_PART}(\.{_PART})?$")]
+TableName = Annotated[str, StringConstraints(pattern=rf"^{_PART}(\.{_PART}){{0,2}}$")]
+
+
+def quoted(*parts: str) -> str:
+    """A name as SQL takes it, whatever is in its parts."""
+    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+
+
 # A Spark SQL expression, written by the owner of the config and run with the rights of the job.
 Sql = Annotated[str, StringConstraints(min_length=1)]
 

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -38,14 +39,46 @@ LOCAL = {
 }
 
 
+def given_session() -> SparkSession | None:
+    """The session that somebody else started and will stop, or None.
+
+    A notebook has one that is active; on Databricks every process has one, active or not yet.
+    """
+    active = SparkSession.getActiveSession()
+    if active is None and on_databricks():
+        return SparkSession.builder.getOrCreate()
+    return active
+
+
+def on_databricks() -> bool:
+    """Whether this process runs on a cluster of Databricks."""
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
+@contextlib.contextmanager
+def borrowed(spark: SparkSession) -> Iterator[SparkSession]:
+    """A given session that speaks our semantics within, and what it spoke before afterwards."""
+    before = {key: spark.conf.get(key, None) for key in SEMANTICS}
+    try:
+        yield spark
+    finally:
+        for key, value in before.items():
+            if value is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, value)
+
+
 def spark_session(
     log: Path, settings: dict[str, str] | None = None, scratch: Path | None = None
 ) -> SparkSession:
     """Finds or starts the session.
 
-    A session that is there (a notebook's) is used as it is. Under ``spark-submit`` the JVM runs
-    already and must have been started with Delta. In a plain Python process the JVM is started
-    here, with Delta's jars, and what it prints goes to ``log`` and not over the job's progress.
+    A session that is there (a notebook's, that of a job on Databricks) is used as it is: of its
+    settings only ``SEMANTICS`` are set, which may change while it runs. Under ``spark-submit`` the
+    JVM runs already and must have been started with Delta. In a plain Python process the JVM is
+    started here, with Delta's jars, and what it prints goes to ``log`` and not over the job's
+    progress.
 
     Args:
         log: file for the output of a JVM that is started here.
@@ -55,17 +88,19 @@ def spark_session(
     Raises:
         SetupError: no Java, no Delta classes, or Delta's jars could not be fetched.
     """
-    spark = SparkSession.getActiveSession()
+    spark = given_session()
     if spark is None and "PYSPARK_GATEWAY_PORT" in os.environ:
         spark = SparkSession.builder.getOrCreate()
     if spark is None:
         places = {} if scratch is None else _places(scratch)
         spark = _start(log, LOCAL | DELTA | SEMANTICS | places | (settings or {}))
-    if "DeltaSparkSessionExtension" not in spark.conf.get("spark.sql.extensions", ""):  # type: ignore[operator]
+    # The runtime of Databricks has Delta built in, and no extension that says so.
+    extensions = spark.conf.get("spark.sql.extensions", "") or ""
+    if "DeltaSparkSessionExtension" not in extensions and not on_databricks():
         raise SetupError(
             "this Spark session was started without Delta Lake",
             expected="spark.sql.extensions with io.delta.sql.DeltaSparkSessionExtension",
-            came=f"spark.sql.extensions = '{spark.conf.get('spark.sql.extensions', '')}'",
+            came=f"spark.sql.extensions = '{extensions}'",
             do="spark-submit --properties-file conf/spark/local.conf (it holds the package and the "
             "two settings), or run the job with plain python",
         )

@@ -18,7 +18,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.errors import SourceError
 from reweight.expressions import check_expressions, in_short
-from reweight.section import Section, Sql
+from reweight.section import Section, Sql, TableName, quoted
 
 # A file that cannot be read to its end is an error: never a part of it.
 _WHOLE = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}
@@ -31,30 +31,50 @@ _ADDED = ("_raw", "_malformed", "_source_file", "_source")
 
 
 class Source(Section):
-    """Raw files of one form.
+    """Raw files of one form, or a table of a catalog.
 
     Attributes:
         path: file, folder or glob.
         format: ``csv`` (with a header), ``json`` (one document a line), ``parquet`` or ``delta``.
+        table: instead of these two, the name of a table or view: ``main.shop.events``.
         schema_: DDL of a JSON document (required for JSON: guessing costs a pass and guesses ids
             wrong). CSV columns are read as text; the expressions of ``cleaning.columns`` type them.
         explode: array expression; each element becomes a row, as the column ``element``.
         options: options of Spark's CSV reader, as ``sep`` or ``encoding``.
     """
 
-    path: str
-    format: Literal["csv", "json", "parquet", "delta"]
+    path: str | None = None
+    format: Literal["csv", "json", "parquet", "delta"] | None = None
+    table: TableName | None = None
     schema_: str | None = Field(default=None, alias="schema")
     explode: Sql | None = None
     options: dict[str, str] = {}
 
     @model_validator(mode="after")
+    def _is_somewhere(self) -> "Source":
+        if self.table is None and (self.path is None or self.format is None):
+            raise ValueError("expected `path` and `format` of files, or the name of a `table`")
+        if self.table is not None and (self.path, self.format, self.schema_) != (None, None, None):
+            raise ValueError("a `table` knows its form: it takes no path, format or schema")
+        return self
+
+    @model_validator(mode="after")
     def _options_lose_nothing(self) -> "Source":
         if self.options and self.format != "csv":
-            raise ValueError(f"`options` are for csv; a {self.format} source takes none")
+            raise ValueError(f"`options` are for csv; a {self.kind} source takes none")
         if taken := sorted(o for o in self.options if o.lower() in _OWN_OPTIONS):
             raise ValueError(f"the options {taken} are set here, so that no line is lost")
         return self
+
+    @property
+    def kind(self) -> str:
+        """What it is made of, for messages."""
+        return self.format or "table"
+
+    @property
+    def place(self) -> str:
+        """Where it is: the path of files, the quoted name of a table."""
+        return self.path or quoted(*(self.table or "").split("."))
 
 
 # What a row or a file can be guilty of. Spark 4 gives faults of the input a class in brackets,
@@ -107,8 +127,9 @@ def read(spark: SparkSession, name: str, place: str, source: Source) -> DataFram
     Raises:
         SourceError: missing files, or settings that do not fit them.
     """
-    with readable(f"cleaning.{place}", f"{source.format} files at {source.path}"):
-        rows = {"csv": _read_csv, "json": _read_json}.get(source.format, _read_table)(spark, source)
+    what = "a table or view" if source.table else f"{source.format} files at"
+    with readable(f"cleaning.{place}", f"{what} {source.place}"):
+        rows = {"csv": _read_csv, "json": _read_json}.get(source.kind, _read_table)(spark, source)
         own = [c for c in rows.columns if c not in _ADDED]
         names = [*rows.columns, "_source"]
         if taken := [c for c in _ADDED if names.count(c) > 1]:
@@ -148,12 +169,12 @@ def _text(columns: list[str]) -> Column:
 def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
     options = {"header": "true", **source.options, **_WHOLE}
     headed = options["header"].lower() == "true"
-    first = spark.read.options(**(options | {"header": "false"})).csv(source.path).first()
+    first = spark.read.options(**(options | {"header": "false"})).csv(source.place).first()
     header = list(first or []) if headed else [None] * len(first or [])
     names = [name or f"_c{place}" for place, name in enumerate(header)]
     if not names or re.search("[\ufffd\0]", "".join(names)):
         raise SourceError(
-            f"the header of {source.path} cannot be read",
+            f"the header of {source.place} cannot be read",
             expected=f"a line of column names in {options.get('encoding', 'UTF-8')}",
             came=f"{names}" if names else "an empty file",
             do="convert the files to UTF-8, or set the source's option `encoding` (for UTF-16 also "
@@ -168,7 +189,7 @@ def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
         spark.read.schema(schema)
         .options(**options, columnNameOfCorruptRecord="_text", columnPruning="false")
         .option("enforceSchema", str(not compared).lower())
-        .csv(source.path)
+        .csv(source.place)
         .select("*", "_metadata.file_path")
         .toDF(*names, "_text", "_source_file")
     )
@@ -182,14 +203,14 @@ def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
 def _read_json(spark: SparkSession, source: Source) -> DataFrame:
     if source.schema_ is None:
         raise SourceError(
-            f"the JSON source {source.path} has no schema",
+            f"the JSON source {source.place} has no schema",
             expected="`schema`: the DDL of one document, as 'id bigint, name string'",
             came="none",
             do="add it to the source; fields that no column uses may be left out",
         )
     # The replacement changes no valid text; of bytes that are no UTF-8 it makes valid text.
     raw = F.regexp_replace("value", "\ufffd", "\ufffd")
-    lines = spark.read.options(**_WHOLE).text(source.path)
+    lines = spark.read.options(**_WHOLE).text(source.place)
     lines = lines.select(raw.alias("_raw"), F.col("_metadata.file_path").alias("_source_file"))
     parsed = F.from_json(
         "_raw",
@@ -205,16 +226,22 @@ def _read_json(spark: SparkSession, source: Source) -> DataFrame:
 
 
 def _read_table(spark: SparkSession, source: Source) -> DataFrame:
-    reader = spark.read.format(source.format)
+    reader = spark.read
     if source.format == "parquet":
         # Otherwise the schema is that of some file, and columns that it lacks vanish in silence.
         reader = reader.options(**_WHOLE, mergeSchema="true")
-    rows = reader.load(source.path)
+    rows = (
+        reader.table(source.place)
+        if source.table
+        else reader.format(source.kind).load(source.place)
+    )
+    # Of a table its name is said: a view, and a table behind rights on rows, has no files to name.
+    origin = F.lit(source.table) if source.table else F.col("_metadata.file_path")
     return rows.select(
         "*",
         F.lit(False).alias("_malformed"),
         _text(rows.columns).alias("_raw"),
-        F.col("_metadata.file_path").alias("_source_file"),
+        origin.alias("_source_file"),
     )
 
 

@@ -1,7 +1,8 @@
 """Delta tables: the only way in which a stage reads or writes rows.
 
-Every table of a run root holds the rows of many runs. A run replaces its own slice
-(``run_id = '...'``) in one atomic commit and touches nothing else; it reads one pinned version.
+They are folders under the root of the runs, or tables of a catalog. Every table holds the rows of
+many runs. A run replaces its own slice (``run_id = '...'``) in one atomic commit and touches
+nothing else; it reads one pinned version.
 """
 
 import json
@@ -15,19 +16,20 @@ from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from reweight.errors import TableError
+from reweight.section import quoted
 
 
 @dataclass(frozen=True)
 class Table:
-    """A Delta table of a run root.
+    """A Delta table of the runs.
 
     Attributes:
-        name: folder name under ``<root>/tables``.
+        name: of its folder under ``<root>/tables``, or in the schema of a catalog.
         made_by: the stage that writes it, named in error messages.
         schema: DDL of the columns beside ``run_id``; None where the config names the columns.
         checks: CHECK constraints, name to SQL condition.
@@ -242,9 +244,10 @@ Attributes:
 # Known by name: Delta's Python classes for these reach us on some versions of Spark only.
 _LOST_RACE = re.compile(r"\b(\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception\b")
 _ATTEMPTS = 6
-# A folder without a table: another run makes it right now, or was killed as it did.
+# A folder or a name without a table: another run makes it right now, or was killed as it did.
 _UNMADE = re.compile(
     "DELTA_(TABLE_NOT_FOUND|MISSING_DELTA_TABLE|CREATE_TABLE_WITH_NON_EMPTY_LOCATION)"
+    "|TABLE_OR_VIEW_(ALREADY_EXISTS|NOT_FOUND)"
 )
 # After so many attempts (3 to 10 seconds) nobody is at it any more.
 _PATIENCE = 3
@@ -252,12 +255,15 @@ _PATIENCE = 3
 
 @dataclass
 class Store:
-    """The tables of one root as one run sees them; remembers what was read and written.
+    """The tables of one place as one run sees them; remembers what was read and written.
+
+    Where the tables are, the methods down to ``check`` know, and no others.
 
     Attributes:
         spark: the session.
-        root: folder of the tables.
+        root: folder of the tables, where no catalog has them.
         run_id: whose slice is read and written.
+        catalog: ``schema`` or ``catalog.schema`` of the tables; None keeps them under ``root``.
         lineage: facts that go into the commit's metadata (stage, config hash, revision).
         inputs: table name to version read, filled by ``read``.
         outputs: table name to version written, filled by ``write``.
@@ -268,18 +274,71 @@ class Store:
     spark: SparkSession
     root: str
     run_id: str
+    catalog: str | None = None
     lineage: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
     retries: int = 0
 
-    def path(self, table: Table) -> str:
-        """Folder of the table."""
-        return f"{self.root}/tables/{table.name}"
+    def name(self, table: Table) -> str:
+        """The table as SQL names it, quoted."""
+        if self.catalog is None:
+            return f"delta.{quoted(self.folder(table))}"
+        return quoted(*self.catalog.split("."), table.name)
+
+    def folder(self, table: Table) -> str:
+        """Where the table's files are; of a table of a catalog, where a metastore puts them.
+
+        Unity Catalog has folders of its own for its tables: there, nothing is at this one, or the
+        name of it is empty.
+        """
+        if self.catalog is None:
+            return f"{self.root}/tables/{table.name}"
+        schema = self.spark.catalog.getDatabase(quoted(*self.catalog.split(".")))
+        return f"{schema.locationUri}/{table.name}" if schema.locationUri else ""
 
     def exists(self, table: Table) -> bool:
         """Whether the table was ever written."""
-        return DeltaTable.isDeltaTable(self.spark, self.path(table))
+        if self.catalog is None:
+            return DeltaTable.isDeltaTable(self.spark, self.folder(table))
+        return self.spark.catalog.tableExists(self.name(table))
+
+    def _make(self, table: Table, columns: StructType) -> None:
+        if self.catalog is None:
+            builder = DeltaTable.createIfNotExists(self.spark).location(self.folder(table))
+            builder.addColumns(columns).partitionedBy("run_id").execute()
+            return
+        # The builder takes no name of three parts; on Spark 3.5 only the JVM writes DDL.
+        empty: Any = self.spark.createDataFrame([], columns)
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({empty._jdf.schema().toDDL()}) "
+            "USING delta PARTITIONED BY (run_id)"
+        )
+
+    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
+        if self.catalog is None:
+            writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", own)
+            writer.options(**options).save(self.folder(table))
+        else:
+            rows.writeTo(self.name(table)).options(**options).overwrite(F.expr(own))
+
+    def check(self) -> None:
+        """Looks for the schema of the tables, before work is done for them.
+
+        Raises:
+            TableError: the catalog has no such schema.
+        """
+        if self.catalog is None:
+            return
+        schema = quoted(*self.catalog.split("."))
+        if not self.spark.catalog.databaseExists(schema):
+            raise TableError(
+                f"there is no schema '{self.catalog}' for the tables",
+                expected="`catalog`: a schema, or catalog.schema, that this session can see",
+                came="none of this name",
+                do=f"make it once (CREATE SCHEMA {schema}), ask for the right to use it, or leave "
+                "`catalog` out to keep the tables under `root`",
+            )
 
     def read(self, table: Table, run_id: str | None = None) -> DataFrame:
         """The run's slice of the table, at the version that is newest now.
@@ -290,17 +349,19 @@ class Store:
         run_id = run_id or self.run_id
         if not self.exists(table):
             raise self._missing(table, run_id, "no such table")
-        version = DeltaTable.forPath(self.spark, self.path(table)).history(1).first()["version"]  # type: ignore[index]
-        frame = (
-            self.spark.read.format("delta")
-            .option("versionAsOf", version)
-            .load(self.path(table))
-            .where(F.col("run_id") == run_id)
-        )
+        version = self.history(table, 1)[0]["version"]
+        # The name is made of checked parts or quoted, the version a number.
+        pinned = self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
+        frame = pinned.where(F.col("run_id") == run_id)
         if frame.isEmpty():
             raise self._missing(table, run_id, "the table has no row of this run")
         self.inputs[table.name] = version
         return frame
+
+    def history(self, table: Table, commits: int) -> list[Row]:
+        """The newest commits of the table, newest first."""
+        # Of the open-source Delta the Python class takes no name of three parts.
+        return self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT {commits}").collect()
 
     def write(self, table: Table, rows: DataFrame, where: str | None = None) -> int:
         """Replaces the run's slice of the table in one commit.
@@ -332,6 +393,8 @@ class Store:
                 return self._committed(table, commit)
             except Exception as error:
                 unmade = _UNMADE.search(str(error)) is not None
+                if isinstance(error, TableError):
+                    raise
                 if attempt == _ATTEMPTS or not (unmade or _lost_race(error)):
                     raise self._explained(table, error) from error
                 if unmade and attempt == _PATIENCE:
@@ -343,14 +406,8 @@ class Store:
 
     def _replace(self, table: Table, rows: DataFrame, where: str | None, commit: str) -> None:
         own = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
-        (
-            rows.write.format("delta")
-            .mode("overwrite")
-            .option("replaceWhere", own)
-            .option("mergeSchema", str(table.schema is None).lower())
-            .option("userMetadata", commit)
-            .save(self.path(table))
-        )
+        options = {"mergeSchema": str(table.schema is None).lower(), "userMetadata": commit}
+        self._overwrite(table, rows, own, options)
 
     def _conformed(self, table: Table, rows: DataFrame) -> DataFrame:
         rows = rows.select(
@@ -373,32 +430,38 @@ class Store:
 
     def _create(self, table: Table, schema: StructType) -> None:
         if not self.exists(table):
-            builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
             # Of an open table nothing is known but this run's rows: no column is NOT NULL.
             loose = StructType([StructField(f.name, f.dataType) for f in schema])
-            builder.addColumns(table.columns() or loose).partitionedBy("run_id").execute()
-        if table.checks:
-            detail = DeltaTable.forPath(self.spark, self.path(table)).detail().first()
-            there: dict[str, str] = detail["properties"]  # type: ignore[index]
-            for name, condition in table.checks.items():
-                if f"delta.constraints.{name}" not in there:
-                    self.spark.sql(
-                        f"ALTER TABLE delta.`{self.path(table)}` "
-                        f"ADD CONSTRAINT {name} CHECK ({condition})"
-                    )
+            self._make(table, table.columns() or loose)
+        if self.catalog is None and not table.checks:
+            return
+        detail: Any = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").first()
+        if (detail["format"], detail["partitionColumns"]) != ("delta", ["run_id"]):
+            raise TableError(
+                f"there is another table in the place of '{table.name}'",
+                expected=f"no table {self.name(table)}, or one that runs wrote before",
+                came=f"one of the form {detail['format']}, cut by {detail['partitionColumns']}",
+                do="give the runs a root or a schema of their own; nothing was written",
+            )
+        for name, condition in table.checks.items():
+            if f"delta.constraints.{name}" not in detail["properties"]:
+                self.spark.sql(
+                    f"ALTER TABLE {self.name(table)} ADD CONSTRAINT {name} CHECK ({condition})"
+                )
 
     def _clear(self, table: Table) -> None:
         """Removes the log of a table that was never made: Delta refuses to make it over that."""
-        if self.exists(table):
+        folder = self.folder(table)
+        if self.exists(table) or not folder:
             return
         jvm: Any = self.spark._jvm
-        log = jvm.org.apache.hadoop.fs.Path(f"{self.path(table)}/_delta_log")
+        log = jvm.org.apache.hadoop.fs.Path(f"{folder}/_delta_log")
         hadoop: Any = self.spark._jsc.hadoopConfiguration()
         log.getFileSystem(hadoop).delete(log, True)
 
     def _committed(self, table: Table, commit: str) -> int:
         # Small by nature: the newest entries of the log. Another run may have written since.
-        history: Any = DeltaTable.forPath(self.spark, self.path(table)).history(20).collect()
+        history = self.history(table, 20)
         own = [entry for entry in history if entry["userMetadata"] == commit]
         # Nothing over nothing is no commit.
         self.outputs[table.name] = int((own or history)[0]["version"])
@@ -407,7 +470,7 @@ class Store:
     def _missing(self, table: Table, run_id: str, came: str) -> TableError:
         return TableError(
             f"table '{table.name}' has nothing for run '{run_id}'",
-            expected=f"rows with run_id = '{run_id}' in {self.path(table)}",
+            expected=f"rows with run_id = '{run_id}' in {self.name(table)}",
             came=came,
             do=f"run the stage '{table.made_by}' first",
         )
@@ -433,16 +496,19 @@ class Store:
         if _UNMADE.search(text):
             return TableError(
                 f"the table '{table.name}' cannot be made",
-                expected=f"an empty folder, or none, at {self.path(table)}",
+                expected=f"nothing else in the place of {self.name(table)} "
+                f"({self.folder(table) or 'a folder of the catalog'})",
                 came=text.splitlines()[0][:300],
-                do="move away what is in it, or give this run another root; nothing was written",
+                do="move away what is in its place, or give this run another root or catalog; "
+                "nothing was written",
             )
         if isinstance(error, AnalysisException):
             return TableError(
                 f"table '{table.name}' refuses the rows",
                 expected="the columns and types that earlier runs wrote to it",
                 came=" ".join(text.split("\n\nJVM")[0].split())[:600],
-                do="give this run another root, or name and type the columns as the table has them",
+                do="give this run another root or catalog, or name and type the columns as the "
+                "table has them",
             )
         return error
 

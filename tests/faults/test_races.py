@@ -1,6 +1,7 @@
 """Writers of the same tables at the same time."""
 
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,30 +40,43 @@ def slowly(rows: DataFrame, begun: Path, go: Path) -> DataFrame:
     return rows.coalesce(1).mapInPandas(wait, rows.schema)
 
 
-def test_a_commit_that_loses_a_race_is_tried_again(spark: SparkSession, tmp_path: Path) -> None:
-    root = str(tmp_path / "root")
-    Store(spark, root, "same").write(WEIGHTS, weights(spark, 3, 1.0))
+@pytest.fixture(params=["by path", "by name"])
+def store_of(
+    spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Store]]:
+    """Opens the tables of one place, a folder or the schema of a catalog."""
+    schema = "spark_catalog.races" if request.param == "by name" else None
+    if schema:
+        spark.sql(f"CREATE SCHEMA {schema}")
+    yield lambda run_id: Store(spark, str(tmp_path / "root"), run_id, schema)
+    if schema:
+        spark.sql(f"DROP SCHEMA {schema} CASCADE")
+
+
+def test_a_commit_that_loses_a_race_is_tried_again(
+    spark: SparkSession, store_of: Callable[[str], Store], tmp_path: Path
+) -> None:
+    store_of("same").write(WEIGHTS, weights(spark, 3, 1.0))
     begun, go = tmp_path / "begun", tmp_path / "go"
-    slow = Store(spark, root, "same")
+    slow = store_of("same")
     late = slowly(weights(spark, 5, 2.0), begun, go)
     writer = threading.Thread(target=slow.write, args=(WEIGHTS, late))
     writer.start()
     wait_for(begun.exists)
     # Another writes and commits the slice that the slow one has begun to replace.
-    Store(spark, root, "same").write(WEIGHTS, weights(spark, 4, 3.0))
+    store_of("same").write(WEIGHTS, weights(spark, 4, 3.0))
     go.touch()
     writer.join(timeout=120)
     assert slow.retries >= 1
-    found = Store(spark, root, "same").read(WEIGHTS).toPandas()
+    found = store_of("same").read(WEIGHTS).toPandas()
     assert sorted(found["sample_id"]) == [0, 1, 2, 3, 4]
     assert set(found["weight"]) == {2.0}
 
 
 def test_two_runs_that_make_the_same_tables_at_once_both_get_their_rows(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, store_of: Callable[[str], Store]
 ) -> None:
-    root = str(tmp_path / "root")
-    stores = {name: Store(spark, root, name) for name in ("one", "two", "three")}
+    stores = {name: store_of(name) for name in ("one", "two", "three")}
     together = threading.Barrier(len(stores))
 
     def write(store: Store, rows: int) -> None:
@@ -80,7 +94,7 @@ def test_two_runs_that_make_the_same_tables_at_once_both_get_their_rows(
     assert [store.read(WEIGHTS).count() for store in stores.values()] == [2, 3, 4]
     with pytest.raises(Exception, match="weight_range"):
         spark.sql(
-            f"INSERT INTO delta.`{root}/tables/weights` "
+            f"INSERT INTO {stores['one'].name(WEIGHTS)} "
             "VALUES ('x', 'uniform', 1, 1.0, -1.0, null, false)"
         )
 

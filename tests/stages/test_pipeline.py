@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -32,7 +31,7 @@ def test_every_stage_leaves_a_record_of_what_it_read_and_wrote(run: Run) -> None
 
 
 def test_the_commits_of_a_table_say_who_wrote_them_from_what(run: Run) -> None:
-    history = DeltaTable.forPath(run.spark, run.store.path(WEIGHTS)).history().collect()
+    history = run.store.history(WEIGHTS, 100)
     said = [json.loads(entry["userMetadata"]) for entry in history if entry["userMetadata"]]
     own = next(entry for entry in said if entry["run_id"] == "first")
     assert own["stage"] == "score_weights"

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reweight.errors import SourceError
-from reweight.section import RunId, Section
+from reweight.section import RunId, SchemaName, Section
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -46,11 +46,13 @@ class SampleTable(Section):
     Attributes:
         root: of the run.
         run_id: of the run.
+        catalog: of the run.
         rows: how many are taken, by a hash of their ids.
     """
 
     root: str
     run_id: RunId
+    catalog: SchemaName | None = None
     rows: int = 50_000
 
 

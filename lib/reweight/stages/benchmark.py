@@ -59,7 +59,7 @@ def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
     figures = pd.read_csv(published) if published and Path(published).is_file() else None
     records = {k: r for k, r in read_records(run.folder).items() if r["status"] != "running"}
     content = page.content(
-        config=run.config.model_dump(mode="json", by_alias=True, exclude={"spark"}),
+        config=run.config.kept(),
         methods=run.config.importance,
         records=records,
         rows=pieces.found(run, BENCHMARK, "cell", list(_wanted(run).values())),
@@ -106,7 +106,7 @@ def _data(run: BenchmarkRun, name: str) -> Data:
 
 def _samples(run: BenchmarkRun, table: SampleTable) -> Data:
     """Mature samples of a finished run, as many as the config says."""
-    store = Store(run.spark, str(Path(table.root).absolute()), table.run_id)
+    store = Store(run.spark, str(Path(table.root).absolute()), table.run_id, table.catalog)
     rows = (
         store.read(SAMPLES)
         .where("mature AND label IS NOT NULL")

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from reweight.benchmark import conditions, conditions_page, ranker
 from reweight.benchmark.fits import said
 from reweight.benchmark.protocol import ORACLE
-from reweight.config import ConditionsConfig, digest
+from reweight.config import ELSEWHERE, ConditionsConfig, digest
 from reweight.errors import TableError
 from reweight.runs import JobRun, revision, write_json
 from reweight.stages import pieces
@@ -33,7 +33,7 @@ ConditionsRun = JobRun[ConditionsConfig]
 
 # What says where a run is and what it is called, and no world's result depends on.
 _ELSEWHERE: Any = {
-    **dict.fromkeys(("run_id", "root", "data_dir", "spark", "model_run_id", "tuning"), True),
+    **dict.fromkeys((*ELSEWHERE, "data_dir", "model_run_id", "tuning"), True),
     "simulation": {"path": True},
     "conditions": {"beside": True},
 }

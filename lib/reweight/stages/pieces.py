@@ -28,7 +28,7 @@ def done(run: JobRun[Any], table: Table, column: str, keys: Sequence[str]) -> se
     if column not in rows.columns:
         raise TableError(
             f"the table '{table.name}' is of an earlier form",
-            expected=f"a column '{column}' in {run.store.path(table)}",
+            expected=f"a column '{column}' in {run.store.name(table)}",
             came=str(rows.columns),
             do="move the table away, or give this run another root",
         )

@@ -36,7 +36,7 @@ def report(run: Run) -> dict[str, Any]:
     curves = run.folder / MODELS / "curves.json"
     content = page.content(
         baseline=BASELINE,
-        config=run.config.model_dump(mode="json", exclude={"spark"}),
+        config=run.config.model_dump(mode="json", exclude={"spark", "tracking"}),
         # All but this stage's own, which is not over.
         records={k: r for k, r in read_records(run.folder).items() if r["status"] != "running"},
         metrics=metrics,

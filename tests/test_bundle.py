@@ -1,0 +1,165 @@
+"""The bundle for Databricks: what can be known of it without a workspace.
+
+Whether Databricks takes it, `databricks bundle validate` alone can say.
+"""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reweight.config import load_config
+from reweight.stages import PIPELINE
+
+ROOT = Path(__file__).parents[1]
+STAGES = [stage.__name__ for stage in PIPELINE]
+GIVEN = {"catalog": "main"}
+
+
+@pytest.fixture(scope="module")
+def bundle() -> dict[str, Any]:
+    """All files of the bundle together, as the command line reads them."""
+    read: dict[str, Any] = yaml.safe_load((ROOT / "databricks.yml").read_text())
+    for pattern in read["include"]:
+        for path in sorted(ROOT.glob(pattern)):
+            part = yaml.safe_load(path.read_text())
+            assert not part.keys() & read.keys(), f"{path} says again what another file says"
+            read |= part
+    return read
+
+
+@pytest.fixture(scope="module")
+def job(bundle: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = bundle["resources"]["jobs"]["reweight"]
+    return found
+
+
+def filled(text: str, bundle: dict[str, Any]) -> str:
+    """A value with everything in it that is known when a task starts."""
+    known = {
+        f"var.{k}": str(v["default"]) for k, v in bundle["variables"].items() if "default" in v
+    }
+    known |= {f"var.{name}": value for name, value in GIVEN.items()}
+    known |= {"workspace.file_path": str(ROOT), "job.parameters.run_id": "2026-01-31"}
+    text = re.sub(r"\$\{([^}]+)\}", lambda found: known[found[1]], text)
+    return re.sub(r"\{\{([^}]+)\}\}", lambda found: known[found[1]], text)
+
+
+def test_there_is_a_target_to_try_it_and_one_for_good(bundle: dict[str, Any]) -> None:
+    modes = {name: target["mode"] for name, target in bundle["targets"].items()}
+    assert modes == {"dev": "development", "prod": "production"}
+    assert [name for name, t in bundle["targets"].items() if t.get("default")] == ["dev"]
+
+
+def test_the_tasks_are_the_stages_of_the_line_each_behind_the_one_before(
+    job: dict[str, Any],
+) -> None:
+    tasks = job["tasks"]
+    assert [task["task_key"] for task in tasks] == STAGES
+    assert "depends_on" not in tasks[0]
+    before = [[d["task_key"] for d in task["depends_on"]] for task in tasks[1:]]
+    assert before == [[stage] for stage in STAGES[:-1]]
+    for task in tasks:
+        script = (ROOT / "resources" / task["spark_python_task"]["python_file"]).resolve()
+        assert script == ROOT / "jobs" / f"{task['task_key']}.py"
+        assert f"main({task['task_key']})" in script.read_text()
+
+
+def test_every_task_is_given_a_run_that_loads(bundle: dict[str, Any], job: dict[str, Any]) -> None:
+    configs = []
+    for task in job["tasks"]:
+        said = task["spark_python_task"]["parameters"]
+        path, *overrides = [filled(text, bundle) for text in said]
+        configs.append(load_config(path, overrides))
+    assert {c.run_id for c in configs} == {"2026-01-31"}
+    assert {c.root for c in configs} == {"/Volumes/main/reweight/runs"}
+    assert {c.catalog for c in configs} == {"main.reweight"}
+    trains = STAGES.index("fit_importance")
+    assert [c.fitting.use_gpu for c in configs] == [n == trains for n in range(len(STAGES))]
+    assert configs[trains].fitting.ranks == bundle["variables"]["gpu_workers"]["default"]
+
+
+def test_the_training_alone_is_on_machines_with_a_gpu(job: dict[str, Any]) -> None:
+    clusters = {c["job_cluster_key"]: c["new_cluster"] for c in job["job_clusters"]}
+    assert {c["data_security_mode"] for c in clusters.values()} == {"SINGLE_USER"}
+    runtimes = {
+        t["task_key"]: clusters[t["job_cluster_key"]]["spark_version"] for t in job["tasks"]
+    }
+    cpu, gpu = "15.4.x-cpu-ml-scala2.12", "15.4.x-gpu-ml-scala2.12"
+    assert runtimes == dict.fromkeys(STAGES, cpu) | {"fit_importance": gpu}
+    settings = clusters["gpu"]["spark_conf"]
+    assert settings["spark.task.resource.gpu.amount"] == "1"
+    assert clusters["cpu"]["spark_conf"].items() <= settings.items()
+
+
+def test_every_variable_is_explained_and_used(bundle: dict[str, Any]) -> None:
+    assert all(variable["description"] for variable in bundle["variables"].values())
+    used = set(re.findall(r"\$\{var\.(\w+)\}", yaml.safe_dump(bundle)))
+    assert used == set(bundle["variables"])
+
+
+def test_the_models_of_the_bundle_take_the_job(job: dict[str, Any]) -> None:
+    if importlib.util.find_spec("databricks") is None:
+        pytest.skip("the typed form of bundles is not installed: pip install databricks-bundles")
+    jobs = pytest.importorskip("databricks.bundles.jobs")
+    assert len(jobs.Job.from_dict(job).tasks) == len(STAGES)
+    with pytest.raises(ValueError, match="taskz"):
+        jobs.Job.from_dict(job | {"taskz": []})
+
+
+# What the runtime that the bundle names, 15.4 LTS ML, has. Spark and Delta are patched there, and
+# their open-source releases come near it.
+RUNTIME = {
+    "pyspark": "3.5",
+    "delta-spark": "3.",
+    "pyarrow": "14.0.1",
+    "numpy": "1.23.5",
+    "pandas": "1.5.3",
+    "torch": "2.3.1",
+    "scikit-learn": "1.3.0",
+    "scipy": "1.11.1",
+}
+
+
+def test_what_is_tested_here_are_the_versions_of_the_runtime(job: dict[str, Any]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    pins = dict(line.split("==") for line in extras["spark35"])
+    assert pins.keys() - RUNTIME.keys() == {"pydantic"}
+    assert all(pins[name].startswith(version) for name, version in RUNTIME.items())
+    lock = (ROOT / "requirements-spark35.lock").read_text().splitlines()
+    assert {f"{name}=={version}" for name, version in pins.items()} <= set(lock)
+
+
+def test_the_wheel_asks_for_nothing_that_the_runtime_brings(
+    bundle: dict[str, Any], job: dict[str, Any], tmp_path: Path
+) -> None:
+    _, script, folder = bundle["artifacts"]["reweight"]["build"].split()
+    built = subprocess.run(
+        [sys.executable, ROOT / script, tmp_path / folder, "--no-build-isolation"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr[-2000:]
+    for task in job["tasks"]:
+        (library,) = task["libraries"]
+        (wheel,) = (tmp_path / "resources" / library["whl"]).parent.resolve().glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"reweight/stages/clean_logs.py", "reweight/templates/report.html.j2"} <= set(names)
+    (described,) = [name for name in names if name.endswith("/METADATA")]
+    text = zipfile.ZipFile(wheel).read(described).decode()
+    needed = re.findall(r"^Requires-Dist: ([^;\n]+)$", text, re.MULTILINE)
+    lock = (ROOT / "requirements-spark35.lock").read_text().splitlines()
+    assert set(needed) <= set(lock)
+    packages = {line.split("==")[0] for line in needed}
+    assert {"pydantic", "omegaconf", "filelock"} <= packages
+    assert not packages & ({*RUNTIME, "petastorm", "setuptools"})
