@@ -196,6 +196,19 @@ def test_importance_and_weight_are_one_call_of_the_model(assembled: DataFrame) -
     assert "pythonUDF1" not in plan
 
 
+def test_no_segment_has_more_than_its_cap(assembled: DataFrame) -> None:
+    """Of 800 rows, those of label 1 are one segment, and weigh half in all by their class."""
+    rows = assembled.withColumn("who", F.when(F.col("label") == 1, "buyers").otherwise("others"))
+    rows = rows.withColumn("who", F.when(F.col("row") % 3 > 0, F.col("who")))
+    policy = {"segment_cap": 0.2}
+    found = weigher(policy=policy, segmentCol="who").fit(rows).transform(rows)
+    shares = found.groupBy("who").sum("weight").toPandas().set_index("who")["sum(weight)"] / ROWS
+    assert shares["buyers"] == pytest.approx(0.2)
+    assert shares["others"] == pytest.approx(0.2)
+    with pytest.raises(ReweightError, match="no segments to cap"):
+        weigher(policy=policy).fit(rows)
+
+
 def test_columns_that_a_method_reads(assembled: DataFrame) -> None:
     weighter = weigher(method="value_weighted").setExtraCols(value="value")
     model = weighter.fit(assembled)

@@ -138,17 +138,24 @@ def fit_policy(
     return stats
 
 
-def weight(importance: Column, policy: Weighting, stats: PolicyStats) -> Column:
+def weight(
+    importance: Column, policy: Weighting, stats: PolicyStats, segment: Column | None = None
+) -> Column:
     """The weight of a row: the formula of the module.
 
-    Where segments have a cap it reads the column ``segment``.
+    Args:
+        importance: of the row.
+        policy: the section.
+        stats: what it learnt.
+        segment: of the row, read where segments have a cap; the column ``segment`` by default.
     """
     mixed = (1 - policy.mix) + policy.mix * _tempered(importance, policy, stats) / stats.mean
     capped = F.least(mixed, F.lit(stats.cap)) if stats.cap is not None else mixed
     if stats.factors:
         # Small by nature: fewer than 1 / segment_cap segments can have too much.
         pairs = [F.lit(part) for pair in stats.factors.items() for part in pair]
-        capped *= F.coalesce(F.create_map(*pairs)[F.col("segment")], F.lit(1.0))
+        own = F.col("segment") if segment is None else segment
+        capped *= F.coalesce(F.create_map(*pairs)[own], F.lit(1.0))
     return capped * stats.scale
 
 
@@ -280,6 +287,13 @@ def _factors(
         }
     finally:
         groups.unpersist()
+    if not any(found.values()):
+        raise WeightError(
+            "weighting.segment_cap has no segments to cap",
+            expected="training rows of some segment",
+            came="null in all of them",
+            do="set sampling.segment to an expression of few values, or segment_cap to null",
+        )
     return {m: factors(m, found[m], sums[m].total, cap) for m in stats}
 
 

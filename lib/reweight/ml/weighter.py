@@ -128,7 +128,8 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
         }
         scores = importance_column(dataset.sparkSession, self.stored, read)
         said = F.when(known, F.col(_SCORES)["importance"])
-        weighed = weight(said, self.fitted.weighting, self.fitted.policy)
+        segment = extra_of(schema, self)["segment"]
+        weighed = weight(said, self.fitted.weighting, self.fitted.policy, segment)
         columns = {
             self.getImportanceCol(): said.cast("double"),
             # The rank of null would be that of the smallest.
@@ -299,7 +300,7 @@ class SampleWeighter(
             samples = samples.where("split = 'train'")
         values = {name: F.col(name) for name in samples.columns}
         scores = importance_column(samples.sparkSession, stored, values)
-        importance = samples.select(scores["importance"].alias(method.name))
+        importance = samples.select(scores["importance"].alias(method.name), "segment")
         importance = importance.persist(StorageLevel.DISK_ONLY)
         try:
             signed = [method.name] if method.signed else []
