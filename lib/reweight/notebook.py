@@ -10,7 +10,7 @@ import html
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from reweight.errors import RunError
 from reweight.job import run_stages
 from reweight.plots import plots
 from reweight.runs import JobRun, Stage, read_records, run_folder, run_lock
-from reweight.session import SEMANTICS, spark_session
+from reweight.session import borrowed, given_session, spark_session
 from reweight.stages import PIPELINE
 from reweight.tables import Store, Table
 
@@ -135,8 +135,9 @@ class RunView:
                 came=name,
                 do="see the table of stages in the README for what they hold",
             )
-        spark = SparkSession.getActiveSession() or spark_session(self.folder / "spark.log")
-        return Store(spark, str(self.root), self.run_id).read(_TABLES[name]).drop("run_id")
+        spark = given_session() or spark_session(self.folder / "spark.log")
+        store = Store(spark, str(self.root), self.run_id, self.config.get("catalog"))
+        return store.read(_TABLES[name]).drop("run_id")
 
     @property
     def events(self) -> DataFrame:
@@ -233,18 +234,10 @@ class RunView:
 @contextmanager
 def _session(config: RunConfig) -> Iterator[SparkSession]:
     """The session that is there, as it was before; or one of our own, which stays."""
-    given = SparkSession.getActiveSession()
-    kept = {} if given is None else {key: given.conf.get(key, None) for key in SEMANTICS}
-    # Not in the run's scratch folder, which goes when the run is over.
-    spark = spark_session(run_folder(config.root, config.run_id) / "spark.log", config.spark)
-    try:
-        yield spark
-    finally:
-        for key, value in kept.items():
-            if value is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, value)
+    given = given_session()
+    with borrowed(given) if given else nullcontext():
+        # Not in the run's scratch folder, which goes when the run is over.
+        yield spark_session(run_folder(config.root, config.run_id) / "spark.log", config.spark)
 
 
 def _display(markup: str, text: str) -> None:
