@@ -21,10 +21,11 @@ from torch.nn import functional
 
 from reweight.batch import Batch
 from reweight.importance.base import ImportanceModel
-from reweight.importance.ensemble import Ensemble, EnsembleLearner, EnsembleTraining, bits
+from reweight.importance.ensemble import Ensemble, EnsembleTraining, bits
 from reweight.importance.evidence import Evidence, over_unseen
 from reweight.importance.reading import EnsembleMethod
 from reweight.importance.training import Learner, TrainFacts
+from reweight.importance.windows import SettledLearner
 
 # Elapsed times at which a settled positive is looked at, one from each of as many equal stretches.
 _LOOKS = 4
@@ -45,7 +46,7 @@ class DelayTraining(EnsembleTraining):
         return DelayLearner(self, facts)
 
 
-class DelayLearner(EnsembleLearner):
+class DelayLearner(SettledLearner):
     """Two ensembles of the same folds: p by the label, F by the label's delay.
 
     Its log odds are those of p.
@@ -73,21 +74,7 @@ class DelayLearner(EnsembleLearner):
         found: Tensor = self.arrival(replace(batch, features=features))
         return found
 
-    def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the label among settled rows, and of its arrival among positives."""
-        settled = batch.extra["mature"] > 0
-        logits = self.logits(batch)
-        target = batch.label[:, None].expand_as(logits)
-        seen = self.multiplicity(batch.sample_id)
-        count = rows * self.ensemble.mean_multiplicity
-        errors = self.errors(logits, target, count) * settled[:, None]
-        share = (seen * errors).sum() / count
-        share = share + self.scale * self._arrival_errors(batch, seen, settled) / count
-        # Rows that all members see are left out of the log loss; open ones are to be as well.
-        out = torch.where(settled[:, None], seen, 1.0)
-        return share, self._out_of_bag(logits.detach(), target, out, rows)
-
-    def _arrival_errors(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
+    def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
         """The sum over settled positives of the mean error of their looks, summed over members."""
         delay = batch.extra["delay"]
         known = settled & (batch.label > 0.5) & delay.isfinite()
@@ -101,7 +88,7 @@ class DelayLearner(EnsembleLearner):
             there = (delay <= elapsed).float()[:, None].expand_as(logits)
             errors = functional.binary_cross_entropy_with_logits(logits, there, reduction="none")
             total = total + (seen[chosen] * errors).sum()
-        return total / _LOOKS
+        return self.scale * total / _LOOKS
 
 
 class DelayedFeedback(EnsembleMethod):

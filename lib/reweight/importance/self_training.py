@@ -18,10 +18,11 @@ from torch import Tensor
 
 from reweight.batch import Batch
 from reweight.importance.base import ImportanceModel
-from reweight.importance.ensemble import EnsembleLearner, EnsembleTraining
+from reweight.importance.ensemble import EnsembleTraining
 from reweight.importance.evidence import Evidence, over_unseen
 from reweight.importance.reading import EnsembleMethod
 from reweight.importance.training import Learner, TrainFacts
+from reweight.importance.windows import SettledLearner
 
 
 class SettledTraining(EnsembleTraining):
@@ -35,22 +36,6 @@ class SettledTraining(EnsembleTraining):
     def build(self, facts: TrainFacts) -> Learner:
         """The members before training."""
         return SettledLearner(self, facts)
-
-
-class SettledLearner(EnsembleLearner):
-    """An ensemble that sees no row whose label is open."""
-
-    def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """The mean over rows of the members' losses, 0 for open rows, summed over members."""
-        settled = (batch.extra["mature"] > 0)[:, None]
-        logits = self.logits(batch)
-        target = batch.label[:, None].expand_as(logits)
-        seen = self.multiplicity(batch.sample_id)
-        count = rows * self.ensemble.mean_multiplicity
-        share: Tensor = (settled * seen * self.errors(logits, target, count)).sum() / count
-        # Rows that all members see are left out of the log loss; open ones are to be as well.
-        out = torch.where(settled, seen, 1.0)
-        return share, self._out_of_bag(logits.detach(), target, out, rows)
 
 
 class SelfTraining(EnsembleMethod):

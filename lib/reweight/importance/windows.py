@@ -1,6 +1,38 @@
 """Rows whose label window is open, and those that are settled (``mature``)."""
 
+import torch
+from torch import Tensor
+
+from reweight.batch import Batch
 from reweight.errors import TrainingError
+from reweight.importance.ensemble import EnsembleLearner
+
+
+class SettledLearner(EnsembleLearner):
+    """An ensemble that learns the labels of settled rows alone."""
+
+    def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
+        """The mean over rows of the members' losses, 0 for open rows, summed over members."""
+        settled = batch.extra["mature"] > 0
+        logits = self.logits(batch)
+        target = batch.label[:, None].expand_as(logits)
+        seen = self.multiplicity(batch.sample_id)
+        count = rows * self.ensemble.mean_multiplicity
+        errors = self.errors(logits, target, count) * settled[:, None]
+        share = ((seen * errors).sum() + self.also(batch, seen, settled)) / count
+        # Rows that all members see are left out of the log loss; open ones are to be as well.
+        out = torch.where(settled[:, None], seen, 1.0)
+        return share, self._out_of_bag(logits.detach(), target, out, rows)
+
+    def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
+        """What else is learnt of the rows, a sum over rows and members.
+
+        Args:
+            batch: the rows.
+            seen: how often each member sees each of them, float32 [B, M].
+            settled: bool [B].
+        """
+        return torch.zeros((), device=seen.device)
 
 
 def check_windows(method: str, open_rows: int, settled_positives: int) -> None:
