@@ -82,13 +82,15 @@ def extra_of(schema: StructType, params: WeighterParams) -> dict[str, Column]:
     """What methods read beside features and label, in the types of the table ``samples``."""
     given = params.extra_columns()
     # Where nothing is said of windows, labels are settled.
-    unsaid = {"target": F.lit(False), "mature": F.lit(True)}
-    return {
-        name: (
-            F.col(given[name]) if given.get(name) in schema.names else unsaid.get(name, F.lit(None))
-        ).cast(kind)
-        for name, (kind, _) in EXTRA.items()
-    }
+    unsaid = {"mature": F.lit(True)}
+    read = {}
+    for name, (kind, _) in EXTRA.items():
+        there = given.get(name) in schema.names
+        value = F.col(given[name]) if there else unsaid.get(name, F.lit(None))
+        read[name] = value.cast(kind)
+        if kind == "boolean":
+            read[name] = F.coalesce(read[name], F.lit(False))
+    return read
 
 
 def as_samples(rows: DataFrame, params: WeighterParams) -> DataFrame:

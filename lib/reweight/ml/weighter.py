@@ -47,8 +47,6 @@ from reweight.weighting import PolicyStats, Weighting, fit_policy, weight
 
 _LOG = logging.getLogger(__name__)
 _SCORES = "_reweight_scores"
-# No segment is a segment, and a negative has no delay.
-_NULL_SAYS_SOMETHING = ("segment", "delay")
 
 
 class Fitted(Section):
@@ -72,9 +70,9 @@ class Fitted(Section):
 class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleWeighterModel"]):
     """Adds ``importanceCol`` and ``outputCol`` to a frame; for any rows, also unseen ones.
 
-    Rows weigh 1 on average where they are as those that the estimator was given. Where the label,
-    or a column that the method reads, is missing or null, so are importance and weight: a pipeline
-    that predicts needs none.
+    Rows weigh 1 on average where they are as those that the estimator was given. Where the label is
+    null, or the frame lacks a column that the method reads, importance and weight are null: a
+    pipeline that predicts needs neither.
 
     Args:
         stored: the importance model.
@@ -113,21 +111,21 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
         schema, method = dataset.schema, self.stored.read_method()
         self.transformSchema(schema)
         rows = dataset.withColumn(FEATURES, features_of(schema, self.getFeaturesCol()))
-        read: dict[str, Column] = {}
-        known = label_of(schema, self).isNotNull() | F.lit(not method.uses_label)
-        for name, value in extra_of(schema, self).items():
-            read[name] = value
-            if name in method.columns() and name not in _NULL_SAYS_SOMETHING:
-                known &= value.isNotNull()
-                # A number that is one of each: the row's score is thrown away.
-                read[name] = F.coalesce(value, F.lit(1).cast(EXTRA[name][0]))
+        # What a frame does not have at all is read as 1 and its score thrown away; a null in a
+        # column that is there means what it means to the method.
+        read, missing = extra_of(schema, self), self._missing(schema)
+        read |= {name: F.lit(1).cast(EXTRA[name][0]) for name in missing}
+        known = F.lit(not missing)
+        if method.uses_label:
+            known &= label_of(schema, self).isNotNull()
         read |= {
             "sample_id": F.coalesce(id_of(schema, self), F.lit(0)),
             "label": F.coalesce(label_of(schema, self), F.lit(0.0)),
             "features": _scaled(self.fitted),
         }
         scores = importance_column(dataset.sparkSession, self.stored, read)
-        said = F.when(known, F.col(_SCORES)["importance"])
+        score = F.col(_SCORES)["importance"]
+        said = F.when(known & ~F.isnan(score), score)
         segment = extra_of(schema, self)["segment"]
         weighed = weight(said, self.fitted.weighting, self.fitted.policy, segment)
         columns = {
@@ -136,9 +134,15 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
             self.getOutputCol(): F.when(said.isNotNull(), weighed),
         }
         if (soft := self.getSoftLabelCol()) is not None:
-            columns[soft] = F.col(_SCORES)["label"]
+            columns[soft] = F.when(said.isNotNull(), F.col(_SCORES)["label"])
         scored = rows.withColumn(_SCORES, scores).withColumns(columns)
         return scored.drop(_SCORES, FEATURES)
+
+    def _missing(self, schema: StructType) -> list[str]:
+        """What the method reads and the frame does not have."""
+        columns = self.extra_columns()
+        needed = self.stored.read_method().columns()
+        return [name for name in needed if columns.get(name) not in schema.names]
 
 
 class SampleWeighter(
