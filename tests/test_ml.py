@@ -21,6 +21,8 @@ from reweight.errors import ConfigError, ReweightError, SampleError
 from reweight.ml import SampleWeighter, SampleWeighterModel
 from reweight.ml.rows import as_samples
 
+pytestmark = pytest.mark.timeout(600)
+
 ROWS = 800
 NUMBERS = ["x0", "x1", "x2"]
 TRAINING = {"epochs": 4, "members": 6, "hidden": [8], "learning_rate": 0.02}

@@ -12,6 +12,8 @@ import reweight
 from reweight.errors import ConfigError, RunError, TableError
 from reweight.stages import clean_logs, simulate_logs
 
+pytestmark = pytest.mark.timeout(600)
+
 DEMO = Path(__file__).parents[1] / "conf" / "demo.yaml"
 SMALL = (
     "simulation.sessions=500",

@@ -11,6 +11,8 @@ from reweight.runs import Run, read_records, run_stage
 from reweight.stages import PIPELINE
 from reweight.tables import EVENTS, METRICS, REJECTED, SAMPLES, WEIGHTS
 
+pytestmark = pytest.mark.timeout(600)
+
 SCHEMA = "spark_catalog.reweight_test"
 FEW = ("importance=[{method: class_balanced}]", "simulation.sessions=300")
 
