@@ -21,8 +21,10 @@ METHODS = [
 
 
 def test_every_stage_leaves_a_record_of_what_it_read_and_wrote(run: Run) -> None:
-    records = read_records(run.folder)
-    assert list(records) == [stage.__name__ for stage in PIPELINE]
+    names = [stage.__name__ for stage in PIPELINE]
+    # Stages that are no part of the line may have looked at the run since.
+    records = {name: r for name, r in read_records(run.folder).items() if name in names}
+    assert list(records) == names
     assert {r["status"] for r in records.values()} == {"done"}
     assert {r["config_hash"] for r in records.values()} == {run.config.hash()}
     assert records["build_samples"]["inputs"].keys() == {"events"}
