@@ -1,15 +1,16 @@
 """What every importance method is: hyperparameters, a training to read, and a formula."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
 
+import torch
 import torch.distributed as dist
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from reweight.batch import Batch
-from reweight.importance.evidence import Evidence
+from reweight.importance.evidence import Evidence, over_unseen
 from reweight.importance.training import Keep, Learner, TrainFacts, Training
 from reweight.section import Name, Section
 
@@ -55,6 +56,16 @@ class ImportanceModel(nn.Module, ABC):
     def kept(self) -> list[Learner]:
         """The learners in the order of their epochs."""
         return [self.learners[name] for name in sorted(self.learners, key=int)]  # type: ignore[misc]
+
+    def mean_unseen(self, evidence: Evidence, values: Callable[[Learner], Tensor]) -> Tensor:
+        """Mean over members that did not see the row, and then over kept epochs, float32 [B].
+
+        Args:
+            evidence: of the rows.
+            values: of each row by each member of a learner, float32 [B, M].
+        """
+        means = [over_unseen(evidence, one, values(one)) for one in self.kept()]
+        return torch.stack(means).mean(0)
 
     def observe(self, evidence: Evidence, split: str) -> None:
         """Looks at rows once more after the training, for what the formula needs of all of them.

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from reweight.batch import Batch
 from reweight.importance.base import ImportanceModel
-from reweight.importance.ensemble import Ensemble, EnsembleTraining, bits
-from reweight.importance.evidence import Evidence, over_unseen
+from reweight.importance.ensemble import Ensemble, FoldsTraining, bits
+from reweight.importance.evidence import Evidence
 from reweight.importance.reading import EnsembleMethod
 from reweight.importance.training import Learner, TrainFacts
 from reweight.importance.windows import SettledLearner
@@ -33,13 +33,10 @@ _LOOKS = 4
 _DRAW = 7919
 
 
-class DelayTraining(EnsembleTraining):
+class DelayTraining(FoldsTraining):
     """Members that learn whether a label comes and when, each on all folds but one."""
 
     needs: ClassVar[tuple[str, ...]] = ("delay", "elapsed", "mature")
-
-    members: int = Field(default=5, ge=2)
-    membership: Literal["folds"] = "folds"
 
     def build(self, facts: TrainFacts) -> Learner:
         """The members before training."""
@@ -139,13 +136,13 @@ class DelayedFeedbackModel(ImportanceModel):
         batch = evidence.batch
         # A row without a window (an elapsed time that is not known) is settled.
         elapsed = batch.extra["elapsed"].nan_to_num(nan=1.0).clamp(0, 1)
-        comes, there = [], []
-        for learner in self.kept():
+
+        def arrived(learner: Learner) -> Tensor:
             assert isinstance(learner, DelayLearner)
-            comes.append(over_unseen(evidence, learner, evidence.probability(learner)))
-            arrived = learner.arrived(batch, elapsed).sigmoid()
-            there.append(over_unseen(evidence, learner, arrived))
-        p, f = torch.stack(comes).mean(0), torch.stack(there).mean(0)
+            return learner.arrived(batch, elapsed).sigmoid()
+
+        p = self.mean_unseen(evidence, evidence.probability)
+        f = self.mean_unseen(evidence, arrived)
         positive = (1 / f).clamp(max=self.clip)
         negative = (1 - p) / (1 - p * f).clamp(min=1e-6)
         weights = torch.where(batch.label > 0.5, positive, negative)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from reweight.batch import Batch
 from reweight.importance.base import ImportanceModel
-from reweight.importance.ensemble import EnsembleLearner, EnsembleTraining
+from reweight.importance.ensemble import EnsembleLearner, FoldsTraining
 from reweight.importance.evidence import Evidence
 from reweight.importance.reading import ReadingMethod, ReadingModel
 from reweight.importance.target import check_target
@@ -29,13 +29,10 @@ from reweight.importance.training import Learner, TrainFacts
 _BINS = 4096
 
 
-class DomainTraining(EnsembleTraining):
+class DomainTraining(FoldsTraining):
     """Members that tell target rows from the rest, each on all folds but one."""
 
     needs: ClassVar[tuple[str, ...]] = ("target",)
-
-    members: int = Field(default=5, ge=2)
-    membership: Literal["folds"] = "folds"
 
     def check(self, facts: TrainFacts) -> None:
         """The facts say nothing of the domains, which are counted after the training."""

@@ -86,6 +86,13 @@ class EnsembleTraining(Training):
         return EnsembleLearner(self, facts)
 
 
+class FoldsTraining(EnsembleTraining):
+    """Members that each see all folds but one: a row is scored by the one that did not see it."""
+
+    members: int = Field(default=5, ge=2)
+    membership: Literal["folds"] = "folds"
+
+
 class Ensemble(nn.Module):
     """M members of the same shape; dense features and embedded ids in, one logit out.
 

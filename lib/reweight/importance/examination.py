@@ -21,17 +21,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reweight.batch import Batch
-from reweight.importance.base import ImportanceMethod, ImportanceModel
-from reweight.importance.ensemble import EnsembleLearner, EnsembleTraining
-from reweight.importance.evidence import Evidence, over_unseen
+from reweight.importance.base import ImportanceModel
+from reweight.importance.ensemble import EnsembleLearner, FoldsTraining
+from reweight.importance.evidence import Evidence
 from reweight.importance.position import check_features, check_positions, check_propensities
-from reweight.importance.training import Keep, Learner, TrainFacts, Training
+from reweight.importance.reading import EnsembleMethod
+from reweight.importance.training import Learner, TrainFacts
 
 # AdamW moves every parameter alike, and log odds have further to go than a network's weights.
 _SPEED = 3.0
 
 
-class PositionTraining(EnsembleTraining):
+class PositionTraining(FoldsTraining):
     """gamma by members each on all folds but one, and one theta.
 
     Attributes:
@@ -40,8 +41,6 @@ class PositionTraining(EnsembleTraining):
         max_position: positions from here on share one theta.
     """
 
-    members: int = Field(default=5, ge=2)
-    membership: Literal["folds"] = "folds"
     propensity: Literal["estimate", "column"] = "estimate"
     max_position: int = Field(default=20, ge=2)
 
@@ -78,14 +77,13 @@ class PositionLearner(EnsembleLearner):
         return logits + seen[:, None] - functional.softplus(logits + unseen[:, None])
 
 
-class PositionMethod(ImportanceMethod, ABC):
+class PositionMethod(EnsembleMethod, ABC):
     """A formula over the propensity of each row and the relevance of its item.
 
     A subclass says what a row weighs and what its label is.
 
     Attributes:
         training: of gamma and theta.
-        keep: the epochs that are read.
         clip: largest inverse propensity.
     """
 
@@ -94,21 +92,12 @@ class PositionMethod(ImportanceMethod, ABC):
     passes: ClassVar[int] = 1
 
     training: PositionTraining = PositionTraining()
-    keep: Keep = Keep(which="best", count=5)
     clip: float = Field(default=10.0, gt=1)
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         """``position``, or ``propensity`` where ``training.propensity`` is ``column``."""
         return self.training.needs
-
-    def learns(self) -> Training | None:
-        """gamma and theta."""
-        return self.training
-
-    def keeps(self) -> Keep:
-        """As the config says."""
-        return self.keep
 
     def inverse(self, label: Tensor, theta: Tensor) -> Tensor:
         """1 / theta of clicks, clipped, and 1 of others."""
@@ -157,8 +146,7 @@ class PositionModel(ImportanceModel):
 
     def over_members(self, evidence: Evidence, formula: Callable[[Tensor], Tensor]) -> Tensor:
         """Mean of a formula of gamma's log odds, over members that did not see the row, [B]."""
-        values = [over_unseen(evidence, one, formula(evidence.logits(one))) for one in self.kept()]
-        return torch.stack(values).mean(0)
+        return self.mean_unseen(evidence, lambda one: formula(evidence.logits(one)))
 
     def importance(self, evidence: Evidence) -> Tensor:
         """The method's, float32 [B]."""

@@ -23,7 +23,7 @@ class EnsembleMethod(ImportanceMethod, ABC):
     training: EnsembleTraining = EnsembleTraining()
     keep: Keep = Keep(which="best", count=5)
 
-    def learns(self) -> Training:
+    def learns(self) -> Training | None:
         """The ensemble."""
         return self.training
 

@@ -18,20 +18,17 @@ from torch import Tensor
 
 from reweight.batch import Batch
 from reweight.importance.base import ImportanceModel
-from reweight.importance.ensemble import EnsembleTraining
-from reweight.importance.evidence import Evidence, over_unseen
+from reweight.importance.ensemble import FoldsTraining
+from reweight.importance.evidence import Evidence
 from reweight.importance.reading import EnsembleMethod
 from reweight.importance.training import Learner, TrainFacts
 from reweight.importance.windows import SettledLearner
 
 
-class SettledTraining(EnsembleTraining):
+class SettledTraining(FoldsTraining):
     """Members on settled rows alone, each on all folds of them but one."""
 
     needs: ClassVar[tuple[str, ...]] = ("mature",)
-
-    members: int = Field(default=5, ge=2)
-    membership: Literal["folds"] = "folds"
 
     def build(self, facts: TrainFacts) -> Learner:
         """The members before training."""
@@ -84,7 +81,7 @@ class SelfTrainingModel(ImportanceModel):
 
     def importance(self, evidence: Evidence) -> Tensor:
         """float32 [B]."""
-        p = self._expected(evidence)
+        p = self.mean_unseen(evidence, evidence.probability)
         # In bits: 1 for a fair coin, 0 where p is 0 or 1.
         entropy = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / torch.tensor(2.0).log()
         certainty = (1 - entropy).clamp(0, 1) ** self.power
@@ -93,11 +90,8 @@ class SelfTrainingModel(ImportanceModel):
     def soft_label(self, evidence: Evidence) -> Tensor:
         """p(y = 1), float32 [B]."""
         batch = evidence.batch
-        return torch.where(self._open(batch), self._expected(evidence), batch.label)
-
-    def _expected(self, evidence: Evidence) -> Tensor:
-        values = [over_unseen(evidence, one, evidence.probability(one)) for one in self.kept()]
-        return torch.stack(values).mean(0)
+        expected = self.mean_unseen(evidence, evidence.probability)
+        return torch.where(self._open(batch), expected, batch.label)
 
     def _open(self, batch: Batch) -> Tensor:
         return ~((batch.extra["mature"] > 0) | (batch.label > 0.5))
