@@ -10,15 +10,18 @@ Refuses:
     Models that are not there, and an ``explaining.sample_id`` that is no sample of the run.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight import page
 from reweight.errors import TableError
 from reweight.hashing import uniform
 from reweight.importance.attribution import BESIDE
+from reweight.importance.stored import StoredModel
 from reweight.plots import driving
 from reweight.runs import Run, revision, write_json
 from reweight.scoring import explained
@@ -41,6 +44,8 @@ def explain(run: Run) -> dict[str, Any]:
     train = samples.where("split = 'train'")
     share = min(1.0, section.rows / max(1, train.count()))
     some = train.where(uniform(run.config.seed, "explain", "sample_id") <= share)
+    # Before the long work: an id that is not there is told at once.
+    sample = _sample(run, samples, models, names)
     run.store.write(ATTRIBUTIONS, explained(some, models, names, section.steps))
     # Small by nature: a row for each method and feature.
     found = run.store.read(ATTRIBUTIONS).drop("run_id").toPandas()
@@ -48,29 +53,40 @@ def explain(run: Run) -> dict[str, Any]:
         "run_id": run.config.run_id,
         "revision": revision(),
         "rows": int(found["rows"].max()),
-        "methods": {m.name: _sorted(found, m.name) for m in run.config.importance},
+        "methods": _by_method(run, found),
         "beside": BESIDE,
-        "sample": None,
+        "sample": sample,
     }
-    if section.sample_id is not None:
-        own = samples.where(F.col("sample_id") == section.sample_id)
-        one = explained(own, models, names, section.steps).toPandas()
-        if one.empty:
-            raise TableError(
-                "the sample to explain is not there",
-                expected="explaining.sample_id of a row of the table 'samples' of this run",
-                came=str(section.sample_id),
-                do="look the id up in the table, or leave explaining.sample_id out",
-            )
-        methods = {m.name: _sorted(one, m.name) for m in run.config.importance}
-        # As text: the reader of a page rounds an integer of 19 digits.
-        values["sample"] = {"sample_id": str(section.sample_id), "methods": methods}
     write_json(run.folder / "explain.json", values)
     path = run.folder / "explain.html"
     path.write_text(page.rendered("explain.html.j2", values | {"driving": driving}))
     for line in _lines(values):
         run.say(line)
     return {"rows": values["rows"], "report": str(path)}
+
+
+def _sample(
+    run: Run, samples: DataFrame, models: Mapping[str, StoredModel], names: Sequence[str]
+) -> dict[str, Any] | None:
+    """The parts of the sample that is asked for, by method; None where none is."""
+    section = run.config.explaining
+    if section.sample_id is None:
+        return None
+    own = samples.where(F.col("sample_id") == section.sample_id)
+    one = explained(own, models, names, section.steps).toPandas()
+    if one.empty:
+        raise TableError(
+            "the sample to explain is not there",
+            expected="explaining.sample_id of a row of the table 'samples' of this run",
+            came=str(section.sample_id),
+            do="look the id up in the table, or leave explaining.sample_id out",
+        )
+    # As text: the reader of a page rounds an integer of 19 digits.
+    return {"sample_id": str(section.sample_id), "methods": _by_method(run, one)}
+
+
+def _by_method(run: Run, found: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    return {m.name: _sorted(found, m.name) for m in run.config.importance}
 
 
 def _sorted(found: pd.DataFrame, method: str) -> list[dict[str, Any]]:
