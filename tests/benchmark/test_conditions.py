@@ -17,6 +17,7 @@ from reweight.config import ConditionsConfig, read_config
 from reweight.errors import ConfigError, TableError
 from reweight.runs import run_stage
 from reweight.stages import build_samples, clean_logs, simulate_logs
+from reweight.stages import conditions as stages
 from reweight.stages.conditions import ConditionsRun, conditions_report, judge_conditions
 from reweight.tables import CONDITIONS, Store
 
@@ -134,6 +135,22 @@ def test_another_run_shows_its_methods_beside_in_the_same_worlds(
     Store(spark, run.store.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
     with pytest.raises(TableError, match="did not judge the worlds"):
         run_stage(beside, conditions_report)
+
+
+def test_what_a_world_depends_on_is_its_log_and_what_is_done_with_it() -> None:
+    def hashes(*overrides: str) -> tuple[str, dict[str, str]]:
+        config = read_config(ConditionsConfig, CONF, overrides)
+        return stages._log_of(config), stages._keys(config)
+
+    log, keys = hashes()
+    for same in ("root=/elsewhere", "run_id=b", "conditions.beside=[b]", "explaining.steps=2"):
+        assert hashes(same) == (log, keys), same
+    for other in ("simulation.sessions=9", "cleaning.sources.log.format=csv", "seed=1"):
+        assert hashes(other)[0] != log
+        assert not set(hashes(other)[1].values()) & set(keys.values())
+    # Another method is judged in the same worlds.
+    assert hashes("importance=[{method: random}]")[0] == log
+    assert hashes("importance=[{method: random}]")[1] != keys
 
 
 def rows_of(values: dict[tuple[str, str], list[float]]) -> pd.DataFrame:

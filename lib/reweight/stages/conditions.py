@@ -10,7 +10,6 @@ Refuses:
     A config without simulation. A method that fails in a world is shown as failed, with its reason.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,16 +30,20 @@ from reweight.tables import CONDITIONS, SAMPLES, TRUTH
 
 ConditionsRun = JobRun[ConditionsConfig]
 
+# Where the raw log of the worlds lies, which says nothing of what is in it.
+_PLACES: Any = {
+    "simulation": {"path": True},
+    "cleaning": {"sources": {"__all__": {"path": True}}},
+}
 # What says where a run is and what it is called, and no world's result depends on.
 _ELSEWHERE: Any = {
-    **dict.fromkeys((*ELSEWHERE, "data_dir", "model_run_id", "tuning"), True),
-    "simulation": {"path": True},
+    **dict.fromkeys((*ELSEWHERE, "data_dir", "model_run_id", "tuning", "explaining"), True),
+    **_PLACES,
     "conditions": {"beside": True},
 }
 # Sections that make the samples of a world; the others say what is done with them.
 _LOG: Any = {
-    **dict.fromkeys(("seed", "cleaning", "sampling", "splits", "features"), True),
-    "simulation": True,
+    **dict.fromkeys(("seed", "simulation", "cleaning", "sampling", "splits", "features"), True),
     "conditions": {"worlds", "seeds"},
 }
 
@@ -114,9 +117,7 @@ def _found(run: ConditionsRun) -> pd.DataFrame:
 
 def _log_of(config: ConditionsConfig) -> str:
     """A hash of all that the worlds' samples depend on: equal where methods can be compared."""
-    said = config.model_dump(mode="json", by_alias=True, include=_LOG)
-    # Where the log lies is nothing that its samples depend on.
-    told = json.dumps(said, sort_keys=True).replace(config.root, "")
+    told = config.model_dump_json(by_alias=True, include=_LOG, exclude=_PLACES)
     return digest(told, revision())
 
 
