@@ -10,6 +10,7 @@ STAMP := $(VENV)/.made
 DATA ?= ../shared/data
 ARGS ?=
 KILLS ?= 50
+LOGS ?= 20
 SEEDS ?= 3
 REAL := online_retail online_shoppers open_bandit otto
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy
@@ -25,7 +26,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-cluster test-spark35 test-spark4x faults check real perf perf-large bench bench-real bench-detection docs package lock audit clean
+.PHONY: help setup demo test test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-real bench-detection docs package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -65,6 +66,9 @@ test-spark4x: $(VENV4X)/.made  ## run the tests on the newest Spark, without Pet
 
 faults: setup  ## kill running jobs at KILLS=50 random moments and compare what they leave
 	REWEIGHT_KILLS=$(KILLS) $(PYTHON) -m pytest tests/faults $(ARGS)
+
+clean-logs: setup  ## diagnose LOGS=20 logs without any mechanism: nothing may be visible
+	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/stages/test_diagnose.py -k nothing_is_visible
 
 check: setup  ## format, lint, types, direction of imports
 	$(VENV)/bin/ruff format --check .

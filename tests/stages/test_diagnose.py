@@ -1,6 +1,7 @@
 """The diagnosis of whole simulated logs: what was planted is visible, and nothing else."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from reweight.tables import EVENTS
 pytestmark = pytest.mark.timeout(600)
 
 Findings = dict[str, dict[str, Any]]
+
+# How many logs without any mechanism are looked at.
+LOGS = int(os.environ.get("REWEIGHT_CLEAN_LOGS", "1"))
 
 # Many buyers, so that a small log says enough; the training split spans the whole time.
 COMMON = (
@@ -69,9 +73,14 @@ def diagnosed(
     return run, {one["mechanism"]: one for one in found}
 
 
-@pytest.fixture(scope="module")
-def clean(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Findings:
-    return diagnosed(spark, tmp_path_factory.mktemp("clean"), "clean", *CLEAN)[1]
+@pytest.fixture(scope="module", params=range(LOGS))
+def clean(
+    spark: SparkSession,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Findings:
+    root, seed = tmp_path_factory.mktemp("clean"), request.param
+    return diagnosed(spark, root, "clean", f"seed={seed}", *CLEAN)[1]
 
 
 @pytest.fixture(scope="module")

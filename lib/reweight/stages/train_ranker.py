@@ -48,7 +48,8 @@ def train_ranker(run: Run) -> dict[str, Any]:
     soft = [m.name for m in run.config.importance if m.soft]
     wide = wide_weights(run.store.read(WEIGHTS), names, soft)
     train = weighted_train(samples, wide, cardinalities, names, soft)
-    train = train.persist(StorageLevel.MEMORY_AND_DISK)
+    # Spark ML holds its own blocks of the rows in memory while it iterates: ours would crowd them out.
+    train = train.persist(StorageLevel.DISK_ONLY)
     try:
         rankers = fit_rankers(
             run,

@@ -105,7 +105,7 @@ def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> li
     stats = fit_policy(scores, policy, {m.name: m.polarity for m in methods})
     wide = scores.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
     train = weighted_train(samples, wide, _cardinalities(run), names)
-    train = train.persist(StorageLevel.MEMORY_AND_DISK)
+    train = train.persist(StorageLevel.DISK_ONLY)
     try:
         rankers = fit_rankers(run, train, methods, stats, floor=0.0)
     finally:
@@ -164,7 +164,7 @@ def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceM
     scores, f = _scored(run, samples, candidates), F.col(candidates[0].name)
     wide = scores.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
     train = weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])
-    train = train.persist(StorageLevel.MEMORY_AND_DISK)
+    train = train.persist(StorageLevel.DISK_ONLY)
     try:
         total = float(train.agg(F.sum("k")).first()[0])  # type: ignore[index]
         ranking = run.config.ranking.model_copy(update={"max_iter": 20})
