@@ -48,7 +48,7 @@ def train_ranker(run: Run) -> dict[str, Any]:
     soft = [m.name for m in run.config.importance if m.soft]
     wide = wide_weights(run.store.read(WEIGHTS), names, soft)
     train = weighted_train(samples, wide, cardinalities, names, soft)
-    # Spark ML holds its own blocks of the rows in memory while it iterates: ours would crowd them out.
+    # In memory Spark ML holds blocks of its own while it iterates: ours would crowd them out.
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
         rankers = fit_rankers(
