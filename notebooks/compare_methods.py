@@ -39,7 +39,7 @@ run = reweight.run(
     f"root={root}",
     f"simulation.sessions={sessions}",
     "importance=[{method: random}, {method: class_balanced}, {method: self_confidence}, "
-    "{method: data_maps}, {method: ipw_position}]",
+    "{method: data_maps}, {method: el2n}]",
     "fitting.ranks=1",
 )
 

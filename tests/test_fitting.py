@@ -24,6 +24,7 @@ from reweight.fitting import (
     FitPlan,
     Fitting,
     Trainer,
+    failed_ranks,
     fit,
     fit_in_memory,
     train_rank,
@@ -542,6 +543,10 @@ def test_an_error_of_a_rank_is_left_in_a_file(
     said = (tmp_path / "errors" / "rank-0.txt").read_text()
     assert "TrainingError: the snapshot has too few row groups" in said
     assert "Traceback" in said
+    (message,) = failed_ranks(tmp_path).values()
+    assert message.startswith("reweight.errors.TrainingError: the snapshot has too few row groups")
+    # All that it says, on one line.
+    assert all(part in message for part in ("; expected: ", "; came: ", "; to do: "))
 
 
 class Poison:

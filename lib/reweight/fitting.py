@@ -514,6 +514,25 @@ def _process_group(fitting: Fitting) -> Generator[None]:
         dist.destroy_process_group()
 
 
+def failed_ranks(folder: Path) -> dict[str, str]:
+    """The error of each rank that failed, by rank: all lines of its message as one.
+
+    Args:
+        folder: of the plan.
+    """
+    return {
+        path.stem: _message(path.read_text())
+        for path in sorted((folder / "errors").glob("rank-*.txt"))
+    }
+
+
+def _message(text: str) -> str:
+    """What stands at the end of a traceback, from the name of the exception on."""
+    lines = text.strip().splitlines()
+    begin = max(i for i, line in enumerate(lines) if line[:1].strip())
+    return "; ".join(" ".join(line.split()) for line in lines[begin:])
+
+
 @contextmanager
 def _reported(folder: Path, rank: int) -> Generator[None]:
     try:

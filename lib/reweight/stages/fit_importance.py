@@ -32,7 +32,7 @@ from pyspark.sql import functions as F
 from reweight.config import digest
 from reweight.errors import RankError, TrainingError
 from reweight.features import feature_quantiles
-from reweight.fitting import FitPlan, Fitting, train_rank
+from reweight.fitting import FitPlan, Fitting, failed_ranks, train_rank
 from reweight.hashing import uniform
 from reweight.heartbeat import Sign, forget, stuck
 from reweight.importance import ImportanceMethod, TrainFacts
@@ -293,8 +293,7 @@ def launch(job: FitJob, plan: FitPlan) -> None:
         RankError: a rank died, raised or hung; its own traceback, or what it did last, is shown.
     """
     folder, fitting = Path(plan.folder), plan.fitting
-    errors = folder / "errors"
-    shutil.rmtree(errors, ignore_errors=True)
+    shutil.rmtree(folder / "errors", ignore_errors=True)
     forget(folder)
     folder.mkdir(parents=True, exist_ok=True)
     distributor = TorchDistributor(
@@ -306,7 +305,7 @@ def launch(job: FitJob, plan: FitPlan) -> None:
         except Exception as error:
             if hung:
                 raise _hang(fitting, hung) from error
-            raise _explained(fitting, errors, error) from error
+            raise _explained(plan, error) from error
         finally:
             forget(folder)
 
@@ -321,25 +320,25 @@ def _hang(fitting: Fitting, signs: list[Sign]) -> RankError:
     )
 
 
-def _explained(fitting: Fitting, errors: Path, error: Exception) -> TrainingError:
-    text = str(error)
+def _explained(plan: FitPlan, error: Exception) -> TrainingError:
+    text, ranks = str(error), plan.fitting.ranks
     if "BARRIER" in text.upper() and "slots" in text:
         return TrainingError(
             "there are fewer slots than ranks",
-            expected=f"{fitting.ranks} free cores (tasks) at the same time",
+            expected=f"{ranks} free cores (tasks) at the same time",
             came=next(line for line in text.splitlines() if "slots" in line).strip()[:300],
             do="lower fitting.ranks, or give Spark more cores; barrier stages need dynamic "
             "allocation to be off",
         )
-    failed = sorted(errors.glob("rank-*.txt"))
-    said = {path.stem: path.read_text().strip().splitlines() for path in failed}
+    said = failed_ranks(Path(plan.folder))
     # What the library itself refuses, it refuses again; anything else may go well another time.
-    refused = any(line.startswith("reweight.errors.") for lines in said.values() for line in lines)
+    refused = any(message.startswith("reweight.errors.") for message in said.values())
     return (TrainingError if refused else RankError)(
         "training failed on " + (", ".join(said) or "a rank that left no message"),
-        expected=f"{fitting.ranks} rank(s) that finish",
-        came="; ".join(f"{rank}: {lines[-1]}" for rank, lines in said.items()) or text[-500:],
-        do=f"read {errors}; the job takes up from the last checkpoint when it is started again",
+        expected=f"{ranks} rank(s) that finish",
+        came="; ".join(f"{rank}: {message}" for rank, message in said.items()) or text[-500:],
+        do=f"read {Path(plan.folder) / 'errors'}; the job takes up from the last checkpoint when "
+        "it is started again",
     )
 
 
