@@ -98,17 +98,15 @@ pd.concat({name: differences(name) for name in ("log_loss", "auc", "ece")}, axis
 # MAGIC %md
 # MAGIC ## 4. Who pays for it?
 # MAGIC
-# MAGIC The same by segment (`sampling.segment`): a mean may hide that a small group is worse off.
+# MAGIC AUC by segment (`sampling.segment`), and the log loss of the segment that fares worst: a mean may hide
+# MAGIC that a small group is worse off.
 
 # COMMAND ----------
 
-by_segment = metrics[
-    (metrics["split"] == "test")
-    & metrics["segment"].notna()
-    & (metrics["name"] == "log_loss")
-    & (metrics["kind"] == "value")
-]
-by_segment.pivot_table(index="method", columns="segment", values="value").round(4)
+by_segment = metrics[(metrics["split"] == "test") & metrics["segment"].notna()]
+areas = by_segment[by_segment["name"] == "auc"]
+areas = areas.pivot_table(index="method", columns="segment", values="value")
+areas.join(differences("worst_group_log_loss").add_prefix("worst_log_loss_")).round(4)
 
 # COMMAND ----------
 

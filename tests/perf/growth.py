@@ -12,7 +12,7 @@ TINY = 1_000
 
 
 def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
-    """Exponents between the smallest and the largest size, the fixed cost taken off."""
+    """Exponents between the two largest sizes, the fixed cost taken off."""
     root = work / "growth"
     shutil.rmtree(root, ignore_errors=True)
     seconds: dict[int, dict[str, float]] = {}
@@ -48,10 +48,13 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
 
 
 def exponent(seconds: dict[int, float], sizes: tuple[int, ...]) -> float:
-    """The slope of log time over log size, between the smallest and the largest."""
+    """The slope of log time over log size, between the two largest.
+
+    At smaller ones most of the time is the fixed cost, and the rest is noise.
+    """
     fixed = seconds[TINY]
-    small, large = (max(seconds[s] - fixed, 0.05) for s in (sizes[0], sizes[-1]))
-    return math.log(large / small) / math.log(sizes[-1] / sizes[0])
+    small, large = (max(seconds[size] - fixed, 0.05) for size in sizes[-2:])
+    return math.log(large / small) / math.log(sizes[-1] / sizes[-2])
 
 
 def overrides(root: Path, size: int) -> tuple[str, ...]:
