@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from reweight.config import load_config
 from reweight.runs import Run, read_records, run_stage
-from reweight.stages import build_samples, clean_logs
+from reweight.stages import build_samples, clean_logs, diagnose
 from reweight.tables import EVENTS, REJECTED, SAMPLES
 
 pytestmark = pytest.mark.real
@@ -235,3 +235,15 @@ def test_every_click_of_otto_is_a_sample_and_some_were_ordered(otto: Run) -> Non
     assert built["samples"] == sum(built["splits"].values()) == 800
     assert positives(otto) == sum(built["positives"].values()) == expected > 0
     assert set(built["splits"]) == {"train", "validation", "test"}
+
+
+def test_of_every_log_it_is_told_what_is_visible(
+    retail: Run, shoppers: Run, bandit: Run, otto: Run
+) -> None:
+    visible = {}
+    for run in (retail, shoppers, bandit, otto):
+        run_stage(run, diagnose)
+        visible[run.config.run_id] = set(said(run, "diagnose")["visible"].split(", "))
+    # Invoices follow for weeks; visits of November are others than those of March.
+    assert "delayed labels" in visible["online_retail"]
+    assert "drift of the label rate" in visible["online_shoppers"]

@@ -19,6 +19,7 @@ from reweight.sampling import (
     check_samples,
     check_sampling,
     collapsed,
+    label_event,
     with_identity,
     with_label,
 )
@@ -314,3 +315,12 @@ def test_labels_of_no_clear_shape_are_refused(label: dict[str, Any], named: str)
 def test_a_collapse_needs_a_time() -> None:
     with pytest.raises(ValidationError, match="event_time"):
         Collapse(keys=("id",), columns={"lines": "count(*)"})
+
+
+@pytest.mark.parametrize("value", ["hit", "hit = 1", "cast(hit AS double)"])
+def test_the_label_of_a_row_is_an_event_whether_it_is_a_number_or_a_condition(
+    spark: SparkSession, value: str
+) -> None:
+    rows = spark.createDataFrame([(1, 1), (2, 0), (3, None), (4, 1)], "n int, hit int")
+    found = rows.where(label_event(Sampling(anchor="n < 4", label=Label(value=value))))
+    assert [row["n"] for row in found.collect()] == [1]

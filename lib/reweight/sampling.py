@@ -172,6 +172,13 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     )
 
 
+def label_event(sampling: Sampling) -> str:
+    """The condition on an event that is a label, or a sample whose own label is 1."""
+    label = sampling.label
+    # The label of a row may be a number as well as a condition.
+    return label.where or f"({sampling.anchor}) AND CAST(({label.value}) AS float) = 1"
+
+
 def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     """Adds ``sample_id``, ``group_id``, ``segment`` and the kept columns."""
     if sampling.key:

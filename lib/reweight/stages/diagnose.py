@@ -134,8 +134,7 @@ def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
 
 def _rates(section: Sampling, features: Features) -> dict[str, tuple[str, str]]:
     """What a user may do too often: the label, and the rates that the features declare."""
-    hits = section.label.where or f"({section.anchor}) AND ({section.label.value})"
-    rates = {"label rate": (hits, section.anchor)}
+    rates = {"label rate": (sampling.label_event(section), section.anchor)}
     for history in features.history.values():
         for name, (above, below) in history.rates.items():
             pair = (history.counts[above], history.counts[below])
