@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from reweight.heartbeat import Heartbeat, forget, signs, stuck
+from reweight.heartbeat import Heartbeat, forget, gets_on, signs, stuck
 
 
 def write(folder: Path, rank: int, turn: int, since: float) -> None:
@@ -28,6 +28,19 @@ def test_a_rank_says_what_it_does_in_a_file_of_its_own(tmp_path: Path) -> None:
         assert sign.seen - sign.since > 0.5
     forget(tmp_path)
     assert signs(tmp_path) == []
+
+
+def test_a_long_computation_says_that_it_gets_on(tmp_path: Path) -> None:
+    gets_on("nobody listens")
+    with Heartbeat(tmp_path, 0).beating() as heartbeat:
+        heartbeat.now(4, "looking at rows again, adding up losses")
+        gets_on("fit 7 of 9")
+        time.sleep(1.5)
+        (sign,) = signs(tmp_path)
+        assert (sign.epoch, sign.turn, sign.doing) == (4, 2, "fit 7 of 9")
+    gets_on("nobody listens any more")
+    (sign,) = signs(tmp_path)
+    assert sign.doing == "fit 7 of 9"
 
 
 def test_the_rank_that_is_behind_comes_first(tmp_path: Path) -> None:

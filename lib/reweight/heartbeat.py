@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -69,15 +70,21 @@ class Heartbeat:
         """Beats as long as the block runs."""
         self._write()
         self._thread.start()
+        token = _CURRENT.set(self)
         try:
             yield self
         finally:
+            _CURRENT.reset(token)
             self._stop.set()
             self._thread.join()
 
     def now(self, epoch: int, doing: str) -> None:
         """Says what the rank does from now on; costs next to nothing."""
         self._place = (epoch, self._place[1] + 1, doing, time.time())
+
+    def on(self, doing: str) -> None:
+        """As ``now``, in the same epoch."""
+        self.now(self._place[0], doing)
 
     def _beat(self) -> None:
         while not self._stop.wait(_PERIOD):
@@ -90,6 +97,19 @@ class Heartbeat:
         host, now = socket.gethostname(), time.time()
         sign = Sign(self._rank, host, os.getpid(), *self._place, seen=now)
         write_whole(self._path, json.dumps(asdict(sign)).encode())
+
+
+_CURRENT: ContextVar[Heartbeat | None] = ContextVar("heartbeat", default=None)
+
+
+def gets_on(doing: str) -> None:
+    """Says that this rank gets on with a long computation; where there is no rank, nothing.
+
+    Args:
+        doing: in words; what is said in a loop must be said as often by every rank.
+    """
+    if (own := _CURRENT.get()) is not None:
+        own.on(doing)
 
 
 def signs(folder: Path) -> list[Sign]:

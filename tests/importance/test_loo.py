@@ -1,5 +1,8 @@
 """Leave-one-out: what scikit-learn finds when it is fitted again without each row."""
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from reweight.batch import Batch
+from reweight.heartbeat import Heartbeat, signs
 from reweight.importance import TrainFacts
 from reweight.importance.loo import Loo
 from reweight.importance.refits import Refits
@@ -45,6 +49,16 @@ def sklearn_losses(rows: Valuation, c: float, without: list[int | None]) -> NDAr
         model.fit(x[kept], y[kept])
         found.append(log_loss(rows.validation.label.numpy(), model.predict_proba(v)[:, 1]))
     return np.array(found)
+
+
+def test_a_rank_that_fits_for_hours_does_not_look_as_if_it_hung(tmp_path: Path) -> None:
+    rows = valuation()
+    with Heartbeat(tmp_path, 0).beating():
+        Loo().values(rows)
+        time.sleep(1.5)
+        (sign,) = signs(tmp_path)
+    assert sign.doing == "fitting logistic regressions"
+    assert sign.turn > 1
 
 
 @pytest.mark.parametrize("c", [0.01, 1.0, 100.0])

@@ -1,6 +1,7 @@
 """Every notebook, from its first cell to its last, as plain Python in a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ SMALL = {
 }
 
 
-def test_there_are_notebooks() -> None:
-    assert {"quick_start.py", "weights_in_spark_ml.py"} <= set(NOTEBOOKS)
+def test_the_readme_tells_of_every_notebook() -> None:
+    told = re.findall(r"^\| `(\w+\.py)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(NOTEBOOKS) > 4
+    assert sorted(told) == NOTEBOOKS
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

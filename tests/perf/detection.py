@@ -39,10 +39,11 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
     shutil.rmtree(root, ignore_errors=True)
     found: dict[int, dict[str, float]] = {}
     with session(work) as spark:
-        low, few = _small(spark, root)
         for size in sizes:
             found[size] = _at(spark, root, size)
             print(f"  {size} samples: {found[size]}", flush=True)
+        # Afterwards: its rows lie in the driver, whose peak above is that of the sizes alone.
+        low, few = _small(spark, root)
     first, last = found[sizes[0]], found[sizes[-1]]
     span = math.log(sizes[-1] / sizes[0]) if len(sizes) > 1 else 1.0
     detail = {"rows": {str(size): own for size, own in found.items()}, f"at {SMALL} rows": few}

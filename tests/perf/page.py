@@ -29,7 +29,8 @@ def render(content: dict[str, Any]) -> str:
 
 def _bars(figures: list[Figure]) -> str:
     """Each ratio over its goal: the line at 1 is the goal, the good side says the colour."""
-    own = [figure for figure in figures if figure.goal]
+    # Of a goal of 0 nothing is a share.
+    own = [f for f in figures if f.goal and float(f.goal.split()[1])]
     plot = Plot(figsize=(10, 0.8 + 0.28 * len(own)), layout="constrained")
     axis = plot.subplots()
     shares = [figure.value / float(figure.goal.split()[1]) for figure in own]

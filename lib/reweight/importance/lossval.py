@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reweight.batch import Batch
+from reweight.heartbeat import gets_on
 from reweight.importance.ensemble import Ensemble
 from reweight.importance.valuation import Valuation, ValuationMethod
 
@@ -74,7 +75,8 @@ class Lossval(ValuationMethod):
         optimizer = torch.optim.Adam([*network.parameters(), weight], lr=self.learning_rate)
         distance = distance_to(rows) if self.transport else None
         generator = torch.Generator().manual_seed(rows.facts.seed)
-        for _ in range(self.epochs):
+        for epoch in range(self.epochs):
+            gets_on(f"learning weights, epoch {epoch + 1} of {self.epochs}")
             for chosen in torch.split(torch.randperm(n, generator=generator), self.batch_size):
                 optimizer.zero_grad()
                 loss = (weight[chosen] * _cross_entropy(network, rows.train.rows(chosen))).sum()

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reweight.errors import TrainingError
+from reweight.heartbeat import gets_on
 from reweight.importance.valuation import Valuation
 
 _MOST_STEPS = 100
@@ -60,6 +61,7 @@ class Refits:
         Raises:
             TrainingError: no optimum is found.
         """
+        gets_on("fitting logistic regressions")
         at, identity = start, torch.eye(self.x.shape[1]).double()
         for _ in range(_MOST_STEPS):
             p = (at @ self.x.T).sigmoid()
