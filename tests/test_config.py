@@ -185,6 +185,13 @@ def test_the_example_that_is_named_is_of_the_kind_that_is_wanted(kind: type[JobC
         read_config(kind, example, ["data_dir=/data", "unknown=1"])
 
 
+@pytest.mark.parametrize("wrong", ["seeds=0", "unknown=1"])
+def test_a_wrong_key_of_the_worlds_is_named_with_its_section(wrong: str) -> None:
+    example = str(CONF.parent / ConditionsConfig.example)
+    with pytest.raises(ConfigError, match=rf"\n    conditions\.{wrong.partition('=')[0]}"):
+        read_config(ConditionsConfig, example, [f"conditions.{wrong}"])
+
+
 def test_a_value_that_is_still_to_be_set_is_asked_for() -> None:
     assert "root" in refusal(DEMO, "root=???")
 

@@ -159,7 +159,11 @@ class ConditionsConfig(RunConfig):
         """The simulation's worlds are those of the section; a segment tells its world."""
         if not isinstance(data, dict):
             return data
-        section = Conditions.model_validate(data.get("conditions"))
+        try:
+            section = Conditions.model_validate(data.get("conditions"))
+        except ValidationError:
+            # Told again of the field itself, under its own name.
+            return data
         simulation, sampling = data.get("simulation"), data.get("sampling")
         if not (isinstance(simulation, dict) and isinstance(sampling, dict)):
             raise ValueError("simulation, sampling: expected both sections")
