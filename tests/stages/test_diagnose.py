@@ -9,7 +9,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from reweight.config import load_config
-from reweight.errors import TableError
 from reweight.features import History
 from reweight.runs import Run, run_stage
 from reweight.stages import build_samples, clean_logs, diagnose, simulate_logs
@@ -152,10 +151,3 @@ def test_counts_that_grow_are_no_drift_of_the_features(liked: Findings) -> None:
     # With history the classifier knows the time.
     assert everything > 0.8
     assert steady < 0.55
-
-
-def test_without_samples_the_message_names_the_stage_to_run(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    with pytest.raises(TableError, match="clean_logs"):
-        diagnose(opened(spark, tmp_path, "empty"))

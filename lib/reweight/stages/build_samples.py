@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight import features, sampling, splits
+from reweight.errors import TableError
 from reweight.features import FeatureStats
 from reweight.runs import AnyRun, JobRun, Run, run_folder, write_json
 from reweight.tables import EVENTS, SAMPLES
@@ -77,9 +78,21 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
 
 
 def read_stats(run: JobRun[AnyRun]) -> FeatureStats:
-    """The statistics of the run whose models are used: this one's, or ``model_run_id``'s."""
-    folder = run_folder(run.config.root, run.config.model_run_id or run.config.run_id)
-    return FeatureStats.model_validate_json((folder / STATS).read_text())
+    """The statistics of the run whose models are used: this one's, or ``model_run_id``'s.
+
+    Raises:
+        TableError: that run has none.
+    """
+    run_id = run.config.model_run_id or run.config.run_id
+    path = run_folder(run.config.root, run_id) / STATS
+    if not path.is_file():
+        raise TableError(
+            f"the run '{run_id}' has no statistics of its features",
+            expected=str(path),
+            came="no such file",
+            do="run the stage 'build_samples' first, or check root and model_run_id",
+        )
+    return FeatureStats.model_validate_json(path.read_text())
 
 
 def _facts(samples: DataFrame) -> dict[str, int]:
