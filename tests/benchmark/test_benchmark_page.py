@@ -85,6 +85,9 @@ def test_ranks_leave_out_the_oracle_and_what_failed() -> None:
     found = values(results())["comparison"]
     assert found["ranks"] == {"network": 1.0, "random": 3.0, "random_forest_oob": 2.0}
     assert found["blocks"] == 4
+    # Three pairs in four blocks: 3 * 2 / 2^4.
+    assert found["attainable"] == pytest.approx(0.375)
+    assert "no pair can have a p value below 0.38" in render(values(results()))
 
 
 def test_published_figures_stand_beside_ours_where_both_have_every_table() -> None:

@@ -104,11 +104,19 @@ def test_few_blocks_say_nothing() -> None:
     found = statistics.compared(blocks(1))
     assert found.friedman is None
     assert {p for _, _, p in found.pairs} == {1.0}
-    assert [len(c) for c in statistics.cliques(found)] == [3]
+    assert found.attainable == 1
+    # A bar over all three would say that they are alike.
+    assert statistics.cliques(found) == []
+
+
+def test_the_lowest_p_value_is_that_of_a_method_which_is_always_better() -> None:
+    found = statistics.compared(blocks(8))
+    assert min(p for _, _, p in found.pairs) == pytest.approx(found.attainable)
+    assert found.attainable == pytest.approx(3 * 2 / 2**8)
 
 
 def test_no_clique_holds_a_pair_that_is_told_apart() -> None:
     ranks = {name: float(i) for i, name in enumerate("abcde")}
     pairs = [(a, b, 0.01 if ranks[b] - ranks[a] > 2 else 1.0) for a, b in combinations("abcde", 2)]
-    found = statistics.Comparison(ranks, 0.01, pairs, 9)
+    found = statistics.Comparison(ranks, 0.01, pairs, 9, 0.04)
     assert statistics.cliques(found) == [("a", "b", "c"), ("b", "c", "d"), ("c", "d", "e")]

@@ -91,12 +91,15 @@ class Comparison:
             methods or two blocks.
         pairs: (method, method, corrected p value).
         blocks: their number.
+        attainable: the lowest corrected p value that a pair can have, however different: that of
+            methods with the same one better in every block.
     """
 
     ranks: dict[str, float]
     friedman: float | None
     pairs: list[tuple[str, str, float]]
     blocks: int
+    attainable: float
 
 
 def compared(blocks: pd.DataFrame) -> Comparison:
@@ -122,6 +125,8 @@ def compared(blocks: pd.DataFrame) -> Comparison:
         friedman=friedman,
         pairs=[(*pair, p) for pair, p in zip(pairs, holm(found), strict=True)],
         blocks=len(values),
+        # Of the 2^blocks signs two are as extreme.
+        attainable=min(1.0, len(pairs) * 2.0 ** (1 - len(values))),
     )
 
 
@@ -142,7 +147,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def cliques(found: Comparison, level: float = 0.05) -> list[tuple[str, ...]]:
-    """Longest runs of methods, by rank, of which no pair is told apart: the bars of the diagram."""
+    """Longest runs of methods, by rank, of which no pair is told apart: the bars of the diagram.
+
+    None where the blocks are too few to tell any pair apart: one bar over all would say that the
+    methods are alike.
+    """
+    if found.attainable >= level:
+        return []
     apart = {frozenset((a, b)) for a, b, p in found.pairs if p < level}
     order = sorted(found.ranks, key=lambda name: (found.ranks[name], name))
     runs: list[tuple[str, ...]] = []
