@@ -67,15 +67,15 @@ _FOLLOW_TARGET = ("influence_lr", "tracin", "mw_net")
 
 ADVICE = {
     "position bias": _Advice(
-        ("ipw_position", "self_confidence", "data_maps"),
-        (*_DOUBT_POSITIVES, *_PREFER_HARD),
-        "Negatives far down may never have been seen: it is they that are doubtful. Give the "
-        "position to the ranker, and show a part of the lists in random order: that gives "
-        "propensities.",
+        ("doubly_robust", "ipw_position"),
+        (*_PREFER_USUAL, *_DOUBT_POSITIVES, *_PREFER_HARD),
+        "Negatives far down may never have been seen: it is they that are doubtful, and what "
+        "trusts recorded labels learns the bias. Show a part of the lists in random order: that "
+        "gives propensities. Where there is no such bias both methods do harm.",
     ),
     "delayed labels": _Advice(
-        ("delayed_feedback", "mature_only"),
-        (*_DOUBT_POSITIVES, *_FOLLOW_TARGET),
+        ("delayed_feedback",),
+        (*_DOUBT_POSITIVES, *_FOLLOW_TARGET, "density_ratio"),
         "Train on the newest rows as well, with splits: {by: time, open_windows: train}, and let "
         "delayed_feedback weigh them; mature_only is what it has to beat. A window that is too "
         "short makes negatives of purchases that come late.",
@@ -87,9 +87,10 @@ ADVICE = {
         "report for each method.",
     ),
     "bursts and bots": _Advice(
-        (*_DOUBT_POSITIVES, "self_confidence", "data_maps", "small_loss"),
-        (*_PREFER_HARD, "importance_mlp"),
-        "Reject such groups in cleaning where a rule can name them: that is cheaper than weights.",
+        (),
+        (*_PREFER_USUAL, *_DOUBT_POSITIVES, *_PREFER_HARD, "importance_mlp"),
+        "Reject such groups in cleaning where a rule can name them. In simulated worlds weights do "
+        "not help against them, nor does a ranker gain from knowing the truth.",
     ),
     "drift of the label rate": _Advice(
         _FOLLOW_TARGET,
@@ -108,8 +109,8 @@ ADVICE = {
         "newest rows wrong.",
     ),
     "missing labels": _Advice(
-        ("pu_prior", "self_confidence", "data_maps"),
-        _DOUBT_POSITIVES,
+        ("pu_prior",),
+        (*_PREFER_USUAL, *_DOUBT_POSITIVES),
         "Where chance decides which positives are recorded and their true rate is known, pu_prior "
         "says what the others are.",
     ),
