@@ -82,10 +82,6 @@ class Heartbeat:
         """Says what the rank does from now on; costs next to nothing."""
         self._place = (epoch, self._place[1] + 1, doing, time.time())
 
-    def on(self, doing: str) -> None:
-        """As ``now``, in the same epoch."""
-        self.now(self._place[0], doing)
-
     def _beat(self) -> None:
         while not self._stop.wait(_PERIOD):
             if os.getppid() != self._parent:
@@ -109,7 +105,7 @@ def gets_on(doing: str) -> None:
         doing: in words; what is said in a loop must be said as often by every rank.
     """
     if (own := _CURRENT.get()) is not None:
-        own.on(doing)
+        own.now(own._place[0], doing)
 
 
 def signs(folder: Path) -> list[Sign]:

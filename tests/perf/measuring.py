@@ -38,12 +38,16 @@ class Figure:
     detail: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def bound(self) -> float | None:
+        """The number of the goal."""
+        return float(self.goal.split()[1]) if self.goal else None
+
+    @property
     def reached(self) -> bool | None:
         """Whether the goal was reached."""
-        if not self.goal:
+        if self.bound is None:
             return None
-        sign, number = self.goal.split()
-        return self.value >= float(number) if sign == ">=" else self.value <= float(number)
+        return self.value >= self.bound if self.goal.startswith(">=") else self.value <= self.bound
 
     def __str__(self) -> str:
         mark = {True: " reached", False: " MISSED", None: ""}[self.reached]

@@ -30,10 +30,10 @@ def render(content: dict[str, Any]) -> str:
 def _bars(figures: list[Figure]) -> str:
     """Each ratio over its goal: the line at 1 is the goal, the good side says the colour."""
     # Of a goal of 0 nothing is a share.
-    own = [f for f in figures if f.goal and float(f.goal.split()[1])]
+    own = [figure for figure in figures if figure.bound]
     plot = Plot(figsize=(10, 0.8 + 0.28 * len(own)), layout="constrained")
     axis = plot.subplots()
-    shares = [figure.value / float(figure.goal.split()[1]) for figure in own]
+    shares = [figure.value / figure.bound for figure in own if figure.bound]
     colours = ["#00704a" if figure.reached else "#b03000" for figure in own]
     axis.barh([f"{f.name}  {f.goal}" for f in own], shares, color=colours)
     axis.axvline(1, color="#555555", lw=0.8, ls="--")

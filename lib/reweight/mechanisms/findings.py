@@ -71,7 +71,7 @@ ADVICE = {
         (*_PREFER_USUAL, *_DOUBT_POSITIVES, *_PREFER_HARD),
         "Negatives far down may never have been seen: it is they that are doubtful, and what "
         "trusts recorded labels learns the bias. Show a part of the lists in random order: that "
-        "gives propensities. Where there is no such bias both methods do harm.",
+        "gives propensities. Where there is no such bias either may do harm.",
     ),
     "delayed labels": _Advice(
         ("delayed_feedback",),
