@@ -13,9 +13,11 @@ from reweight.batch import Batch
 from reweight.fitting import fit_in_memory
 from reweight.importance import ImportanceModel, TrainFacts
 from reweight.importance.delayed_feedback import DelayedFeedback
+from reweight.importance.evidence import Evidence
 from reweight.importance.mature_only import MatureOnly
 
 ROWS = 40_000
+WAIT = 0.2
 Array = NDArray[np.float64]
 
 
@@ -26,6 +28,7 @@ class World:
     batch: Batch
     comes: Array
     p: Array
+    rate: Array
     there: Array
 
     @property
@@ -37,7 +40,7 @@ class World:
         return self.batch.label.double().numpy()
 
 
-def at(delay_rate: Array, elapsed: Array) -> Array:
+def at(delay_rate: Array, elapsed: Array | float) -> Array:
     """F(e, x): the delay is exponential, of those that come within the window."""
     found: Array = (1 - np.exp(-delay_rate * elapsed)) / (1 - np.exp(-delay_rate))
     return found
@@ -64,14 +67,14 @@ def world() -> World:
             "mature": torch.from_numpy(elapsed == 1).float(),
         },
     )
-    return World(batch, comes.astype(float), p, at(rate, elapsed))
+    return World(batch, comes.astype(float), p, rate, at(rate, elapsed))
 
 
 @cache
-def model() -> ImportanceModel:
+def model(form: str = "fsiw") -> ImportanceModel:
     batch = world().batch
     training = {"hidden": (16,), "bins": 0, "epochs": 10}
-    method = DelayedFeedback.model_validate({"training": training})
+    method = DelayedFeedback.model_validate({"training": training, "form": form, "wait": WAIT})
     facts = TrainFacts(dim=3, rows=ROWS, positives=int(batch.label.sum()))
     few = batch.rows(torch.arange(100))
     return fit_in_memory([method], facts, batch, few, batch_size=512)[0][method.name].model()
@@ -112,6 +115,60 @@ def test_a_ranker_on_the_weights_is_nearer_to_the_truth_than_one_on_what_is_know
 
     floor = float(-(own.p * np.log(own.p) + (1 - own.p) * np.log(1 - own.p)).mean())
     assert loss(weights()) - floor < 0.1 * (loss(np.ones(ROWS)) - floor)
+
+
+def sampled(form: str) -> tuple[Array, Array]:
+    """Importance and soft label of the world's rows."""
+    fitted, evidence = model(form), Evidence(world().batch)
+    with torch.inference_mode():
+        found = fitted.importance(evidence), fitted.soft_label(evidence)
+    return found[0].double().numpy(), found[1].double().numpy()
+
+
+@pytest.mark.parametrize(("form", "wait"), [("es_dfm", WAIT), ("fnw", 0.0)])
+def test_a_row_is_what_entered_when_its_wait_was_over_and_what_came_later(
+    form: str, wait: float
+) -> None:
+    own, (weight, label) = world(), sampled(form)
+    f = at(own.rate, wait)
+    scale, never = 1 + own.p * (1 - f), (1 - own.p) / (1 - own.p * f)
+    elapsed = own.batch.extra["elapsed"].double().numpy()
+    delay = own.batch.extra["delay"].double().numpy()
+    out = elapsed < np.float32(wait)
+    early, late = ~out & (delay <= wait), ~out & (delay > wait)
+    nothing = ~out & (own.label == 0)
+    assert (weight[out] == 0).all()
+    assert out.any() == early.any() == (wait > 0)
+    assert (label[early] == 1).all()
+    assert (label[nothing] == 0).all()
+    expected = {"early": (early, scale), "late": (late, scale * (1 + never))}
+    for rows, wanted in (expected | {"nothing": (nothing, scale * never)}).values():
+        if rows.any():
+            assert np.abs(weight[rows] / wanted[rows] - 1).mean() < 0.06
+    assert np.abs(label[late] - (1 / (1 + never))[late]).mean() < 0.03
+
+
+@pytest.mark.parametrize("form", ["es_dfm", "fnw"])
+def test_where_all_that_comes_has_come_the_sampled_forms_have_the_true_label_rate(
+    form: str,
+) -> None:
+    own, (weight, label) = world(), sampled(form)
+    f = at(own.rate, WAIT) if form == "es_dfm" else 0.0
+    scale = 1 + own.p * (1 - f)
+    for high in (False, True):
+        rows = ~own.open & ((own.p > 0.3) == high)
+        # Each counts as often as it enters, which the formula takes to be alike for all x.
+        wanted = np.average(own.comes[rows], weights=scale[rows])
+        assert np.average(label[rows], weights=weight[rows]) == pytest.approx(wanted, rel=0.04)
+
+
+def test_sampled_forms_take_a_row_without_a_window_as_it_is() -> None:
+    rows = world().batch.rows(torch.arange(200))
+    none = replace(rows, extra=rows.extra | {"elapsed": torch.full((200,), torch.nan)})
+    fitted, evidence = model("es_dfm"), Evidence(none)
+    with torch.inference_mode():
+        assert (fitted.importance(evidence) == 1).all()
+        assert torch.equal(fitted.soft_label(evidence), rows.label)
 
 
 def test_importance_is_clipped_and_a_row_without_a_window_is_settled() -> None:

@@ -1,14 +1,31 @@
 """`delayed_feedback`: rows whose label window is open stand for those that are settled.
 
+With e the share of the window that had passed when the training data were cut, p(x) = P(the label
+comes within the window) and F(e, x) = P(it is there at e | it comes), in one of three forms:
+
+`fsiw`: the importance weights of Yasui et al. 2020, "A Feedback Shift Correction in Predicting
+Conversion Rates under Delayed Feedback". They are 1 where the window is over.
+
     y = 1:  1 / F(e, x)
     y = 0:  1 - p (1 - F) / (1 - p F)  =  (1 - p) / (1 - p F)  =  P(never | not by e, x)
 
-with e the share of the window that had passed when the training data were cut, p(x) = P(the label
-comes within the window) and F(e, x) = P(it is there at e | it comes): the importance weights of
-Yasui et al. 2020, "A Feedback Shift Correction in Predicting Conversion Rates under Delayed
-Feedback" (FSIW). They are 1 where the window is over. Both are fitted on settled rows alone, F at
-elapsed times drawn for each of its positives, so nothing is read that was not known at the cut; and
-a row is scored by members that did not see it.
+`es_dfm`: the elapsed-time sampling of Yang et al. 2021, "Capturing Delayed Feedback in Conversion
+Rate Prediction via Elapsed-Time Sampling". A row enters when the share c of its window has passed
+(``wait``), with the label that it has then; a label that comes later enters as a row beside it.
+
+    not yet c:               0
+    y = 1 at c, or later:    1 + d,         d = p (1 - F(c, x))
+    y = 0 at c:              (1 + d) r,     r = (1 - p) / (1 - p F(c, x))
+
+`fnw`: the fake negative weighted loss of Ktena et al. 2019, "Addressing Delayed Feedback for
+Continuous Training with Neural Networks in CTR Prediction": the same where nothing is waited for.
+Every row enters as a negative: c = 0, F = 0, d = p, r = 1 - p.
+
+A row that stands for a negative and, later, a positive is one of the sum of their importance with a
+soft label: to a ranker the two are the same.
+
+p and F are fitted on settled rows alone, F at elapsed times drawn for each of its positives, so
+nothing is read that was not known at the cut; and a row is scored by members that did not see it.
 """
 
 from dataclasses import replace
@@ -89,10 +106,12 @@ class DelayLearner(SettledLearner):
 
 
 class DelayedFeedback(EnsembleMethod):
-    """Importance 1 for settled rows, at most ``clip`` for open ones.
+    """Importance 1 for settled rows, at most ``clip`` for open ones; at most 4 in other forms.
 
     Attributes:
-        clip: largest importance.
+        form: ``fsiw``, ``es_dfm`` or ``fnw``.
+        wait: c of ``es_dfm``, a share of the label window.
+        clip: largest importance of ``fsiw``.
 
     Helps:
         Where purchases come late and the newest rows are needed, since what people want changes:
@@ -100,7 +119,9 @@ class DelayedFeedback(EnsembleMethod):
 
     Hurts:
         Where old and new rows differ in how late labels come, and where few settled positives tell
-        of it. Where purchases come at once it has nothing to mend and some variance to add.
+        of it. Where purchases come at once it has nothing to mend and some variance to add. The
+        other forms than ``fsiw`` are made for a stream of rows: of a log that lies there they
+        forget what is known of settled negatives, and of open rows what may still come.
 
     Refuses:
         Training rows of which no window is open, or without a settled positive. Training rows so
@@ -113,15 +134,38 @@ class DelayedFeedback(EnsembleMethod):
 
     method: Literal["delayed_feedback"] = "delayed_feedback"
     training: DelayTraining = DelayTraining()
+    form: Literal["fsiw", "es_dfm", "fnw"] = "fsiw"
+    wait: float = Field(default=0.1, gt=0, lt=1)
     clip: float = Field(default=20.0, gt=1)
+
+    @property
+    def soft(self) -> bool:  # type: ignore[override]
+        """Where rows stand for a negative and a positive."""
+        return self.form != "fsiw"
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """The formula."""
-        return DelayedFeedbackModel(self.clip)
+        if self.form == "fsiw":
+            return ShiftModel(self.clip)
+        return SampledModel(self.wait if self.form == "es_dfm" else 0.0)
 
 
-class DelayedFeedbackModel(ImportanceModel):
-    """The formula of the module.
+class DelayModel(ImportanceModel):
+    """A formula over p and F."""
+
+    def heads(self, evidence: Evidence, elapsed: Tensor) -> tuple[Tensor, Tensor]:
+        """p and F at these elapsed times (shares of the window, [B]), float32 [B] each."""
+
+        def arrived(learner: Learner) -> Tensor:
+            assert isinstance(learner, DelayLearner)
+            return learner.arrived(evidence.batch, elapsed).sigmoid()
+
+        p = self.mean_unseen(evidence, evidence.probability)
+        return p, self.mean_unseen(evidence, arrived)
+
+
+class ShiftModel(DelayModel):
+    """``fsiw``.
 
     Args:
         clip: largest importance.
@@ -136,14 +180,51 @@ class DelayedFeedbackModel(ImportanceModel):
         batch = evidence.batch
         # A row without a window (an elapsed time that is not known) is settled.
         elapsed = batch.extra["elapsed"].nan_to_num(nan=1.0).clamp(0, 1)
-
-        def arrived(learner: Learner) -> Tensor:
-            assert isinstance(learner, DelayLearner)
-            return learner.arrived(batch, elapsed).sigmoid()
-
-        p = self.mean_unseen(evidence, evidence.probability)
-        f = self.mean_unseen(evidence, arrived)
+        p, f = self.heads(evidence, elapsed)
         positive = (1 / f).clamp(max=self.clip)
         negative = (1 - p) / (1 - p * f).clamp(min=1e-6)
         weights = torch.where(batch.label > 0.5, positive, negative)
         return torch.where(elapsed < 1, weights, 1.0)
+
+
+class SampledModel(DelayModel):
+    """``es_dfm``, and ``fnw`` where nothing is waited for.
+
+    Args:
+        wait: c, a share of the label window.
+    """
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+    def importance(self, evidence: Evidence) -> Tensor:
+        """float32 [B]."""
+        positive, negative = self._entered(evidence)
+        return positive + negative
+
+    def soft_label(self, evidence: Evidence) -> Tensor:
+        """The positive's share of the importance; the recorded label of rows that weigh nothing."""
+        positive, negative = self._entered(evidence)
+        total = positive + negative
+        return torch.where(total > 0, positive / total, evidence.batch.label)
+
+    def _entered(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """Importance of the positive and of the negative that a row stands for, float32 [B]."""
+        batch = evidence.batch
+        elapsed, delay = batch.extra["elapsed"], batch.extra["delay"]
+        p, f = self.heads(evidence, torch.full_like(elapsed, self.wait))
+        if not self.wait:
+            f = torch.zeros_like(f)
+        scale = 1 + p * (1 - f)
+        came = (batch.label > 0.5).float()
+        late = (delay > self.wait).float()
+        positive = scale * came
+        negative = scale * (1 - p) / (1 - p * f).clamp(min=1e-6) * torch.maximum(1 - came, late)
+        waited = (elapsed >= self.wait).float()
+        # A row without a window is settled.
+        settled = elapsed.isnan()
+        return (
+            torch.where(settled, came, positive * waited),
+            torch.where(settled, 1 - came, negative * waited),
+        )
