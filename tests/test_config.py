@@ -177,6 +177,10 @@ def test_windows_that_do_not_exist_cannot_be_open() -> None:
     assert load_config(DEMO, opened[:1]).splits.open_windows == "train"
 
 
+def test_only_labels_that_are_values_can_be_null() -> None:
+    assert "sampling.label.value" in refusal(DEMO, "splits.unlabelled=train")
+
+
 @pytest.mark.parametrize("kind", [RunConfig, BenchmarkConfig, ConditionsConfig])
 def test_the_example_that_is_named_is_of_the_kind_that_is_wanted(kind: type[JobConfig]) -> None:
     example = str(CONF.parent / kind.example)

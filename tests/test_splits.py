@@ -209,6 +209,26 @@ def test_open_windows_need_a_cut_in_time() -> None:
         Splits(open_windows="train")
 
 
+def test_unlabelled_rows_of_the_training_part_train_as_negatives_that_are_not_settled(
+    spark: SparkSession, rows: list[tuple[int, str, int, bool]]
+) -> None:
+    frame = timed(spark, rows).withColumn("mature", F.col("sample_id") % 3 > 0)
+    known = F.when(F.col("mature"), (F.col("sample_id") % 2).cast("float"))
+    frame = frame.withColumn("label", known)
+    usual = with_split(frame, Splits(), 0, 0).drop("event_time").toPandas().set_index("sample_id")
+    found = with_split(frame, Splits(unlabelled="train"), 0, 0).drop("event_time").toPandas()
+    found = found.set_index("sample_id").loc[usual.index]
+    there = usual["mature"]
+    assert (usual["split"][~there] == "immature").all()
+    kept = ["split", "label", "mature"]
+    assert found[there][kept].equals(usual[there][kept])
+    trained = ~there & (found["split"] == "train")
+    assert 0.5 < trained.sum() / (~there).sum() < 0.7
+    assert (found["split"][~there & ~trained] == "immature").all()
+    assert (found["label"][~there] == 0).all()
+    assert not found["mature"][~there].any()
+
+
 COUNTS = {"train": (60, 6), "validation": (20, 2), "test": (20, 2), "gap": (5, 0)}
 
 

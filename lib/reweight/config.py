@@ -124,6 +124,11 @@ class RunConfig(JobConfig):
                 "splits.open_windows: labels have no window that could be open at the cut; set "
                 "sampling.label.window, or leave open_windows at gap"
             )
+        if self.splits.unlabelled == "train" and not self.sampling.label.value:
+            raise ValueError(
+                "splits.unlabelled: labels that are events are never null; set "
+                "sampling.label.value, or leave unlabelled at immature"
+            )
         return self
 
 

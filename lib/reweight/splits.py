@@ -5,7 +5,8 @@ the log ended) and ``gap`` (it reaches over a cut in time, so the label tells of
 the row is of a segment that its part leaves out).
 They are kept and scored; nothing is trained or judged on them. Who trains every day cannot wait for
 them: with ``open_windows: train`` the rows whose window reaches over the first cut are trained on,
-with what was known of their labels at the cut.
+with what was known of their labels at the cut. And who has labelled a part of the rows may train on
+the others: with ``unlabelled: train`` those of the training part are negatives that nobody settled.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,8 @@ class Splits(Section):
         open_windows: rows whose label window reaches over the cut between train and validation:
             left out (``gap``), or trained on (``train``) with the label of that moment, which
             methods for late labels mend. With ``by: time`` alone.
+        unlabelled: rows whose ``sampling.label.value`` is null: left out (``immature``), or those
+            of the training part trained on (``train``) as 0 until a method says otherwise.
         judged: segments that are validated and tested on and never trained on, the others the other
             way round: another policy, another country. With ``by: row`` all rows are of use, else
             what is left over is a ``gap``. None: all segments are in all parts.
@@ -46,6 +49,7 @@ class Splits(Section):
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
     target: float = Field(default=0.2, gt=0, le=1)
     open_windows: Literal["gap", "train"] = "gap"
+    unlabelled: Literal["immature", "train"] = "immature"
     judged: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -92,10 +96,13 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
     if splits.judged:
         part = _with_judged(part, splits, seed)
     settled = F.col("mature")
-    if splits.open_windows == "train":
+    if "train" in (splits.open_windows, splits.unlabelled):
         settled |= part == "train"
     samples = samples.withColumn("split", F.when(settled, part).otherwise("immature"))
     in_train = F.col("split") == "train"
+    if splits.unlabelled == "train":
+        # As rows of open windows: 0, and not settled, in whatever part.
+        samples = samples.withColumn("label", F.coalesce("label", F.lit(0.0).cast("float")))
     # The newest share: the cut leaves 1 - share of the training rows before it.
     (since,) = time_cuts(samples.where(in_train), (1 - splits.target,))
     return samples.withColumn("target", in_train & (F.unix_seconds("event_time") >= since))

@@ -113,3 +113,45 @@ def test_late_labels_are_refused_where_no_window_is_open_or_none_is_over(
             own = samples.withColumn("mature", F.lit(mature))
             fit_methods(other, own, other.config.importance, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_how_late_labels_come_must_be_known(run: Run, open_run: OpenRun, tmp_path: Path) -> None:
+    other = open_run("first", "importance=[{method: delayed_feedback}]")
+    half = F.pmod("sample_id", F.lit(2)) == 0
+    samples = run.store.read(SAMPLES).withColumns(
+        {"mature": half, "delay": F.lit(None).cast("double")}
+    )
+    with pytest.raises(TrainingError, match="cannot tell how late labels come"):
+        fit_methods(other, samples, other.config.importance, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("run")
+def test_rows_without_a_label_train_with_the_one_that_self_training_expects(
+    open_run: OpenRun,
+) -> None:
+    cheap = "if(pmod(xxhash64(event_id), 3) = 0, null, price < 15)"
+    opened = open_run(
+        "unlabelled",
+        f"sampling.label={{where: null, keys: [], window: null, value: '{cheap}'}}",
+        "splits.unlabelled=train",
+        "importance=[{method: self_training, training: {hidden: [8], epochs: 8}}, "
+        "{method: mature_only}]",
+    )
+    for stage in (clean_logs, build_samples, fit_importance, score_weights, train_ranker, evaluate):
+        run_stage(opened, stage)
+    samples = opened.store.read(SAMPLES).select("sample_id", "split", "mature", "features")
+    rows = samples.join(opened.store.read(WEIGHTS), on="sample_id", how="inner")
+    counts = rows.where("method = 'uniform'").groupBy("split", "mature").count().collect()
+    found = {(split, mature): count for split, mature, count in counts}
+    assert found["train", True] > found["train", False] > 0
+    assert found["immature", False] > 0
+    assert {("test", False), ("validation", False)}.isdisjoint(found)
+    trained = rows.where("split = 'train'").groupBy("method", "mature").agg(F.avg("label"))
+    label = {(method, mature): mean for method, mature, mean in trained.collect()}
+    # Which rows have a label is chance, so that the others are as often positive.
+    assert label["self_training", False] == pytest.approx(label["self_training", True], abs=0.05)
+    probability = opened.store.read(PREDICTIONS).groupBy("method").agg(F.avg("probability"))
+    p = dict(probability.collect())
+    assert p["uniform"] < 0.8 * p["mature_only"]
+    assert p["self_training"] == pytest.approx(p["mature_only"], rel=0.1)

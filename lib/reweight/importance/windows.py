@@ -35,6 +35,21 @@ class SettledLearner(EnsembleLearner):
         return torch.zeros((), device=seen.device)
 
 
+def check_delays(method: str, delays: int) -> None:
+    """Demands settled positives of which it is known when their label came.
+
+    Raises:
+        TrainingError: there are none.
+    """
+    if not delays:
+        raise TrainingError(
+            f"'{method}' cannot tell how late labels come",
+            expected="settled training rows with label 1 and the time at which it came",
+            came="none: a label is a column of its own row, or has no window",
+            do="set sampling.label.where and window, or use self_training or mature_only",
+        )
+
+
 def check_windows(method: str, open_rows: int, settled_positives: int) -> None:
     """Demands rows with an open label window, and settled positives to learn from.
 
@@ -44,9 +59,10 @@ def check_windows(method: str, open_rows: int, settled_positives: int) -> None:
     if not open_rows:
         raise TrainingError(
             f"'{method}' has no late labels to mend",
-            expected="training rows whose label window is open at the cut",
+            expected="training rows whose label window is open at the cut, or without a label",
             came="none: all training rows are settled",
-            do="set splits to {by: time, open_windows: train}, or leave the method out",
+            do="set splits to {by: time, open_windows: train} where labels come late, to "
+            "{unlabelled: train} where some have none, or leave the method out",
         )
     if not settled_positives:
         raise TrainingError(

@@ -39,7 +39,7 @@ from reweight.importance import ImportanceMethod, TrainFacts
 from reweight.importance.position import check_positions, check_propensities
 from reweight.importance.stored import StoredModel
 from reweight.importance.target import check_target
-from reweight.importance.windows import check_windows
+from reweight.importance.windows import check_delays, check_windows
 from reweight.runs import Run, write_json
 from reweight.snapshot import fingerprint, write_snapshot
 from reweight.stages.build_samples import STATS, read_stats
@@ -135,6 +135,7 @@ def fit_on(
 def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod]) -> TrainFacts:
     train = samples.where("split = 'train'")
     place, chance = F.col("position"), F.col("propensity")
+    settled = F.col("mature") & (F.col("label") == 1)
     usable = F.coalesce((chance > 0) & (chance <= 1), F.lit(False))
     counts: Any = train.agg(
         F.count("*").alias("rows"),
@@ -148,7 +149,8 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
                 "later": place > 1,
                 "unusable": ~usable,
                 "open": ~F.col("mature"),
-                "settled_positives": F.col("mature") & (F.col("label") == 1),
+                "settled_positives": settled,
+                "delays": settled & F.col("delay").isNotNull(),
             }.items()
         ],
     ).first()
@@ -163,6 +165,8 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
             check_propensities(method.name, counts["unusable"], counts["rows"])
         if "mature" in columns:
             check_windows(method.name, counts["open"], counts["settled_positives"])
+        if "delay" in columns:
+            check_delays(method.name, counts["delays"])
     bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
     if len(bins) > 1:
         raise TrainingError(
