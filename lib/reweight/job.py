@@ -116,7 +116,7 @@ def _lines(summary: Summary) -> list[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items()) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
