@@ -26,7 +26,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-real bench-detection docs package lock audit clean
+.PHONY: help setup demo test test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -108,6 +108,9 @@ $(VENV_DOCS)/.made: requirements-docs.lock
 	@$(PYTHON311) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+notebooks:  ## write notebooks/ for Jupyter, into build/notebooks
+	@$(PYTHON311) scripts/ipynb.py build/notebooks notebooks/*.py
 
 package: $(ARCHIVE)  ## pack the library and what it needs for a cluster's workers (conf/spark)
 

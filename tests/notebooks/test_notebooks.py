@@ -1,5 +1,6 @@
 """Every notebook, from its first cell to its last, as plain Python in a process of its own."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.py"))
+KINDS = ("markdown", "code")
 SMALL = {
     "REWEIGHT_NOTEBOOK_ROWS": "1500",
     "REWEIGHT_NOTEBOOK_SESSIONS": "500",
@@ -35,6 +37,21 @@ def test_a_notebook_is_one_to_databricks_and_to_python(name: str) -> None:
         lines = [line for line in cell.splitlines() if line.strip()]
         told = {line.startswith("# MAGIC") for line in lines if "notebook source" not in line}
         assert len(told) == 1, cell
+
+
+def test_a_notebook_for_jupyter_has_the_same_cells(tmp_path: Path) -> None:
+    sources = [str(ROOT / "notebooks" / name) for name in NOTEBOOKS]
+    subprocess.run([sys.executable, ROOT / "scripts/ipynb.py", tmp_path, *sources], check=True)
+    for name in NOTEBOOKS:
+        source = (ROOT / "notebooks" / name).read_text()
+        cells = json.loads((tmp_path / name).with_suffix(".ipynb").read_text())["cells"]
+        assert len(cells) == len(source.split("# COMMAND ----------"))
+        assert cells[0]["cell_type"] == "markdown"
+        assert cells[0]["source"].startswith("# ")
+        kinds = {kind: [c["source"] for c in cells if c["cell_type"] == kind] for kind in KINDS}
+        assert sum(map(len, kinds.values())) == len(cells)
+        assert not any("MAGIC" in c["source"] or "COMMAND" in c["source"] for c in cells)
+        assert all(code in source for code in kinds["code"])
 
 
 @pytest.mark.timeout(900)
