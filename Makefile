@@ -109,8 +109,8 @@ $(VENV_DOCS)/.made: requirements-docs.lock
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-notebooks:  ## write notebooks/ for Jupyter, into build/notebooks
-	@$(PYTHON311) scripts/ipynb.py build/notebooks notebooks/*.py
+notebooks:  ## write the notebooks for Jupyter, beside their sources
+	@$(PYTHON311) scripts/ipynb.py notebooks notebooks/*.py
 
 package: $(ARCHIVE)  ## pack the library and what it needs for a cluster's workers (conf/spark)
 

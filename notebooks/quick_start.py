@@ -3,7 +3,7 @@
 # MAGIC # Quick start
 # MAGIC
 # MAGIC A simulated shop, from raw logs to a report that says which weights helped the ranker. The same
-# MAGIC file runs as a notebook (Databricks, or Jupyter by `jupytext`) and as plain Python:
+# MAGIC file runs as a notebook (Databricks, or Jupyter after `make notebooks`) and as plain Python:
 # MAGIC
 # MAGIC     python notebooks/quick_start.py
 
