@@ -30,9 +30,10 @@ from reweight.stages import PIPELINE
 from reweight.tables import Store, Table
 
 _TABLES = {table.name: table for table in vars(tables).values() if isinstance(table, Table)}
+# Within something: of what begins with a frame IPython warns that it has a class for addresses.
 _FRAME = (
-    '<iframe srcdoc="{page}" style="width: 100%; height: {height}px; border: 1px solid #ddd" '
-    'sandbox="allow-same-origin allow-popups"></iframe>'
+    '<div><iframe srcdoc="{page}" style="width: 100%; height: {height}px; border: 1px solid #ddd" '
+    'sandbox="allow-same-origin allow-popups"></iframe></div>'
 )
 
 
