@@ -124,8 +124,9 @@ class DelayedFeedback(EnsembleMethod):
         forget what is known of settled negatives, and of open rows what may still come.
 
     Refuses:
-        Training rows of which no window is open, or without a settled positive. Training rows so
-        few of a class that some member of the ensemble is likely to see none.
+        Training rows of which no window is open, or without a settled positive of which it is known
+        when its label came. Training rows so few of a class that some member of the ensemble is
+        likely to see none.
     """
 
     uses_label: ClassVar[bool] = True

@@ -3,9 +3,9 @@
     y settled, or 1:   label y,      importance 1
     y open:            label p(x),   importance c(p)^power,    c = 1 - H(p) / ln 2
 
-(its window is open, or it has none: ``splits.open_windows``, ``splits.unlabelled``)
-with p = P(y = 1 | x) by members that were trained on settled rows alone and did not see the row,
-and H its entropy: rows of which the network is sure count, those of which it is not do not.
+y is open where its window is, and where a row has none (``splits.open_windows``, ``unlabelled``);
+p = P(y = 1 | x) by members that were trained on settled rows alone and did not see the row, and H
+is its entropy: rows of which the network is sure count, those of which it is not do not.
 Self-training (Yarowsky 1995; Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised
 Learning Method for Deep Neural Networks") takes the likelier label for the true one; a probability
 keeps the base rate, which for rare positives would otherwise become 0.
