@@ -118,7 +118,7 @@ class RunConfig(JobConfig):
         return _with_methods(data, "uniform")
 
     @model_validator(mode="after")
-    def _windows_can_be_open(self) -> Self:
+    def _labels_can_be_open(self) -> Self:
         if self.splits.open_windows == "train" and not self.sampling.label.window:
             raise ValueError(
                 "splits.open_windows: labels have no window that could be open at the cut; set "

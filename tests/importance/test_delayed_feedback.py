@@ -141,8 +141,8 @@ def test_a_row_is_what_entered_when_its_wait_was_over_and_what_came_later(
     assert out.any() == early.any() == (wait > 0)
     assert (label[early] == 1).all()
     assert (label[nothing] == 0).all()
-    expected = {"early": (early, scale), "late": (late, scale * (1 + never))}
-    for rows, wanted in (expected | {"nothing": (nothing, scale * never)}).values():
+    expected = ((early, scale), (late, scale * (1 + never)), (nothing, scale * never))
+    for rows, wanted in expected:
         if rows.any():
             assert np.abs(weight[rows] / wanted[rows] - 1).mean() < 0.06
     assert np.abs(label[late] - (1 / (1 + never))[late]).mean() < 0.03

@@ -140,7 +140,7 @@ def test_rows_without_a_label_train_with_the_one_that_self_training_expects(
     )
     for stage in (clean_logs, build_samples, fit_importance, score_weights, train_ranker, evaluate):
         run_stage(opened, stage)
-    samples = opened.store.read(SAMPLES).select("sample_id", "split", "mature", "features")
+    samples = opened.store.read(SAMPLES).select("sample_id", "split", "mature")
     rows = samples.join(opened.store.read(WEIGHTS), on="sample_id", how="inner")
     counts = rows.where("method = 'uniform'").groupBy("split", "mature").count().collect()
     found = {(split, mature): count for split, mature, count in counts}

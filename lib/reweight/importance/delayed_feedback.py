@@ -154,15 +154,27 @@ class DelayedFeedback(EnsembleMethod):
 class DelayModel(ImportanceModel):
     """A formula over p and F."""
 
-    def heads(self, evidence: Evidence, elapsed: Tensor) -> tuple[Tensor, Tensor]:
-        """p and F at these elapsed times (shares of the window, [B]), float32 [B] each."""
+    def comes(self, evidence: Evidence) -> Tensor:
+        """p, float32 [B]."""
+        return self.mean_unseen(evidence, evidence.probability)
 
-        def arrived(learner: Learner) -> Tensor:
+    def arrived(self, evidence: Evidence, elapsed: Tensor, when: str) -> Tensor:
+        """F at these elapsed times (shares of the window, [B]), float32 [B].
+
+        Args:
+            evidence: of the rows.
+            elapsed: the times.
+            when: a name for them: what a learner says of them is computed once.
+        """
+
+        def chance(learner: Learner) -> Tensor:
             assert isinstance(learner, DelayLearner)
-            return learner.arrived(evidence.batch, elapsed).sigmoid()
+            arrived = learner.arrived
+            return evidence.once(
+                learner, f"arrived {when}", lambda: arrived(evidence.batch, elapsed).sigmoid()
+            )
 
-        p = self.mean_unseen(evidence, evidence.probability)
-        return p, self.mean_unseen(evidence, arrived)
+        return self.mean_unseen(evidence, chance)
 
 
 class ShiftModel(DelayModel):
@@ -181,7 +193,7 @@ class ShiftModel(DelayModel):
         batch = evidence.batch
         # A row without a window (an elapsed time that is not known) is settled.
         elapsed = batch.extra["elapsed"].nan_to_num(nan=1.0).clamp(0, 1)
-        p, f = self.heads(evidence, elapsed)
+        p, f = self.comes(evidence), self.arrived(evidence, elapsed, "by the cut")
         positive = (1 / f).clamp(max=self.clip)
         negative = (1 - p) / (1 - p * f).clamp(min=1e-6)
         weights = torch.where(batch.label > 0.5, positive, negative)
@@ -214,9 +226,9 @@ class SampledModel(DelayModel):
         """Importance of the positive and of the negative that a row stands for, float32 [B]."""
         batch = evidence.batch
         elapsed, delay = batch.extra["elapsed"], batch.extra["delay"]
-        p, f = self.heads(evidence, torch.full_like(elapsed, self.wait))
-        if not self.wait:
-            f = torch.zeros_like(f)
+        p, times = self.comes(evidence), torch.full_like(elapsed, self.wait)
+        # Nothing is there at once.
+        f = self.arrived(evidence, times, f"at {self.wait}") if self.wait else times
         scale = 1 + p * (1 - f)
         came = (batch.label > 0.5).float()
         late = (delay > self.wait).float()
