@@ -102,6 +102,17 @@ def test_a_column_that_is_not_there_is_refused_before_the_training(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("method", ["ipw_position", "doubly_robust"])
+def test_a_feature_that_tells_the_position_is_refused_before_the_training(
+    run: Run, open_run: OpenRun, tmp_path: Path, method: str
+) -> None:
+    other = open_run("first", f"importance=[{{method: {method}}}]")
+    samples = run.store.read(SAMPLES)
+    with pytest.raises(TrainingError, match="cannot tell position bias from relevance"):
+        fit_methods(other, samples, other.config.importance, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("method", ["mature_only", "delayed_feedback"])
 def test_late_labels_are_refused_where_no_window_is_open_or_none_is_over(
     run: Run, open_run: OpenRun, tmp_path: Path, method: str

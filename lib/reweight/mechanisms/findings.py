@@ -81,10 +81,10 @@ ADVICE = {
         "short makes negatives of purchases that come late.",
     ),
     "rare groups": _Advice(
-        ("group_dro", "reweighing", "jtt", "focal"),
+        ("group_dro", "reweighing", "focal"),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES),
-        "A small group that differs looks like wrong labels. Look at the table by segment of the "
-        "report for each method.",
+        "A small group that differs looks like wrong labels. What lifts it costs the others: look "
+        "at the table by segment of the report for each method.",
     ),
     "bursts and bots": _Advice(
         (),

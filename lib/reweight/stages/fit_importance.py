@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -36,7 +37,8 @@ from reweight.fitting import FitPlan, Fitting, failed_ranks, train_rank
 from reweight.hashing import uniform
 from reweight.heartbeat import Sign, forget, stuck
 from reweight.importance import ImportanceMethod, TrainFacts
-from reweight.importance.position import check_positions, check_propensities
+from reweight.importance.examination import PositionMethod, between
+from reweight.importance.position import check_features, check_positions, check_propensities
 from reweight.importance.stored import StoredModel
 from reweight.importance.target import check_target
 from reweight.importance.windows import check_delays, check_windows
@@ -47,6 +49,8 @@ from reweight.tables import SAMPLES
 
 MODELS = "models"
 _MOST_SEGMENTS = 1000
+# A feature that follows from the position does so in any rows.
+_POSITION_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,9 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
             check_target(method.name, counts["target"], counts["rows"])
         if "position" in columns:
             check_positions(method.name, counts["before"], counts["first"], counts["later"])
+        if "position" in columns and isinstance(method, PositionMethod):
+            last = method.training.max_position
+            check_features(method.name, _between_positions(train, counts["rows"], job.dim, last))
         if "propensity" in columns:
             check_propensities(method.name, counts["unusable"], counts["rows"])
         if "mature" in columns:
@@ -184,6 +191,24 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
         quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
         segments=_segments(train) if any("segment" in m.columns() for m in methods) else (),
     )
+
+
+def _between_positions(train: DataFrame, rows: int, dim: int, last: int) -> torch.Tensor:
+    """As ``between``, on a hashed sample of the rows, float64 [dim]."""
+    some = train.where(uniform(0, "positions", "sample_id") <= _POSITION_ROWS / max(rows, 1))
+    at = F.coalesce(F.least(F.greatest("position", F.lit(1)), F.lit(last)), F.lit(0))
+    value = F.col("value").cast("double")
+    # Small by nature: three numbers per place and feature.
+    sums = (
+        some.select(at.alias("at"), F.posexplode("features").alias("feature", "value"))
+        .groupBy("at", "feature")
+        .agg(F.count("*"), F.sum(value), F.sum(value * value))
+        .orderBy("at", "feature")
+        .drop("at", "feature")
+        .toPandas()
+    )
+    count, total, square = torch.tensor(sums.to_numpy()).double().reshape(-1, dim, 3).unbind(-1)
+    return between(count[:, 0], torch.cat([total, square], dim=1))
 
 
 def _segments(train: DataFrame) -> tuple[str, ...]:
