@@ -280,7 +280,8 @@ def test_intervals_hold_their_values(rows: list[Row]) -> None:
     for row in measured:
         assert row["low"] <= row["high"]
     values = [r for r in measured if r["name"] in ("auc", "log_loss", "brier", "gauc")]
-    assert all(r["low"] <= r["value"] <= r["high"] for r in values)
+    # What differs by nothing does so to the last bits of sums, whose order is the machine's.
+    assert all(r["low"] - 1e-12 <= r["value"] <= r["high"] + 1e-12 for r in values)
 
 
 def test_differences_are_those_of_the_values(rows: list[Row], get: Get) -> None:
