@@ -13,6 +13,9 @@ from pyspark.sql import SparkSession
 from reweight.readers import Reading
 from reweight.session import spark_session
 
+# The second compiler of a JVM takes a third of the CPU, and a test is over too soon to get it back.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m")
+
 TEST_SETTINGS = {
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": "2",
