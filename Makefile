@@ -12,6 +12,10 @@ ARGS ?=
 KILLS ?= 50
 LOGS ?= 20
 SEEDS ?= 3
+# Processes that test, each with a JVM of its own.
+JOBS ?= 2
+# The tests of a file stay together: they share what they set up.
+TESTS = -m pytest -m "not cluster and not faults" -n $(JOBS) --dist loadfile $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy
 
@@ -53,19 +57,19 @@ demo: setup  ## run the whole line on a simulated log; ARGS="key=value ..." over
 	$(PYTHON) jobs/pipeline.py conf/demo.yaml $(ARGS)
 
 test: setup  ## run all tests that need one machine; ARGS="tests/test_feed.py" runs some
-	$(PYTHON) -m pytest -m "not cluster and not faults" $(ARGS)
+	$(PYTHON) $(TESTS)
 
 test-cluster: setup  ## run the line on clusters of several executors on this machine
 	$(PYTHON) -m pytest -m cluster $(ARGS)
 
 test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as Databricks 15.4 LTS has it
-	$(VENV35)/bin/python -m pytest -m "not cluster and not faults" $(ARGS)
+	$(VENV35)/bin/python $(TESTS)
 
 test-spark4x: $(VENV4X)/.made  ## run the tests on the newest Spark, without Petastorm
-	$(VENV4X)/bin/python -m pytest -m "not cluster and not faults" $(ARGS)
+	$(VENV4X)/bin/python $(TESTS)
 
 faults: setup  ## kill running jobs at KILLS=50 random moments and compare what they leave
-	REWEIGHT_KILLS=$(KILLS) $(PYTHON) -m pytest tests/faults $(ARGS)
+	REWEIGHT_KILLS=$(KILLS) $(PYTHON) -m pytest tests/faults -n $(JOBS) $(ARGS)
 
 clean-logs: setup  ## diagnose LOGS=20 logs without any mechanism: nothing may be visible
 	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/stages/test_diagnose.py -k nothing_is_visible

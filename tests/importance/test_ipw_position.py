@@ -14,7 +14,7 @@ from torch import Tensor
 from reweight.batch import Batch
 from reweight.errors import TrainingError
 from reweight.importance.evidence import Evidence
-from reweight.importance.examination import EstimatedModel, PositionModel
+from reweight.importance.examination import EstimatedModel, PositionModel, between
 from reweight.importance.ipw_position import IpwPosition
 
 
@@ -185,3 +185,12 @@ def test_a_feature_that_tells_the_position_is_refused() -> None:
     with pytest.raises(TrainingError, match="cannot tell position bias from relevance") as caught:
         fit(method_of(training={"epochs": 1}), batch=replace(batch, features=told))
     assert "1 feature(s) that follow from it, as number 2" in str(caught.value)
+
+
+def test_a_feature_set_in_one_row_that_stands_alone_does_not_tell_the_position() -> None:
+    position = torch.tensor([1] * 100 + [2] * 100 + [3])
+    x = torch.stack([position.double(), (position == 3).double()], 1)
+    rows = torch.bincount(position).double()
+    moments = torch.zeros(4, 4).double().index_add_(0, position, torch.cat([x, x.square()], 1))
+    assert between(rows, moments).tolist() == pytest.approx([1, 0])
+    assert between(rows * 0, moments * 0).tolist() == [0, 0]

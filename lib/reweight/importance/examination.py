@@ -30,6 +30,8 @@ from reweight.importance.training import Learner, TrainFacts
 
 # AdamW moves every parameter alike, and log odds have further to go than a network's weights.
 _SPEED = 3.0
+# Of positions with fewer rows nothing can be said about what follows from them.
+_FEWEST_ROWS = 10
 
 
 class PositionTraining(FoldsTraining):
@@ -268,13 +270,17 @@ def place(batch: Batch, last: int) -> Tensor:
 def between(rows: Tensor, moments: Tensor) -> Tensor:
     """Share of each feature's variance that lies between positions, float64 [D].
 
+    Positions of few rows are left out: a feature that is set in one row alone looks as if it
+    followed from the position where that row stood.
+
     Args:
         rows: at each position, [K].
         moments: sums of each feature, then of its square, [K, 2 D].
     """
-    sums, squares = moments.chunk(2, dim=1)
-    n = rows.sum()
+    often = rows >= _FEWEST_ROWS
+    rows, (sums, squares) = rows[often], moments[often].chunk(2, dim=1)
+    n = rows.sum().clamp(min=1)
     centre = (sums.sum(0) / n).square()
     variance = squares.sum(0) / n - centre
-    explained = (sums.square() / rows.clamp(min=1)[:, None]).sum(0) / n - centre
+    explained = (sums.square() / rows[:, None]).sum(0) / n - centre
     return torch.where(variance > 1e-9, explained / variance.clamp(min=1e-9), 0.0)

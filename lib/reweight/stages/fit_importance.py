@@ -165,9 +165,10 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
             check_target(method.name, counts["target"], counts["rows"])
         if "position" in columns:
             check_positions(method.name, counts["before"], counts["first"], counts["later"])
-        if "position" in columns and isinstance(method, PositionMethod):
-            last = method.training.max_position
-            check_features(method.name, _between_positions(train, counts["rows"], job.dim, last))
+            if isinstance(method, PositionMethod):
+                last = method.training.max_position
+                explained = _between_positions(train, counts["rows"], job.dim, last)
+                check_features(method.name, explained)
         if "propensity" in columns:
             check_propensities(method.name, counts["unusable"], counts["rows"])
         if "mature" in columns:
