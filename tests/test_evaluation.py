@@ -398,3 +398,11 @@ def test_curves_are_those_of_the_rows(frame: pd.DataFrame, found: Histograms) ->
     assert (np.diff(predicted) > 0).all()
     assert (predicted * rows).sum() == pytest.approx(p.sum())
     assert (observed * rows).sum() == pytest.approx(y.sum())
+
+
+def test_of_one_group_metrics_are_told_and_intervals_are_not(frame: pd.DataFrame, get: Get) -> None:
+    rows = measured(frame.assign(group_id="all"), SECTION, "uniform", SEED)
+    by_name = {(r["method"], r["split"], r["name"], r["kind"], r["segment"]): r for r in rows}
+    one = by_name["sharper", "test", "log_loss", "value", None]
+    assert one["value"] == pytest.approx(get("sharper", "log_loss")["value"])
+    assert all(math.isnan(row[side]) for row in rows for side in ("low", "high"))

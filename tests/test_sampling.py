@@ -260,7 +260,10 @@ GOOD = {"rows": 9, "ids": 9, "groups": 9, "mature": 7, "positives": 2, "negative
         ({"groups": 6}, ["without a group", "null for 3 of 9", "sampling.group"]),
         ({"positives": 0, "negatives": 7}, ["only one class", "0 positive, 7 negative"]),
         ({"positives": 7, "negatives": 0}, ["only one class", "7 positive, 0 negative"]),
-        ({"mature": 0, "positives": 0, "negatives": 0}, ["only one class"]),
+        (
+            {"mature": 0, "positives": 0, "negatives": 0},
+            ["no sample has a label that is settled", "none of 9", "`sampling.label.window`"],
+        ),
         ({"negatives": 4}, ["neither 0 nor 1", "1 of 7"]),
     ],
 )

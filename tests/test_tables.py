@@ -123,6 +123,36 @@ def test_rows_may_be_replaced_by_fewer_of_themselves_and_by_none(
         store.read(FACTS)
 
 
+class Overtaken(Store):
+    """Its first commit is replaced by another process's, as where a rename is not atomic."""
+
+    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
+        super()._overwrite(table, rows, own, options)
+        if self.retries:
+            return
+        log = place(self, table) / "_delta_log"
+        newest = max(log.glob("*.json"))
+        info = json.loads(newest.read_text().splitlines()[0])
+        info["commitInfo"]["userMetadata"] = "{}"
+        newest.write_text(json.dumps(info))
+        for sums in (f".{newest.name}.crc", f"{newest.stem}.crc", f".{newest.stem}.crc.crc"):
+            (log / sums).unlink(missing_ok=True)
+        jvm: Any = self.spark._jvm
+        jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+
+
+def test_a_commit_that_another_process_replaced_is_made_again(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    store_of("before").write(FACTS, facts(spark, "x"))
+    plain = store_of("overtaken")
+    store = Overtaken(spark, plain.root, "overtaken", plain.catalog)
+    assert store.write(FACTS, facts(spark, "a", "b")) == 2
+    assert store.retries == 1
+    assert notes(store) == ["a", "b"]
+    assert notes(store_of("before")) == ["x"]
+
+
 @pytest.fixture(scope="module")
 def weighted(spark: SparkSession, store_of: StoreOf) -> Store:
     store = store_of("weighted")

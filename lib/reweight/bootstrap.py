@@ -12,7 +12,13 @@ Array = NDArray[np.float64]
 
 
 def draws(buckets: int, replicates: int, seed: int) -> Array:
-    """How often each bucket is in each resample, float64 [replicates, buckets]; rows sum to it."""
+    """How often each bucket is in each resample, float64 [replicates, buckets]; rows sum to it.
+
+    One bucket alone does not tell how another would differ: its draws are NaN, as are the intervals
+    that follow from them.
+    """
+    if buckets == 1:
+        return np.full((replicates, 1), np.nan)
     generator = np.random.default_rng(seed)
     share = np.full(buckets, 1 / buckets)
     return generator.multinomial(buckets, share, size=replicates).astype(np.float64)

@@ -205,7 +205,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
 
 
 def check_samples(facts: dict[str, int]) -> None:
-    """Demands unique ids, groups for all, and labels 0 and 1.
+    """Demands unique ids, groups for all, and settled labels 0 and 1.
 
     Args:
         facts: ``rows``, ``ids`` (distinct), ``groups`` (rows that have one), ``mature`` rows, and
@@ -243,6 +243,14 @@ def check_samples(facts: dict[str, int]) -> None:
             expected="0, 1, true or false from `sampling.label.value`; null for not known yet",
             came=f"another number for {other} of {facts['mature']} samples",
             do="write it as a condition, as `rating >= 4`",
+        )
+    if facts["mature"] == 0:
+        raise SampleError(
+            "no sample has a label that is settled",
+            expected="samples whose label window was over before the log ended",
+            came=f"none of {rows}",
+            do="use a log that is longer than `sampling.label.window`, or a shorter window; check "
+            "`sampling.label.value` if it is that which is never known",
         )
     if min(facts["positives"], facts["negatives"]) == 0:
         raise SampleError(

@@ -390,7 +390,7 @@ class Store:
             try:
                 self._create(table, rows.schema)
                 self._replace(table, rows, where, commit)
-                return self._committed(table, commit)
+                return self._committed(table, commit, rows)
             except Exception as error:
                 unmade = _UNMADE.search(str(error)) is not None
                 if isinstance(error, TableError):
@@ -459,11 +459,13 @@ class Store:
         hadoop: Any = self.spark._jsc.hadoopConfiguration()
         log.getFileSystem(hadoop).delete(log, True)
 
-    def _committed(self, table: Table, commit: str) -> int:
+    def _committed(self, table: Table, commit: str, rows: DataFrame) -> int:
         # Small by nature: the newest entries of the log. Another run may have written since.
         history = self.history(table, 20)
         own = [entry for entry in history if entry["userMetadata"] == commit]
-        # Nothing over nothing is no commit.
+        # Nothing over nothing is no commit; any rows are one.
+        if not own and not rows.isEmpty():
+            raise _OvertakenError(f"a commit to '{table.name}' is not in its history")
         self.outputs[table.name] = int((own or history)[0]["version"])
         return int(own[0]["operationMetrics"].get("numOutputRows", 0)) if own else 0
 
@@ -513,5 +515,12 @@ class Store:
         return error
 
 
+class _OvertakenError(Exception):
+    """A commit that another process's has replaced: not every file system renames atomically."""
+
+
 def _lost_race(error: Exception) -> bool:
-    return _LOST_RACE.search(f"{type(error).__name__}: {error}") is not None
+    return (
+        isinstance(error, _OvertakenError)
+        or _LOST_RACE.search(f"{type(error).__name__}: {error}") is not None
+    )

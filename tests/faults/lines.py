@@ -1,5 +1,6 @@
 """The tiny line in a process of its own, to be disturbed, and what it leaves behind."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -36,6 +37,12 @@ SPARK = {
     "spark.driver.memory": "1g",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "2",
+}
+CLUSTER = {
+    "spark.master": "local-cluster[2,1,1024]",
+    "spark.executor.memory": "900m",
+    # A lost executor is no reason to give a task up.
+    "spark.task.maxFailures": "8",
 }
 # Columns that are sums of floats in some order: equal to tolerance; all others to the last bit.
 FLOATS = {
@@ -127,6 +134,28 @@ def children(process: subprocess.Popen[str], *words: str) -> list[psutil.Process
         if all(word in command for word in words):
             found.append(child)
     return found
+
+
+def at_work(process: subprocess.Popen[str], root: Path, stage: str, *words: str) -> psutil.Process:
+    """A process below a job, told by its command line, that computes while a stage is running."""
+
+    def found() -> psutil.Process | None:
+        assert process.poll() is None
+        for child in children(process, *words) if is_in(root, stage) else ():
+            with contextlib.suppress(psutil.Error):
+                if child.cpu_percent(interval=0.1) > 20:
+                    return child
+        return None
+
+    victim: psutil.Process = wait_for(found)
+    return victim
+
+
+def tasks_lost(events: Path) -> int:
+    """Tasks that did not end well, by Spark's own log of its events."""
+    lines = [line for path in events.iterdir() for line in path.read_text().splitlines()]
+    ended = [event for line in lines if (event := json.loads(line))["Event"].endswith("TaskEnd")]
+    return sum(event["Task End Reason"]["Reason"] != "Success" for event in ended)
 
 
 def tables(spark: SparkSession, root: Path) -> dict[str, pd.DataFrame]:

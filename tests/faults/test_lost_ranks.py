@@ -7,8 +7,18 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from lines import Undisturbed, assert_same_tables, finish, record, start, tables, wait_for
+from lines import (
+    CLUSTER,
+    Undisturbed,
+    assert_same_tables,
+    finish,
+    record,
+    start,
+    tables,
+    wait_for,
+)
 from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -65,6 +75,20 @@ def test_a_rank_that_dies_is_replaced_from_the_last_checkpoint(
     process = start(root, LONG, job="fit_importance")
     sign = wait_for(lambda: rank_after_epoch(root, 1, 3))
     os.kill(sign["pid"], signal.SIGKILL)
+    said = finish(process)
+    assert "taking it up again from the last checkpoint" in said
+    assert len(record(root, "fit_importance")["summary"]["taken up again after"]) == 1
+    assert_same_curve(root, straight)
+
+
+@pytest.mark.parametrize("above", ["CoarseGrainedExecutorBackend", "pyspark.daemon"])
+def test_a_rank_whose_executor_or_python_worker_dies_is_replaced_too(
+    root: Path, straight: list[dict[str, float]], spark_home: Path, above: str
+) -> None:
+    process = start(root, LONG, job="fit_importance", spark=CLUSTER, home=spark_home)
+    sign = wait_for(lambda: rank_after_epoch(root, 1, 3))
+    parents = psutil.Process(sign["pid"]).parents()
+    next(p for p in parents if above in " ".join(p.cmdline())).kill()
     said = finish(process)
     assert "taking it up again from the last checkpoint" in said
     assert len(record(root, "fit_importance")["summary"]["taken up again after"]) == 1

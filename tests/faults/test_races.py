@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lines import Undisturbed, finish, start, wait_for
+from lines import Undisturbed, assert_same_tables, finish, start, tables, wait_for
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -107,6 +107,25 @@ def test_of_two_jobs_of_one_run_one_wins_and_the_other_says_why(tmp_path: Path) 
     assert "run 'line' is in progress already" in said
     assert str(first.pid) in said
     finish(first)
+
+
+def test_two_lines_at_once_in_the_same_tables_leave_what_each_leaves_alone(
+    spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    both = {
+        name: start(root, f"run_id={name}", f"simulation.path={root}/raw-{name}")
+        for name in ("one", "two")
+    }
+    for process in both.values():
+        finish(process, timeout=600)
+    together = tables(spark, root)
+    for name in both:
+        own = {
+            table: rows[rows["run_id"] == name].assign(run_id="line").reset_index(drop=True)
+            for table, rows in together.items()
+        }
+        assert_same_tables(own, undisturbed.tables)
 
 
 def test_a_day_delivered_twice_is_counted_once(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from reweight.batch import Batch
 from reweight.errors import TrainingError
@@ -70,3 +71,9 @@ def test_a_prior_that_leaves_no_hidden_positives_is_refused_with_both_numbers(pr
     assert "above 0.25" in str(caught.value)
     assert f"came:     {prior}" in str(caught.value)
     PuPrior(prior=0.26).model(facts)
+
+
+@pytest.mark.parametrize("prior", [0, 1, -0.1, 1.5])
+def test_a_prior_that_is_no_share_is_refused(prior: float) -> None:
+    with pytest.raises(ValidationError, match=r"prior\n.*(greater|less) than [01]"):
+        PuPrior.model_validate({"prior": prior})

@@ -1,5 +1,6 @@
 """The same log gives the same tables, however it is cut; models serve later runs."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -149,6 +150,34 @@ def test_methods_weigh_segments_and_values_of_the_samples_and_a_product_multipli
         np.testing.assert_allclose(raked, share.reindex(raked.index, fill_value=0), rtol=1e-5)
     assert (rows.groupby("segment")["group_dro"].nunique() == 1).all()
     assert rows["group_dro"].mean() == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("segment", "came"),
+    [("cast(sample_id AS string)", "more than 1000"), ("cast(null AS string)", "none")],
+)
+def test_segments_that_are_none_or_too_many_are_refused_before_the_training(
+    run: Run, open_run: OpenRun, tmp_path: Path, segment: str, came: str
+) -> None:
+    other = open_run("first", "importance=[{method: reweighing}]")
+    samples = run.store.read(SAMPLES).withColumn("segment", F.expr(segment))
+    with pytest.raises(TrainingError, match="weighs segments") as caught:
+        fit_methods(other, samples, other.config.importance, tmp_path)
+    assert f"came:     {came}" in str(caught.value)
+
+
+def test_a_training_of_another_seed_or_other_settings_is_a_new_one(
+    run: Run, open_run: OpenRun, tmp_path: Path
+) -> None:
+    samples, keys = run.store.read(SAMPLES), []
+    for overrides in ((), ("seed=8",), ("importance.0.training.epochs=2",)):
+        small = "{method: self_confidence, training: {members: 1, hidden: [2], epochs: 1}}"
+        other = open_run("first", f"importance=[{small}]", *overrides)
+        fit_methods(other, samples, other.config.importance, tmp_path)
+        keys.append((tmp_path / "fitted.json").read_text())
+        curve = json.loads((tmp_path / "curves.json").read_text())["self_confidence"]
+        assert len(curve) == (2 if "epochs" in str(overrides) else 1)
+    assert len(set(keys)) == 3
 
 
 def test_methods_that_cut_features_into_different_bins_are_refused(

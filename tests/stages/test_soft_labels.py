@@ -134,6 +134,11 @@ def test_how_late_labels_come_must_be_known(run: Run, open_run: OpenRun, tmp_pat
     )
     with pytest.raises(TrainingError, match="cannot tell how late labels come"):
         fit_methods(other, samples, other.config.importance, tmp_path)
+    early = samples.withColumn("delay", F.lit(-0.25))
+    with pytest.raises(TrainingError, match="cannot use the delays") as caught:
+        fit_methods(other, early, other.config.importance, tmp_path)
+    settled = samples.where("split = 'train' and mature and label = 1").count()
+    assert f"for {settled} of {settled} settled positives" in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 

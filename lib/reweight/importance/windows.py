@@ -35,12 +35,25 @@ class SettledLearner(EnsembleLearner):
         return torch.zeros((), device=seen.device)
 
 
-def check_delays(method: str, delays: int) -> None:
-    """Demands settled positives of which it is known when their label came.
+def check_delays(method: str, delays: int, outside: int) -> None:
+    """Demands settled positives of which it is known when their label came, within its window.
+
+    Args:
+        method: that needs it.
+        delays: how many such rows there are.
+        outside: of these, those with a delay outside of [0, 1].
 
     Raises:
-        TrainingError: there are none.
+        TrainingError: there are none, or some with another delay.
     """
+    if outside:
+        raise TrainingError(
+            f"'{method}' cannot use the delays",
+            expected="shares of the label's window, in [0, 1]; null where no label came",
+            came=f"other values for {outside} of {delays} settled positives",
+            do="divide the time from a sample to its label by the window; a label that came before "
+            "its sample, or after the window, is none",
+        )
     if not delays:
         raise TrainingError(
             f"'{method}' cannot tell how late labels come",

@@ -155,6 +155,7 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
                 "open": ~F.col("mature"),
                 "settled_positives": settled,
                 "delays": settled & F.col("delay").isNotNull(),
+                "outside": settled & ~F.col("delay").between(0, 1),
             }.items()
         ],
     ).first()
@@ -174,7 +175,7 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
         if "mature" in columns:
             check_windows(method.name, counts["open"], counts["settled_positives"])
         if "delay" in columns:
-            check_delays(method.name, counts["delays"])
+            check_delays(method.name, counts["delays"], counts["outside"])
     bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
     if len(bins) > 1:
         raise TrainingError(
