@@ -340,6 +340,19 @@ def test_columns_that_come_and_go_between_parquet_files_are_null_where_they_are_
         assert kinds == {(1, None), (None, "a", "missing:id")}
 
 
+def test_a_log_of_5000_columns_is_a_log(spark: SparkSession, tmp_path: Path) -> None:
+    names = [f"c{i}" for i in range(5000)]
+    lines = [",".join([str(n), "buy", "2026-03-01", *[str(n)] * len(names)]) for n in range(20)]
+    log = "\n".join([",".join(["id", "kind", "ts", *names]), *lines, "20,buy,2026-03-01,7", ""])
+    numbers = ", ".join(f"try_cast({name} AS double)" for name in names)
+    columns = COLUMNS | {"total": f"aggregate(array({numbers}), 0D, (a, x) -> a + x)"}
+    found = outcome(spark, section(file(tmp_path, log), columns=columns))
+    assert {row["id"]: row["total"] for row in found if not row["_reasons"]} == {
+        n: 5000.0 * n for n in range(20)
+    }
+    assert [row["_reasons"] for row in found if row["_reasons"]] == [["malformed"]]
+
+
 def test_a_json_document_of_another_shape_is_rejected(spark: SparkSession, tmp_path: Path) -> None:
     time = {"ts": "2026-03-01"}
     shapes = {

@@ -405,4 +405,4 @@ def test_of_one_group_metrics_are_told_and_intervals_are_not(frame: pd.DataFrame
     by_name = {(r["method"], r["split"], r["name"], r["kind"], r["segment"]): r for r in rows}
     one = by_name["sharper", "test", "log_loss", "value", None]
     assert one["value"] == pytest.approx(get("sharper", "log_loss")["value"])
-    assert all(math.isnan(row[side]) for row in rows for side in ("low", "high"))
+    assert all(row[side] is None for row in rows for side in ("low", "high"))

@@ -547,6 +547,9 @@ def test_an_error_of_a_rank_is_left_in_a_file(
     assert message.startswith("reweight.errors.TrainingError: the snapshot has too few row groups")
     # All that it says, on one line.
     assert all(part in message for part in ("; expected: ", "; came: ", "; to do: "))
+    # A full disk has no room for it.
+    (tmp_path / "errors" / "rank-1.txt").touch()
+    assert "could not be written" in failed_ranks(tmp_path)["rank-1"]
 
 
 class Poison:

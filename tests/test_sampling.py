@@ -277,6 +277,19 @@ def test_samples_that_cannot_be_used_are_refused_by_name(
         assert words in str(caught.value)
 
 
+def test_columns_that_samples_would_replace_are_refused_by_name(spark: SparkSession) -> None:
+    log = spark.createDataFrame(
+        [(1, START, 1, 2, 3.0)],
+        "id int, event_time timestamp, delay int, position int, value double",
+    )
+    section = Sampling(anchor="true", key=("id",), label=Label(value="value > 1"))
+    with pytest.raises(SourceError, match="names that samples give") as caught:
+        check_sampling(log, section)
+    assert "came:     ['delay', 'position', 'value']" in str(caught.value)
+    taken = section.model_copy(update={"keep": {"position": "position", "value": "value"}})
+    check_sampling(log.drop("delay"), taken)
+
+
 def test_all_wrong_expressions_are_named_together(spark: SparkSession) -> None:
     frame = spark.createDataFrame([], COLUMNS)
     right = shown_and_bought(60)

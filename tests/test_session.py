@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight.session import DELTA, SEMANTICS, spark_session
+from reweight.session import DELTA, LOCAL, SEMANTICS, spark_session
 
 NO_DELTA = """
 from pathlib import Path
@@ -83,6 +83,22 @@ def test_a_session_that_is_there_is_used_and_speaks_our_semantics(
     ).first()
     assert row is not None
     assert row.asDict() == {"number": None, "day": None, "midnight": 1_767_225_600}
+
+
+@pytest.mark.parametrize("name", ["local", "standalone", "yarn", "kubernetes"])
+def test_what_a_job_is_submitted_with_is_what_it_starts_with_by_itself(name: str) -> None:
+    folder = Path(__file__).parents[1] / "conf" / "spark"
+    lines = (folder / f"{name}.conf").read_text().splitlines()
+    said = dict(line.split(maxsplit=1) for line in lines if line.strip() and line[0] != "#")
+    assert (SEMANTICS | DELTA).items() <= said.items()
+    warnings = "spark.executorEnv.PYTHONWARNINGS"
+    assert said[warnings] == LOCAL[warnings]
+    assert said["spark.jars.packages"].startswith("io.delta:delta-spark_")
+    if name != "local":
+        # Ranks start together, on a Python that workers find.
+        assert said["spark.dynamicAllocation.enabled"] == "false"
+        assert "environment/bin/python" in said["spark.pyspark.python"]
+        assert not {"spark.submit.pyFiles", "spark.files"} & said.keys()
 
 
 def test_a_session_without_delta_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tables: a run replaces its own rows and no others', whole or not at all."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,6 +202,24 @@ def test_a_folder_that_holds_something_else_is_waited_for_and_then_named(
     else:
         assert store.write(WEIGHTS, weights(spark, 1.0)) == 1
         assert store.retries == 1
+
+
+def test_a_table_that_the_catalog_forgot_is_left_alone_and_named(
+    spark: SparkSession,
+    store_of: StoreOf,
+    empty_place: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if empty_place.catalog is None:
+        pytest.skip("what is in a folder is there: no catalog can forget it")
+    before = store_of("before")
+    before.write(FACTS, facts(spark, "x"))
+    forgotten = place(empty_place, FACTS)
+    shutil.copytree(place(before, FACTS), forgotten)
+    monkeypatch.setattr("reweight.tables.time", SimpleNamespace(sleep=lambda _: None))
+    with pytest.raises(TableError, match="cannot be made"):
+        empty_place.write(FACTS, facts(spark, "y"))
+    assert spark.read.format("delta").load(str(forgotten)).count() > 0
 
 
 @pytest.mark.parametrize("value", [-1e-9, NAN, INFINITY, -INFINITY, None], ids=str)

@@ -529,6 +529,8 @@ def failed_ranks(folder: Path) -> dict[str, str]:
 def _message(text: str) -> str:
     """What stands at the end of a traceback, from the name of the exception on."""
     lines = text.strip().splitlines()
+    if not lines:  # no room on the disk for it
+        return "an error that could not be written down"
     begin = max(i for i, line in enumerate(lines) if line[:1].strip())
     return "; ".join(" ".join(line.split()) for line in lines[begin:])
 

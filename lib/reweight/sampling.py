@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.errors import SampleError
+from reweight.errors import SampleError, SourceError
 from reweight.expressions import check_expressions
 from reweight.section import Name, Seconds, Section, Sql
 
@@ -89,6 +89,8 @@ class Sampling(Section):
 LABEL_COLUMNS = ("label", "label_time", "mature", "elapsed", "delay")
 
 _KEPT = {"position": "int", "propensity": "double", "value": "double"}
+# What a sample has of its own, whatever its event says.
+_OWN = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "features", "ids")
 
 
 def collapsed(events: DataFrame, sampling: Sampling) -> DataFrame:
@@ -103,12 +105,25 @@ def collapsed(events: DataFrame, sampling: Sampling) -> DataFrame:
 
 
 def check_sampling(events: DataFrame, sampling: Sampling) -> None:
-    """Checks every expression of the section on the events' columns.
+    """Checks the names of the events' columns, and every expression of the section on them.
 
     Raises:
-        SourceError: some do not fit; all of them are named together.
+        SourceError: a column would be replaced by one that samples have of their own, or some
+            expressions do not fit; all of them are named together.
     """
     label = sampling.label
+    said: dict[str, str | None] = dict.fromkeys(_KEPT) | {"segment": sampling.segment}
+    said |= {str(name): sql for name, sql in sampling.keep.items()}
+    taken = [c for c in events.columns if c in _OWN or said.get(c, c) != c]
+    if taken:
+        raise SourceError(
+            "columns of the events have names that samples give to something else",
+            expected=f"any names but {list(_OWN)}; and {list(said)} only where the section "
+            "sampling takes them as they are",
+            came=str(taken),
+            do="name them otherwise in cleaning.columns, or set sampling.keep.position: position, "
+            "and others in the same way",
+        )
     wanted: dict[str, str | None] = {
         "anchor": sampling.anchor,
         "group": sampling.group,

@@ -61,7 +61,7 @@ def write_snapshot(
         Whether it was written.
     """
     mark = folder / "_key.json"
-    if mark.exists() and json.loads(mark.read_text()) == {"key": key, "files": _sizes(folder)}:
+    if mark.exists() and mark.read_text() == _mark(key, folder):
         return False
     shutil.rmtree(folder, ignore_errors=True)
     numbers = [number(name, segments).alias(name) for name in extra]
@@ -79,9 +79,10 @@ def write_snapshot(
         .option("parquet.enable.dictionary", "false")
         .parquet(str(folder))
     )
-    mark.write_text(json.dumps({"key": key, "files": _sizes(folder)}))
+    mark.write_text(_mark(key, folder))
     return True
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.parquet"))}
+def _mark(key: str, folder: Path) -> str:
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.parquet"))}
+    return json.dumps({"key": key, "files": sizes})

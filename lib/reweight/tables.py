@@ -455,9 +455,12 @@ class Store:
         if self.exists(table) or not folder:
             return
         jvm: Any = self.spark._jvm
-        log = jvm.org.apache.hadoop.fs.Path(f"{folder}/_delta_log")
-        hadoop: Any = self.spark._jsc.hadoopConfiguration()
-        log.getFileSystem(hadoop).delete(log, True)
+        path: Any = jvm.org.apache.hadoop.fs.Path
+        log = path(f"{folder}/_delta_log")
+        files = log.getFileSystem(self.spark._jsc.hadoopConfiguration())
+        # With a commit it is a table, though the catalog does not know it (any more).
+        if not files.globStatus(path(log, "[0-9]*")):
+            files.delete(log, True)
 
     def _committed(self, table: Table, commit: str, rows: DataFrame) -> int:
         # Small by nature: the newest entries of the log. Another run may have written since.

@@ -11,5 +11,5 @@ from pyspark.sql import SparkSession
 def undisturbed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     root = tmp_path_factory.mktemp("undisturbed") / "root"
     begin = time.monotonic()
-    finish(start(root))
-    return Undisturbed(root, time.monotonic() - begin, tables(spark, root))
+    said = finish(start(root))
+    return Undisturbed(root, time.monotonic() - begin, said, tables(spark, root))

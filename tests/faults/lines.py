@@ -44,6 +44,7 @@ CLUSTER = {
     # A lost executor is no reason to give a task up.
     "spark.task.maxFailures": "8",
 }
+SECRET = "not-for-anybodys-eyes"
 # Columns that are sums of floats in some order: equal to tolerance; all others to the last bit.
 FLOATS = {
     "weights": ["importance", "weight"],
@@ -53,6 +54,10 @@ FLOATS = {
 TABLES = ("truth", "events", "rejected", "samples", *FLOATS)
 
 
+# Others may not read what a job of this process writes.
+UMASK = 0o027
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     """What a run left that was left alone.
@@ -60,11 +65,13 @@ class Undisturbed:
     Attributes:
         root: of its tables.
         seconds: how long it took.
+        said: what it printed.
         tables: name -> rows.
     """
 
     root: Path
     seconds: float
+    said: str
     tables: dict[str, pd.DataFrame]
 
 
@@ -76,7 +83,8 @@ def start(
     home: Path | None = None,
 ) -> subprocess.Popen[str]:
     """Starts a job on the tiny line."""
-    settings = json.dumps(SPARK | (spark or {}))
+    secret = {"spark.hadoop.fs.s3a.secret.key": SECRET}
+    settings = json.dumps(SPARK | secret | (spark or {}))
     return subprocess.Popen(
         [
             sys.executable,
@@ -88,7 +96,8 @@ def start(
             f"spark={settings}",
         ],
         cwd=ROOT,
-        env=os.environ | ({"SPARK_HOME": str(home)} if home else {}),
+        env=os.environ | {"A_PASSWORD": SECRET} | ({"SPARK_HOME": str(home)} if home else {}),
+        umask=UMASK,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -38,7 +38,9 @@ def build_samples(run: Run) -> dict[str, Any]:
     last = events.agg(F.max(F.unix_micros("event_time"))).first()[0]  # type: ignore[index]
     log_end = F.timestamp_micros(F.lit(last).cast("long"))
     labelled = sampling.with_label(events, config.sampling, log_end)
-    features.check_features(labelled, events, config.features)
+    # A feature must not use the label, nor when it came.
+    known = labelled.drop(*sampling.LABEL_COLUMNS)
+    features.check_features(known, events, config.features)
     prepared = (
         labelled.transform(sampling.with_identity, config.sampling)
         .transform(features.with_raw_features, events, config.features)

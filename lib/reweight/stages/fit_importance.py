@@ -198,7 +198,9 @@ def _facts(job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod])
 def _between_positions(train: DataFrame, rows: int, dim: int, last: int) -> torch.Tensor:
     """As ``between``, on a hashed sample of the rows, float64 [dim]."""
     some = train.where(uniform(0, "positions", "sample_id") <= _POSITION_ROWS / max(rows, 1))
-    at = F.coalesce(F.least(F.greatest("position", F.lit(1)), F.lit(last)), F.lit(0))
+    # Spark's least and greatest pass over null.
+    place = F.least(F.greatest("position", F.lit(1)), F.lit(last))
+    at = F.when(F.col("position").isNull(), 0).otherwise(place)
     value = F.col("value").cast("double")
     # Small by nature: three numbers per place and feature.
     sums = (
