@@ -118,10 +118,8 @@ def _cells(
     for method in names:
         if method not in wide:
             continue
-        own, other = (
-            None if part is None else _with_all(part, tables) for part in (wide[method], baseline)
-        )
-        assert own is not None
+        own = _with_all(pd.DataFrame(wide[method]), tables)
+        other = None if baseline is None else _with_all(pd.DataFrame(baseline), tables)
         found[method] = {
             str(name): _cell(method, own[name], None if other is None else other.get(name))
             for name in own
@@ -132,7 +130,7 @@ def _cells(
 
 def _with_all(part: pd.DataFrame, tables: Sequence[str]) -> pd.DataFrame:
     """Adds the mean over all tables; where one is missing, its seed has none."""
-    part = part.reindex(columns=tables)
+    part = part.reindex(columns=list(tables))
     return part.assign(**{ALL: part.T.mean(skipna=False)})
 
 
