@@ -70,10 +70,10 @@ def test_without_positions_or_items_the_bias_cannot_be_seen(spark: SparkSession)
 
 def labelled(spark: SparkSession, hours: list[float], immature: int) -> DataFrame:
     """A positive for each delay, as many negatives, and immature rows."""
-    rows: list[Any] = [(BEGIN, 1.0, BEGIN + timedelta(hours=h), True) for h in hours]
-    rows += [(BEGIN, 0.0, None, True)] * len(hours)
-    rows += [(BEGIN + timedelta(days=9), 0.0, None, False)] * immature
-    schema = "event_time timestamp, label float, label_time timestamp, mature boolean"
+    rows: list[Any] = [(BEGIN, 1.0, BEGIN + timedelta(hours=h), True, "train") for h in hours]
+    rows += [(BEGIN, 0.0, None, True, "train")] * len(hours)
+    rows += [(BEGIN + timedelta(days=9), 0.0, None, False, "immature")] * immature
+    schema = "event_time timestamp, label float, label_time timestamp, mature boolean, split string"
     return spark.createDataFrame(rows, schema)
 
 
@@ -96,6 +96,18 @@ def test_quick_labels_are_no_delay_but_open_windows_are(spark: SparkSession) -> 
     for immature, p in ((40, 1.0), (60, 0.0)):
         late, _ = delayed_labels(labelled(spark, hours, immature), 72 * 3600, own_time=True)
         assert late.p == pytest.approx(p)
+
+
+def test_windows_that_are_open_at_a_cut_alone_are_not_open_when_the_log_ends(
+    spark: SparkSession,
+) -> None:
+    frame = labelled(spark, [0.1 * i for i in range(1, 101)], 40)
+    # Sixty of the negatives train with what was known at the cut.
+    cut = frame.where("split = 'train' AND label = 0").limit(60).withColumn("mature", F.lit(False))
+    for late in delayed_labels(frame.union(cut), 72 * 3600, own_time=True):
+        assert named(late)["share of immature rows"].value == pytest.approx(40 / 300)
+    # No label is late, and less than a fifth of the rows is open.
+    assert delayed_labels(frame.union(cut), 72 * 3600, own_time=True)[0].p == pytest.approx(1)
 
 
 def test_labels_of_their_own_row_have_no_delay_to_see(spark: SparkSession) -> None:
