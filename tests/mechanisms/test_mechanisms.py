@@ -171,10 +171,10 @@ def test_the_share_of_events_of_bursts_and_clickers_is_exact(spark: SparkSession
 
 def test_a_rate_that_moves_is_told_from_one_that_does_not(spark: SparkSession) -> None:
     hours = range(400)
-    schema = "event_time timestamp, label float"
+    schema = "event_time timestamp, group_id string, label float"
     for later, visible in ((0.2, False), (0.4, True)):
         rows = [
-            (BEGIN + timedelta(hours=h), float(i < 20 * (later if h >= 200 else 0.2)))
+            (BEGIN + timedelta(hours=h), f"{h} {i}", float(i < 20 * (later if h >= 200 else 0.2)))
             for h in hours
             for i in range(20)
         ]
@@ -184,6 +184,24 @@ def test_a_rate_that_moves_is_told_from_one_that_does_not(spark: SparkSession) -
         assert len(found.points["rates"]) == 20
         # Of two rates, half the time each: a third of their mean from it.
         assert found.measures[0].value == pytest.approx(1 / 3 if visible else 0.0, abs=0.02)
+
+
+def test_sessions_whose_rows_are_alike_are_no_drift_of_the_rate(spark: SparkSession) -> None:
+    generator = np.random.default_rng(4)
+    schema = "event_time timestamp, group_id string, label float"
+    for later, visible in ((0.2, False), (0.5, True)):
+        bought = generator.random(2000) < np.where(np.arange(2000) < 1000, 0.2, later)
+        rows = [
+            (BEGIN + timedelta(minutes=10 * session), f"s{session}", float(label))
+            for session, label in enumerate(bought)
+            for _ in range(20)
+        ]
+        found = rate_drift(spark.createDataFrame(rows, schema))
+        assert found.p is not None
+        assert (found.p < 0.001) == visible
+        # Of 100 sessions, and not of 2,000 rows.
+        _, rate, low, high = found.points["rates"][0]
+        assert (high - low) / 2 == pytest.approx(1.96 * (rate * (1 - rate) / 100) ** 0.5, rel=0.1)
 
 
 def test_features_that_tell_the_time_are_told_from_history_that_grows(spark: SparkSession) -> None:

@@ -166,6 +166,24 @@ def test_labels_that_are_not_settled_are_no_drift(spark: SparkSession) -> None:
     assert relation_drift(judged, NAMES).p > 0.05
 
 
+def test_a_rare_segment_of_few_people_is_worth_as_many_rows_as_they_tell(
+    spark: SparkSession,
+) -> None:
+    # 300 people of 20 rows that are alike; of the rare ones a half bought, of the others 3 of 10.
+    rows: list[Any] = []
+    for user in range(300):
+        segment, bought = ("rare", user % 2) if user < 24 else ("main", user % 10 < 3)
+        rows += [(f"u{user}", segment, float(bought))] * 20
+    frame = spark.createDataFrame(rows, "group_id string, segment string, label float")
+    found = rare_groups(frame, None)
+    assert found.p is not None
+    assert found.p > 0.05
+    assert [m.value for m in found.measures] == [pytest.approx(0.5 / (81 / 276))]
+    # Of as many independent rows it would be told.
+    alone = frame.withColumn("group_id", F.monotonically_increasing_id().cast("string"))
+    assert rare_groups(alone, None).p == pytest.approx(0, abs=1e-4)
+
+
 def test_too_few_of_a_class_have_no_model(moved: DataFrame) -> None:
     kept = ("group_id", "segment", "features", "label", "late", "mature")
     rows = moved.select(*kept).where("label = 0")
