@@ -148,6 +148,24 @@ def test_the_calibration_error_is_that_of_twentieths_of_the_rows(
     assert get(method, "ece", split)["value"] == pytest.approx(wanted, abs=0.004)
 
 
+def test_the_calibration_error_of_a_method_does_not_depend_on_the_others() -> None:
+    # Twenty scores of half of the rows, two to a twentieth, one wrongly low and one wrongly high.
+    low, wrong = np.linspace(0.2, 0.39, 20).repeat(30), np.arange(20).repeat(30) % 2
+    p, label = np.append(low, np.full(600, 0.9)), np.append(wrong, np.ones(600))
+    own = pd.DataFrame({"split": "test", "sample_id": np.arange(1200), "segment": None})
+    own = own.assign(group_id=own["sample_id"] // 10, label=label)
+    few = own.assign(method="uniform", probability=p)
+    many = own.assign(method="many", probability=np.linspace(0.01, 0.99, 1200))
+
+    def error(*frames: pd.DataFrame) -> float:
+        rows = measured(pd.concat(frames), SECTION, "uniform", SEED)
+        key = ("uniform", "ece", "value")
+        return next(r["value"] for r in rows if (r["method"], r["name"], r["kind"]) == key)
+
+    assert error(few) == error(few, many)
+    assert error(few) == pytest.approx((0.5 - 0.295 + 0.1) / 2)
+
+
 @EVERY
 def test_auc_within_groups_is_weighted_by_their_rows(
     frame: pd.DataFrame, get: Get, method: str, split: str
@@ -405,4 +423,4 @@ def test_of_one_group_metrics_are_told_and_intervals_are_not(frame: pd.DataFrame
     by_name = {(r["method"], r["split"], r["name"], r["kind"], r["segment"]): r for r in rows}
     one = by_name["sharper", "test", "log_loss", "value", None]
     assert one["value"] == pytest.approx(get("sharper", "log_loss")["value"])
-    assert all(row[side] is None for row in rows for side in ("low", "high"))
+    assert {row[side] for row in rows for side in ("low", "high")} == {None}

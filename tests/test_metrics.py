@@ -131,3 +131,5 @@ def test_ratio_is_undefined_over_zero_and_takes_a_stand_in() -> None:
     above, below = np.array([1.0, 0.0, 3.0]), np.array([0.0, 0.0, 2.0])
     np.testing.assert_array_equal(metrics.ratio(above, below), [np.nan, np.nan, 1.5])
     np.testing.assert_array_equal(metrics.ratio(above, below, 0.0), [0.0, 0.0, 1.5])
+    # What is not known is not 0.
+    assert np.isnan(metrics.ratio(np.array(1.0), np.array(np.nan), 0.0))

@@ -155,7 +155,8 @@ def measure(found: Histograms, evaluation: Evaluation, baseline: str, seed: int)
         }
         for method, own in values.items():
             rows += _rows(method, split, "value", own, evaluation.confidence)
-            rows += _segment_rows(_fine_statistics(found, method, split), method, split)
+            fine = _fine_statistics(found, method, split, evaluation.bins)
+            rows += _segment_rows(fine, method, split)
             if method != baseline:
                 pairs = zip(own, values[baseline], strict=True)
                 less = [{k: a[k] - b[k] for k in a} for a, b in pairs]
@@ -323,14 +324,14 @@ def _three_ways(
     return [
         _metrics(statistics, evaluation)
         for statistics in (
-            _fine_statistics(found, method, split),
+            _fine_statistics(found, method, split, evaluation.bins),
             _statistics(own, groups, buckets, whole, evaluation.bins),
             _statistics(own, groups, buckets, drawn, evaluation.bins),
         )
     ]
 
 
-def _fine_statistics(found: Histograms, method: str, split: str) -> Statistics:
+def _fine_statistics(found: Histograms, method: str, split: str, coarse_bins: int) -> Statistics:
     """One bucket that holds everything, and a bin for every fine bin that occurs."""
     own = _of(found.fine, method, split)
     bins = np.sort(own["bin"].unique())
@@ -338,7 +339,7 @@ def _fine_statistics(found: Histograms, method: str, split: str) -> Statistics:
     own = own.assign(bucket=0, coarse=np.searchsorted(bins, own["bin"]))
     groups = _of(found.groups, method, split).assign(bucket=0)
     statistics = _statistics(own, groups, [0], np.ones((1, 1)), len(bins))
-    statistics.twentieth = _twentieths(coarse, int(found.fine["coarse"].max()) + 1)
+    statistics.twentieth = _twentieths(coarse, coarse_bins)
     return statistics
 
 

@@ -61,6 +61,7 @@ def macro_f1(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
 
 
 def ratio(above: Array, below: Array, undefined: float = np.nan) -> Array:
-    """above / below, and ``undefined`` where below is 0."""
+    """above / below, and ``undefined`` where below is 0; NaN where one of them is."""
     below = np.asarray(below, dtype=np.float64)
-    return np.asarray(np.where(below > 0, above / np.where(below > 0, below, 1.0), undefined))
+    empty = below <= 0
+    return np.asarray(np.where(empty, undefined, above / np.where(empty, 1.0, below)))

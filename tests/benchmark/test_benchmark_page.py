@@ -81,6 +81,20 @@ def test_a_draw_that_lacks_a_table_has_no_mean_over_all_tables() -> None:
     assert cell(found, "network", "fried")["draws"] == 3
 
 
+def test_a_method_without_a_table_has_no_mean_over_all_of_them_and_is_last() -> None:
+    rows = results()
+    # It is left with the table on which all are better.
+    lost = (rows["table"] == "fried") & (rows["method"] == "network")
+    found = values(rows[~lost])
+    (auroc,) = [r for r in found["results"] if (r["metric"], r["rate"]) == ("auroc", 0.1)]
+    assert set(auroc["cells"]["network"]) == {"pol"}
+    assert found["methods"] == ["oracle", "random_forest_oob", "random", "network"]
+    assert set(found["curves"]["accuracy_without_lowest"]) == set(AHEAD) - {"network"}
+    assert found["facts"]["network"]["fit_seconds"] is None
+    assert found["facts"]["random"]["fit_seconds"] == pytest.approx(0.7)
+    assert "-" in next(line for line in table(found) if "network" in line)
+
+
 def test_ranks_leave_out_the_oracle_and_what_failed() -> None:
     found = values(results())["comparison"]
     assert found["ranks"] == {"network": 1.0, "random": 3.0, "random_forest_oob": 2.0}

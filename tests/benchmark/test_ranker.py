@@ -91,6 +91,21 @@ def test_where_nothing_went_wrong_the_oracle_knows_no_more_than_uniform(clean: A
     assert clean["uniform", "ess_share", "value"]["value"] == 1
 
 
+class Raw(Random):
+    """Random importance, which the ranker is given as it is: its mean is 1/2."""
+
+    @property
+    def keeps_scale(self) -> bool:
+        return True
+
+
+def test_the_effective_share_of_rows_does_not_depend_on_the_scale_of_weights() -> None:
+    found = list(judged(world(), (3,), (Uniform(), Raw()), SECTIONS))
+    shares = {row["method"]: row["value"] for row in found if row["name"] == "ess_share"}
+    # (1/2)^2 over 1/3, the mean square.
+    assert shares == {"uniform": 1, "random": pytest.approx(0.75, abs=0.03)}
+
+
 def test_where_purchases_are_missing_the_oracle_shows_what_could_be_gained(damaged: Any) -> None:
     row = damaged["oracle", "log_loss", "difference"]
     assert row["high"] < -0.02

@@ -70,10 +70,10 @@ def test_without_positions_or_items_the_bias_cannot_be_seen(spark: SparkSession)
 
 def labelled(spark: SparkSession, hours: list[float], immature: int) -> DataFrame:
     """A positive for each delay, as many negatives, and immature rows."""
-    rows: list[Any] = [(BEGIN, 1.0, BEGIN + timedelta(hours=h), True) for h in hours]
-    rows += [(BEGIN, 0.0, None, True)] * len(hours)
-    rows += [(BEGIN + timedelta(days=9), 0.0, None, False)] * immature
-    schema = "event_time timestamp, label float, label_time timestamp, mature boolean"
+    rows: list[Any] = [(BEGIN, 1.0, BEGIN + timedelta(hours=h), True, "train") for h in hours]
+    rows += [(BEGIN, 0.0, None, True, "train")] * len(hours)
+    rows += [(BEGIN + timedelta(days=9), 0.0, None, False, "immature")] * immature
+    schema = "event_time timestamp, label float, label_time timestamp, mature boolean, split string"
     return spark.createDataFrame(rows, schema)
 
 
@@ -96,6 +96,18 @@ def test_quick_labels_are_no_delay_but_open_windows_are(spark: SparkSession) -> 
     for immature, p in ((40, 1.0), (60, 0.0)):
         late, _ = delayed_labels(labelled(spark, hours, immature), 72 * 3600, own_time=True)
         assert late.p == pytest.approx(p)
+
+
+def test_windows_that_are_open_at_a_cut_alone_are_not_open_when_the_log_ends(
+    spark: SparkSession,
+) -> None:
+    frame = labelled(spark, [0.1 * i for i in range(1, 101)], 40)
+    # Sixty of the negatives train with what was known at the cut.
+    cut = frame.where("split = 'train' AND label = 0").limit(60).withColumn("mature", F.lit(False))
+    for late in delayed_labels(frame.union(cut), 72 * 3600, own_time=True):
+        assert named(late)["share of immature rows"].value == pytest.approx(40 / 300)
+    # No label is late, and less than a fifth of the rows is open.
+    assert delayed_labels(frame.union(cut), 72 * 3600, own_time=True)[0].p == pytest.approx(1)
 
 
 def test_labels_of_their_own_row_have_no_delay_to_see(spark: SparkSession) -> None:
@@ -159,10 +171,10 @@ def test_the_share_of_events_of_bursts_and_clickers_is_exact(spark: SparkSession
 
 def test_a_rate_that_moves_is_told_from_one_that_does_not(spark: SparkSession) -> None:
     hours = range(400)
-    schema = "event_time timestamp, label float"
+    schema = "event_time timestamp, group_id string, label float"
     for later, visible in ((0.2, False), (0.4, True)):
         rows = [
-            (BEGIN + timedelta(hours=h), float(i < 20 * (later if h >= 200 else 0.2)))
+            (BEGIN + timedelta(hours=h), f"{h} {i}", float(i < 20 * (later if h >= 200 else 0.2)))
             for h in hours
             for i in range(20)
         ]
@@ -172,6 +184,24 @@ def test_a_rate_that_moves_is_told_from_one_that_does_not(spark: SparkSession) -
         assert len(found.points["rates"]) == 20
         # Of two rates, half the time each: a third of their mean from it.
         assert found.measures[0].value == pytest.approx(1 / 3 if visible else 0.0, abs=0.02)
+
+
+def test_sessions_whose_rows_are_alike_are_no_drift_of_the_rate(spark: SparkSession) -> None:
+    generator = np.random.default_rng(4)
+    schema = "event_time timestamp, group_id string, label float"
+    for later, visible in ((0.2, False), (0.5, True)):
+        bought = generator.random(2000) < np.where(np.arange(2000) < 1000, 0.2, later)
+        rows = [
+            (BEGIN + timedelta(minutes=10 * session), f"s{session}", float(label))
+            for session, label in enumerate(bought)
+            for _ in range(20)
+        ]
+        found = rate_drift(spark.createDataFrame(rows, schema))
+        assert found.p is not None
+        assert (found.p < 0.001) == visible
+        # Of 100 sessions, and not of 2,000 rows.
+        _, rate, low, high = found.points["rates"][0]
+        assert (high - low) / 2 == pytest.approx(1.96 * (rate * (1 - rate) / 100) ** 0.5, rel=0.1)
 
 
 def test_features_that_tell_the_time_are_told_from_history_that_grows(spark: SparkSession) -> None:

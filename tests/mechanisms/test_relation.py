@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from scipy import stats
 
 from reweight.mechanisms.drift import relation_drift
@@ -74,9 +75,11 @@ def drawn(spark: SparkSession, *, late: Array, rare: Array) -> DataFrame:
         x.tolist(),
         label.astype(float).tolist(),
         is_late.astype(int).tolist(),
+        [True] * ROWS,
     ]
     rows = list(zip(*columns, strict=True))
-    schema = "group_id string, segment string, features array<float>, label float, late int"
+    schema = "group_id string, segment string, features array<float>, label float, late int, "
+    schema += "mature boolean"
     return spark.createDataFrame(rows, schema).coalesce(2).cache()
 
 
@@ -152,7 +155,37 @@ def test_a_group_that_likes_the_opposite_is_found_though_its_rate_is_the_same(
     assert alone.p > 0.05
 
 
+def test_labels_that_are_not_settled_are_no_drift(spark: SparkSession) -> None:
+    rows = drawn(spark, late=np.zeros(2), rare=np.zeros(2))
+    # What is bought for 'a' is late: half of the late rows are open, and negative so far.
+    opened = (F.col("late") == 1) & (F.element_at("features", 1) > 0)
+    label = F.when(opened, F.lit(0.0)).otherwise(F.col("label")).cast("float")
+    judged = crossed(rows.withColumns({"mature": ~opened, "label": label}), range(3), seed=0)
+    assert judged is not None
+    assert judged.count() == rows.where(~opened).count()
+    assert relation_drift(judged, NAMES).p > 0.05
+
+
+def test_a_rare_segment_of_few_people_is_worth_as_many_rows_as_they_tell(
+    spark: SparkSession,
+) -> None:
+    # 300 people of 20 rows that are alike; of the rare ones a half bought, of the others 3 of 10.
+    rows: list[Any] = []
+    for user in range(300):
+        segment, bought = ("rare", user % 2) if user < 24 else ("main", user % 10 < 3)
+        rows += [(f"u{user}", segment, float(bought))] * 20
+    frame = spark.createDataFrame(rows, "group_id string, segment string, label float")
+    found = rare_groups(frame, None)
+    assert found.p is not None
+    assert found.p > 0.05
+    assert [m.value for m in found.measures] == [pytest.approx(0.5 / (81 / 276))]
+    # Of as many independent rows it would be told.
+    alone = frame.withColumn("group_id", F.monotonically_increasing_id().cast("string"))
+    assert rare_groups(alone, None).p == pytest.approx(0, abs=1e-4)
+
+
 def test_too_few_of_a_class_have_no_model(moved: DataFrame) -> None:
-    rows = moved.select("group_id", "segment", "features", "label", "late").where("label = 0")
+    kept = ("group_id", "segment", "features", "label", "late", "mature")
+    rows = moved.select(*kept).where("label = 0")
     assert crossed(rows, range(3), seed=0) is None
     assert relation_drift(None, NAMES).p is None

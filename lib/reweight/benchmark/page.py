@@ -39,8 +39,8 @@ def content(
     failed = rows[rows["name"] == "failed"]
     judged = rows[rows["name"].isin(METRICS)]
     auroc = judged[judged["name"] == "auroc"]
-    order = auroc.groupby("method")["value"].mean().sort_values(ascending=False)
-    names = [ORACLE, *[m for m in order.index if m != ORACLE]]
+    tables = list(config["benchmark"]["tables"])
+    names = _ordered(auroc)
     conditions = sorted(
         {(str(d), float(r)) for d, r in zip(rows["damage"], rows["rate"], strict=True)}
     )
@@ -49,11 +49,11 @@ def content(
         "run_id": config["run_id"],
         "baseline": BASELINE,
         "methods": names,
-        "tables": list(config["benchmark"]["tables"]),
+        "tables": tables,
         "seeds": int(rows["seed"].nunique()),
         "cells": int(rows["cell"].nunique()),
         "results": [
-            {"damage": d, "rate": r, "metric": metric, "cells": _cells(own, names)}
+            {"damage": d, "rate": r, "metric": metric, "cells": _cells(own, names, tables)}
             for d, r in conditions
             for metric, own in _parts(judged, d, r)
         ],
@@ -95,7 +95,22 @@ def _parts(judged: pd.DataFrame, damage: str, rate: float) -> list[tuple[str, pd
     return [(metric, own[own["name"] == metric]) for metric in METRICS]
 
 
-def _cells(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, Values]]:
+def _ordered(auroc: pd.DataFrame) -> list[str]:
+    """The oracle, then from the best; methods that lack a block are last."""
+    whole = _over_blocks(auroc, ["method"]).sort_values(ascending=False)
+    means = auroc.groupby("method")["value"].mean().sort_values(ascending=False)
+    return list(dict.fromkeys([ORACLE, *whole.index, *means.index]))
+
+
+def _over_blocks(rows: pd.DataFrame, keys: list[str]) -> "pd.Series[float]":
+    """Mean over the blocks (table, damage, rate); nothing where a block is missing."""
+    blocks = rows.pivot_table(index=keys, columns=["table", "damage", "rate"], values="value")
+    return blocks.T.mean(skipna=False).dropna()
+
+
+def _cells(
+    rows: pd.DataFrame, names: Sequence[str], tables: Sequence[str]
+) -> dict[str, dict[str, Values]]:
     """Method -> table -> mean over seeds, its error, and the difference to the baseline."""
     wide = rows.pivot_table(index="seed", columns=["method", "table"], values="value")
     found: dict[str, dict[str, Values]] = {}
@@ -103,18 +118,20 @@ def _cells(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, Valu
     for method in names:
         if method not in wide:
             continue
-        # Where a table is missing, its seed has no mean over all tables.
-        own, other = (
-            None if part is None else part.assign(**{ALL: part.T.mean(skipna=False)})
-            for part in (wide[method], baseline)
-        )
-        assert own is not None
+        own = _with_all(pd.DataFrame(wide[method]), tables)
+        other = None if baseline is None else _with_all(pd.DataFrame(baseline), tables)
         found[method] = {
             str(name): _cell(method, own[name], None if other is None else other.get(name))
             for name in own
             if own[name].notna().any()
         }
     return found
+
+
+def _with_all(part: pd.DataFrame, tables: Sequence[str]) -> pd.DataFrame:
+    """Adds the mean over all tables; where one is missing, its seed has none."""
+    part = part.reindex(columns=list(tables))
+    return part.assign(**{ALL: part.T.mean(skipna=False)})
 
 
 def _cell(method: str, own: "pd.Series[float]", other: "pd.Series[float] | None") -> Values:
@@ -140,9 +157,9 @@ def _comparison(auroc: pd.DataFrame) -> Values:
 
 
 def _curves(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, list[list[float]]]]:
-    """Name of the curve -> method -> (share removed, mean over all cells)."""
-    own = rows[rows["share"].notna()]
-    means = own.groupby(["name", "method", "share"], as_index=False)["value"].mean()
+    """Name of the curve -> method -> (share removed, mean over all blocks)."""
+    keys = ["name", "method", "share"]
+    means = _over_blocks(rows[rows["share"].notna()], keys).rename("value").reset_index()
     return {
         str(name): {
             m: part.loc[part["method"] == m, ["share", "value"]].to_numpy(float).tolist()
@@ -155,9 +172,10 @@ def _curves(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, lis
 
 def _facts(name: str, method: ImportanceMethod | None, rows: pd.DataFrame) -> Values:
     """What a method declares and what it costs."""
-    own = rows[rows["method"] == name]
-    means = own.groupby("name")["value"].mean()
-    numbers = {k: float(means[k]) if k in means.index else None for k in (*COSTS, "stability")}
+    numbers: Values = {}
+    for kind in (*COSTS, "stability"):
+        means = _over_blocks(rows[rows["name"] == kind], ["method"])
+        numbers[kind] = float(means[name]) if name in means.index else None
     told: Values = {"assumes": "", "polarity": "valuable", "cost": ""}
     if method is not None:
         told = {"assumes": method.assumes, "polarity": method.polarity, "cost": method.cost}

@@ -88,7 +88,7 @@ def judged(
         try:
             weights = world.weights(one, importances[name], sections.weighting)
             found[name] = world.predicted(weights, soft.get(name), sections.ranking.C)
-            yield _row(name, "ess_share", "value", float(1 / (weights**2).mean()))
+            yield _row(name, "ess_share", "value", _ess_share(weights))
         except (ReweightError, ValueError) as error:
             yield failed(name, said(error))
     found[ORACLE] = world.predicted(None, world.truth, sections.ranking.C)
@@ -204,6 +204,11 @@ class _World:
         ids = _stacked(part["ids"], np.int64)
         hot = [np.eye(n)[ids[:, f]] for f, n in enumerate(self.cardinalities)]
         return np.concatenate([_stacked(part["features"], np.float64), *hot], axis=1)
+
+
+def _ess_share(weights: Array) -> float:
+    """Effective sample size as a share of the rows; raw importance is not of mean 1."""
+    return float(weights.mean() ** 2 / (weights**2).mean())
 
 
 def _stacked(column: "pd.Series[Any]", kind: type) -> NDArray[Any]:

@@ -26,7 +26,7 @@ def delayed_labels(
     """What is late, and what is not there: the findings on delayed and on missing labels.
 
     Args:
-        samples: with ``event_time``, ``label``, ``label_time`` and ``mature``.
+        samples: with ``event_time``, ``label``, ``label_time``, ``mature`` and ``split``.
         window: of the label in seconds, or None for until the log ends.
         own_time: whether a label has a time of its own, which one that is a column of its row
             has not.
@@ -39,7 +39,8 @@ def delayed_labels(
     limit = LATE_PART * (window or max(1, span[0]))
     counts: Any = samples.agg(
         F.count("*").alias("rows"),
-        F.count(F.when(~F.col("mature"), 1)).alias("immature"),
+        # Rows that train with the label of a cut are not mature; their window was over later.
+        F.count(F.when(F.col("split") == "immature", 1)).alias("immature"),
         F.count(F.when(positive, seconds)).alias("positives"),
         *[
             F.count(F.when(positive & (seconds > bound), 1)).alias(name)

@@ -1,6 +1,7 @@
 """Drift: of the label rate, of the features, and of the relation between the two.
 
-Rate: chi-square over periods of equal length. Features: how well a classifier tells late training
+Rate: chi-square over periods of equal length, of what rows of groups that are alike are worth
+(module clusters). Features: how well a classifier tells late training
 rows from early ones of groups that it has not seen (area under the ROC curve; Lopez-Paz and Oquab
 2017), with a bootstrap of groups. Relation: the score test of module relation on the difference of
 the late and the early half.
@@ -19,6 +20,7 @@ from pyspark.sql import functions as F
 
 from reweight import bootstrap, metrics
 from reweight.mechanisms import relation
+from reweight.mechanisms.clusters import counted, design_effect
 from reweight.mechanisms.findings import Finding, Measure
 from reweight.mechanisms.rates import Estimate, p_rates_vary, share
 from reweight.mechanisms.relation import bucket, drawn, fitted, vectors
@@ -60,17 +62,21 @@ class Columns:
 
 
 def rate_drift(mature: DataFrame) -> Finding:
-    """Whether the label rate is the same in periods of equal length."""
+    """Whether the label rate is the same in periods of equal length.
+
+    Args:
+        mature: samples with ``event_time``, ``group_id`` and ``label``.
+    """
     seconds = F.unix_seconds("event_time")
     span: Any = mature.agg(F.min(seconds), F.max(seconds)).first()
     if span[0] == span[1]:
         return Finding(RATE, "All samples have the same time.", needs="the time of each event")
-    period = F.floor((seconds - span[0]) / (span[1] - span[0] + 1) * PERIODS)
+    length = (span[1] - span[0] + 1) / PERIODS
     # Small by nature: 20 periods.
-    rows = sorted(
-        mature.groupBy(period).agg(F.count("*"), F.sum("label"), F.avg(seconds)).collect()
-    )
-    n, y = (np.array([row[i] for row in rows], dtype=float) for i in (1, 2))
+    rows = counted(mature, F.floor((seconds - span[0]) / length)).toPandas().sort_values("part")
+    effect = design_effect(rows)
+    # What the rows are worth.
+    n, y = (rows[name].to_numpy(float) / effect for name in ("n", "y"))
     rates = [share("", *pair) for pair in zip(y, n, strict=True)]
     q = y.sum() / n.sum()
     # Of what the rates vary, the part that chance does not explain.
@@ -78,8 +84,8 @@ def rate_drift(mature: DataFrame) -> Finding:
     spread = Measure("spread of the rate over periods, of its mean", max(0.0, excess) ** 0.5 / q)
     lowest, highest = (end(m.value for m in rates) for end in (min, max))
     text = f"From {lowest:.4f} to {highest:.4f} over {len(n)} periods."
-    days = [(row[3] - span[0]) / 86_400 for row in rows]
-    points = [[d, m.value, m.low, m.high] for d, m in zip(days, rates, strict=True)]
+    days = (rows["part"] + 0.5) * length / 86_400
+    points = [[d, m.value, m.low, m.high] for d, m in zip(days.tolist(), rates, strict=True)]
     return Finding(RATE, text, p_rates_vary(y, n, RATE_SPREAD), (spread,), {"rates": points})
 
 
@@ -150,11 +156,11 @@ def _area(halves: DataFrame, places: Sequence[int], seed: int) -> Estimate | Non
     scored = with_margins(rows.where(held), {"z": fitted(train, sizes[0])})
     # Bins of 0.05 of the log odds; beyond 10 they say the same.
     place = F.floor(F.least(F.greatest("z", F.lit(-10.0)), F.lit(10.0)) * 20) + 200
-    counted = scored.groupBy(bucket(seed, _BUCKETS).alias("bucket"), place.alias("bin")).agg(
+    sums = scored.groupBy(bucket(seed, _BUCKETS).alias("bucket"), place.alias("bin")).agg(
         F.count("*").alias("n"), F.sum("label").alias("y")
     )
     # Small by nature: 100 buckets times 401 bins.
-    frame = counted.toPandas().astype(int)
+    frame = sums.toPandas().astype(int)
     pos, neg = np.zeros((2, _BUCKETS, 401))
     where = (frame["bucket"].to_numpy(), frame["bin"].to_numpy())
     pos[where], neg[where] = frame["y"], frame["n"] - frame["y"]

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.mechanisms import relation
+from reweight.mechanisms.clusters import counted, design_effect
 from reweight.mechanisms.findings import Finding, Measure, Values
 from reweight.mechanisms.rates import share, two_rates
 
@@ -32,13 +33,12 @@ def rare_groups(mature: DataFrame, judged: DataFrame | None) -> Finding:
     """How a segment with few rows differs from the rest.
 
     Args:
-        mature: samples with ``segment`` and ``label``.
+        mature: samples with ``segment``, ``group_id`` and ``label``.
         judged: training rows of ``relation.crossed``, with ``segment``; None for no model.
     """
-    known = mature.where("segment IS NOT NULL").groupBy("segment")
-    counted = known.agg(F.count("*").alias("n"), F.sum("label").alias("y"))
+    sums = counted(mature.where("segment IS NOT NULL"), F.col("segment"))
     # Small by nature: the 50 largest segments.
-    sizes = counted.orderBy(F.desc("n"), "segment").limit(_SHOWN).toPandas().set_index("segment")
+    sizes = sums.orderBy(F.desc("n"), "part").limit(_SHOWN).toPandas().set_index("part")
     if len(sizes) < 2:
         return Finding(
             NAME,
@@ -47,7 +47,8 @@ def rare_groups(mature: DataFrame, judged: DataFrame | None) -> Finding:
         )
     sizes = sizes.astype(float)
     rows, positives = sizes["n"], sizes["y"]
-    enough = np.minimum(positives, rows - positives) >= _LEAST_POSITIVES
+    sizes["effect"] = [design_effect(sizes.loc[[name]]) for name in sizes.index]
+    enough = np.minimum(positives, rows - positives) / sizes["effect"] >= _LEAST_POSITIVES
     rare = list(sizes.index[(rows < RARE_SHARE * rows.sum()) & enough])[:_TESTED]
     points = _points(sizes)
     tests = sorted([*_rates(sizes, rare), *_relations(judged, rare)], key=lambda test: test[0])
@@ -62,10 +63,11 @@ def rare_groups(mature: DataFrame, judged: DataFrame | None) -> Finding:
 def _rates(sizes: pd.DataFrame, rare: list[str]) -> list[_Test]:
     """p, sentence and number of the ratio of rates of each rare segment."""
     tests = []
-    n, y = (sizes[column].to_dict() for column in ("n", "y"))
-    rows, positives = sum(n.values()), sum(y.values())
     for name in rare:
-        if ratio := two_rates(y[name], n[name], positives - y[name], rows - n[name]):
+        parts = (sizes.loc[[name]], sizes.drop(name))
+        # What the rows are worth, of the segment and of the rest.
+        worth = [float(p[k].sum()) / design_effect(p) for p in parts for k in ("y", "n")]
+        if ratio := two_rates(*worth):
             said = f"'{name}' has {math.exp(ratio.value):.2f} times the label rate of the rest."
             measure = ratio.measure_ratio(f"ratio of rates, {name}")
             tests.append((ratio.p_beyond(math.log(RATE_RATIO)), said, measure))
@@ -89,7 +91,8 @@ def _relations(judged: DataFrame | None, rare: list[str]) -> list[_Test]:
 
 
 def _points(sizes: pd.DataFrame) -> Values:
-    rates = {str(k): share("", row["y"], row["n"]) for k, row in sizes.iterrows()}
+    worth = sizes[["n", "y"]].div(sizes["effect"], axis=0)
+    rates = {str(k): share("", row["y"], row["n"]) for k, row in worth.iterrows()}
     return {
         "rates": [
             [k, m.value, m.low, m.high, int(n)]

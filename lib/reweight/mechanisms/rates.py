@@ -59,11 +59,13 @@ def two_rates(a: float, n1: float, c: float, n0: float) -> Estimate | None:
 
 
 def share(name: str, hits: float, rows: float) -> Measure:
-    """A share with Wilson's interval."""
+    """A share with Wilson's interval; of rows that are worth less the numbers need not be whole."""
     if rows <= 0:
         return Measure(name, 0.0, 0.0, 1.0)
-    found = stats.binomtest(int(hits), int(rows)).proportion_ci(0.95, method="wilson")
-    return Measure(name, hits / rows, float(found.low), float(found.high))
+    found, more = hits / rows, Z95**2 / rows
+    middle = (found + more / 2) / (1 + more)
+    reach = math.sqrt(found * (1 - found) * more + more**2 / 4) / (1 + more)
+    return Measure(name, found, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def p_rates_vary(hits: Array, rows: Array, spread: float) -> float:

@@ -110,7 +110,8 @@ def crossed(rows: DataFrame, places: Sequence[int], seed: int) -> DataFrame | No
     """Adds ``own``, log odds of the label by a model that saw no row of the group.
 
     Args:
-        rows: with ``group_id``, ``features`` and ``label``.
+        rows: with ``group_id``, ``features``, ``label`` and ``mature``; labels that are not settled
+            tell of nothing but the time, and their rows are left out.
         places: of the features that are used, [D]; ``features`` becomes these.
         seed: of the folds and buckets.
 
@@ -118,7 +119,9 @@ def crossed(rows: DataFrame, places: Sequence[int], seed: int) -> DataFrame | No
         With ``bucket`` of the group too; None where a fold has too few rows of a class.
     """
     fold = (drawn(seed, "fold") < 0.5).cast("int")
-    rows = vectors(rows, places).withColumns({"fold": fold, "bucket": bucket(seed, BUCKETS)})
+    rows = vectors(rows.where("mature"), places).withColumns(
+        {"fold": fold, "bucket": bucket(seed, BUCKETS)}
+    )
     counted = rows.groupBy("fold").agg(F.count("*").alias("n"), F.sum("label").alias("y"))
     # Small by nature: 2 folds.
     folds = {row["fold"]: (row["n"], row["y"]) for row in counted.collect()}

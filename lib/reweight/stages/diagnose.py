@@ -119,7 +119,8 @@ def _halves(samples: DataFrame, seed: int) -> DataFrame:
     train = train.where(uniform(seed, "diagnose", "group_id") <= some)
     (cut,) = splits.time_cuts(train, (0.5,))
     late = (F.unix_seconds("event_time") >= cut).cast("int")
-    return train.select("group_id", "segment", "features", "label", late.alias("late"))
+    kept = ("group_id", "segment", "features", "label", "mature")
+    return train.select(*kept, late.alias("late"))
 
 
 def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
