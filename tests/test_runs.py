@@ -1,12 +1,14 @@
 """Locks, attempts and records of a run."""
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+from reweight import runs
 from reweight.config import load_config
 from reweight.errors import RunError, SampleError
 from reweight.runs import (
@@ -15,6 +17,7 @@ from reweight.runs import (
     finish,
     pending,
     read_records,
+    revision,
     run_folder,
     run_lock,
     run_stage,
@@ -140,3 +143,52 @@ def test_what_is_kept_of_the_config_holds_no_secret_and_is_a_config(
     assert "hush" not in kept.read_text()
     # JSON is YAML: the file can be run again.
     assert load_config(str(kept)).hash() == run.config.hash()
+
+
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of a package that lies in the repository of another project."""
+    path = tmp_path / "theirs" / "venv" / "runs.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("one = 1\n")
+    monkeypatch.setattr(runs, "__file__", str(path))
+    git(tmp_path / "theirs", "init", "--quiet")
+    commit(tmp_path / "theirs", "--allow-empty")
+    return path
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def commit(folder: Path, *arguments: str) -> str:
+    git(folder, "commit", "--quiet", "--message=work", *arguments)
+    return git(folder, "rev-parse", "--short=12", "HEAD")
+
+
+def test_the_revision_is_not_that_of_a_repository_around_the_package(packed: Path) -> None:
+    before = revision.__wrapped__()
+    commit(packed.parent, "--allow-empty")
+    assert revision.__wrapped__() == before
+    packed.write_text("one = 2\n")
+    assert revision.__wrapped__() != before
+    assert before.startswith("packed-")
+
+
+def test_the_revision_is_that_of_the_package_s_own_repository(packed: Path) -> None:
+    git(packed.parent, "add", ".")
+    own = commit(packed.parent)
+    assert revision.__wrapped__() == own
+    packed.write_text("one = 2\n")
+    assert revision.__wrapped__().startswith(f"{own}-dirty-")
+
+
+def test_code_has_a_revision_where_git_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert revision.__wrapped__().startswith("packed-")

@@ -231,16 +231,26 @@ def _now() -> str:
 @functools.cache
 def revision() -> str:
     """What code runs: its Git revision, and a hash of the files where that does not name them."""
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    name = found.stdout.strip() or "packed"
-    clean = name != "packed" and not name.endswith("-dirty")
-    return name if clean else f"{name}-{_sources()}"
+    # A repository that only lies around the package, as one with a .venv in it, says nothing of it.
+    own = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    name = _git("describe", "--always", "--dirty", "--abbrev=12") if own else ""
+    clean = name and not name.endswith("-dirty")
+    return name if clean else f"{name or 'packed'}-{_sources()}"
+
+
+def _git(*arguments: str) -> str:
+    """What Git says in the package's folder: nothing where it is not installed, or refuses."""
+    try:
+        found = subprocess.run(  # noqa: S603
+            ["git", *arguments],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return "" if found.returncode else found.stdout.strip()
 
 
 def _sources() -> str:
