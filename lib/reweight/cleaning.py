@@ -89,9 +89,8 @@ class Cleaning(Section):
     @field_validator("not_before", "not_after")
     @classmethod
     def _is_time(cls, time: str | None) -> str | None:
-        if time is not None:
-            datetime.fromisoformat(time)
-        return time
+        # Of the forms that Python reads, as 20260101, Spark reads some as null: no limit at all.
+        return None if time is None else datetime.fromisoformat(time).isoformat(" ")
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "Cleaning":

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -61,6 +61,15 @@ class Fitting(Section):
     use_gpu: bool = False
     timeout: Seconds = 600
     retries: int = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _ranks_share_evenly(self) -> Self:
+        if self.shards % self.ranks:
+            raise ValueError(
+                "the ranks cannot share the shards evenly: expected a multiple of ranks; "
+                f"came shards={self.shards}, ranks={self.ranks}"
+            )
+        return self
 
     def identity(self) -> str:
         """What of the section the result depends on."""
