@@ -365,6 +365,8 @@ SAME = (
     "catalog=main.reweight",
     "spark={spark.ui.enabled: 'false'}",
     "tracking={tensorboard: {}}",
+    "fitting={ranks: 2}",
+    "fitting={feed: arrow, use_gpu: true, timeout: 1 hour, retries: 0}",
 )
 OTHER = (
     "seed=1",
@@ -376,6 +378,8 @@ OTHER = (
     "splits.target=0.5",
     "features.numeric.price=log(price)",
     "fitting.batch_size=3",
+    "fitting.shards=3",
+    "fitting.validation_rows=3",
     "importance=[{method: random}]",
     "weighting.temper=0.5",
     "ranking.max_iter=7",

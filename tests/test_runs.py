@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -23,6 +24,7 @@ from reweight.runs import (
     run_stage,
     scratch_folder,
 )
+from reweight.tracking import Tracking
 
 DEMO = str(Path(__file__).parents[1] / "conf" / "demo.yaml")
 
@@ -133,6 +135,21 @@ def test_another_config_takes_nothing_up(spark: SparkSession, run: Run, tmp_path
     assert names(pending(run, (first, second))) == ["second"]
     changed = opened(spark, tmp_path, "seed=5")
     assert names(pending(changed, (first, second))) == ["first", "second"]
+
+
+def test_a_run_that_is_trained_otherwise_is_the_same_run(
+    spark: SparkSession, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pending(run, (first, second))
+    run_stage(run, first)
+    one_rank = opened(spark, tmp_path, "fitting.ranks=1", "fitting.retries=0")
+    assert names(pending(one_rank, (first, second))) == ["second"]
+    told: list[Any] = []
+    monkeypatch.setattr(Tracking, "tell", lambda self, folder, record, said, say: told.append(said))
+    for one in (run, one_rank):
+        run_stage(one, first)
+    # A tracker refuses another value for what it was told before.
+    assert told[0] == told[1]
 
 
 def test_what_is_kept_of_the_config_holds_no_secret_and_is_a_config(

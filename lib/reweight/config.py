@@ -29,8 +29,11 @@ from reweight.tracking import Tracking
 from reweight.tuning import Tuning
 from reweight.weighting import Weighting
 
-# What says where a run is and who is told of it, and no result depends on.
-ELSEWHERE = {"run_id", "root", "catalog", "spark", "tracking"}
+# What says where and how a run is done and who is told of it, and no result depends on.
+ELSEWHERE: Any = {
+    **dict.fromkeys(("run_id", "root", "catalog", "spark", "tracking"), True),
+    "fitting": Fitting.how,
+}
 # Keys whose value is a run's name.
 _NAMES = {"run_id", "model_run_id"}
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.distributed as dist
@@ -53,6 +53,9 @@ class Fitting(Section):
         retries: how often a training that a lost or hanging rank ended is taken up again.
     """
 
+    # How it is trained: no result depends on these.
+    how: ClassVar[set[str]] = {"ranks", "feed", "use_gpu", "timeout", "retries"}
+
     ranks: int = Field(default=1, ge=1)
     shards: int = Field(default=4, ge=1)
     batch_size: int = Field(default=1024, ge=1)
@@ -73,7 +76,7 @@ class Fitting(Section):
 
     def identity(self) -> str:
         """What of the section the result depends on."""
-        return self.model_dump_json(include={"shards", "batch_size", "validation_rows"})
+        return self.model_dump_json(exclude=self.how)
 
 
 class FitPlan(Section):
