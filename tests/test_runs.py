@@ -1,6 +1,8 @@
 """Locks, attempts and records of a run."""
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight import runs
+from reweight import cleaning, runs
 from reweight.config import load_config
-from reweight.errors import RunError, SampleError
+from reweight.errors import RunError, SampleError, SourceError
+from reweight.job import run_stages
 from reweight.runs import (
     Run,
     Summary,
@@ -114,6 +117,52 @@ def test_an_attempt_that_was_broken_off_is_taken_up_where_it_was(run: Run) -> No
     assert names(pending(run, stages)) == ["second", "third"]
 
 
+def reads(run: Run) -> Summary:
+    """Reads the raw logs."""
+    run.logs = cleaning.versions(run.spark, run.config.cleaning)
+    return {}
+
+
+def test_a_stage_whose_logs_have_changed_is_done_again(run: Run, tmp_path: Path) -> None:
+    raw, stages = tmp_path / "raw" / "a.json", (first, reads, second)
+    raw.parent.mkdir()
+    raw.write_text("{}")
+    pending(run, stages)
+    for stage in (first, reads):
+        run_stage(run, stage)
+    assert names(pending(run, stages)) == ["second"]
+    (raw.parent / "b.json").write_text("{}")
+    assert names(pending(run, stages)) == ["reads", "second"]
+    run_stage(run, reads)
+    assert names(pending(run, stages)) == ["second"]
+    # What is there no more cannot be read again.
+    shutil.rmtree(raw.parent)
+    with pytest.raises(SourceError, match=r"cleaning\.sources\.log"):
+        pending(run, stages)
+
+
+def test_a_stage_that_read_what_has_no_version_is_done_again(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    spark.range(1).createOrReplaceTempView("raw_view")
+    table = "cleaning.sources.log={path: null, format: null, schema: null, table: raw_view}"
+    run = opened(spark, tmp_path, table)
+    pending(run, (reads, second))
+    run_stage(run, reads)
+    assert names(pending(run, (reads, second))) == ["reads", "second"]
+
+
+def test_an_attempt_that_is_taken_up_says_how_to_start_anew(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        with pytest.raises(SampleError):
+            run_stages(run, (first, second))
+    (said,) = re.findall("delete (.*)", capsys.readouterr().out)
+    Path(said).unlink()
+    assert names(pending(run, (first, second))) == ["first", "second"]
+
+
 def test_a_finished_attempt_is_done_again_from_the_start(run: Run) -> None:
     assert names(pending(run, (first,))) == ["first"]
     run_stage(run, first)
@@ -135,6 +184,13 @@ def test_another_config_takes_nothing_up(spark: SparkSession, run: Run, tmp_path
     assert names(pending(run, (first, second))) == ["second"]
     changed = opened(spark, tmp_path, "seed=5")
     assert names(pending(changed, (first, second))) == ["first", "second"]
+
+
+def test_another_catalog_takes_nothing_up(spark: SparkSession, run: Run, tmp_path: Path) -> None:
+    pending(run, (first, second))
+    run_stage(run, first)
+    elsewhere = opened(spark, tmp_path, "catalog=default")
+    assert names(pending(elsewhere, (first, second))) == ["first", "second"]
 
 
 def test_a_run_that_is_trained_otherwise_is_the_same_run(
