@@ -431,6 +431,22 @@ def test_a_section_that_cannot_work_is_refused(change: dict[str, Any], said: str
         Cleaning.model_validate({"sources": {"log": SOURCE}, "columns": COLUMNS} | change)
 
 
+@pytest.mark.parametrize(
+    "limit", ["20260302", "2026-W10-1", "20260302T000000Z", "2026-03-02T01:00+01:00"]
+)
+def test_a_limit_of_time_holds_however_it_is_written(spark: SparkSession, limit: str) -> None:
+    limited = section("raw", not_before=limit, not_after=limit, columns={"event_time": "t"})
+    times = ["2026-03-01 23:59:59", "2026-03-02", "2026-03-02 00:00:01"]
+    rows = spark.createDataFrame([(t,) for t in times], "t string").select(
+        F.col("t").cast("timestamp").alias("event_time"),
+        F.lit("raw").alias("_raw"),
+        F.lit(False).alias("_malformed"),
+    )
+    found = cleaning.with_reasons(rows, limited).orderBy("event_time").collect()
+    late = ["out_of_range:event_time"]
+    assert [row["_reasons"] for row in found] == [late, [], late]
+
+
 @pytest.mark.parametrize("part", [Source, Lookup, Duplicates, Cleaning])
 def test_no_key_means_something_else_in_yaml(part: type[Section]) -> None:
     for name in part.model_fields:  # `on`, `no` and `y` are truth values there

@@ -206,8 +206,40 @@ def test_an_override_may_point_to_another_value() -> None:
     assert config.simulation.path == "/there/elsewhere"
 
 
-def test_a_run_may_be_named_by_a_date() -> None:
-    assert load_config(DEMO, ("run_id=20260131",)).run_id == "20260131"
+@pytest.mark.parametrize("name", ["20260131", "2026_01_31", "0101", "0x1f", "1e5", "on", "'0101'"])
+@pytest.mark.parametrize("key", ["run_id", "model_run_id"])
+def test_a_run_that_is_named_on_the_command_line_has_just_that_name(key: str, name: str) -> None:
+    assert getattr(load_config(DEMO, (f"{key}={name}",)), key) == name.strip("'")
+
+
+def test_an_override_may_take_the_models_of_no_run() -> None:
+    assert load_config(DEMO, ("model_run_id=a", "model_run_id=null")).model_run_id is None
+
+
+@pytest.mark.parametrize("name", ["20260131", "2026_01_31", "0101", "1.5", "yes"])
+def test_a_name_that_yaml_makes_a_number_of_is_to_be_quoted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"base: {DEMO}\nrun_id: {name}\n")
+    assert "run_id: Value error, expected text" in refusal(str(path))
+    path.write_text(f"base: {DEMO}\nrun_id: '2026_01_31'\n")
+    assert load_config(str(path)).run_id == "2026_01_31"
+
+
+@pytest.mark.parametrize("root", ["hdfs://nn/x", "s3a://bucket/x", "dbfs:/x", "file:/x", "abfss:x"])
+def test_a_root_that_is_no_path_of_a_file_system_is_refused(root: str) -> None:
+    assert "root: Value error, expected a path that all machines see" in refusal(
+        DEMO, f"root={root}"
+    )
+
+
+@pytest.mark.parametrize("root", ["out", "/Volumes/main/a", "../a:b/c", "C:/runs", "/a:b"])
+def test_a_root_may_be_any_path(root: str) -> None:
+    assert load_config(DEMO, (f"root={root}",)).root == root
+
+
+def test_ranks_that_cannot_share_the_shards_are_refused_before_any_work() -> None:
+    assert "fitting: Value error, the ranks cannot share" in refusal(DEMO, "fitting.ranks=3")
+    assert load_config(DEMO, ("fitting.ranks=3", "fitting.shards=6")).fitting.ranks == 3
 
 
 def test_methods_keep_the_numbers_that_overrides_know_them_by() -> None:
@@ -232,7 +264,7 @@ def test_overrides_reach_every_depth_in_the_notation_of_yaml() -> None:
         DEMO,
         [
             "run_id=today",
-            "fitting.ranks=3",
+            "fitting.ranks=4",
             "importance.2.epochs=5",
             "features.categorical.item.buckets=32",
             "features.categorical.user={value: user_id, buckets: 64}",
@@ -243,7 +275,7 @@ def test_overrides_reach_every_depth_in_the_notation_of_yaml() -> None:
         ],
     )
     assert config.run_id == "today"
-    assert config.fitting.ranks == 3
+    assert config.fitting.ranks == 4
     (epochs,) = [m.epochs for m in config.importance if m.name == "importance_mlp_reference"]  # type: ignore[union-attr]
     assert epochs == 5
     assert {k: v.buckets for k, v in config.features.categorical.items()} == {
@@ -333,6 +365,8 @@ SAME = (
     "catalog=main.reweight",
     "spark={spark.ui.enabled: 'false'}",
     "tracking={tensorboard: {}}",
+    "fitting={ranks: 2}",
+    "fitting={feed: arrow, use_gpu: true, timeout: 1 hour, retries: 0}",
 )
 OTHER = (
     "seed=1",
@@ -343,7 +377,9 @@ OTHER = (
     "sampling.segment=country",
     "splits.target=0.5",
     "features.numeric.price=log(price)",
-    "fitting.ranks=3",
+    "fitting.batch_size=3",
+    "fitting.shards=3",
+    "fitting.validation_rows=3",
     "importance=[{method: random}]",
     "weighting.temper=0.5",
     "ranking.max_iter=7",

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from reweight.errors import SourceError
 from reweight.expressions import check_expressions
 from reweight.section import Name, Section, Sql
-from reweight.sources import Source, read
+from reweight.sources import Source, read, version
 
 
 class Lookup(Section):
@@ -89,9 +89,8 @@ class Cleaning(Section):
     @field_validator("not_before", "not_after")
     @classmethod
     def _is_time(cls, time: str | None) -> str | None:
-        if time is not None:
-            datetime.fromisoformat(time)
-        return time
+        # Of the forms that Python reads, as 20260101, Spark reads some as null: no limit at all.
+        return None if time is None else datetime.fromisoformat(time).isoformat(" ")
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "Cleaning":
@@ -115,6 +114,17 @@ def read_sources(spark: SparkSession, cleaning: Cleaning) -> dict[str, DataFrame
         SourceError: missing files, or settings that do not fit them.
     """
     return {n: read(spark, n, f"sources.{n}", s) for n, s in cleaning.sources.items()}
+
+
+def versions(spark: SparkSession, cleaning: Cleaning) -> dict[str, str | None]:
+    """What changes when a log does: place in the section -> version; None where there is none.
+
+    Raises:
+        SourceError: missing files.
+    """
+    places = {f"sources.{n}": source for n, source in cleaning.sources.items()}
+    places |= {f"lookups.{n}.source": lookup.source for n, lookup in cleaning.lookups.items()}
+    return {place: version(spark, place, source) for place, source in places.items()}
 
 
 def count_rows(sources: Mapping[str, DataFrame]) -> dict[str, int]:

@@ -22,22 +22,27 @@ from reweight.fitting import Fitting
 from reweight.importance import ImportanceMethod, Method
 from reweight.ranking import Ranking
 from reweight.sampling import Sampling
-from reweight.section import RunId, SchemaName, Section
+from reweight.section import Folder, RunId, SchemaName, Section
 from reweight.simulation import Simulation
 from reweight.splits import Splits
 from reweight.tracking import Tracking
 from reweight.tuning import Tuning
 from reweight.weighting import Weighting
 
-# What says where a run is and who is told of it, and no result depends on.
-ELSEWHERE = {"run_id", "root", "catalog", "spark", "tracking"}
+# What says where and how a run is done and who is told of it, and no result depends on.
+ELSEWHERE: Any = {
+    **dict.fromkeys(("run_id", "root", "catalog", "spark", "tracking"), True),
+    "fitting": Fitting.how,
+}
+# Keys whose value is a run's name.
+_NAMES = {"run_id", "model_run_id"}
 
 
 class JobConfig(Section):
     """What the config of every job says.
 
     Attributes:
-        run_id: names the run's rows in every table and its folder.
+        run_id: names the run's rows in every table and its folder; one of digits alone is quoted.
         root: folder of the tables and of the runs' folders; on a cluster a shared path, on
             Databricks one of a volume (``/Volumes/...``).
         catalog: ``schema`` or ``catalog.schema`` that has the tables instead of ``root``.
@@ -51,7 +56,7 @@ class JobConfig(Section):
     example: ClassVar[str] = "conf/demo.yaml"
 
     run_id: RunId
-    root: str
+    root: Folder
     catalog: SchemaName | None = None
     data_dir: str | None = None
     spark: dict[str, str] = {}
@@ -281,8 +286,11 @@ def _override(tree: DictConfig, override: str) -> None:
         if not equals:
             raise ValueError("it sets nothing")
         # ${...} in a value is for the whole tree to resolve.
-        made = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
-        OmegaConf.update(tree, key, made["value"], force_add=True)  # type: ignore[index,call-overload]
+        read = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
+        made = read["value"]  # type: ignore[index,call-overload]
+        if key in _NAMES and isinstance(made, int | float):
+            made = value  # The date that names a run is no number, whatever YAML makes of it.
+        OmegaConf.update(tree, key, made, force_add=True)
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
         raise ConfigError(
             f"override '{override}' cannot be read",

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -53,6 +53,9 @@ class Fitting(Section):
         retries: how often a training that a lost or hanging rank ended is taken up again.
     """
 
+    # How it is trained: no result depends on these.
+    how: ClassVar[set[str]] = {"ranks", "feed", "use_gpu", "timeout", "retries"}
+
     ranks: int = Field(default=1, ge=1)
     shards: int = Field(default=4, ge=1)
     batch_size: int = Field(default=1024, ge=1)
@@ -62,9 +65,18 @@ class Fitting(Section):
     timeout: Seconds = 600
     retries: int = Field(default=2, ge=0)
 
+    @model_validator(mode="after")
+    def _ranks_share_evenly(self) -> Self:
+        if self.shards % self.ranks:
+            raise ValueError(
+                "the ranks cannot share the shards evenly: expected a multiple of ranks; "
+                f"came shards={self.shards}, ranks={self.ranks}"
+            )
+        return self
+
     def identity(self) -> str:
         """What of the section the result depends on."""
-        return self.model_dump_json(include={"shards", "batch_size", "validation_rows"})
+        return self.model_dump_json(exclude=self.how)
 
 
 class FitPlan(Section):

@@ -17,6 +17,7 @@ from reweight.runs import (
     JobRun,
     Stage,
     Summary,
+    attempt,
     fail,
     finish,
     pending,
@@ -99,7 +100,8 @@ def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
     """Runs the stages that are left to do, in their order, and says how it goes."""
     left = pending(run, stages)
     if done := len(stages) - len(left):
-        print(f"taking up the last attempt, which was broken off after {done} stages", flush=True)
+        print(f"taking up the last attempt: {done} of {len(stages)} stages are done", flush=True)
+        run.say(f"to start with the first stage, delete {attempt(run)}")
     for number, stage in enumerate(left, done + 1):
         print(f"[{number}/{len(stages)}] {stage.__name__}", flush=True)
         start = time.monotonic()

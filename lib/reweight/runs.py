@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -24,6 +24,7 @@ from typing import Any, Generic, Self, TypeVar
 from filelock import FileLock, Timeout
 from pyspark.sql import SparkSession
 
+from reweight import cleaning
 from reweight.config import ELSEWHERE, BenchmarkConfig, Config, RunConfig, digest
 from reweight.errors import ReweightError, RunError
 from reweight.files import write_whole
@@ -40,11 +41,13 @@ class JobRun(Generic[Config]):
         spark: the session.
         config: the whole config; a stage reads its own section.
         store: the run's slices of the tables.
+        logs: versions of the raw logs that the stage read, by their place in ``cleaning``.
     """
 
     spark: SparkSession
     config: Config
     store: Store
+    logs: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def open(cls, spark: SparkSession, config: Config) -> Self:
@@ -147,7 +150,7 @@ def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
         "earlier": _unfinished(path),
     }
     store.lineage = {"stage": stage.__name__, "config_hash": config_hash, "revision": revision()}
-    store.inputs, store.outputs, store.retries = {}, {}, 0
+    store.inputs, store.outputs, store.retries, run.logs = {}, {}, 0, {}
     start = time.monotonic()
     end: dict[str, Any] = {"status": "running"}
     write_json(path, record | end)
@@ -158,7 +161,7 @@ def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
         raise
     finally:
         spent = {"seconds": round(time.monotonic() - start, 2), "retries": store.retries}
-        tables = {"inputs": store.inputs, "outputs": store.outputs}
+        tables = {"inputs": store.inputs, "outputs": store.outputs, "logs": run.logs}
         record |= spent | tables | {"summary": {}} | end
         write_json(path, record)
         said = run.config.model_dump(mode="json", by_alias=True, exclude=ELSEWHERE)
@@ -166,16 +169,25 @@ def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
     return end["summary"]  # type: ignore[no-any-return]
 
 
+def attempt(run: JobRun[Any]) -> Path:
+    """The file that says whether the last attempt was broken off: without it none is taken up."""
+    return run.folder / "attempt.json"
+
+
 def pending(run: JobRun[Any], stages: Sequence[Stage]) -> Sequence[Stage]:
     """The stages that are left to do.
 
-    All of them, unless the attempt before this one, with the same config and the same code, was
-    broken off: then those that it did not finish.
+    All of them, unless the attempt before this one, with the same config, catalog and code, was
+    broken off: then those that it did not finish, or from that on whose logs are others now.
+
+    Raises:
+        SourceError: logs that were read are gone.
     """
-    path = run.folder / "attempt.json"
+    path = attempt(run)
     now = {
         "config_hash": run.config.hash(),
         "revision": revision(),
+        "catalog": run.config.catalog,
         "stages": [s.__name__ for s in stages],
     }
     before = json.loads(path.read_text()) if path.exists() else {}
@@ -187,12 +199,22 @@ def pending(run: JobRun[Any], stages: Sequence[Stage]) -> Sequence[Stage]:
         record = records.get(stage.__name__, {"status": "never begun"})
         if record["status"] != "done" or record["started"] < before["started"]:
             return stages[number:]
+        if not _same_logs(run, record):
+            run.say(f"the logs that {stage.__name__} read may have changed: it is done again")
+            return stages[number:]
     return ()
+
+
+def _same_logs(run: JobRun[Any], record: Mapping[str, Any]) -> bool:
+    """Whether the raw logs are those that the stage read; one without a version may not be."""
+    read = record["logs"]
+    now = cleaning.versions(run.spark, run.config.cleaning) if read else {}
+    return read == now and None not in now.values()
 
 
 def finish(run: JobRun[Any]) -> None:
     """Says that the attempt is over: the next one begins with the first stage again."""
-    path = run.folder / "attempt.json"
+    path = attempt(run)
     write_json(path, json.loads(path.read_text()) | {"finished": True})
 
 
@@ -231,16 +253,26 @@ def _now() -> str:
 @functools.cache
 def revision() -> str:
     """What code runs: its Git revision, and a hash of the files where that does not name them."""
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    name = found.stdout.strip() or "packed"
-    clean = name != "packed" and not name.endswith("-dirty")
-    return name if clean else f"{name}-{_sources()}"
+    # A repository that only lies around the package, as one with a .venv in it, says nothing of it.
+    own = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    name = _git("describe", "--always", "--dirty", "--abbrev=12") if own else ""
+    clean = name and not name.endswith("-dirty")
+    return name if clean else f"{name or 'packed'}-{_sources()}"
+
+
+def _git(*arguments: str) -> str:
+    """What Git says in the package's folder: nothing where it is not installed, or refuses."""
+    try:
+        found = subprocess.run(  # noqa: S603
+            ["git", *arguments],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return "" if found.returncode else found.stdout.strip()
 
 
 def _sources() -> str:

@@ -3,7 +3,14 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 
 class Section(BaseModel):
@@ -17,13 +24,29 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 
 def _text(value: object) -> object:
-    """A run named by a date is a number in YAML."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """A name that YAML made a number of is lost: 2026_11_25 is 20261125 there, and 0101 is 65."""
+    if isinstance(value, int | float):
+        raise ValueError("expected text, which this is not in YAML: quote it, as '20260131'")
+    return value
 
 
 RunId = Annotated[
     str, BeforeValidator(_text), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 ]
+
+
+def _mounted(folder: str) -> str:
+    """To a path of plain files an address is the name of a folder: of each machine its own."""
+    if re.match(r"\w[\w+.-]+:", folder):
+        raise ValueError(
+            "expected a path that all machines see mounted, as /shared or /Volumes/...; "
+            "an address (hdfs:, s3a:, dbfs:, file:) is none"
+        )
+    return folder
+
+
+# What is read and written there are also plain files, by every process.
+Folder = Annotated[str, AfterValidator(_mounted)]
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}"
 # A schema (`reweight`, `main.reweight`), and a table with or without it, of a catalog.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pydantic import Field, model_validator
 from pyspark.errors import PySparkException
@@ -146,6 +147,47 @@ def read(spark: SparkSession, name: str, place: str, source: Source) -> DataFram
         told = {"source": F.col("_source"), "source_file": F.col("_source_file")}
         there = {c.lower() for c in own}
         return rows.select("*", *[c.alias(n) for n, c in told.items() if n not in there])
+
+
+def version(spark: SparkSession, place: str, source: Source) -> str | None:
+    """What changes when the source does; reads no row of it.
+
+    Args:
+        spark: the session.
+        place: where in ``cleaning`` the source stands, for messages.
+        source: raw files, or a table.
+
+    Returns:
+        Number, size and a hash of the files (of each its path, length and time), or the newest
+        commit of a Delta table; None for a view, and a table of another kind.
+
+    Raises:
+        SourceError: missing files.
+    """
+    if source.kind in ("delta", "table"):
+        return _commit(spark, source)
+    with readable(f"cleaning.{place}", f"{source.format} files at {source.place}"):
+        # This format lists files by Spark's own rules, and opens those alone that are asked for
+        # their content.
+        files = spark.read.format("binaryFile").options(**source.options).load(source.place)
+        file = F.xxhash64("path", "length", "modificationTime")
+        told = files.agg(F.count("*"), F.coalesce(F.sum("length"), F.lit(0)), F.bit_xor(file))
+        count, size, hashed = told.first()  # type: ignore[misc]
+    return f"{count} files, {size} bytes, {(hashed or 0) & (2**64 - 1):016x}"
+
+
+def _commit(spark: SparkSession, source: Source) -> str | None:
+    try:
+        if source.table:
+            # Of the open-source Delta the Python class takes no name of three parts.
+            history = spark.sql(f"DESCRIBE HISTORY {source.place} LIMIT 1")
+        else:
+            history = DeltaTable.forPath(spark, source.place).history(1)
+        newest = history.select("version", F.col("timestamp").cast("string")).first()
+    except (PySparkException, Py4JError):
+        return None
+    # A table that was dropped and made anew has the same numbers again.
+    return f"{newest[0]} of {newest[1]}" if newest else None
 
 
 def _exploded(rows: DataFrame, explode: str, own: list[str]) -> DataFrame:

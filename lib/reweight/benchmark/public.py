@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reweight.errors import SourceError
-from reweight.section import RunId, SchemaName, Section
+from reweight.section import Folder, RunId, SchemaName, Section
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -50,7 +50,7 @@ class SampleTable(Section):
         rows: how many are taken, by a hash of their ids.
     """
 
-    root: str
+    root: Folder
     run_id: RunId
     catalog: SchemaName | None = None
     rows: int = 50_000

@@ -27,6 +27,8 @@ from reweight.tables import EVENTS, REJECTED
 def clean_logs(run: Run) -> dict[str, Any]:
     """Maps raw logs to typed events; every other row goes to `rejected` with its reasons."""
     section = run.config.cleaning
+    # Taken first: what is added while they are read makes them others than were read.
+    run.logs = cleaning.versions(run.spark, section)
     with readable():
         sources = cleaning.read_sources(run.spark, section)
         rows = (

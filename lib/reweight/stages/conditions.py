@@ -37,7 +37,8 @@ _PLACES: Any = {
 }
 # What says where a run is and what it is called, and no world's result depends on.
 _ELSEWHERE: Any = {
-    **dict.fromkeys((*ELSEWHERE, "data_dir", "model_run_id", "tuning", "explaining"), True),
+    **ELSEWHERE,
+    **dict.fromkeys(("data_dir", "model_run_id", "tuning", "explaining"), True),
     **_PLACES,
     "conditions": {"beside": True},
 }
