@@ -9,9 +9,9 @@ Writes:
 
 Refuses:
     Expressions that do not fit the events, no event that is a sample, ids that are not unique,
-    samples without a group, labels other than 0 and 1, one class alone, an empty part of the split,
-    features without a value in the training split or more of them than ``features.dim``, and
-    statistics that are of other features.
+    samples without a group, labels other than 0 and 1, and statistics that are of other features.
+    Without ``model_run_id`` also one class alone, an empty part of the split, and features without
+    a value in the training split or more of them than ``features.dim``.
 """
 
 from typing import Any
@@ -52,8 +52,10 @@ def build_samples(run: Run) -> dict[str, Any]:
 
 def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
     config, learns = run.config, run.config.model_run_id is None
+    facts = _facts(prepared)
+    sampling.check_samples(facts)
     if learns:
-        sampling.check_samples(_facts(prepared))
+        sampling.check_classes(facts)
     window = config.sampling.label.window or 0
     samples = prepared.transform(splits.with_split, config.splits, config.seed, window)
     counts = _counts(samples)
