@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from reweight.columns import in_sample
 from reweight.config import RunConfig, read_config
 from reweight.errors import ReweightError
 from reweight.runs import Run
 from reweight.stages.build_samples import build_samples
+from reweight.stages.score_weights import weights
 from reweight.tables import EVENTS
+from reweight.weighting import PolicyStats
 
 OpenRun = Callable[..., Run]
 LATER = "model_run_id=monday"
@@ -50,3 +53,16 @@ def test_rows_of_a_later_day_are_checked_but_need_not_be_of_both_classes(
     run.store.write(EVENTS, run.spark.sql(f"{events} AS log(shown, bought)"))
     with pytest.raises(ReweightError, match=said):
         build_samples(run)
+
+
+@pytest.mark.parametrize(("more", "seen"), [((), [True, False]), ((LATER,), [False, False])])
+def test_no_row_of_a_later_day_was_trained_on(
+    opened: OpenRun, more: tuple[str, ...], seen: list[bool]
+) -> None:
+    run = opened("tuesday", *more)
+    rows = run.spark.createDataFrame(
+        [(1, "train", 0.5, True), (2, "test", 0.5, True)],
+        f"sample_id bigint, split string, random float, `{in_sample('random')}` boolean",
+    )
+    found = weights(run, rows, {"random": PolicyStats(map="identity")}).orderBy("sample_id")
+    assert [row["in_sample"] for row in found.collect()] == seen

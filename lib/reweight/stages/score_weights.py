@@ -104,6 +104,8 @@ def weights(run: Run, scores: DataFrame, stats: dict[str, PolicyStats]) -> DataF
     """Rows of the table ``weights``: one per sample and method."""
     policy = run.config.weighting
     soft = {m.name for m in run.config.importance if m.soft}
+    # Models of another run were trained on none of these rows.
+    flags = set(scores.columns) if run.config.model_run_id is None else set()
     rows = [
         F.struct(
             F.lit(method).alias("method"),
@@ -115,7 +117,7 @@ def weights(run: Run, scores: DataFrame, stats: dict[str, PolicyStats]) -> DataF
             # Only rows of the training split were trained on.
             (
                 F.col(in_sample(method)) & (F.col("split") == "train")
-                if in_sample(method) in scores.columns
+                if in_sample(method) in flags
                 else F.lit(False)
             ).alias("in_sample"),
         )
