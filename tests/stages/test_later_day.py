@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from reweight.columns import in_sample
 from reweight.config import RunConfig, read_config
-from reweight.errors import ReweightError
+from reweight.errors import ReweightError, WeightError
 from reweight.runs import Run
 from reweight.stages.build_samples import build_samples
-from reweight.stages.score_weights import weights
+from reweight.stages.score_weights import policy_stats, weights
 from reweight.tables import EVENTS
 from reweight.weighting import PolicyStats
 
@@ -53,6 +53,48 @@ def test_rows_of_a_later_day_are_checked_but_need_not_be_of_both_classes(
     run.store.write(EVENTS, run.spark.sql(f"{events} AS log(shown, bought)"))
     with pytest.raises(ReweightError, match=said):
         build_samples(run)
+
+
+@pytest.fixture
+def scored(spark: SparkSession) -> DataFrame:
+    """Training rows of two segments with an importance of 1, 2, 3 and 4."""
+    return spark.range(1, 5).selectExpr(
+        "'train' AS split", "cast(id > 2 AS string) AS segment", "id AS random", "1.0 AS uniform"
+    )
+
+
+def test_rows_of_a_later_day_are_weighed_by_the_numbers_of_the_other_run(
+    opened: OpenRun, scored: DataFrame
+) -> None:
+    numbers = policy_stats(opened("monday", "weighting.temper=0.5"), scored)
+    # The limits of the effective sample size are of the run that learns.
+    later = opened("tuesday", LATER, "weighting.temper=0.5", "weighting.ess_refuse=0.99")
+    assert policy_stats(later, scored.where("random > 3")) == numbers
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "said"),
+    [
+        ("temper=0.5", "temper=1", ("temper: 0.5, as in", "came:     temper: 1.0")),
+        ("map=auto", "map=rank", ('map: "auto", as in', 'came:     map: "rank"')),
+        ("clip_ratio=2", "clip_ratio=null", ("clip_ratio: 2.0, as in", "clip_ratio: null")),
+        ("segment_cap=0.5", "segment_cap=null", ("segment_cap: 0.5, as in", "segment_cap: null")),
+    ],
+)
+def test_another_policy_than_that_of_the_other_run_is_refused(
+    opened: OpenRun, scored: DataFrame, earlier: str, later: str, said: tuple[str, str]
+) -> None:
+    policy_stats(opened("monday", f"weighting.{earlier}"), scored)
+    with pytest.raises(WeightError, match="of another section `weighting`") as caught:
+        policy_stats(opened("tuesday", LATER, f"weighting.{later}"), scored)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_a_run_that_was_never_scored_has_no_policy(opened: OpenRun, scored: DataFrame) -> None:
+    with pytest.raises(WeightError, match="are not there") as caught:
+        policy_stats(opened("tuesday", LATER), scored)
+    assert "monday/models/random/policy.json" in str(caught.value)
 
 
 @pytest.mark.parametrize(("more", "seen"), [((), [True, False]), ((LATER,), [False, False])])
