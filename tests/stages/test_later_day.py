@@ -2,21 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from reweight.columns import in_sample
 from reweight.config import RunConfig, read_config
-from reweight.errors import ReweightError, WeightError
-from reweight.runs import Run
-from reweight.stages.build_samples import build_samples
-from reweight.stages.score_weights import policy_stats, weights
+from reweight.errors import ReweightError, TableError, WeightError
+from reweight.importance import TrainFacts
+from reweight.importance.stored import StoredModel
+from reweight.runs import Run, write_json
+from reweight.stages.build_samples import STATS, build_samples
+from reweight.stages.fit_importance import MODELS
+from reweight.stages.score_weights import policy_stats, read_models, weights
 from reweight.tables import EVENTS
 from reweight.weighting import PolicyStats
 
 OpenRun = Callable[..., Run]
 LATER = "model_run_id=monday"
+FACTS = TrainFacts(dim=1, rows=4, positives=2)
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def opened(spark: SparkSession, tmp_path: Path) -> OpenRun:
     [
         (["(1, 0)", "(1, 1)"], "sample_id is not unique"),
         (["(1, 0)", "(2, 3)"], "labels that are neither 0 nor 1"),
-        (["(1, 0)", "(2, null)"], "the run 'monday' has no statistics"),
+        (["(1, 0)", "(2, null)"], "monday/features.json"),
     ],
 )
 def test_rows_of_a_later_day_are_checked_but_need_not_be_of_both_classes(
@@ -53,6 +58,36 @@ def test_rows_of_a_later_day_are_checked_but_need_not_be_of_both_classes(
     run.store.write(EVENTS, run.spark.sql(f"{events} AS log(shown, bought)"))
     with pytest.raises(ReweightError, match=said):
         build_samples(run)
+
+
+def test_models_score_no_samples_of_other_statistics_than_they_were_fitted_on(
+    opened: OpenRun,
+) -> None:
+    monday, tuesday = opened("monday"), opened("tuesday", LATER)
+    for folder in (monday.folder, tuesday.folder):
+        write_json(folder / STATS, stats(1.0))
+    for method in monday.config.importance:
+        folder = monday.folder / MODELS / method.name
+        StoredModel.of(method, FACTS, method.build(FACTS)).write(folder)
+        with pytest.raises(TableError, match=f"{method.name}/features.json"):
+            read_models(monday)
+        write_json(folder / STATS, stats(1.0))
+    assert read_models(monday) == read_models(tuesday)
+    # Monday's samples are built anew, then Tuesday's by the new statistics.
+    write_json(monday.folder / STATS, stats(2.0))
+    with pytest.raises(TableError, match="of other statistics") as caught:
+        read_models(monday)
+    assert "run 'fit_importance' again" in str(caught.value)
+    assert read_models(tuesday)
+    write_json(tuesday.folder / STATS, stats(2.0))
+    with pytest.raises(TableError, match="'random' was fitted on features of other") as caught:
+        read_models(tuesday)
+    assert "run 'fit_importance' of run 'monday'" in str(caught.value)
+
+
+def stats(mean: float) -> dict[str, Any]:
+    scaling = {"price": (mean, 1.0)}
+    return {"names": ["price"], "scaling": scaling, "vocabulary": {}, "cardinalities": {}}
 
 
 @pytest.fixture

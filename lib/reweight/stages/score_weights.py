@@ -8,10 +8,11 @@ Writes:
     learnt from the training split, and the section ``weighting`` that they are of.
 
 Refuses:
-    Models that are not there, samples without a label where a method looks at it, importance that
-    is not finite, importance below 0 that is not mapped to ranks, weights that are all 0, segments
-    too few to share the weight under ``weighting.segment_cap``, and an ESS below
-    ``weighting.ess_refuse``. With ``model_run_id`` a section ``weighting`` other than that run's.
+    Models that are not there, or that were fitted on features of other statistics than the samples
+    have; samples without a label where a method looks at it, importance that is not finite,
+    importance below 0 that is not mapped to ranks, weights that are all 0, segments too few to
+    share the weight under ``weighting.segment_cap``, and an ESS below ``weighting.ess_refuse``.
+    With ``model_run_id`` a section ``weighting`` other than that run's.
 """
 
 import json
@@ -27,6 +28,7 @@ from reweight.errors import TableError, WeightError
 from reweight.importance.stored import StoredModel
 from reweight.runs import Run, run_folder, write_json
 from reweight.scoring import scored
+from reweight.stages.build_samples import STATS, read_stats, stats_in
 from reweight.stages.fit_importance import MODELS
 from reweight.tables import SAMPLES, WEIGHTS
 from reweight.weighting import PolicyStats, fit_policy, weight
@@ -64,8 +66,12 @@ def policy_reads(run: Run) -> tuple[str, ...]:
 
 
 def read_models(run: Run) -> dict[str, StoredModel]:
-    """The fitted models, this run's or those of ``model_run_id``, by method name."""
-    folder = _models(run)
+    """The fitted models, this run's or those of ``model_run_id``, by method name.
+
+    Raises:
+        TableError: one is not there, or was fitted on samples of other statistics than this run's.
+    """
+    folder, encoded = _models(run), read_stats(run)
     models = {}
     for method in run.config.importance:
         if not (folder / method.name / "model.json").exists():
@@ -74,6 +80,16 @@ def read_models(run: Run) -> dict[str, StoredModel]:
                 expected=f"{folder / method.name / 'model.json'}",
                 came="no such file",
                 do="run the stage 'fit_importance' first, or check model_run_id",
+            )
+        if stats_in(folder / method.name) != encoded:
+            raise TableError(
+                f"the model of '{method.name}' was fitted on features of other statistics",
+                expected=f"{folder / method.name / STATS} as {run.folder / STATS}",
+                came="other means, scales, vocabularies or names",
+                do="run 'fit_importance' again, as the samples were built anew"
+                if run.config.model_run_id is None
+                else f"run 'fit_importance' of run '{run.config.model_run_id}' if its samples were "
+                "built anew, then 'build_samples' of this one",
             )
         models[method.name] = StoredModel.read(folder / method.name)
     return models
