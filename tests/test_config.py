@@ -87,8 +87,9 @@ def test_two_methods_of_one_name_are_refused() -> None:
 
 PARTS = (
     "{method: random}, {method: r_ce}, {method: el2n}, {method: tracin}, "
-    "{method: self_confidence, name: margin, margin: true}, "
-    "{method: product, name: both, of: [random, r_ce]}"
+    "{method: self_confidence, name: margin, margin: true}, {method: ipw_position}, "
+    "{method: pu_prior, prior: 0.5}, {method: self_training}, "
+    "{method: delayed_feedback, form: fnw}, {method: product, name: both, of: [random, r_ce]}"
 )
 
 
@@ -97,6 +98,14 @@ def test_a_product_of_methods_of_the_run_is_taken() -> None:
     assert [m.name for m in config.importance if m.combines()] == ["both"]
     # Those that a run brings itself are parts like others.
     config = load_config(DEMO, ["importance=[{method: random}, " + product("random, uniform")])
+    assert "product" in [m.name for m in config.importance]
+
+
+def test_a_product_takes_what_can_say_labels_where_it_says_none() -> None:
+    parts = "{method: ipw_position, estimator: ips}, {method: delayed_feedback}"
+    config = load_config(
+        DEMO, [f"importance=[{parts}, " + product("ipw_position, delayed_feedback")]
+    )
     assert "product" in [m.name for m in config.importance]
 
 
@@ -109,6 +118,10 @@ def test_a_product_of_methods_of_the_run_is_taken() -> None:
         ("random, el2n", "'el2n', which is high for hard rows"),
         ("random, tracin", "'tracin', which has importance below 0"),
         ("random, margin", "'margin', which has importance below 0"),
+        ("random, ipw_position", "'ipw_position', which says labels"),
+        ("random, pu_prior", "'pu_prior', which says labels"),
+        ("random, self_training", "'self_training', which says labels"),
+        ("random, delayed_feedback", "'delayed_feedback', which says labels"),
     ],
 )
 def test_a_product_of_what_cannot_be_multiplied_is_refused(of: str, said: str) -> None:

@@ -206,3 +206,18 @@ def test_where_petastorm_is_not_installed_arrow_reads(
     assert ids(READERS["auto"](shard)) == ids(READERS["arrow"](shard))
     with pytest.raises(TrainingError, match=r"set fitting\.feed: arrow"):
         next(READERS["petastorm"](shard))
+
+
+@pytest.mark.parametrize("name", ["my shöp", "50%20", "a;b", "a#b", "a?b"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    shard = Shard(write(tmp_path / name / "snapshot"), 0, SHARDS, 7, 5)
+    assert ids(READERS["auto"](shard)) == ids(READERS["arrow"](shard))
+
+
+@pytest.mark.skipif(find_spec("petastorm") is None, reason="Petastorm is not installed here")
+def test_petastorm_refuses_a_folder_that_it_would_not_find(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a#b")
+    with pytest.raises(TrainingError, match="cannot take the path") as caught:
+        next(READERS["petastorm"](Shard(folder, 0, SHARDS, 7, 5)))
+    assert f"came:     {folder}" in str(caught.value)

@@ -16,6 +16,7 @@ from reweight.sampling import (
     Collapse,
     Label,
     Sampling,
+    check_classes,
     check_samples,
     check_sampling,
     collapsed,
@@ -258,12 +259,6 @@ GOOD = {"rows": 9, "ids": 9, "groups": 9, "mature": 7, "positives": 2, "negative
         ({"rows": 0}, ["no event is a sample", "sampling.anchor"]),
         ({"ids": 8}, ["not unique", "9 distinct", "8", "sampling.key"]),
         ({"groups": 6}, ["without a group", "null for 3 of 9", "sampling.group"]),
-        ({"positives": 0, "negatives": 7}, ["only one class", "0 positive, 7 negative"]),
-        ({"positives": 7, "negatives": 0}, ["only one class", "7 positive, 0 negative"]),
-        (
-            {"mature": 0, "positives": 0, "negatives": 0},
-            ["no sample has a label that is settled", "none of 9", "`sampling.label.window`"],
-        ),
         ({"negatives": 4}, ["neither 0 nor 1", "1 of 7"]),
     ],
 )
@@ -288,6 +283,28 @@ def test_columns_that_samples_would_replace_are_refused_by_name(spark: SparkSess
     assert "came:     ['delay', 'position', 'value']" in str(caught.value)
     taken = section.model_copy(update={"keep": {"position": "position", "value": "value"}})
     check_sampling(log.drop("delay"), taken)
+
+
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"positives": 0, "negatives": 7}, ["only one class", "0 positive, 7 negative"]),
+        ({"positives": 7, "negatives": 0}, ["only one class", "7 positive, 0 negative"]),
+        (
+            {"mature": 0, "positives": 0, "negatives": 0},
+            ["no sample has a label that is settled", "none of 9", "`sampling.label.window`"],
+        ),
+    ],
+)
+def test_samples_that_nothing_can_be_learnt_from_can_be_scored_alone(
+    facts: dict[str, int], named: list[str]
+) -> None:
+    check_samples(GOOD | facts)
+    check_classes(GOOD)
+    with pytest.raises(SampleError) as caught:
+        check_classes(GOOD | facts)
+    for words in named:
+        assert words in str(caught.value)
 
 
 def test_all_wrong_expressions_are_named_together(spark: SparkSession) -> None:

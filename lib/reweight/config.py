@@ -193,6 +193,8 @@ def _fault_of_part(method: ImportanceMethod | None) -> str | None:
         return "is itself made of others"
     if method.signed:
         return "has importance below 0"
+    if method.soft:
+        return "says labels that it would lose"
     if method.polarity != "valuable":
         return f"is high for {method.polarity} rows and not for valuable ones"
     return None

@@ -47,7 +47,7 @@ class Fitting(Section):
         batch_size: rows of a step, over all ranks.
         validation_rows: how many rows of the validation split the loss curve is measured on.
         feed: what reads the training rows, ``petastorm`` or ``arrow``, which give the same batches;
-            ``auto`` is Petastorm where it is installed.
+            ``auto`` is Petastorm where it is installed and can take the path of ``root``.
         use_gpu: one GPU per rank.
         timeout: longest time in which no rank gets on before the training is ended.
         retries: how often a training that a lost or hanging rank ended is taken up again.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlparse
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +81,8 @@ def petastorm(shard: Shard) -> Generator[Batch]:
     """The rows of a shard by a Petastorm reader.
 
     Raises:
-        TrainingError: Petastorm is not installed, or a file cannot be read.
+        TrainingError: Petastorm is not installed, it cannot take the path of the folder, or a file
+            cannot be read.
     """
     # Petastorm calls what pyarrow 14 deprecates, thousands of times.
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -95,11 +97,18 @@ def petastorm(shard: Shard) -> Generator[Batch]:
             came=str(error),
             do="set fitting.feed: arrow",
         ) from error
+    if not _is_taken(shard.folder):
+        raise TrainingError(
+            "Petastorm cannot take the path of the snapshot",
+            expected="a path without '#', '?' and control characters",
+            came=str(shard.folder),
+            do="set fitting.feed: auto or arrow, or rename the folder",
+        )
     shuffle = shard.seed is not None
     # A fresh reader per epoch with one worker: more, or a reader of several epochs, give the row
     # groups in another order each time.
     reader: Any = make_batch_reader(
-        shard.folder.as_uri(),
+        _url(shard.folder),
         schema_fields=[f"^{name}$" for name in (*_COLUMNS, *shard.extra)],
         reader_pool_type="thread",
         workers_count=1,
@@ -149,8 +158,9 @@ def arrow(shard: Shard) -> Generator[Batch]:
 
 
 def auto(shard: Shard) -> Generator[Batch]:
-    """The rows of a shard by Petastorm where it is installed, and by Arrow elsewhere."""
-    return petastorm(shard) if find_spec("petastorm") else arrow(shard)
+    """The rows of a shard by Petastorm where it is installed and can, and by Arrow elsewhere."""
+    can = find_spec("petastorm") and _is_taken(shard.folder)
+    return petastorm(shard) if can else arrow(shard)
 
 
 READERS: Mapping[Reading, Callable[[Shard], Generator[Batch]]] = {
@@ -158,6 +168,16 @@ READERS: Mapping[Reading, Callable[[Shard], Generator[Batch]]] = {
     "petastorm": petastorm,
     "arrow": arrow,
 }
+
+
+def _url(folder: Path) -> str:
+    # Petastorm 0.12.1 does not decode what `as_uri` encodes, such as a space.
+    return f"file://{folder}"
+
+
+def _is_taken(folder: Path) -> bool:
+    """Whether Petastorm finds the folder: it cuts a path at what ends one in a URL."""
+    return urlparse(_url(folder)).path == str(folder)
 
 
 def _dealt(shard: Shard) -> list[RowGroup]:

@@ -220,7 +220,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
 
 
 def check_samples(facts: dict[str, int]) -> None:
-    """Demands unique ids, groups for all, and settled labels 0 and 1.
+    """Demands unique ids, groups for all, and no other labels than 0 and 1.
 
     Args:
         facts: ``rows``, ``ids`` (distinct), ``groups`` (rows that have one), ``mature`` rows, and
@@ -259,11 +259,22 @@ def check_samples(facts: dict[str, int]) -> None:
             came=f"another number for {other} of {facts['mature']} samples",
             do="write it as a condition, as `rating >= 4`",
         )
+
+
+def check_classes(facts: dict[str, int]) -> None:
+    """Demands settled labels of both classes, which only rows to learn from need.
+
+    Args:
+        facts: as of ``check_samples``.
+
+    Raises:
+        SampleError: there are none, or of one class.
+    """
     if facts["mature"] == 0:
         raise SampleError(
             "no sample has a label that is settled",
             expected="samples whose label window was over before the log ended",
-            came=f"none of {rows}",
+            came=f"none of {facts['rows']}",
             do="use a log that is longer than `sampling.label.window`, or a shorter window; check "
             "`sampling.label.value` if it is that which is never known",
         )

@@ -135,7 +135,8 @@ Attributes:
     importance: raw output of the method.
     weight: what the ranker is given; of mean 1 over the training split.
     label: soft label to train on; null where the recorded label counts.
-    in_sample: whether all networks that scored this training row were trained on it.
+    in_sample: whether all networks that scored this training row were trained on it; false with
+        ``model_run_id``.
 """
 PREDICTIONS = Table(
     "predictions",

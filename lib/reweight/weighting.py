@@ -55,6 +55,10 @@ class Weighting(Section):
     ess_warn: float = Field(default=0.5, ge=0, le=1)
     ess_refuse: float = Field(default=0.1, ge=0, le=1)
 
+    def identity(self) -> dict[str, Any]:
+        """What of the section the weights depend on."""
+        return self.model_dump(exclude={"ess_warn", "ess_refuse"})
+
 
 class PolicyStats(Section):
     """What the policy learnt from the training split for one method.

@@ -75,6 +75,8 @@ def test_models_of_a_run_weigh_the_rows_of_a_later_one(run: Run, open_run: OpenR
     first, second = (_sorted(r.store.read(WEIGHTS)) for r in (run, later))
     for column in ("importance", "weight"):
         np.testing.assert_allclose(first[column], second[column], rtol=1e-6)
+    assert first["in_sample"].any()
+    assert not second["in_sample"].any()
 
 
 def test_more_ranks_than_slots_fail_in_seconds_with_both_numbers(

@@ -10,7 +10,8 @@ is wider, and effective samples are fewer than under any of them.
 So Robins, Hernan & Brumback 2000, "Marginal Structural Models and Causal Inference in
 Epidemiology", multiply weights against two faults.
 
-Only what is high for valuable rows and never below 0 can be multiplied.
+Only what is high for valuable rows and never below 0 can be multiplied. Labels that a method says
+cannot, and without them most such methods give every row 1.
 """
 
 from typing import ClassVar, Literal
@@ -41,7 +42,7 @@ class Product(ImportanceMethod):
 
     Refuses:
         Parts that are not in the run, that are named twice, that are products themselves, that have
-        importance below 0, or that are high for other than valuable rows.
+        importance below 0, that say labels, or that are high for other than valuable rows.
     """
 
     assumes: ClassVar[str] = "each part is right about another fault of the log"

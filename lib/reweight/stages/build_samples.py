@@ -9,11 +9,12 @@ Writes:
 
 Refuses:
     Expressions that do not fit the events, no event that is a sample, ids that are not unique,
-    samples without a group, labels other than 0 and 1, one class alone, an empty part of the split,
-    features without a value in the training split or more of them than ``features.dim``, and
-    statistics that are of other features.
+    samples without a group, labels other than 0 and 1, and statistics that are of other features.
+    Without ``model_run_id`` also one class alone, an empty part of the split, and features without
+    a value in the training split or more of them than ``features.dim``.
 """
 
+from pathlib import Path
 from typing import Any
 
 from pyspark import StorageLevel
@@ -53,17 +54,19 @@ def build_samples(run: Run) -> dict[str, Any]:
 
 
 def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
-    config, learns = run.config, run.config.model_run_id is None
-    if learns:
-        sampling.check_samples(_facts(prepared))
+    config, other = run.config, run.config.model_run_id
+    facts = _facts(prepared)
+    sampling.check_samples(facts)
+    if other is None:
+        sampling.check_classes(facts)
     window = config.sampling.label.window or 0
     samples = prepared.transform(splits.with_split, config.splits, config.seed, window)
     counts = _counts(samples)
-    if learns:
+    if other is None:
         splits.check_splits(counts)
         stats = features.fit_features(samples.where("split = 'train'"), config.features)
     else:
-        stats = read_stats(run)
+        stats = stats_in(run_folder(config.root, other))
     write_json(run.folder / STATS, stats.model_dump())
     encoded = samples.transform(features.with_features, config.features, stats)
     columns = SAMPLES.columns()
@@ -80,19 +83,24 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
 
 
 def read_stats(run: JobRun[AnyRun]) -> FeatureStats:
-    """The statistics of the run whose models are used: this one's, or ``model_run_id``'s.
+    """The statistics by which the run's samples are encoded; as ``stats_in``."""
+    return stats_in(run.folder)
+
+
+def stats_in(folder: Path) -> FeatureStats:
+    """The statistics in the folder of a run, or in that of a model: those that it was fitted on.
 
     Raises:
-        TableError: that run has none.
+        TableError: there are none.
     """
-    run_id = run.config.model_run_id or run.config.run_id
-    path = run_folder(run.config.root, run_id) / STATS
+    path = folder / STATS
     if not path.is_file():
         raise TableError(
-            f"the run '{run_id}' has no statistics of its features",
+            "the statistics of the features are not there",
             expected=str(path),
             came="no such file",
-            do="run the stage 'build_samples' first, or check root and model_run_id",
+            do="run the stages 'build_samples' and 'fit_importance' of that run first, or check "
+            "root and model_run_id",
         )
     return FeatureStats.model_validate_json(path.read_text())
 

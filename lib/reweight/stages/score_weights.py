@@ -5,15 +5,18 @@ Reads:
 
 Writes:
     The table ``weights``, and ``models/<method>/policy.json``: the numbers of the weight policy,
-    learnt from the training split.
+    learnt from the training split, and the section ``weighting`` that they are of.
 
 Refuses:
-    Models that are not there, samples without a label where a method looks at it, importance that
-    is not finite, importance below 0 that is not mapped to ranks, weights that are all 0, segments
-    too few to share the weight under ``weighting.segment_cap``, and an ESS below
-    ``weighting.ess_refuse``.
+    Models that are not there, or that were fitted on features of other statistics than the samples
+    have; samples without a label where a method looks at it, importance that is not finite,
+    importance below 0 that is not mapped to ranks, weights that are all 0, segments too few to
+    share the weight under ``weighting.segment_cap``, and an ESS below ``weighting.ess_refuse``.
+    With ``model_run_id`` a section ``weighting`` other than that run's.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 from pyspark import StorageLevel
@@ -25,6 +28,7 @@ from reweight.errors import TableError, WeightError
 from reweight.importance.stored import StoredModel
 from reweight.runs import Run, run_folder, write_json
 from reweight.scoring import scored
+from reweight.stages.build_samples import STATS, read_stats, stats_in
 from reweight.stages.fit_importance import MODELS
 from reweight.tables import SAMPLES, WEIGHTS
 from reweight.weighting import PolicyStats, fit_policy, weight
@@ -62,8 +66,12 @@ def policy_reads(run: Run) -> tuple[str, ...]:
 
 
 def read_models(run: Run) -> dict[str, StoredModel]:
-    """The fitted models, this run's or those of ``model_run_id``, by method name."""
-    folder = _models(run)
+    """The fitted models, this run's or those of ``model_run_id``, by method name.
+
+    Raises:
+        TableError: one is not there, or was fitted on samples of other statistics than this run's.
+    """
+    folder, encoded = _models(run), read_stats(run)
     models = {}
     for method in run.config.importance:
         if not (folder / method.name / "model.json").exists():
@@ -73,37 +81,73 @@ def read_models(run: Run) -> dict[str, StoredModel]:
                 came="no such file",
                 do="run the stage 'fit_importance' first, or check model_run_id",
             )
+        if stats_in(folder / method.name) != encoded:
+            raise TableError(
+                f"the model of '{method.name}' was fitted on features of other statistics",
+                expected=f"{folder / method.name / STATS} as {run.folder / STATS}",
+                came="other means, scales, vocabularies or names",
+                do="run 'fit_importance' again, as the samples were built anew"
+                if run.config.model_run_id is None
+                else f"run 'fit_importance' of run '{run.config.model_run_id}' if its samples were "
+                "built anew, then 'build_samples' of this one",
+            )
         models[method.name] = StoredModel.read(folder / method.name)
     return models
 
 
 def policy_stats(run: Run, rows: DataFrame) -> dict[str, PolicyStats]:
     """The policy's numbers: learnt from the training split, or those stored with the models."""
-    folder = _models(run)
+    folder, policy = _models(run), run.config.weighting
     if run.config.model_run_id is not None:
         return read_policies(run)
     polarity = {m.name: m.polarity for m in run.config.importance}
     signed = [m.name for m in run.config.importance if m.signed]
     baselines = [m.name for m in run.config.importance if m.method == "uniform"]
     train = rows.where("split = 'train'")
-    stats = fit_policy(train, run.config.weighting, polarity, signed, baselines)
+    stats = fit_policy(train, policy, polarity, signed, baselines)
     for method, values in stats.items():
-        write_json(folder / method / POLICY, values.model_dump())
+        stored = {"weighting": policy.identity(), "numbers": values.model_dump()}
+        write_json(folder / method / POLICY, stored)
     return stats
 
 
 def read_policies(run: Run) -> dict[str, PolicyStats]:
-    """The stored numbers of the policy, by method name."""
-    return {
-        m.name: PolicyStats.model_validate_json((_models(run) / m.name / POLICY).read_text())
-        for m in run.config.importance
-    }
+    """The stored numbers of the policy, by method name.
+
+    Raises:
+        WeightError: there are none, or they are of another section ``weighting``.
+    """
+    folder, own = _models(run), run.config.weighting.identity()
+    return {m.name: _read_policy(folder / m.name / POLICY, own) for m in run.config.importance}
+
+
+def _read_policy(path: Path, own: dict[str, Any]) -> PolicyStats:
+    if not path.exists():
+        raise WeightError(
+            "the numbers of the weight policy are not there",
+            expected=str(path),
+            came="no such file",
+            do="run the stage 'score_weights' of that run first",
+        )
+    stored = json.loads(path.read_text())
+    policy = stored["weighting"]
+    if differ := [key for key in own if own[key] != policy[key]]:
+        told = [", ".join(f"{k}: {json.dumps(p[k])}" for k in differ) for p in (policy, own)]
+        raise WeightError(
+            "the numbers of the weight policy are of another section `weighting`",
+            expected=f"{told[0]}, as in {path}",
+            came=told[1],
+            do="set the section as there, or run the stage 'score_weights' of that run again",
+        )
+    return PolicyStats.model_validate(stored["numbers"])
 
 
 def weights(run: Run, scores: DataFrame, stats: dict[str, PolicyStats]) -> DataFrame:
     """Rows of the table ``weights``: one per sample and method."""
     policy = run.config.weighting
     soft = {m.name for m in run.config.importance if m.soft}
+    # Models of another run were trained on none of these rows.
+    flags = set(scores.columns) if run.config.model_run_id is None else set()
     rows = [
         F.struct(
             F.lit(method).alias("method"),
@@ -115,7 +159,7 @@ def weights(run: Run, scores: DataFrame, stats: dict[str, PolicyStats]) -> DataF
             # Only rows of the training split were trained on.
             (
                 F.col(in_sample(method)) & (F.col("split") == "train")
-                if in_sample(method) in scores.columns
+                if in_sample(method) in flags
                 else F.lit(False)
             ).alias("in_sample"),
         )
@@ -124,7 +168,7 @@ def weights(run: Run, scores: DataFrame, stats: dict[str, PolicyStats]) -> DataF
     return scores.select("sample_id", F.inline(F.array(*rows)))
 
 
-def _models(run: Run) -> Any:
+def _models(run: Run) -> Path:
     return run_folder(run.config.root, run.config.model_run_id or run.config.run_id) / MODELS
 
 
