@@ -33,7 +33,8 @@ def shown(spark: SparkSession, rates: dict[int, dict[int, float]]) -> DataFrame:
             hits = round(rate * n)
             # The second ids are all different: there is no stratum of two rows.
             rows += [(position, float(i < hits), [item, len(rows) + i]) for i in range(n)]
-    return spark.createDataFrame(rows, "position int, label float, ids array<int>")
+    frame = spark.createDataFrame(rows, "position int, label float, ids array<int>")
+    return frame.withColumn("group_id", F.col("ids")[1].cast("string"))
 
 
 def test_the_bias_is_measured_within_the_item(spark: SparkSession) -> None:
@@ -66,6 +67,30 @@ def test_without_positions_or_items_the_bias_cannot_be_seen(spark: SparkSession)
         found = position_bias(frame, fields)
         assert found.p is None
         assert found.needs is not None
+
+
+def listed(spark: SparkSession, positions: int) -> DataFrame:
+    """Ten items at every one of many positions, chosen half as often in the second half."""
+    rows = [
+        (k, float(i % 10 < (4 if 2 * k <= positions else 2)), [i // 10], f"{k} {i}")
+        for k in range(1, positions + 1)
+        for i in range(100)
+    ]
+    schema = "position int, label float, ids array<int>, group_id string"
+    return spark.createDataFrame(rows, schema)
+
+
+def test_positions_of_long_lists_are_pooled_and_compared(spark: SparkSession) -> None:
+    found = position_bias(listed(spark, 250), ["item"])
+    ratio, *_ = found.measures
+    assert ratio.name == "ratio of position 249 to 1, within item"
+    assert ratio.value == pytest.approx(0.5)
+    assert found.p is not None
+    assert found.p < 0.01
+    assert len(found.points["rate"]) == 100
+    # A few rows far down are a place of their own, and too few.
+    few = listed(spark, 3).union(listed(spark, 1).withColumn("position", F.lit(9)).limit(1))
+    assert [k for k, *_ in position_bias(few, ["item"]).points["rate"]] == [1, 2, 3]
 
 
 def labelled(spark: SparkSession, hours: list[float], immature: int) -> DataFrame:

@@ -1,42 +1,52 @@
 """Position bias: the label rate of the same thing at different positions.
 
 The raw rate falls with the position also because what is good is ranked high. So rows are compared
-within strata of one thing (an item), by Mantel and Haenszel's ratio (module rates).
+within strata of one thing (an item), by Mantel and Haenszel's ratio (module rates), and are worth
+what module clusters says. Positions with few rows are pooled with their neighbours to one place,
+which is named by its first position.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from reweight.mechanisms.clusters import counted, design_effect
 from reweight.mechanisms.findings import Finding, Values
 from reweight.mechanisms.rates import Estimate, log_ratio, share, two_rates
 
 NAME = "position bias"
 # The rate at the last position, as a part of that at the first: above, the bias is no matter.
 MATERIAL = 0.8
-# A position with fewer of the rows is not compared: then there are at most 100.
-_LEAST_SHARE = 0.01
+# Positions are pooled to places that begin in different hundredths of the rows, so that those of a
+# hundredth and more stand alone; what is left with fewer than this is not compared.
+_PLACES, _LEAST_SHARE = 100, 0.005
 
 _Sums = dict[str, dict[int, Estimate]]
+# First position of a place -> (rows, positives), ascending.
+_Rates = dict[int, tuple[float, float]]
 
 
 def position_bias(mature: DataFrame, fields: Sequence[str]) -> Finding:
     """How much less the same thing is chosen far down.
 
     Args:
-        mature: samples with ``position``, ``label`` and ``ids``, [F] numbers of things.
+        mature: samples with ``position``, ``group_id``, ``label`` and ``ids``, [F] numbers of
+            things.
         fields: what the things are, [F].
     """
-    places = _places(mature)
-    if len(places) < 2:
+    bands = _bands(mature)
+    compared = bands[bands["n"] >= _LEAST_SHARE * bands["n"].sum()]
+    if len(compared) < 2:
         return Finding(
             NAME,
             "The samples have no position, or one only.",
             needs="the place of a sample in its list, as sampling.keep.position",
         )
+    places = _places(compared)
     first, last = min(places), max(places)
     raw = {
         k: found for k, (n, y) in places.items() if (found := two_rates(y, n, *places[first][::-1]))
@@ -48,7 +58,8 @@ def position_bias(mature: DataFrame, fields: Sequence[str]) -> Finding:
             points=_points(places, {}, raw),
             needs="the item, as one of features.categorical",
         )
-    strata = {name: own for name, own in _strata(mature, fields, places).items() if last in own}
+    all_strata = _strata(mature, fields, bands, compared)
+    strata = {name: own for name, own in all_strata.items() if last in own}
     if not strata:
         return Finding(
             NAME,
@@ -71,23 +82,34 @@ def position_bias(mature: DataFrame, fields: Sequence[str]) -> Finding:
     return Finding(NAME, text, falls, tuple(measures), _points(places, ratios, raw))
 
 
-def _places(mature: DataFrame) -> dict[int, tuple[int, float]]:
-    """Position -> (rows, positives), ascending."""
-    counted = mature.where("position IS NOT NULL").groupBy("position")
-    sums = counted.agg(F.count("*").alias("n"), F.sum("label").alias("y"))
-    total = F.sum("n").over(Window.partitionBy())
-    # Small by nature: each has 1 % of the rows.
-    rows = sums.withColumn("all", total).where(F.col("n") >= _LEAST_SHARE * F.col("all")).collect()
-    return {row["position"]: (row["n"], row["y"]) for row in sorted(rows)}
+def _bands(mature: DataFrame) -> pd.DataFrame:
+    """Sums of module clusters by the first position of each place."""
+    sums = counted(mature.where("position IS NOT NULL"), F.col("position"))
+    before = F.sum("n").over(Window.orderBy("part")) - F.col("n")
+    band = F.floor(before * _PLACES / F.sum("n").over(Window.partitionBy()))
+    totals = [F.sum(name).alias(name) for name in sums.columns if name != "part"]
+    # Small by nature: at most 100 places.
+    places = sums.withColumn("band", band).groupBy("band").agg(F.min("part").alias("part"), *totals)
+    found = places.toPandas()
+    return found.drop(columns="band").set_index("part").sort_index()
+
+
+def _places(compared: pd.DataFrame) -> _Rates:
+    """What the rows of each place are worth."""
+    effects = [design_effect(compared.loc[[k]]) for k in compared.index]
+    worth = compared[["n", "y"]].div(effects, axis=0)
+    return {int(k): (n, y) for k, n, y in worth.itertuples()}
 
 
 def _strata(
-    mature: DataFrame, fields: Sequence[str], places: dict[int, tuple[int, float]]
+    mature: DataFrame, fields: Sequence[str], bands: pd.DataFrame, compared: pd.DataFrame
 ) -> _Sums:
-    """Name of the ids -> position -> log ratio to the first position within equal ids."""
-    first = min(places)
+    """Name of the ids -> place -> log ratio to the first place within equal ids."""
+    begins, first = F.lit([int(k) for k in bands.index]), int(compared.index[0])
+    place = F.array_max(F.filter(begins, lambda begin: begin <= F.col("position")))
     cells = (
-        mature.where(F.col("position").isin(list(places)))
+        mature.withColumn("position", place)
+        .where(F.col("position").isin([int(k) for k in compared.index]))
         .select("position", "label", F.posexplode("ids").alias("field", "stratum"))
         .groupBy("field", "stratum", "position")
         .agg(F.count("*").alias("n1"), F.sum("label").alias("a"))
@@ -109,7 +131,8 @@ def _strata(
     found: _Sums = {name: {} for name in fields}
     # Small by nature: fields times at most 100 positions.
     for row in sorted(sums.collect()):
-        if estimate := log_ratio(row["r"], row["s"], row["v"]):
+        effect = design_effect(compared.loc[[first, row["position"]]])
+        if estimate := log_ratio(row["r"], row["s"], effect * row["v"]):
             found[fields[row["field"]]][row["position"]] = estimate
     return found
 
@@ -123,9 +146,7 @@ def _exponent(ratios: dict[int, Estimate], first: int) -> Estimate:
     return Estimate(float((w * x * y).sum()) / information, 1 / math.sqrt(information))
 
 
-def _points(
-    places: dict[int, tuple[int, float]], ratios: dict[int, Estimate], raw: dict[int, Estimate]
-) -> Values:
+def _points(places: _Rates, ratios: dict[int, Estimate], raw: dict[int, Estimate]) -> Values:
     def drawn(own: dict[int, Estimate]) -> list[list[float | None]]:
         found = [(k, r.measure_ratio("")) for k, r in own.items()]
         return [[k, m.value, m.low, m.high] for k, m in found]
