@@ -85,9 +85,14 @@ def record(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def values_of(
-    differences: dict[str, tuple[float, float, float]] = DIFFERENCES, segment: str = "men"
+    differences: dict[str, tuple[float, float, float]] = DIFFERENCES,
+    segment: str = "men",
+    intervals: bool = True,
 ) -> dict[str, Any]:
     methods = ["uniform", *differences]
+    metrics = metrics_of(differences, segment)
+    if not intervals:
+        metrics = metrics.assign(low=np.nan, high=np.nan)
     curve = {
         "roc": [[1.0, 0.4, 0.0], [1.0, 0.8, 0.0]],
         "pr": [[1.0, 0.5, 0.0], [0.3, 0.5, 0.9]],
@@ -111,7 +116,7 @@ def values_of(
             "build_samples": record({"samples": 3000, "splits": {"train": 1800, "test": 600}}),
             "report": record({}),
         },
-        metrics=metrics_of(differences, segment),
+        metrics=metrics,
         days=pd.DataFrame(
             {
                 "day": pd.to_datetime(["2026-02-02", "2026-02-01"]).date,
@@ -341,3 +346,17 @@ def test_the_table_has_a_line_per_method_under_its_head(values: dict[str, Any]) 
         "-0.0200 [-0.0300, -0.0100]",
         "48.7%",
     ]
+
+
+def test_without_intervals_values_are_told_and_nothing_is_told_apart() -> None:
+    values = values_of(intervals=False)
+    json.dumps(values, allow_nan=False)
+    assert values["verdict"]["text"] == (
+        "No method has a lower test log loss than uniform. Not told apart from it: better, worse, "
+        "even."
+    )
+    assert "0.4800" in table(values)[2]
+    assert "[" not in table(values)[2]
+    page = render(values)
+    assert "0.4800" in page
+    assert ">nan" not in page.lower()

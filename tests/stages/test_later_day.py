@@ -15,7 +15,7 @@ from reweight.importance.stored import StoredModel
 from reweight.runs import Run, write_json
 from reweight.stages.build_samples import STATS, build_samples
 from reweight.stages.fit_importance import MODELS
-from reweight.stages.score_weights import policy_stats, read_models, weights
+from reweight.stages.score_weights import POLICY, policy_stats, read_models, weights
 from reweight.tables import EVENTS
 from reweight.weighting import PolicyStats
 
@@ -124,6 +124,17 @@ def test_another_policy_than_that_of_the_other_run_is_refused(
         policy_stats(opened("tuesday", LATER, f"weighting.{later}"), scored)
     for words in said:
         assert words in str(caught.value)
+
+
+def test_numbers_that_do_not_say_of_which_policy_they_are_are_refused(
+    opened: OpenRun, scored: DataFrame
+) -> None:
+    monday = opened("monday")
+    numbers = policy_stats(monday, scored)["random"].model_dump()
+    write_json(monday.folder / MODELS / "random" / POLICY, numbers)
+    with pytest.raises(WeightError, match="of another section `weighting`") as caught:
+        policy_stats(opened("tuesday", LATER), scored)
+    assert "run the stage 'score_weights' of that run again" in str(caught.value)
 
 
 def test_a_run_that_was_never_scored_has_no_policy(opened: OpenRun, scored: DataFrame) -> None:

@@ -130,9 +130,9 @@ def _read_policy(path: Path, own: dict[str, Any]) -> PolicyStats:
             do="run the stage 'score_weights' of that run first",
         )
     stored = json.loads(path.read_text())
-    policy = stored["weighting"]
-    if differ := [key for key in own if own[key] != policy[key]]:
-        told = [", ".join(f"{k}: {json.dumps(p[k])}" for k in differ) for p in (policy, own)]
+    policy = stored.get("weighting", {})
+    if differ := [key for key in own if own[key] != policy.get(key)]:
+        told = [", ".join(f"{k}: {json.dumps(p.get(k))}" for k in differ) for p in (policy, own)]
         raise WeightError(
             "the numbers of the weight policy are of another section `weighting`",
             expected=f"{told[0]}, as in {path}",
