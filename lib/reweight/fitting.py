@@ -90,7 +90,7 @@ class FitPlan(Section):
         train: folder of the snapshot.
         validation: folder of the snapshot for the loss curve.
         folder: for checkpoints, progress and errors; every rank sees it.
-        key: identity of rows and settings: a checkpoint of another key is not taken up.
+        key: identity of rows, settings and code: a checkpoint of another key is not taken up.
         seed: of the order of rows.
     """
 
@@ -575,7 +575,7 @@ def _checkpoint(
 
 
 def _restore(path: Path, key: str, trainers: Sequence[Trainer]) -> tuple[int, Curves | None]:
-    """Takes up a checkpoint of the same rows and settings; returns epochs done and curves.
+    """Takes up a checkpoint of the same rows, settings and code; returns epochs done and curves.
 
     One that is of others, or that was cut short (a full or failing disk), is as good as none.
     """
@@ -586,7 +586,9 @@ def _restore(path: Path, key: str, trainers: Sequence[Trainer]) -> tuple[int, Cu
         return 0, None
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["key"] != key:
-        print(f"the checkpoint {path.name} is of other rows or settings: not used", flush=True)
+        print(
+            f"the checkpoint {path.name} is of other rows, settings or code: not used", flush=True
+        )
         return 0, None
     for trainer, learner, optimizer, kept in zip(
         trainers, state["learners"], state["optimizers"], state["kept"], strict=True

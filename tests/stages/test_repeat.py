@@ -171,18 +171,24 @@ def test_segments_that_are_none_or_too_many_are_refused_before_the_training(
     assert f"came:     {came}" in str(caught.value)
 
 
-def test_a_training_of_another_seed_or_other_settings_is_a_new_one(
-    run: Run, open_run: OpenRun, tmp_path: Path
+def test_a_training_of_another_seed_other_settings_or_other_code_is_a_new_one(
+    run: Run, open_run: OpenRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples, keys = run.store.read(SAMPLES), []
-    for overrides in ((), ("seed=8",), ("importance.0.training.epochs=2",)):
-        small = "{method: self_confidence, training: {members: 1, hidden: [2], epochs: 1}}"
+    for code, overrides in (
+        ("old", ()),
+        ("old", ("seed=8",)),
+        ("old", ("importance.0.training.epochs=2",)),
+        ("new", ("importance.0.training.epochs=2",)),
+    ):
+        monkeypatch.setitem(fit_methods.__globals__, "revision", lambda code=code: code)
+        small = "{method: self_confidence, training: {members: 2, hidden: [2], epochs: 1}}"
         other = open_run("first", f"importance=[{small}]", *overrides)
         fit_methods(other, samples, other.config.importance, tmp_path)
         keys.append((tmp_path / "fitted.json").read_text())
         curve = json.loads((tmp_path / "curves.json").read_text())["self_confidence"]
         assert len(curve) == (2 if "epochs" in str(overrides) else 1)
-    assert len(set(keys)) == 3
+    assert len(set(keys)) == 4
 
 
 def test_methods_that_cut_features_into_different_bins_are_refused(

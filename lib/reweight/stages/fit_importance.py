@@ -42,7 +42,7 @@ from reweight.importance.position import check_features, check_positions, check_
 from reweight.importance.stored import StoredModel
 from reweight.importance.target import check_target
 from reweight.importance.windows import check_delays, check_windows
-from reweight.runs import Run, write_json
+from reweight.runs import Run, revision, write_json
 from reweight.snapshot import fingerprint, write_snapshot
 from reweight.stages.build_samples import STATS, read_stats
 from reweight.tables import SAMPLES
@@ -244,7 +244,7 @@ def _train(
     rows = fingerprint(samples, extra)
     snapshots = _write_snapshots(job, samples, facts, rows, extra)
     said = [m.model_dump_json(by_alias=True) for m in methods]
-    key = digest(rows, str(job.seed), job.fitting.identity(), *said)
+    key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *said)
     plan = FitPlan(
         methods=methods,
         facts=facts,
@@ -273,7 +273,7 @@ def _train(
 
 
 def _is_fitted(mark: Path, key: str, models: list[Path]) -> bool:
-    """Whether the models are there and were fitted on the same rows with the same settings."""
+    """Whether the models are there, of the same rows, settings and code."""
     there = mark.exists() and all(model.exists() for model in models)
     return there and json.loads(mark.read_text()) == key
 
@@ -286,7 +286,7 @@ def _write_snapshots(
     job: FitJob, samples: DataFrame, facts: TrainFacts, rows: str, extra: tuple[str, ...]
 ) -> Path:
     """Parquet of the training rows and of a hashed part of the validation rows."""
-    key = digest(rows, str(job.seed), job.fitting.identity(), *extra)
+    key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *extra)
     section, folder = job.fitting, job.snapshots
     same: dict[str, Any] = {
         "shards": section.shards,
