@@ -1,9 +1,10 @@
 """Drift: of the label rate, of the features, and of the relation between the two.
 
 Rate: chi-square over periods of equal length, of what rows of groups that are alike are worth
-(module clusters). Features: how well a classifier tells late training rows from early ones of groups
-that it has not seen (area under the ROC curve; Lopez-Paz and Oquab 2017), with a bootstrap of groups.
-Relation: the score test of module relation on the difference of the late and the early half.
+(module clusters). Features: how well a classifier tells late training rows from early ones of
+groups that it has not seen (area under the ROC curve; Lopez-Paz and Oquab 2017), with a bootstrap
+of groups. Relation: the score test of module relation on the difference of the late and the early
+half.
 """
 
 from collections.abc import Mapping, Sequence
