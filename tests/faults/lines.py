@@ -147,12 +147,14 @@ def children(process: subprocess.Popen[str], *words: str) -> list[psutil.Process
 
 def at_work(process: subprocess.Popen[str], root: Path, stage: str, *words: str) -> psutil.Process:
     """A process below a job, told by its command line, that computes while a stage is running."""
+    spent: dict[int, float] = {}
 
     def found() -> psutil.Process | None:
         assert process.poll() is None
         for child in children(process, *words) if is_in(root, stage) else ():
             with contextlib.suppress(psutil.Error):
-                if child.cpu_percent(interval=0.1) > 20:
+                user = child.cpu_times().user
+                if user - spent.setdefault(child.pid, user) > 0.1:
                     return child
         return None
 
@@ -162,7 +164,8 @@ def at_work(process: subprocess.Popen[str], root: Path, stage: str, *words: str)
 
 def tasks_lost(events: Path) -> int:
     """Tasks that did not end well, by Spark's own log of its events."""
-    lines = [line for path in events.iterdir() for line in path.read_text().splitlines()]
+    files = [path for path in events.rglob("*") if path.is_file()]
+    lines = [line for path in files for line in path.read_text().splitlines()]
     ended = [event for line in lines if (event := json.loads(line))["Event"].endswith("TaskEnd")]
     return sum(event["Task End Reason"]["Reason"] != "Success" for event in ended)
 

@@ -37,8 +37,13 @@ def test_what_is_killed_at_work_is_replaced_and_changes_nothing(
 ) -> None:
     root, events = tmp_path / "root", tmp_path / "events"
     events.mkdir()
-    told = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": events.as_uri()}
-    process = start(root, spark=CLUSTER | told, home=spark_home)
+    settings = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": events.as_uri(),
+        # Tasks are long where each has to import what it needs.
+        "spark.python.worker.reuse": "false",
+    }
+    process = start(root, spark=CLUSTER | settings, home=spark_home)
     for stage in stages:
         at_work(process, root, stage, victim).kill()
     finish(process)
