@@ -164,7 +164,7 @@ def at_work(process: subprocess.Popen[str], root: Path, stage: str, *words: str)
 
 def tasks_lost(events: Path) -> int:
     """Tasks that did not end well, by Spark's own log of its events."""
-    files = [path for path in events.rglob("*") if path.is_file()]
+    files = [path for path in events.rglob("[!.]*") if path.is_file()]
     lines = [line for path in files for line in path.read_text().splitlines()]
     ended = [event for line in lines if (event := json.loads(line))["Event"].endswith("TaskEnd")]
     return sum(event["Task End Reason"]["Reason"] != "Success" for event in ended)

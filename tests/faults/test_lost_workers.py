@@ -39,6 +39,7 @@ def test_what_is_killed_at_work_is_replaced_and_changes_nothing(
     events.mkdir()
     settings = {
         "spark.eventLog.enabled": "true",
+        "spark.eventLog.compress": "false",
         "spark.eventLog.dir": events.as_uri(),
         # Tasks are long where each has to import what it needs.
         "spark.python.worker.reuse": "false",

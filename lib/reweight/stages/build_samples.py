@@ -99,8 +99,8 @@ def stats_in(folder: Path) -> FeatureStats:
             "the statistics of the features are not there",
             expected=str(path),
             came="no such file",
-            do="run the stages 'build_samples' and 'fit_importance' of that run first, or check "
-            "root and model_run_id",
+            do="run the stage 'build_samples' first, and 'fit_importance' if it is a model that "
+            "lacks them, or check root and model_run_id",
         )
     return FeatureStats.model_validate_json(path.read_text())
 
