@@ -1,9 +1,9 @@
 """Position bias: the label rate of the same thing at different positions.
 
 The raw rate falls with the position also because what is good is ranked high. So rows are compared
-within strata of one thing (an item), by Mantel and Haenszel's ratio (module rates), and are worth
-what module clusters says. Positions with few rows are pooled with their neighbours to one place,
-which is named by its first position.
+within strata of one thing (an item), by Mantel and Haenszel's ratio (module rates). Groups have
+rows at all places, so that what their rows have in common falls out of a ratio of places. Positions
+with few rows are pooled with their neighbours to one place, which is named by its first position.
 """
 
 import math
@@ -14,7 +14,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.mechanisms.clusters import counted, design_effect
+from reweight.mechanisms.clusters import counted
 from reweight.mechanisms.findings import Finding, Values
 from reweight.mechanisms.rates import Estimate, log_ratio, share, two_rates
 
@@ -95,10 +95,8 @@ def _bands(mature: DataFrame) -> pd.DataFrame:
 
 
 def _places(compared: pd.DataFrame) -> _Rates:
-    """What the rows of each place are worth."""
-    effects = [design_effect(compared.loc[[k]]) for k in compared.index]
-    worth = compared[["n", "y"]].div(effects, axis=0)
-    return {int(k): (n, y) for k, n, y in worth.itertuples()}
+    """Rows and positives of each place."""
+    return {int(k): (n, y) for k, n, y in compared[["n", "y"]].itertuples()}
 
 
 def _strata(
@@ -131,8 +129,7 @@ def _strata(
     found: _Sums = {name: {} for name in fields}
     # Small by nature: fields times at most 100 positions.
     for row in sorted(sums.collect()):
-        effect = design_effect(compared.loc[[first, row["position"]]])
-        if estimate := log_ratio(row["r"], row["s"], effect * row["v"]):
+        if estimate := log_ratio(row["r"], row["s"], row["v"]):
             found[fields[row["field"]]][row["position"]] = estimate
     return found
 
