@@ -14,7 +14,6 @@ import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.mechanisms.clusters import counted
 from reweight.mechanisms.findings import Finding, Values
 from reweight.mechanisms.rates import Estimate, log_ratio, share, two_rates
 
@@ -34,8 +33,7 @@ def position_bias(mature: DataFrame, fields: Sequence[str]) -> Finding:
     """How much less the same thing is chosen far down.
 
     Args:
-        mature: samples with ``position``, ``group_id``, ``label`` and ``ids``, [F] numbers of
-            things.
+        mature: samples with ``position``, ``label`` and ``ids``, [F] numbers of things.
         fields: what the things are, [F].
     """
     bands = _bands(mature)
@@ -83,15 +81,15 @@ def position_bias(mature: DataFrame, fields: Sequence[str]) -> Finding:
 
 
 def _bands(mature: DataFrame) -> pd.DataFrame:
-    """Sums of module clusters by the first position of each place."""
-    sums = counted(mature.where("position IS NOT NULL"), F.col("position"))
-    before = F.sum("n").over(Window.orderBy("part")) - F.col("n")
+    """Rows ``n`` and positives ``y`` of each place, by its first position."""
+    positions = mature.where("position IS NOT NULL").groupBy("position")
+    sums = positions.agg(F.count("*").cast("double").alias("n"), F.sum("label").alias("y"))
+    before = F.sum("n").over(Window.orderBy("position")) - F.col("n")
     band = F.floor(before * _PLACES / F.sum("n").over(Window.partitionBy()))
-    totals = [F.sum(name).alias(name) for name in sums.columns if name != "part"]
+    totals = [F.min("position").alias("position"), F.sum("n").alias("n"), F.sum("y").alias("y")]
     # Small by nature: at most 100 places.
-    places = sums.withColumn("band", band).groupBy("band").agg(F.min("part").alias("part"), *totals)
-    found = places.toPandas()
-    return found.drop(columns="band").set_index("part").sort_index()
+    found = sums.withColumn("band", band).groupBy("band").agg(*totals).toPandas()
+    return found.drop(columns="band").set_index("position").sort_index()
 
 
 def _places(compared: pd.DataFrame) -> _Rates:
