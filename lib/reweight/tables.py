@@ -243,7 +243,10 @@ Attributes:
 
 # A commit that another writer was faster than; nothing was written, so it can be tried again.
 # Known by name: Delta's Python classes for these reach us on some versions of Spark only.
-_LOST_RACE = re.compile(r"\b(\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception\b")
+_LOST_RACE = re.compile(
+    r"\b((\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception"
+    r"|DELTA_CONSTRAINT_ALREADY_EXISTS)\b"
+)
 _ATTEMPTS = 6
 # A folder or a name without a table: another run makes it right now, or was killed as it did.
 _UNMADE = re.compile(

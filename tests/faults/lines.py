@@ -147,16 +147,18 @@ def children(process: subprocess.Popen[str], *words: str) -> list[psutil.Process
 
 def at_work(process: subprocess.Popen[str], root: Path, stage: str, *words: str) -> psutil.Process:
     """A process below a job, told by its command line, that computes while a stage is running."""
-    spent: dict[int, float] = {}
+
+    def spent(child: psutil.Process) -> float:
+        with contextlib.suppress(psutil.Error):
+            return float(child.cpu_times().user)
+        return 0.0
 
     def found() -> psutil.Process | None:
         assert process.poll() is None
-        for child in children(process, *words) if is_in(root, stage) else ():
-            with contextlib.suppress(psutil.Error):
-                user = child.cpu_times().user
-                if user - spent.setdefault(child.pid, user) > 0.1:
-                    return child
-        return None
+        before = {child: spent(child) for child in children(process, *words)}
+        time.sleep(0.1)
+        busy = {child for child, seconds in before.items() if spent(child) - seconds > 0.03}
+        return next(iter(busy)) if busy and is_in(root, stage) else None
 
     victim: psutil.Process = wait_for(found)
     return victim

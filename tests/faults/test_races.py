@@ -99,6 +99,27 @@ def test_two_runs_that_make_the_same_tables_at_once_both_get_their_rows(
         )
 
 
+def test_a_constraint_that_another_run_adds_first_is_taken_as_it_is(
+    spark: SparkSession, store_of: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    sql = spark.sql
+
+    def late(text: str) -> DataFrame:
+        if text.startswith("ALTER TABLE"):
+            if not asked:
+                sql(text)  # The other run's, after this one saw that there was none.
+            asked.append(text)
+        return sql(text)
+
+    store = store_of("one")
+    monkeypatch.setattr(spark, "sql", late)
+    assert store.write(WEIGHTS, weights(spark, 3, 1.0)) == 3
+    assert store.retries == 1
+    # The one that was there was not asked for again, all others once.
+    assert len(asked) == len(set(asked)) == len(WEIGHTS.checks)
+
+
 def test_of_two_jobs_of_one_run_one_wins_and_the_other_says_why(tmp_path: Path) -> None:
     root = tmp_path / "root"
     first = start(root, job="simulate_logs")
