@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from reweight.benchmark.judging import measured
 from reweight.evaluation import (
     Evaluation,
-    Histograms,
+    Reduced,
     Row,
     curves,
     measure,
@@ -77,13 +77,13 @@ def predictions(spark: SparkSession, frame: pd.DataFrame) -> DataFrame:
 
 
 @pytest.fixture(scope="module")
-def found(predictions: DataFrame) -> Histograms:
+def found(predictions: DataFrame) -> Reduced:
     return reduce_predictions(predictions, SECTION, SEED)
 
 
 @pytest.fixture(scope="module")
-def rows(found: Histograms) -> list[Row]:
-    return measure(found, SECTION, "uniform", SEED)
+def rows(found: Reduced) -> list[Row]:
+    return measure(found.values, SECTION, "uniform")
 
 
 Get = Callable[..., Row]
@@ -199,7 +199,7 @@ def test_ndcg_is_the_mean_over_groups_with_a_positive(
 
 @EVERY
 def test_macro_precision_and_recall_are_at_the_threshold(
-    frame: pd.DataFrame, found: Histograms, get: Get, method: str, split: str
+    frame: pd.DataFrame, found: Reduced, get: Get, method: str, split: str
 ) -> None:
     own = part_of(frame, method, split)
     threshold = 1 / (1 + math.exp(-0.005 * found.thresholds[method]))
@@ -213,7 +213,7 @@ def test_macro_precision_and_recall_are_at_the_threshold(
 
 @pytest.mark.parametrize("method", ["uniform", "sharper"])
 def test_the_threshold_has_the_highest_macro_f1_on_validation(
-    frame: pd.DataFrame, found: Histograms, method: str
+    frame: pd.DataFrame, found: Reduced, method: str
 ) -> None:
     own = part_of(frame, method, "validation")
 
@@ -275,7 +275,7 @@ def test_rows_in_memory_are_measured_as_rows_on_spark(frame: pd.DataFrame, rows:
 
 
 def test_segments_with_few_positives_do_not_count_as_the_worst(
-    found: Histograms, rows: list[Row]
+    predictions: DataFrame, rows: list[Row]
 ) -> None:
     positives = {
         r["segment"]: r["value"]
@@ -286,7 +286,7 @@ def test_segments_with_few_positives_do_not_count_as_the_worst(
     strict = SECTION.model_copy(update={"min_positives": int(most) + 1})
     worst = [
         r["value"]
-        for r in measure(found, strict, "uniform", SEED)
+        for r in measure(reduce_predictions(predictions, strict, SEED).values, strict, "uniform")
         if r["name"] == "worst_group_auc" and r["kind"] == "value"
     ]
     assert worst == [None] * 6
@@ -342,10 +342,10 @@ def test_the_better_method_is_told_apart(get: Get) -> None:
     assert get("sharper", "brier", kind="difference")["high"] < 0
 
 
-def test_the_baseline_decides_what_differences_are_taken_to(found: Histograms, get: Get) -> None:
+def test_the_baseline_decides_what_differences_are_taken_to(found: Reduced, get: Get) -> None:
     turned = {
         (r["method"], r["name"]): r
-        for r in measure(found, SECTION, "sharper", SEED)
+        for r in measure(found.values, SECTION, "sharper")
         if r["kind"] == "difference" and r["split"] == "test"
     }
     assert {method for method, _ in turned} == {"uniform", "same"}
@@ -354,9 +354,18 @@ def test_the_baseline_decides_what_differences_are_taken_to(found: Histograms, g
     assert (other["low"], other["high"]) == pytest.approx((-one["high"], -one["low"]))
 
 
-def test_the_same_seed_gives_the_same_intervals(found: Histograms, rows: list[Row]) -> None:
-    assert measure(found, SECTION, "uniform", SEED) == rows
-    assert measure(found, SECTION, "uniform", SEED + 1) != rows
+def test_the_same_seed_gives_the_same_intervals(predictions: DataFrame, rows: list[Row]) -> None:
+    same, other = (
+        measure(reduce_predictions(predictions, SECTION, seed).values, SECTION, "uniform")
+        for seed in (SEED, SEED + 1)
+    )
+    assert_rows(same, rows)
+    one, two = (
+        next(r for r in found if (r["method"], r["name"]) == ("sharper", "auc"))
+        for found in (rows, other)
+    )
+    assert one["value"] == two["value"]
+    assert (one["low"], one["high"]) != (two["low"], two["high"])
 
 
 def assert_rows(one: list[Row], other: list[Row]) -> None:
@@ -369,15 +378,15 @@ def assert_rows(one: list[Row], other: list[Row]) -> None:
 
 
 def test_metrics_do_not_depend_on_how_rows_are_partitioned(
-    predictions: DataFrame, found: Histograms, rows: list[Row]
+    predictions: DataFrame, found: Reduced, rows: list[Row]
 ) -> None:
     moved = reduce_predictions(predictions.repartition(5, "probability"), SECTION, SEED)
     assert moved.thresholds == found.thresholds
-    assert_rows(measure(moved, SECTION, "uniform", SEED), rows)
+    assert_rows(measure(moved.values, SECTION, "uniform"), rows)
 
 
 def test_test_labels_do_not_reach_the_threshold(
-    spark: SparkSession, found: Histograms, get: Get
+    spark: SparkSession, found: Reduced, get: Get
 ) -> None:
     turned = predictions_of(test_label_seed=9)
     turned["segment"] = None
@@ -385,7 +394,7 @@ def test_test_labels_do_not_reach_the_threshold(
     assert other.thresholds == found.thresholds
     measured = {
         (r["split"], r["segment"], r["name"]): r["value"]
-        for r in measure(other, SECTION, "uniform", SEED)
+        for r in measure(other.values, SECTION, "uniform")
         if r["method"] == "sharper" and r["kind"] == "value"
     }
     for name in ("macro_precision", "auc", "log_loss"):
@@ -397,7 +406,7 @@ def test_test_labels_do_not_reach_the_threshold(
     assert measured["test", None, "worst_group_auc"] == measured["test", "all", "auc"]
 
 
-def test_curves_are_those_of_the_rows(frame: pd.DataFrame, found: Histograms) -> None:
+def test_curves_are_those_of_the_rows(frame: pd.DataFrame, found: Reduced) -> None:
     drawn = curves(found)
     assert set(drawn) == set(METHODS)
     own = part_of(frame, "sharper")

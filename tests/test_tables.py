@@ -180,6 +180,15 @@ def test_a_table_whose_making_was_killed_is_made_anew(
     assert store.read(WEIGHTS).count() == 2
 
 
+def test_a_table_is_made_in_as_few_commits_as_its_place_allows(
+    spark: SparkSession, empty_place: Store
+) -> None:
+    empty_place.write(WEIGHTS, weights(spark, 1.0))
+    # Made, and written; a catalog's is given its constraints one by one.
+    added = 0 if empty_place.catalog is None else len(WEIGHTS.checks)
+    assert len(empty_place.history(WEIGHTS, 20)) == 2 + added
+
+
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_folder_that_holds_something_else_is_waited_for_and_then_named(
     spark: SparkSession, empty_place: Store, monkeypatch: pytest.MonkeyPatch, stays: bool

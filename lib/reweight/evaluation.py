@@ -1,9 +1,11 @@
 """Predictions and weights -> sums that are small whatever the number of rows, and metrics of them.
 
 Three passes: a fine histogram of scores (point values, thresholds, curves), a pass by group (GAUC,
-NDCG), and a coarse histogram by bucket of groups (intervals). All metrics are unweighted.
+NDCG), and a coarse histogram by bucket of groups (intervals). Metrics of the histograms of a method
+and split are a task of their own. All metrics are unweighted.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
-from pyspark.sql import Column, DataFrame, Window
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from reweight import bootstrap, metrics
@@ -48,20 +51,18 @@ class Evaluation(Section):
 
 
 @dataclass(frozen=True)
-class Histograms:
-    """Sums over predictions, as frames of small size.
+class Reduced:
+    """What is left of predictions, as frames of small size.
 
     Attributes:
-        fine: a row per method, split, segment and fine bin; also ``coarse``, the bin's coarse one.
-        coarse: a row per method, split, segment, bucket and coarse bin.
-        groups: a row per method, split and bucket: sums over its groups.
+        bins: a row per method, split and fine bin: ``n``, ``pos`` and the sum ``predicted``.
         thresholds: method -> fine bin from which on a row is called positive.
+        values: of ``values_of``, for every method and split.
     """
 
-    fine: pd.DataFrame
-    coarse: pd.DataFrame
-    groups: pd.DataFrame
+    bins: pd.DataFrame
     thresholds: dict[str, int]
+    values: pd.DataFrame
 
     def probabilities(self) -> dict[str, float]:
         """The thresholds as probabilities: the lower edge of their bins."""
@@ -98,78 +99,151 @@ class Statistics:
 
 Row = dict[str, Any]
 
+_VALUES = (
+    "method string, split string, segment string, name string, value double, coarse double, "
+    "resampled array<double>"
+)
 
-def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Histograms:
-    """The three passes over the rows of the table ``predictions``."""
+
+def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Reduced:
+    """The passes over the rows of the table ``predictions``.
+
+    Args:
+        predictions: the table.
+        evaluation: the section.
+        seed: of the buckets and of the bootstrap.
+    """
     rows = _with_parts(predictions, evaluation, seed)
-    # Small by nature: bins that occur, at most 8,000 per method, split and segment.
-    fine = _collected(rows, ["method", "split", "segment", "bin"], F.lit(False))
-    thresholds = add_bins(fine, evaluation)
-    bins = fine[["method", "bin", "coarse"]].drop_duplicates()
-    bins["called"] = bins["bin"] >= bins["method"].map(thresholds)
-    known = F.broadcast(predictions.sparkSession.createDataFrame(bins))
-    # Small by nature: buckets times coarse bins, per method, split and segment.
-    coarse = _collected(
-        rows.join(known, on=["method", "bin"], how="inner"),
-        ["method", "split", "segment", "bucket", "coarse"],
-        F.col("called"),
-    )
-    return Histograms(fine, coarse, _grouped(rows, evaluation), thresholds)
+    fine = _summed(rows, ["segment", "bin"]).persist(StorageLevel.DISK_ONLY)
+    try:
+        by_bin = fine.groupBy("method", "split", "bin").agg(
+            *[F.sum(name).alias(name) for name in ("n", "pos", "predicted")]
+        )
+        # Small by nature: bins that occur, at most 8,000 per method and split.
+        bins = by_bin.toPandas()
+        known, thresholds = known_bins(bins, evaluation)
+        cut = F.broadcast(predictions.sparkSession.createDataFrame(known))
+        groups = _grouped(rows, evaluation)
+
+        def values(cells: pd.DataFrame) -> pd.DataFrame:
+            of_bins = cells["bucket"].isna()
+            return values_of(cells[of_bins], cells[~of_bins], groups, evaluation, seed)
+
+        coarse = _summed(
+            rows.join(cut, on=["method", "bin"]), ["segment", "bucket", "coarse", "called"]
+        )
+        cells = fine.join(cut, on=["method", "bin"]).unionByName(coarse, allowMissingColumns=True)
+        # Small by nature: some numbers and their resamples, per method and split.
+        found = cells.groupBy("method", "split").applyInPandas(values, _VALUES).toPandas()
+    finally:
+        fine.unpersist()
+    return Reduced(bins, thresholds, found)
 
 
-def add_bins(fine: pd.DataFrame, evaluation: Evaluation) -> dict[str, int]:
-    """Adds each fine bin's coarse one, and what is right and wrong of those called positive.
+def known_bins(bins: pd.DataFrame, evaluation: Evaluation) -> tuple[pd.DataFrame, dict[str, int]]:
+    """What each fine bin of a method belongs to.
+
+    Args:
+        bins: rows ``n`` and positives ``pos`` by ``method``, ``split`` and ``bin``.
+        evaluation: the section.
 
     Returns:
-        Method -> fine bin from which on a row is called positive.
+        A row per ``method`` and ``bin``: its ``coarse`` one, and whether rows of it are ``called``
+        positive; and method -> fine bin from which on they are.
     """
-    fine["coarse"] = pd.concat(
-        [_coarse_bins(own, evaluation.bins) for _, own in fine.groupby("method")]
+    thresholds = {str(m): _threshold(own) for m, own in bins.groupby("method")}
+    known = bins.groupby(["method", "bin"])["n"].sum().reset_index()
+    counts = known.groupby("method")["n"]
+    # Coarse ones hold about equally many rows.
+    middle = (counts.cumsum() - known["n"] / 2) / counts.transform("sum")
+    last = evaluation.bins - 1
+    known["coarse"] = np.minimum(last, np.floor(middle * evaluation.bins)).astype(int)
+    known["called"] = known["bin"] >= known["method"].map(thresholds)
+    return known.drop(columns="n"), thresholds
+
+
+def values_of(
+    fine: pd.DataFrame,
+    coarse: pd.DataFrame,
+    groups: pd.DataFrame,
+    evaluation: Evaluation,
+    seed: int,
+) -> pd.DataFrame:
+    """Metrics of one method and split.
+
+    Args:
+        fine: sums over its rows by segment and fine bin; also the bin's ``coarse`` one and whether
+            it is ``called`` positive.
+        coarse: sums by segment, bucket, coarse bin and ``called``.
+        groups: a row per method, split and bucket, also of others: sums over groups.
+        evaluation: the section.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows with ``method``, ``split``, ``segment`` (null for all rows), ``name``, ``value``; for
+        all rows also ``coarse``, the value by coarse bins, and ``resampled``, a value per resample.
+    """
+    method, split = fine["method"].iloc[0], fine["split"].iloc[0]
+    groups = groups[groups["split"] == split]
+    # The same buckets, and so the same draws, for every method.
+    buckets = sorted(groups["bucket"].unique())
+    own = groups[groups["method"] == method]
+    drawn = bootstrap.draws(len(buckets), evaluation.replicates, seed)
+    exact = _fine_statistics(fine, own, evaluation.bins)
+    whole, resampled = (
+        _metrics(_statistics(coarse, own, buckets, draws, evaluation.bins), evaluation)
+        for draws in (np.ones((1, len(buckets))), drawn)
     )
-    thresholds = {str(m): _threshold(own) for m, own in fine.groupby("method")}
-    called = fine["bin"] >= fine["method"].map(thresholds)
-    fine["tp"], fine["fp"] = fine["pos"] * called, (fine["n"] - fine["pos"]) * called
-    return thresholds
+    rows: list[tuple[Any, ...]] = [
+        (method, split, None, name, value[0], whole[name][0], resampled[name])
+        for name, value in _metrics(exact, evaluation).items()
+    ]
+    rows += [(method, split, *value, None, None) for value in _segment_values(exact)]
+    columns = [column.split()[0] for column in _VALUES.split(", ")]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def measure(found: Histograms, evaluation: Evaluation, baseline: str, seed: int) -> list[Row]:
+def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list[Row]:
     """Metrics with intervals, and differences to the baseline with paired intervals.
 
     Args:
-        found: the sums.
+        values: of ``values_of``, for every method and split.
         evaluation: the section.
         baseline: method that differences are taken to.
-        seed: of the bootstrap.
 
     Returns:
         Rows with ``method``, ``split``, ``segment``, ``name``, ``kind``, ``value``, ``low``,
         ``high``.
     """
     rows: list[Row] = []
-    for split in sorted(found.fine["split"].unique()):
-        buckets = sorted(found.groups.loc[found.groups["split"] == split, "bucket"].unique())
-        drawn = bootstrap.draws(len(buckets), evaluation.replicates, seed)
-        values = {
-            method: _three_ways(found, method, split, buckets, drawn, evaluation)
-            for method in found.thresholds
-        }
-        for method, own in values.items():
-            rows += _rows(method, split, "value", own, evaluation.confidence)
-            fine = _fine_statistics(found, method, split, evaluation.bins)
-            rows += _segment_rows(fine, method, split)
-            if method != baseline:
-                pairs = zip(own, values[baseline], strict=True)
-                less = [{k: a[k] - b[k] for k in a} for a, b in pairs]
-                rows += _rows(method, split, "difference", less, evaluation.confidence)
+    of_all = values[values["segment"].isna()]
+    # From Spark they come as lists.
+    resampled = of_all["resampled"].map(lambda own: np.asarray(own, dtype=np.float64))
+    of_all = of_all.assign(resampled=resampled)
+    found = {
+        key: own.set_index("name")[["value", "coarse", "resampled"]]
+        for key, own in of_all.groupby(["split", "method"])
+    }
+    for (split, method), own in found.items():
+        rows += _rows(method, split, "value", own, evaluation.confidence)
+        parts = values[(values["split"] == split) & (values["method"] == method)]
+        rows += [
+            _row(method, split, segment, name, "value", value, np.nan, np.nan)
+            for segment, name, value in parts[["segment", "name", "value"]]
+            .dropna(subset="segment")
+            .itertuples(index=False)
+        ]
+        if method != baseline:
+            less = own - found[split, baseline]
+            rows += _rows(method, split, "difference", less, evaluation.confidence)
     return rows
 
 
-def curves(found: Histograms) -> dict[str, Any]:
+def curves(found: Reduced) -> dict[str, Any]:
     """ROC, precision-recall and calibration, per method and split: what a report draws."""
     result: dict[str, Any] = {}
-    for (method, split), part in found.fine.groupby(["method", "split"]):
-        by_bin = part.groupby("bin")[["n", "pos", "predicted"]].sum().sort_index()
-        n, pos, predicted = (by_bin[c].to_numpy(float) for c in ("n", "pos", "predicted"))
+    for (method, split), part in found.bins.sort_values("bin").groupby(["method", "split"]):
+        n, pos, predicted = (part[c].to_numpy(float) for c in ("n", "pos", "predicted"))
         tp, fp, _, _ = metrics.confusion(pos, n - pos)
         take = np.unique(np.linspace(0, len(n) - 1, 150).astype(int))
         tenth = np.minimum(9, (np.cumsum(n) - n / 2) / n.sum() * 10).astype(int)
@@ -227,20 +301,13 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
     )
 
 
-def _collected(rows: DataFrame, keys: list[str], called: Column) -> pd.DataFrame:
-    y = F.col("y")
-    return (
-        rows.groupBy(*keys)
-        .agg(
-            F.count("*").alias("n"),
-            F.sum("y").alias("pos"),
-            F.sum("p").alias("predicted"),
-            F.sum("loss").alias("log_loss"),
-            F.sum("square").alias("brier"),
-            F.sum(F.when(called, y).otherwise(0)).alias("tp"),
-            F.sum(F.when(called, 1 - y).otherwise(0)).alias("fp"),
-        )
-        .toPandas()
+def _summed(rows: DataFrame, keys: list[str]) -> DataFrame:
+    return rows.groupBy("method", "split", *keys).agg(
+        F.count("*").alias("n"),
+        F.sum("y").alias("pos"),
+        F.sum("p").alias("predicted"),
+        F.sum("loss").alias("log_loss"),
+        F.sum("square").alias("brier"),
     )
 
 
@@ -287,14 +354,6 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     )
 
 
-def _coarse_bins(own: pd.DataFrame, bins: int) -> "pd.Series[int]":
-    """Fine bin -> coarse bin, so that the coarse ones hold about equally many rows."""
-    counts = own.groupby("bin")["n"].sum().sort_index()
-    middle = (counts.cumsum() - counts / 2) / counts.sum()
-    coarse = np.minimum(bins - 1, np.floor(middle * bins)).astype(int)
-    return own["bin"].map(coarse)
-
-
 def _threshold(own: pd.DataFrame) -> int:
     """The fine bin with the highest macro F1 on the validation split, and on no other."""
     counts = own[own["split"] == "validation"].groupby("bin")[["n", "pos"]].sum().sort_index()
@@ -309,37 +368,12 @@ _SUMS = ("n", "log_loss", "brier", "tp", "fp")
 _GROUP_SUMS = ("gauc", "gauc_rows", "ndcg", "ndcg_groups", "groups_left_out")
 
 
-def _three_ways(
-    found: Histograms,
-    method: str,
-    split: str,
-    buckets: list[int],
-    drawn: Array,
-    evaluation: Evaluation,
-) -> list[dict[str, Array]]:
-    """Metrics on all rows by fine bins, on all rows by coarse bins, and on the resamples."""
-    own = _of(found.coarse, method, split)
-    groups = _of(found.groups, method, split)
-    whole = np.ones((1, len(buckets)))
-    return [
-        _metrics(statistics, evaluation)
-        for statistics in (
-            _fine_statistics(found, method, split, evaluation.bins),
-            _statistics(own, groups, buckets, whole, evaluation.bins),
-            _statistics(own, groups, buckets, drawn, evaluation.bins),
-        )
-    ]
-
-
-def _fine_statistics(found: Histograms, method: str, split: str, coarse_bins: int) -> Statistics:
+def _fine_statistics(fine: pd.DataFrame, groups: pd.DataFrame, coarse_bins: int) -> Statistics:
     """One bucket that holds everything, and a bin for every fine bin that occurs."""
-    own = _of(found.fine, method, split)
-    bins = np.sort(own["bin"].unique())
-    coarse = own.drop_duplicates("bin").set_index("bin")["coarse"].reindex(bins).to_numpy()
-    own = own.assign(bucket=0, coarse=np.searchsorted(bins, own["bin"]))
-    groups = _of(found.groups, method, split).assign(bucket=0)
-    statistics = _statistics(own, groups, [0], np.ones((1, 1)), len(bins))
-    statistics.twentieth = _twentieths(coarse, coarse_bins)
+    bins = fine.drop_duplicates("bin").sort_values("bin")
+    cells = fine.assign(bucket=0, coarse=np.searchsorted(bins["bin"], fine["bin"]))
+    statistics = _statistics(cells, groups.assign(bucket=0), [0], np.ones((1, 1)), len(bins))
+    statistics.twentieth = _twentieths(bins["coarse"].to_numpy(), coarse_bins)
     return statistics
 
 
@@ -349,6 +383,7 @@ def _statistics(
     """Resampled sums: the matrix of draws times the sums of each bucket."""
     row = own["bucket"].map({b: i for i, b in enumerate(buckets)}).to_numpy()
     column = own["coarse"].to_numpy()
+    own = own.assign(tp=own["pos"] * own["called"], fp=(own["n"] - own["pos"]) * own["called"])
 
     def table(name: str, segment: str | None = None) -> Array:
         full = np.zeros((len(buckets), bins))
@@ -436,36 +471,24 @@ def _worst_loss(s: Statistics, min_positives: int) -> Array:
 _COUNTS = ("groups_left_out", "rows", "positives")
 
 
-def _rows(
-    method: str, split: str, kind: str, ways: list[dict[str, Array]], confidence: float
-) -> list[Row]:
-    exact, coarse, resampled = ways
+def _rows(method: str, split: str, kind: str, own: pd.DataFrame, confidence: float) -> list[Row]:
     rows = []
-    for name, value in exact.items():
+    for name, value, coarse, resampled in own.itertuples():
         if kind == "difference" and name in _COUNTS:
             continue
-        point = float(value[0])
-        low, high = bootstrap.interval(resampled[name], point, float(coarse[name][0]), confidence)
+        low, high = bootstrap.interval(resampled, value, coarse, confidence)
         if name in _COUNTS:
             low = high = np.nan
-        rows.append(_row(method, split, None, name, kind, point, low, high))
+        rows.append(_row(method, split, None, name, kind, value, low, high))
     return rows
 
 
-def _segment_rows(s: Statistics, method: str, split: str) -> list[Row]:
+def _segment_values(s: Statistics) -> Iterator[tuple[str, str, float]]:
     """AUC, rows and positives of each segment."""
-    rows = []
     for segment, (pos, neg) in s.segments.items():
-        values = {
-            "auc": float(metrics.auc(pos, neg)[0]),
-            "rows": float(pos.sum() + neg.sum()),
-            "positives": float(pos.sum()),
-        }
-        rows += [
-            _row(method, split, segment, name, "value", value, np.nan, np.nan)
-            for name, value in values.items()
-        ]
-    return rows
+        yield segment, "auc", float(metrics.auc(pos, neg)[0])
+        yield segment, "rows", float(pos.sum() + neg.sum())
+        yield segment, "positives", float(pos.sum())
 
 
 def _row(
@@ -491,7 +514,3 @@ def _row(
         "low": known(low),
         "high": known(high),
     }
-
-
-def _of(frame: pd.DataFrame, method: str, split: str) -> pd.DataFrame:
-    return frame[(frame["method"] == method) & (frame["split"] == split)]

@@ -310,7 +310,11 @@ class Store:
     def _make(self, table: Table, columns: StructType) -> None:
         if self.catalog is None:
             builder = DeltaTable.createIfNotExists(self.spark).location(self.folder(table))
-            builder.addColumns(columns).partitionedBy("run_id").execute()
+            builder.addColumns(columns).partitionedBy("run_id")
+            # With its constraints at once: each that is added later is a commit and a scan.
+            for name, condition in table.checks.items():
+                builder.property(f"delta.constraints.{name}", condition)
+            builder.execute()
             return
         # The builder takes no name of three parts; on Spark 3.5 only the JVM writes DDL.
         empty: Any = self.spark.createDataFrame([], columns)

@@ -44,7 +44,7 @@ def predictions(spark: SparkSession) -> DataFrame:
 
 def evaluate(rows: DataFrame) -> None:
     section = Evaluation()
-    metrics_of(reduce_predictions(rows, section, 0), section, "uniform", 0)
+    metrics_of(reduce_predictions(rows, section, 0).values, section, "uniform")
 
 
 def once(rows: DataFrame) -> None:

@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reweight.evaluation import EDGE, FINE, LOWEST, Evaluation, Histograms, Row, add_bins, measure
+from reweight.evaluation import (
+    EDGE,
+    FINE,
+    LOWEST,
+    Evaluation,
+    Row,
+    known_bins,
+    measure,
+    values_of,
+)
 
 _SUMS: dict[str, Any] = {
     "n": ("y", "size"),
@@ -28,22 +37,18 @@ def measured(
         baseline: method that differences are taken to.
         seed: of the bootstrap.
     """
-    return measure(reduced(predictions, evaluation), evaluation, baseline, seed)
-
-
-def reduced(predictions: pd.DataFrame, evaluation: Evaluation) -> Histograms:
-    """The sums over predictions that ``reduce_predictions`` makes on Spark."""
+    by = ["method", "split"]
     rows = _with_parts(predictions, evaluation)
-    keys = ["method", "split", "segment"]
-    fine = rows.groupby([*keys, "bin"], as_index=False).agg(**_SUMS)
-    thresholds = add_bins(fine, evaluation)
-    bins = fine[["method", "bin", "coarse"]].drop_duplicates()
-    rows = rows.merge(bins, on=["method", "bin"], how="left")
-    called = rows["bin"] >= rows["method"].map(thresholds)
-    rows["tp"], rows["fp"] = rows["y"] * called, (1 - rows["y"]) * called
-    sums = _SUMS | {"tp": ("tp", "sum"), "fp": ("fp", "sum")}
-    coarse = rows.groupby([*keys, "bucket", "coarse"], as_index=False).agg(**sums)
-    return Histograms(fine, coarse, _grouped(rows, evaluation), thresholds)
+    fine = rows.groupby([*by, "segment", "bin"], as_index=False).agg(**_SUMS)
+    known, _ = known_bins(fine, evaluation)
+    fine, rows = (frame.merge(known, on=["method", "bin"], how="left") for frame in (fine, rows))
+    keys = [*by, "segment", "bucket", "coarse", "called"]
+    coarse = dict(list(rows.groupby(keys, as_index=False).agg(**_SUMS).groupby(by)))
+    groups = _grouped(rows, evaluation)
+    values = [
+        values_of(own, coarse[key], groups, evaluation, seed) for key, own in fine.groupby(by)
+    ]
+    return measure(pd.concat(values), evaluation, baseline)
 
 
 def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     found = evaluation.reduce_predictions(
         run.store.read(PREDICTIONS), config.evaluation, config.seed
     )
-    rows = evaluation.measure(found, config.evaluation, BASELINE, config.seed)
+    rows = evaluation.measure(found.values, config.evaluation, BASELINE)
     weights = _weights(run)
     write_json(run.folder / CURVES, {"curves": evaluation.curves(found), **weights})
     facts = [
