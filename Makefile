@@ -10,6 +10,7 @@ STAMP := $(VENV)/.made
 DATA ?= ../shared/data
 ARGS ?=
 KILLS ?= 50
+LINES ?= $(KILLS)
 LOGS ?= 20
 SEEDS ?= 3
 # Processes that test, each with a JVM of its own.
@@ -68,8 +69,8 @@ test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as Databricks 15.4
 test-spark4x: $(VENV4X)/.made  ## run the tests on the newest Spark, without Petastorm
 	$(VENV4X)/bin/python $(TESTS)
 
-faults: setup  ## kill running jobs at KILLS=50 random moments and compare what they leave
-	REWEIGHT_KILLS=$(KILLS) $(PYTHON) -m pytest tests/faults -n $(JOBS) $(ARGS)
+faults: setup  ## kill running jobs at KILLS=50 random moments of LINES=KILLS lines and compare what they leave
+	REWEIGHT_KILLS=$(KILLS) REWEIGHT_LINES=$(LINES) $(PYTHON) -m pytest tests/faults -n $(JOBS) --dist worksteal $(ARGS)
 
 clean-logs: setup  ## diagnose LOGS=20 logs without any mechanism: nothing may be visible
 	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/stages/test_diagnose.py -k nothing_is_visible

@@ -1,7 +1,9 @@
 """Fixtures that every test may use."""
 
+import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,7 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
+from lines import Undisturbed, finish, shared_folder, start, tables
 from reweight.readers import Reading
 from reweight.session import spark_session
 
@@ -40,6 +43,19 @@ def reader(request: pytest.FixtureRequest) -> Reading:
     if found == "petastorm" and find_spec("petastorm") is None:
         pytest.skip("Petastorm is not installed here")
     return found
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Undisturbed:
+    """The tiny line on one machine that nobody disturbed, to compare others with."""
+    with shared_folder(tmp_path_factory.getbasetemp(), worker_id, "undisturbed") as (folder, first):
+        root, told = folder / "root", folder / "told.json"
+        if first:
+            began = time.time()
+            told.write_text(json.dumps([began, finish(start(root))]))
+    return Undisturbed(root, *json.loads(told.read_text()), tables(spark, root))
 
 
 @pytest.fixture

@@ -13,19 +13,9 @@ from runpy import run_path
 
 import pyspark
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
+from lines import ROOT, TINY
 
-TINY = (
-    "simulation.sessions=400",
-    "importance=[{method: random}, {method: importance_mlp, epochs: 2}]",
-    "fitting.ranks=2",
-    "features.history={}",
-    "ranking.max_iter=5",
-    "ranking.recalibrate=[]",
-    "evaluation.replicates=100",
-    "weighting.ess_refuse=0",
-)
+BIN = Path(sys.executable).parent
 
 # What any machine bears; the files of conf/spark are meant for larger ones.
 SMALL = {

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from clusters import Cluster, StartCluster, daemon, run_line
+from clusters import Cluster, StartCluster, daemon
 
 
 @pytest.fixture
@@ -44,10 +44,3 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
     # An unpacked environment is gigabytes, and pytest keeps the folders of three runs.
     for folder in (work, *tmp_path.glob("worker-*"), *tmp_path.glob("*-spark")):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def on_one_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Root of the tiny line as one machine runs it."""
-    root = tmp_path_factory.mktemp("one") / "demo"
-    return run_line(root, "local.conf", "local[2]")

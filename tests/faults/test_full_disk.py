@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
+
 from lines import (
     Undisturbed,
-    assert_nothing_left,
     assert_same_tables,
     finish,
     is_in,
+    record,
     start,
     tables,
     wait_for,
 )
-from pyspark.sql import SparkSession
+from reweight.runs import scratch_folder
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -40,17 +42,24 @@ def fill(folder: Path) -> None:
             pass
 
 
+def raw_lines(spark: SparkSession, root: Path) -> list[str]:
+    return sorted(spark.read.text(f"{root}/raw").toPandas()["value"])
+
+
 def test_a_full_scratch_disk_is_told_and_the_run_can_be_started_again(
     spark: SparkSession, undisturbed: Undisturbed, small_disk: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    process = start(root, spark={"spark.local.dir": str(small_disk)})
-    wait_for(lambda: is_in(root, "simulate_logs"))
+    job = "simulate_logs"
+    process = start(root, job=job, spark={"spark.local.dir": str(small_disk)})
+    wait_for(lambda: is_in(root, job))
     fill(small_disk)
     said = finish(process, status=2)
     assert "No space left on device" in said
     assert "spark.local.dir" in said
     assert "Traceback" not in said
-    finish(start(root))
-    assert_same_tables(tables(spark, root), undisturbed.tables)
-    assert_nothing_left(root)
+    assert record(root, job)["status"] == "failed"
+    finish(start(root, job=job))
+    assert_same_tables(tables(spark, root, ["truth"]), undisturbed.tables)
+    assert raw_lines(spark, root) == raw_lines(spark, undisturbed.root)
+    assert not scratch_folder(str(root), "line").exists()

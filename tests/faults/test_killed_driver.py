@@ -2,60 +2,88 @@
 
 import os
 import random
-import signal
+import time
 from pathlib import Path
-from subprocess import TimeoutExpired
 
 import pytest
+from pyspark.sql import SparkSession
+
 from lines import (
+    STAGES,
     Undisturbed,
     assert_nothing_left,
     assert_same_tables,
     finish,
-    is_in,
     record,
     start,
     tables,
     wait_for,
 )
-from pyspark.sql import SparkSession
 
 KILLS = int(os.environ.get("REWEIGHT_KILLS", "5"))
+# Of a line that is killed more than once, each attempt takes up the one before.
+LINES = int(os.environ.get("REWEIGHT_LINES", "1"))
 SEED = int(os.environ.get("REWEIGHT_SEED", "0"))
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize("number", range(KILLS))
+def moments(line: int, end: float) -> list[float]:
+    """When to kill a line: of all kills, one in each equal part of the time."""
+    return [
+        end * (number + random.Random(SEED * 10_000 + number).random()) / KILLS
+        for number in range(line, KILLS, LINES)
+    ]
+
+
+def run_until(root: Path, begun: dict[str, float], moment: float) -> None:
+    """Starts the line and kills it at a moment of the undisturbed one, which was faster or slower.
+
+    Args:
+        root: of its tables.
+        begun: when the stages of the undisturbed line began, seconds after its start.
+        moment: seconds after its start.
+    """
+    before, own, process = states(root, "started"), time.monotonic(), start(root)
+    stage = next((stage for stage in reversed(STAGES) if begun[stage] <= moment), None)
+    if stage is None:
+        time.sleep(moment)
+    else:
+        wait_for(lambda: states(root, "started") != before)
+        slower = (time.monotonic() - own) / begun[STAGES[0]]
+        wait_for(lambda: states(root, "started")[stage] != before[stage] or is_done(root, stage))
+        time.sleep(slower * (moment - begun[stage]))
+    process.kill()
+    process.wait()
+
+
+def states(root: Path, what: str) -> dict[str, str | None]:
+    """An entry of the records of all stages."""
+    return {stage: record(root, stage).get(what) for stage in STAGES}
+
+
+def is_done(root: Path, stage: str) -> bool:
+    return record(root, stage).get("status") == "done"
+
+
+@pytest.mark.parametrize("line", range(LINES))
 def test_a_killed_run_started_again_ends_as_if_it_had_not_been_killed(
-    spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path, number: int
+    spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path, line: int
 ) -> None:
-    # One moment in each equal part of the time, so that few kills reach all stages.
-    drawn = random.Random(SEED * 10_000 + number).random()
-    moment = undisturbed.seconds * (number + drawn) / KILLS
-    root = tmp_path / "root"
-    process = start(root)
-    try:
-        process.communicate(timeout=moment)
-    except TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    finish(start(root))
+    root, begun = tmp_path / "root", undisturbed.begun()
+    killed: list[str] = []
+    for moment in moments(line, begun["end"]):
+        run_until(root, begun, moment)
+        left = states(root, "status")
+        killed += [stage for stage, status in left.items() if status == "running"]
+    said = finish(start(root))
     assert_same_tables(tables(spark, root), undisturbed.tables)
     assert_nothing_left(root)
-
-
-def test_the_record_of_a_stage_says_that_it_was_killed_before(
-    spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path
-) -> None:
-    root = tmp_path / "root"
-    process = start(root)
-    wait_for(lambda: is_in(root, "build_samples"))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    said = finish(start(root))
+    if "done" not in left.values() or left["report"] == "done":
+        return
+    # What was done is not done again, and the record of what was not says that it was killed.
     assert "taking up the last attempt" in said
-    assert "[1/8]" not in said
-    assert [e["status"] for e in record(root, "build_samples")["earlier"]] == ["killed"]
-    assert record(root, "clean_logs")["earlier"] == []
-    assert_same_tables(tables(spark, root), undisturbed.tables)
+    for place, (stage, status) in enumerate(left.items(), 1):
+        assert (f"[{place}/{len(STAGES)}]" in said) == (status != "done"), (left, said)
+        earlier = [attempt["status"] for attempt in record(root, stage)["earlier"]]
+        assert earlier == ["killed"] * killed.count(stage), (stage, killed)

@@ -1,15 +1,16 @@
 """Writers of the same tables at the same time."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lines import Undisturbed, assert_same_tables, finish, start, tables, wait_for
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lines import Undisturbed, assert_same_tables, finish, record, start, tables, wait_for
 from reweight.runs import run_folder
 from reweight.tables import WEIGHTS, Store
 
@@ -156,11 +157,13 @@ def test_a_day_delivered_twice_is_counted_once(
     spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    finish(start(root, job="simulate_logs"))
+    shutil.copytree(undisturbed.root, root)
     for path in (root / "raw").glob("*.gz"):
         (root / "raw" / f"again-{path.name}").write_bytes(path.read_bytes())
     for job in ("clean_logs", "build_samples"):
         finish(start(root, "cleaning.max_rejected=0.6", job=job))
+    raw = [record(r, "clean_logs")["summary"]["raw"] for r in (root, undisturbed.root)]
+    assert raw[0] == 2 * raw[1]
     came = {
         name: spark.read.format("delta").load(f"{root}/tables/{name}").count()
         for name in ("events", "samples")

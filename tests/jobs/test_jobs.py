@@ -8,19 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
+from lines import ROOT, TINY
 
-TINY = (
-    "simulation.sessions=400",
-    "importance=[{method: random}, {method: importance_mlp, epochs: 1}]",
-    "fitting.ranks=1",
-    "features.history={}",
-    "ranking.max_iter=5",
-    "ranking.recalibrate=[]",
-    "evaluation.replicates=100",
-    "weighting.ess_refuse=0",
-)
+JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 
 
 def _ran(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -111,23 +101,20 @@ def test_a_missing_log_stops_the_first_job_with_its_path(tmp_path: Path) -> None
     assert not (tmp_path / "run" / "tables" / "events").exists()
 
 
-@pytest.mark.cluster
-@pytest.mark.timeout(600)
-def test_spark_submit_runs_the_whole_line(tmp_path: Path) -> None:
+def test_spark_submit_runs_a_job(tmp_path: Path) -> None:
     submit = Path(sys.executable).with_name("spark-submit")
-    root = tmp_path / "run"
     done = _ran(
         str(submit),
         "--master",
         "local[2]",
         "--properties-file",
         "conf/spark/local.conf",
-        "jobs/pipeline.py",
+        "jobs/simulate_logs.py",
         "conf/demo.yaml",
-        f"root={root}",
+        f"root={tmp_path}/run",
         *TINY,
         PYSPARK_PYTHON=sys.executable,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "[8/8] report" in done.stdout
-    assert (root / "runs" / "demo" / "report.html").exists()
+    assert "impression 4,000" in done.stdout
+    assert list((tmp_path / "run" / "tables" / "truth" / "_delta_log").glob("*.json"))

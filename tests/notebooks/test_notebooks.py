@@ -1,4 +1,4 @@
-"""Every notebook, from its first cell to its last, as plain Python in a process of its own."""
+"""Every notebook, from its first cell to its last, as plain Python."""
 
 import json
 import os
@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import pytest
+from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.py"))
+FIRST = "quick_start.py"
 KINDS = ("markdown", "code")
 SMALL = {
     "REWEIGHT_NOTEBOOK_ROWS": "1500",
@@ -55,10 +58,24 @@ def test_a_notebook_for_jupyter_has_the_same_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != FIRST])
+def test_a_notebook_runs_in_a_session_that_is_there(
+    spark: SparkSession, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for key, value in (SMALL | {"REWEIGHT_NOTEBOOK_ROOT": str(tmp_path / "root")}).items():
+        monkeypatch.setenv(key, value)
+    try:
+        run_path(f"notebooks/{name}")
+        assert spark.range(2).count() == 2
+    finally:
+        spark.catalog.clearCache()
+
+
+@pytest.mark.timeout(900)
+def test_the_first_notebook_starts_a_session_where_there_is_none(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, f"notebooks/{name}"],
+        [sys.executable, f"notebooks/{FIRST}"],
         cwd=ROOT,
         env=os.environ | SMALL | {"REWEIGHT_NOTEBOOK_ROOT": str(tmp_path / "root")},
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The tiny line in a process of its own, to be disturbed, and what it leaves behind."""
+"""The tiny line in processes of its own: left alone, on clusters, disturbed; and what it leaves."""
 
 import contextlib
 import json
@@ -6,20 +6,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
+from filelock import FileLock
 from pyspark.sql import SparkSession
 
 from reweight.runs import scratch_folder
 from reweight.stages import PIPELINE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 TINY = (
     "run_id=line",
     "simulation.sessions=400",
@@ -52,7 +54,7 @@ FLOATS = {
     "metrics": ["value", "low", "high"],
 }
 TABLES = ("truth", "events", "rejected", "samples", *FLOATS)
-
+STAGES = tuple(stage.__name__ for stage in PIPELINE)
 
 # Others may not read what a job of this process writes.
 UMASK = 0o027
@@ -64,15 +66,38 @@ class Undisturbed:
 
     Attributes:
         root: of its tables.
-        seconds: how long it took.
+        began: when its process was started, seconds since 1970.
         said: what it printed.
         tables: name -> rows.
     """
 
     root: Path
-    seconds: float
+    began: float
     said: str
     tables: dict[str, pd.DataFrame]
+
+    def begun(self) -> dict[str, float]:
+        """When the stages began, and the end: seconds after the start of the process."""
+        records = [record(self.root, stage) for stage in STAGES]
+        starts = [datetime.fromisoformat(r["started"]).timestamp() - self.began for r in records]
+        return dict(
+            zip((*STAGES, "end"), (*starts, starts[-1] + records[-1]["seconds"]), strict=True)
+        )
+
+
+@contextlib.contextmanager
+def shared_folder(basetemp: Path, worker_id: str, name: str) -> Iterator[tuple[Path, bool]]:
+    """A folder of all processes that test, and whether this one is the first, which fills it.
+
+    The others wait until it is filled; where that failed, the next one is the first.
+    """
+    folder = (basetemp if worker_id == "master" else basetemp.parent) / name
+    folder.mkdir(exist_ok=True)
+    filled = folder / "filled"
+    with FileLock(folder.with_suffix(".lock")):
+        first = not filled.exists()
+        yield folder, first
+        filled.touch()
 
 
 def start(
@@ -172,10 +197,12 @@ def tasks_lost(events: Path) -> int:
     return sum(event["Task End Reason"]["Reason"] != "Success" for event in ended)
 
 
-def tables(spark: SparkSession, root: Path) -> dict[str, pd.DataFrame]:
-    """All tables of a root, as frames in an order of their own; they are tiny."""
+def tables(
+    spark: SparkSession, root: Path, names: Iterable[str] = TABLES
+) -> dict[str, pd.DataFrame]:
+    """The tables of a root, as frames in an order of their own; they are tiny."""
     found = {}
-    for name in TABLES:
+    for name in names:
         rows = spark.read.format("delta").load(f"{root}/tables/{name}").toPandas()
         exact = rows.drop(columns=FLOATS.get(name, [])).map(str)
         # Files carry names of their own, and the folder of the raw log is the run's.
@@ -190,8 +217,9 @@ def tables(spark: SparkSession, root: Path) -> dict[str, pd.DataFrame]:
 
 
 def assert_same_tables(came: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame]) -> None:
-    """Demands equal rows; sums of floats to tolerance."""
-    for name, wanted in expected.items():
+    """Demands that what came has the rows that were expected; sums of floats to tolerance."""
+    for name in came:
+        wanted = expected[name]
         own = FLOATS.get(name, [])
         assert len(wanted) > 0, name
         pd.testing.assert_frame_equal(
@@ -211,6 +239,6 @@ def assert_nothing_left(root: Path) -> None:
         path = folder / name
         assert not path.exists() or (path.is_dir() and not any(path.iterdir())), name
     assert not scratch_folder(str(root), "line").exists()
-    assert {record(root, s.__name__)["status"] for s in PIPELINE} == {"done"}
+    assert {record(root, stage)["status"] for stage in STAGES} == {"done"}
     epochs = json.loads((folder / "models" / "curves.json").read_text())
     assert [e["epoch"] for e in epochs["importance_mlp_robust"]] == [1, 2, 3, 4, 5, 6]
