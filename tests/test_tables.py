@@ -249,7 +249,7 @@ def test_a_soft_label_is_null_or_a_probability(weighted: Store) -> None:
     for bad in (-0.1, 1.5, NAN):
         with pytest.raises(TableError, match="constraint"):
             weighted.write(WEIGHTS, rows.withColumn("label", F.lit(bad).cast("float")))
-    good = F.element_at(F.array(F.lit(0.0), F.lit(1.0), F.lit(None)), F.col("sample_id") + 1)
+    good = F.element_at(F.array(F.lit(0.0), F.lit(1.0), F.lit(None)), F.expr("int(sample_id + 1)"))
     assert weighted.write(WEIGHTS, rows.withColumn("label", good.cast("float"))) == 3
 
 

@@ -23,7 +23,7 @@ from lines import (
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 # Long enough to be disturbed.
-EPOCHS = 60
+EPOCHS = 30
 LONG = f"importance=[{{method: random}}, {{method: importance_mlp, epochs: {EPOCHS}}}]"
 
 
