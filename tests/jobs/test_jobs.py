@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lines import ROOT, TINY
+from lines import DELTA_PACKAGE, ROOT, TINY
 
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 
@@ -109,6 +109,8 @@ def test_spark_submit_runs_a_job(tmp_path: Path) -> None:
         "local[2]",
         "--properties-file",
         "conf/spark/local.conf",
+        "--packages",
+        DELTA_PACKAGE,
         "jobs/simulate_logs.py",
         "conf/demo.yaml",
         f"root={tmp_path}/run",
