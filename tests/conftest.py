@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from lines import Undisturbed, finish, shared_folder, start, tables
 from reweight.readers import Reading
 from reweight.session import spark_session
+
+if TYPE_CHECKING:
+    from lines import Undisturbed
 
 # The second compiler of a JVM takes a third of the CPU, and a test is over too soon to get it back.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m")
@@ -48,8 +51,11 @@ def reader(request: pytest.FixtureRequest) -> Reading:
 @pytest.fixture(scope="session")
 def undisturbed(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> Undisturbed:
+) -> "Undisturbed":
     """The tiny line on one machine that nobody disturbed, to compare others with."""
+    # Here, for few tests need it and it imports every stage.
+    from lines import Undisturbed, finish, shared_folder, start, tables
+
     with shared_folder(tmp_path_factory.getbasetemp(), worker_id, "undisturbed") as (folder, first):
         root, told = folder / "root", folder / "told.json"
         if first:

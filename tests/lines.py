@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -78,6 +79,11 @@ class Undisturbed:
     began: float
     said: str
     tables: dict[str, pd.DataFrame]
+
+    def before_training(self, root: Path) -> None:
+        """Makes another root a line that is about to train."""
+        shutil.copytree(self.root, root)
+        shutil.rmtree(root / "runs" / "line" / "models")
 
     def begun(self) -> dict[str, float]:
         """When the stages began, and the end: seconds after the start of the process."""

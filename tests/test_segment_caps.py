@@ -1,5 +1,6 @@
 """Caps on the weight of segments."""
 
+import sys
 from itertools import pairwise
 
 import pytest
@@ -12,10 +13,16 @@ from reweight.segment_caps import factors
 
 def capped(totals: dict[str, float], cap: float, none: float = 0.0) -> dict[str, float]:
     """Shares of the weight that segments have in the end."""
-    found = factors("m", totals, sum(totals.values()) + none, cap)
+    return shared(totals, cap, none)[0]
+
+
+def shared(totals: dict[str, float], cap: float, none: float) -> tuple[dict[str, float], float]:
+    """The same, and the share of the whole weight that is left."""
+    before = sum(totals.values()) + none
+    found = factors("m", totals, before, cap)
     after = {name: total * found.get(name, 1.0) for name, total in totals.items()}
     whole = sum(after.values()) + none
-    return {name: total / whole for name, total in after.items()}
+    return {name: total / whole for name, total in after.items()}, whole / before
 
 
 def test_one_large_segment_is_cut_to_its_share() -> None:
@@ -45,19 +52,20 @@ def test_a_cap_that_cannot_hold_is_refused(totals: dict[str, float]) -> None:
 @given(
     st.lists(st.floats(0.01, 1e4), min_size=1, max_size=8),
     st.floats(0.05, 1.0),
-    st.just(0.0) | st.floats(1e-3, 1e3),
+    st.floats(0.0, 1e3),
 )
 def test_no_share_is_above_the_cap_and_the_order_stays(
     weights: list[float], cap: float, none: float
 ) -> None:
     totals = {str(i): w for i, w in enumerate(weights)}
     try:
-        shares = capped(totals, cap, none)
+        shares, left = shared(totals, cap, none)
     except WeightError:
-        assert none == 0 and len(weights) * cap < 1 + 1e-9
+        assert none == pytest.approx(0, abs=1e-9 * sum(weights)) and len(weights) * cap < 1 + 1e-9
         return
-    # What is left beside large segments is a difference of sums.
-    assert max(shares.values()) <= cap * (1 + 1e-6)
+    # What is left is a difference of sums: the digits that it lost are noise.
+    bound = 1 + 1e-9 + len(weights) * sys.float_info.epsilon / left
+    assert max(shares.values()) <= cap * bound
     ordered = sorted(totals, key=lambda name: totals[name])
     kept = [shares[name] for name in ordered]
-    assert all(a <= b * (1 + 1e-6) for a, b in pairwise(kept))
+    assert all(a <= b * bound for a, b in pairwise(kept))

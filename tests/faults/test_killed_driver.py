@@ -51,7 +51,12 @@ def run_until(root: Path, begun: dict[str, float], moment: float) -> None:
     else:
         wait_for(lambda: states(root, "started") != before)
         slower = (time.monotonic() - own) / begun[STAGES[0]]
-        wait_for(lambda: states(root, "started")[stage] != before[stage] or is_done(root, stage))
+        wait_for(
+            lambda: (
+                states(root, "started")[stage] != before[stage]
+                or states(root, "status")[stage] == "done"
+            )
+        )
         time.sleep(slower * (moment - begun[stage]))
     process.kill()
     process.wait()
@@ -60,10 +65,6 @@ def run_until(root: Path, begun: dict[str, float], moment: float) -> None:
 def states(root: Path, what: str) -> dict[str, str | None]:
     """An entry of the records of all stages."""
     return {stage: record(root, stage).get(what) for stage in STAGES}
-
-
-def is_done(root: Path, stage: str) -> bool:
-    return record(root, stage).get("status") == "done"
 
 
 @pytest.mark.parametrize("line", range(LINES))

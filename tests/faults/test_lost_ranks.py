@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,7 @@ LONG = f"importance=[{{method: random}}, {{method: importance_mlp, epochs: {EPOC
 def root(undisturbed: Undisturbed, tmp_path: Path) -> Path:
     """A line that is about to train."""
     root = tmp_path / "root"
-    shutil.copytree(undisturbed.root, root)
-    shutil.rmtree(root / "runs" / "line" / "models")
+    undisturbed.before_training(root)
     return root
 
 
@@ -44,8 +42,7 @@ def straight(
     with shared_folder(tmp_path_factory.getbasetemp(), worker_id, "straight") as (folder, first):
         root = folder / "root"
         if first:
-            shutil.copytree(undisturbed.root, root)
-            shutil.rmtree(root / "runs" / "line" / "models")
+            undisturbed.before_training(root)
             finish(start(root, LONG, job="fit_importance"))
     return curve(root)
 

@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 from lines import (
     CLUSTER,
     Undisturbed,
+    assert_nothing_left,
     assert_same_tables,
     at_work,
     finish,
@@ -53,3 +54,4 @@ def test_what_is_killed_at_work_is_replaced_and_changes_nothing(
     # A task may end between the look and the kill, but not at each.
     assert tasks_lost(events) >= 1
     assert_same_tables(tables(spark, root), undisturbed.tables)
+    assert_nothing_left(root)
