@@ -77,7 +77,7 @@ clean-logs: setup  ## diagnose LOGS=20 logs without any mechanism: nothing may b
 
 check: setup  ## format, lint, types, direction of imports
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff check --no-cache .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 

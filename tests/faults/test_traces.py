@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from lines import SECRET, UMASK, Undisturbed
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
