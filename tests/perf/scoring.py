@@ -1,5 +1,6 @@
 """Scoring end to end, samples in Delta to weights in Delta, against torch on rows in memory."""
 
+import shutil
 from dataclasses import replace
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -15,6 +16,7 @@ from reweight.importance.importance_mlp import ImportanceMlp
 from reweight.importance.stored import StoredModel
 from reweight.runs import Run, run_stage
 from reweight.stages import score_weights
+from reweight.stages.build_samples import STATS
 from reweight.stages.fit_importance import MODELS
 
 FACTS = TrainFacts(dim=DIM, rows=1_000, positives=100)
@@ -38,6 +40,7 @@ def compared(run: Run, preset: str, pool: Pool) -> Figure:
     for one in mine.config.importance:
         stored = StoredModel.of(one, FACTS, one.build(FACTS))
         stored.write(run.folder / MODELS / one.name)
+        shutil.copyfile(run.folder / STATS, run.folder / MODELS / one.name / STATS)
     seconds = by_turns(
         {
             "in memory": lambda: pool.map(_score, [(preset, ROWS // 2)] * 2),
