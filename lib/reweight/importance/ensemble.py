@@ -139,32 +139,37 @@ class Ensemble(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The logits of all members, float32 [B, M]."""
-        x = self._dense(batch)
-        last = len(self.weights) - 1
-        if len(self.tables):
-            x = torch.baddbmm(self.biases[0], self._joined(x, batch), self.weights[0])
-        else:
-            # All members read the same rows: one product, and not M.
-            weight = self.weights[0].permute(1, 0, 2).flatten(1)
-            flat = torch.addmm(self.biases[0].flatten(), x, weight)
-            x = flat.view(len(x), self.members, self.weights[0].shape[2]).transpose(0, 1)
-        for layer in range(1, last + 1):
-            x = x.relu()
-            if layer < last:
-                x = torch.baddbmm(self.biases[layer], x, self.weights[layer])
-            else:
-                x = (x * self.weights[layer].mT).sum(-1, keepdim=True) + self.biases[layer]
-        return x.squeeze(-1).T
+        return self._outputs(self._dense(batch), self._embedded(batch))[-1].squeeze(-1).T
 
     def _dense(self, batch: Batch) -> Tensor:
         """The features as the members read them, float32 [B, components]."""
         encoded: Tensor = self.encoding(batch.features) if self.encoding else batch.features
         return encoded
 
-    def _joined(self, dense: Tensor, batch: Batch) -> Tensor:
-        """The input of the first layer of each member, float32 [M, B, in]."""
-        embedded = [table[:, batch.ids[:, f]] for f, table in enumerate(self.tables)]
-        return torch.cat([dense.expand(self.members, -1, -1), *embedded], dim=-1)
+    def _embedded(self, batch: Batch) -> list[Tensor]:
+        """The embedding of each id field, float32 [M, B, width]."""
+        return [table[:, batch.ids[:, f]] for f, table in enumerate(self.tables)]
+
+    def _outputs(self, dense: Tensor, embedded: list[Tensor]) -> list[Tensor]:
+        """What each layer puts out, float32 [M, B, width]: past its relu, the last as logits."""
+        if embedded:
+            joined = torch.cat([dense.expand(self.members, -1, -1), *embedded], dim=-1)
+            outputs = [torch.baddbmm(self.biases[0], joined, self.weights[0])]
+        else:
+            # All members read the same rows: one product, and not M.
+            weight = self.weights[0].permute(1, 0, 2).flatten(1)
+            flat = torch.addmm(self.biases[0].flatten(), dense, weight)
+            shape = (len(dense), self.members, self.weights[0].shape[2])
+            outputs = [flat.view(shape).transpose(0, 1)]
+        last = len(self.weights) - 1
+        for layer in range(1, last + 1):
+            outputs[-1] = x = outputs[-1].relu()
+            if layer < last:
+                outputs.append(torch.baddbmm(self.biases[layer], x, self.weights[layer]))
+            else:
+                logits = (x * self.weights[layer].mT).sum(-1, keepdim=True) + self.biases[layer]
+                outputs.append(logits)
+        return outputs
 
     def multiplicity(self, sample_id: Tensor) -> Tensor:
         """How often each member sees each row in an epoch, float32 [B, M]."""
@@ -214,20 +219,20 @@ class Ensemble(nn.Module):
             batch: the rows.
             target: 0 or 1, float32 [B].
         """
-        dense = self._dense(batch)
-        inputs = [self._joined(dense, batch)]
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            inputs.append(torch.baddbmm(bias, inputs[-1], weight).relu())
-        z = torch.baddbmm(self.biases[-1], inputs[-1], self.weights[-1])
-        delta = z.sigmoid() - target[:, None]
-        squares = _square(delta) * (_square(inputs[-1]) + 1)
-        for weight, a, before in zip(
-            reversed(self.weights[1:]), reversed(inputs[1:]), reversed(inputs[:-1]), strict=True
-        ):
-            delta = (delta @ weight.mT) * (a > 0)
-            squares = squares + _square(delta) * (_square(before) + 1)
-        if len(self.tables):
-            squares = squares + _square(delta @ self.weights[0][:, dense.shape[1] :].mT)
+        dense, embedded = self._dense(batch), self._embedded(batch)
+        outputs = self._outputs(dense, embedded)
+        delta = outputs[-1].sigmoid() - target[:, None]
+        squares = torch.zeros_like(delta[..., 0])
+        for weight, output in zip(reversed(self.weights[1:]), reversed(outputs[:-1]), strict=True):
+            squares += _square(delta) * (_square(output) + 1)
+            # Of one logit the product is an outer one, which a multiplication writes faster.
+            error = delta * weight.mT if weight.shape[2] == 1 else delta @ weight.mT
+            delta = output.sign_().mul_(error)
+        # Members share the dense part of the input, and its norm.
+        inputs = sum(map(_square, embedded), _square(dense))
+        squares += _square(delta) * (inputs + 1)
+        if embedded:
+            squares += _square(delta @ self.weights[0][:, dense.shape[1] :].mT)
         return squares.sqrt().T
 
 
