@@ -82,7 +82,10 @@ def session(folder: Path, **settings: str) -> Iterator[SparkSession]:
 
 
 class Memory:
-    """Peak resident memory of a process and of those below it, by kind, in MB."""
+    """Peak memory of a process and of those below it, by kind, in MB: pages of theirs alone.
+
+    Pages of libraries are left out: whether they are a process's own depends on who else runs.
+    """
 
     KINDS = {
         "CoarseGrainedExecutorBackend": "executor",
@@ -118,8 +121,7 @@ class Memory:
         try:
             command = " ".join(process.cmdline())
             kind = next((v for k, v in self.KINDS.items() if k in command), "rank")
-            # Memory that is shared with the parent is not counted twice.
-            used = process.memory_full_info().uss
+            used = sum(part.private_dirty for part in process.memory_maps())
         except psutil.Error:
             return
         self.peak[kind] = max(self.peak.get(kind, 0), used)
