@@ -3,8 +3,8 @@
 spark-submit jobs/build_samples.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.build_samples import build_samples
+from reweight.build_samples.stage import build_samples
+from reweight.runner.job import main
 
 if __name__ == "__main__":
     main(build_samples)

@@ -3,8 +3,8 @@
 spark-submit jobs/clean_logs.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.clean_logs import clean_logs
+from reweight.clean_logs.stage import clean_logs
+from reweight.runner.job import main
 
 if __name__ == "__main__":
     main(clean_logs)

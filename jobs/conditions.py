@@ -3,10 +3,12 @@
 spark-submit jobs/conditions.py conf/benchmark/conditions.yaml [key=value ...]
 """
 
+from reweight.benchmark.conditions.stage import conditions_report, judge_conditions
+from reweight.build_samples.stage import build_samples
+from reweight.clean_logs.stage import clean_logs
 from reweight.config import ConditionsConfig
-from reweight.job import main
-from reweight.stages import build_samples, clean_logs, simulate_logs
-from reweight.stages.conditions import conditions_report, judge_conditions
+from reweight.runner.job import main
+from reweight.simulate_logs.stage import simulate_logs
 
 if __name__ == "__main__":
     main(

@@ -3,8 +3,8 @@
 spark-submit jobs/diagnose.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.diagnose import diagnose
+from reweight.diagnose.stage import diagnose
+from reweight.runner.job import main
 
 if __name__ == "__main__":
     main(diagnose)

@@ -3,8 +3,8 @@
 spark-submit jobs/evaluate.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.evaluate import evaluate
+from reweight.evaluate.stage import evaluate
+from reweight.runner.job import main
 
 if __name__ == "__main__":
     main(evaluate)

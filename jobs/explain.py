@@ -3,8 +3,8 @@
 spark-submit jobs/explain.py conf/demo.yaml [explaining.sample_id=...] [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.explain import explain
+from reweight.explain.stage import explain
+from reweight.runner.job import main
 
 if __name__ == "__main__":
     main(explain)

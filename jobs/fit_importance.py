@@ -3,8 +3,8 @@
 spark-submit jobs/fit_importance.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.fit_importance import fit_importance
+from reweight.fit_importance.stage import fit_importance
+from reweight.runner.job import main
 
 if __name__ == "__main__":
     main(fit_importance)

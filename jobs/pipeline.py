@@ -3,8 +3,8 @@
 spark-submit jobs/pipeline.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages import PIPELINE
+from reweight.runner.job import main
+from reweight.runner.pipeline import PIPELINE
 
 if __name__ == "__main__":
     main(*PIPELINE)

@@ -3,8 +3,8 @@
 spark-submit jobs/report.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.report import report
+from reweight.report.stage import report
+from reweight.runner.job import main
 
 if __name__ == "__main__":
     main(report)

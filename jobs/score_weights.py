@@ -3,8 +3,8 @@
 spark-submit jobs/score_weights.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.score_weights import score_weights
+from reweight.runner.job import main
+from reweight.score_weights.stage import score_weights
 
 if __name__ == "__main__":
     main(score_weights)

@@ -3,8 +3,8 @@
 spark-submit jobs/simulate_logs.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.simulate_logs import simulate_logs
+from reweight.runner.job import main
+from reweight.simulate_logs.stage import simulate_logs
 
 if __name__ == "__main__":
     main(simulate_logs)

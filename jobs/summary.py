@@ -6,8 +6,9 @@ python jobs/summary.py conf/online_retail.yaml conf/otto.yaml data_dir=/data
 import argparse
 
 from reweight.config import load_config
-from reweight.runs import read_records, run_folder
-from reweight.summary import table
+from reweight.core.run_folder import RunFolder
+from reweight.report.summary import table
+from reweight.runner.records import read_records
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -15,5 +16,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args().configs
     overrides = [a for a in arguments if "=" in a]
     configs = [load_config(a, overrides) for a in arguments if "=" not in a]
-    runs = {c.run_id: read_records(run_folder(c.root, c.run_id)) for c in configs}
+    runs = {c.run_id: read_records(RunFolder.of(c.root, c.run_id)) for c in configs}
     print("\n".join(table(runs)))

@@ -3,8 +3,8 @@
 spark-submit jobs/train_ranker.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.train_ranker import train_ranker
+from reweight.runner.job import main
+from reweight.train_ranker.stage import train_ranker
 
 if __name__ == "__main__":
     main(train_ranker)

@@ -3,8 +3,8 @@
 spark-submit jobs/tune.py conf/demo.yaml [key=value ...]
 """
 
-from reweight.job import main
-from reweight.stages.tune import tune
+from reweight.runner.job import main
+from reweight.tune.stage import tune
 
 if __name__ == "__main__":
     main(tune)

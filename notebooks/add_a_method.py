@@ -18,14 +18,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
-from reweight.importance import TrainFacts
 from reweight.importance.base import Polarity
-from reweight.importance.evidence import Evidence
-from reweight.importance.reading import ReadingMethod
-from reweight.importance.self_confidence import SelfConfidence
-from reweight.importance.training import Learner
+from reweight.importance.batch import Batch
+from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.methods.self_confidence import SelfConfidence
+from reweight.importance.out_of_bag import OutOfBagMethod
+from reweight.importance.training import Learner, TrainFacts
+from reweight.training.in_memory import fit_in_memory
 
 rows = int(os.environ.get("REWEIGHT_NOTEBOOK_ROWS", "4000"))
 
@@ -34,14 +33,14 @@ rows = int(os.environ.get("REWEIGHT_NOTEBOOK_ROWS", "4000"))
 # MAGIC %md
 # MAGIC ## The class
 # MAGIC
-# MAGIC A `ReadingMethod` reads an ensemble that other methods read as well: `statistic` says a number of each
-# MAGIC row by each member, and what the members that did not see the row say is averaged. `evidence` computes
+# MAGIC A `OutOfBagMethod` reads an ensemble that other methods read as well: `statistic` says a number of each
+# MAGIC row by each member, and what the members that did not see the row say is averaged. `outputs` computes
 # MAGIC each forward once, however many methods ask.
 
 # COMMAND ----------
 
 
-class Entropy(ReadingMethod):
+class Entropy(OutOfBagMethod):
     """Importance: entropy of the prediction, in (0, ln 2].
 
     Helps:
@@ -60,9 +59,9 @@ class Entropy(ReadingMethod):
 
     method: Literal["entropy"] = "entropy"
 
-    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+    def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
         """Of each row under each member, float32 [B, M]."""
-        p = evidence.probability(learner)
+        p = outputs.probability(learner)
         return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
 
 
@@ -107,9 +106,9 @@ stored, curves = fit_in_memory([SelfConfidence()], facts, batch, batch, batch_si
 known = stored["self_confidence"].model()
 mine = Entropy().build(facts, stored["self_confidence"].epochs).eval()
 mine.learners = known.learners
-evidence = Evidence(batch)
+outputs = EnsembleOutputs(batch)
 with torch.inference_mode():
-    scores = {"self_confidence": known(batch, evidence), "entropy": mine(batch, evidence)}
+    scores = {"self_confidence": known(batch, outputs), "entropy": mine(batch, outputs)}
 
 # COMMAND ----------
 

@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from sklearn.metrics import log_loss, roc_auc_score
 
-from reweight.ml import SampleWeighter
+from reweight.spark_ml import SampleWeighter
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 spark = SparkSession.builder.getOrCreate()

@@ -22,7 +22,7 @@ from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from reweight.ml import SampleWeighter
+from reweight.spark_ml import SampleWeighter
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 spark = SparkSession.builder.getOrCreate()

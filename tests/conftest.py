@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +13,12 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight.readers import Reading
-from reweight.session import spark_session
+from reweight.core.session import spark_session
+from reweight.training.readers import Reading
 
 if TYPE_CHECKING:
-    from lines import Undisturbed
+    from pipelines import Undisturbed
+    from reweight.config import Run
 
 # The second compiler of a JVM takes a third of the CPU, and a test is over too soon to get it back.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m")
@@ -54,7 +55,7 @@ def undisturbed(
 ) -> "Undisturbed":
     """The tiny line on one machine that nobody disturbed, to compare others with."""
     # Here, for few tests need it and it imports every stage.
-    from lines import Undisturbed, finish, shared_folder, start, tables
+    from pipelines import Undisturbed, finish, shared_folder, start, tables
 
     with shared_folder(tmp_path_factory.getbasetemp(), worker_id, "undisturbed") as (folder, first):
         root, told = folder / "root", folder / "told.json"
@@ -82,3 +83,44 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real logs are not here ({folder}); set REWEIGHT_DATA to their folder")
     return folder
+
+
+# The demo, small.
+SMALL = (
+    "simulation.sessions=600",
+    "importance.2.training.epochs=3",
+    "importance.3.training.epochs=2",
+    "fitting.batch_size=256",
+    "fitting.ranks=1",
+    "features.categorical.item.buckets=32",
+    "ranking.max_iter=20",
+    "evaluation.replicates=100",
+    "evaluation.buckets=40",
+)
+
+
+@pytest.fixture(scope="session")
+def open_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Run]":
+    """Opens a run of the small demo; further overrides go over it."""
+    from reweight.config import Run, load_config
+
+    root = tmp_path_factory.mktemp("runs")
+
+    def opened(run_id: str, *overrides: str) -> Run:
+        demo = Path(__file__).parents[1] / "conf" / "demo.yaml"
+        names = (f"run_id={run_id}", f"root={root}")
+        return Run.open(spark, load_config(str(demo), (*names, *SMALL, *overrides)))
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def run(open_run: "Callable[..., Run]") -> "Run":
+    """A run that has been through every stage."""
+    from reweight.runner.pipeline import PIPELINE
+    from reweight.runner.records import run_stage
+
+    opened = open_run("first")
+    for stage in PIPELINE:
+        run_stage(opened, stage)
+    return opened

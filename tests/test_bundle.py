@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from reweight.config import load_config
-from reweight.stages import PIPELINE
+from reweight.runner.pipeline import PIPELINE
 
 ROOT = Path(__file__).parents[1]
 STAGES = [stage.__name__ for stage in PIPELINE]

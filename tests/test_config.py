@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from reweight.config import (
-    BenchmarkConfig,
-    ConditionsConfig,
-    JobConfig,
-    RunConfig,
-    digest,
-    load_config,
-    read_config,
-)
-from reweight.errors import ConfigError
+from reweight.config import BenchmarkConfig, ConditionsConfig, RunConfig, load_config, read_config
+from reweight.core.digest import digest
+from reweight.core.errors import ConfigError
+from reweight.core.job_config import JobConfig
 
 CONF = Path(__file__).parents[1] / "conf"
 CONFIGS = sorted(CONF.glob("**/*.yaml"))
@@ -257,10 +251,10 @@ def test_ranks_that_cannot_share_the_shards_are_refused_before_any_work() -> Non
 
 def test_methods_keep_the_numbers_that_overrides_know_them_by() -> None:
     methods = "importance=[{method: random}, {method: importance_mlp}]"
-    config = load_config(DEMO, (methods, "importance.1.epochs=3"))
+    config = load_config(DEMO, (methods, "importance.1.training.epochs=3"))
     assert [m.name for m in config.importance] == ["random", "importance_mlp_robust", "uniform"]
     assert config.importance[1].epochs == 3
-    assert "importance.1" in refusal(DEMO, methods, "importance.1.epochs=x")
+    assert "importance.1" in refusal(DEMO, methods, "importance.1.training.epochs=x")
 
 
 def test_a_real_log_without_its_folder_says_what_to_set() -> None:
@@ -278,7 +272,7 @@ def test_overrides_reach_every_depth_in_the_notation_of_yaml() -> None:
         [
             "run_id=today",
             "fitting.ranks=4",
-            "importance.2.epochs=5",
+            "importance.2.training.epochs=5",
             "features.categorical.item.buckets=32",
             "features.categorical.user={value: user_id, buckets: 64}",
             "splits.shares=[0.5, 0.25, 0.25]",
@@ -289,7 +283,9 @@ def test_overrides_reach_every_depth_in_the_notation_of_yaml() -> None:
     )
     assert config.run_id == "today"
     assert config.fitting.ranks == 4
-    (epochs,) = [m.epochs for m in config.importance if m.name == "importance_mlp_reference"]  # type: ignore[union-attr]
+    (epochs,) = [
+        m.training.epochs for m in config.importance if m.name == "importance_mlp_reference"
+    ]  # type: ignore[union-attr]
     assert epochs == 5
     assert {k: v.buckets for k, v in config.features.categorical.items()} == {
         "item": 32,
@@ -313,7 +309,7 @@ def test_what_refers_to_an_overridden_value_follows_it() -> None:
     [
         ("run_id", "it sets nothing"),
         ("fitting.ranks=[1", "flow sequence"),
-        ("importance.9.epochs=5", "importance[9]"),
+        ("importance.9.training.epochs=5", "importance[9]"),
         ("importance.first.epochs=5", "'first'"),
         ("seed.x=1", "seed: "),
         ("fitting.rank=1", "fitting.rank: Extra"),

@@ -15,12 +15,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from tests.importance.union import MEMBERS
 
-from reweight import stages, tables
 from reweight.config import BenchmarkConfig, ConditionsConfig, RunConfig
-from reweight.importance import ImportanceMethod
-from reweight.mechanisms.findings import ADVICE
-from reweight.section import Section
-from reweight.tables import Table
+from reweight.core import tables
+from reweight.core.section import Section
+from reweight.core.tables import Table
+from reweight.diagnose.findings import ADVICE
+from reweight.importance.base import ImportanceMethod
+from reweight.runner import pipeline as stages
 
 ROOT = Path(__file__).parent.parent
 MODULES = [

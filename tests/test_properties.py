@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.features import Features, fit_features, with_features, with_raw_features
-from reweight.sampling import Label, Sampling, with_identity, with_label
-from reweight.splits import Splits, with_split
-from reweight.weighting import Weighting, fit_policy, weight
+from reweight.build_samples.encoding import with_features, with_raw_features
+from reweight.build_samples.feature_stats import fit_features
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Label, Sampling, with_identity, with_label
+from reweight.build_samples.splits import Splits, with_split
+from reweight.score_weights.policy import Weighting, fit_policy, weight
 
 HOUR = 3600
 COLUMNS = "user string, item string, kind string, t long"

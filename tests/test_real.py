@@ -9,10 +9,12 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.config import load_config
-from reweight.runs import Run, read_records, run_stage
-from reweight.stages import build_samples, clean_logs, diagnose
-from reweight.tables import EVENTS, REJECTED, SAMPLES
+from reweight.build_samples.stage import build_samples
+from reweight.clean_logs.stage import clean_logs
+from reweight.config import Run, load_config
+from reweight.core.tables import EVENTS, REJECTED, SAMPLES
+from reweight.diagnose.stage import diagnose
+from reweight.runner.records import read_records, run_stage
 
 pytestmark = pytest.mark.real
 

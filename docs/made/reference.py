@@ -26,7 +26,7 @@ def config_page(sources: griffe.Module) -> str:
         "# Config",
         "A run is one YAML file. An unknown key is an error, and all errors of a file are told "
         "together, before anything is read. `key=value` after the file's name puts a value over "
-        "that of the file: `run_id=today fitting.ranks=2 importance.0.epochs=5`. `${...}` stands "
+        "that of the file: `run_id=today fitting.ranks=2 importance.0.training.epochs=5`. `${...}` stands "
         "for another value of the file. With `base: other.yaml`, a path from the file's own "
         "folder, what the file does not say is as there: sections are merged, lists replaced. "
         "`conf/demo.yaml` is a whole one with comments.",

@@ -8,7 +8,7 @@ In a notebook ``reweight.run("shop.yaml")`` runs the whole line, and
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reweight.notebook import RunView, load, run
+    from reweight.runner.notebook import RunView, load, run
 
 __version__ = "0.1.0"
 __all__ = ["RunView", "load", "run"]
@@ -17,7 +17,7 @@ __all__ = ["RunView", "load", "run"]
 def __getattr__(name: str) -> Any:
     """The notebook's names when they are asked for: to import the package starts no Spark."""
     if name in __all__:
-        from reweight import notebook
+        from reweight.runner import notebook
 
         return getattr(notebook, name)
     raise AttributeError(f"module 'reweight' has no attribute '{name}'")

@@ -1,66 +1,47 @@
 """A run's config: one YAML file, one typed section per stage."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
-from reweight.benchmark import Benchmark
-from reweight.benchmark.conditions import Conditions
-from reweight.benchmark.protocol import BASELINE, ORACLE
-from reweight.cleaning import Cleaning
-from reweight.errors import ConfigError
-from reweight.evaluation import Evaluation
-from reweight.explaining import Explaining
-from reweight.features import Features
-from reweight.fitting import Fitting
-from reweight.importance import ImportanceMethod, Method
-from reweight.ranking import Ranking
-from reweight.sampling import Sampling
-from reweight.section import Folder, RunId, SchemaName, Section
-from reweight.simulation import Simulation
-from reweight.splits import Splits
-from reweight.tracking import Tracking
-from reweight.tuning import Tuning
-from reweight.weighting import Weighting
+from reweight.benchmark.conditions.protocol import Conditions
+from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Sampling
+from reweight.build_samples.splits import Splits
+from reweight.clean_logs.section import Cleaning
+from reweight.core.baselines import BASELINE, CONTROL
+from reweight.core.errors import ConfigError
+from reweight.core.job_config import JobConfig
+from reweight.core.run import Config, JobRun
+from reweight.core.run_folder import RunFolder
+from reweight.core.section import RunId
+from reweight.evaluate.statistics import Evaluation
+from reweight.explain.section import Explaining
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.methods import Method
+from reweight.score_weights.policy import Weighting
+from reweight.simulate_logs.simulation import Simulation
+from reweight.train_ranker.rankers.logistic_regression import Ranking
+from reweight.training.plan import Fitting
+from reweight.tune.search import Tuning
 
-# What says where and how a run is done and who is told of it, and no result depends on.
-ELSEWHERE: Any = {
-    **dict.fromkeys(("run_id", "root", "catalog", "spark", "tracking"), True),
-    "fitting": Fitting.how,
-}
 # Keys whose value is a run's name.
 _NAMES = {"run_id", "model_run_id"}
 
 
-class JobConfig(Section):
-    """What the config of every job says.
+class MethodsConfig(JobConfig):
+    """A job over importance methods.
 
     Attributes:
-        run_id: names the run's rows in every table and its folder; one of digits alone is quoted.
-        root: folder of the tables and of the runs' folders; on a cluster a shared path, on
-            Databricks one of a volume (``/Volumes/...``).
-        catalog: ``schema`` or ``catalog.schema`` that has the tables instead of ``root``.
-        data_dir: for interpolation (``${data_dir}``).
-        spark: Spark settings for a session that the job starts itself.
-        tracking: programs that are told of the run.
         importance: the methods.
-        example: a file that shows the whole of such a config, for messages.
     """
 
-    example: ClassVar[str] = "conf/demo.yaml"
-
-    run_id: RunId
-    root: Folder
-    catalog: SchemaName | None = None
-    data_dir: str | None = None
-    spark: dict[str, str] = {}
-    tracking: Tracking = Tracking()
     importance: tuple[Method, ...]
 
     @model_validator(mode="after")
@@ -70,6 +51,16 @@ class JobConfig(Section):
             raise ValueError(
                 f"importance: the name(s) {twice} stand for two methods; set `name` on one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _baseline_has_its_name(self) -> Self:
+        for method in self.importance:
+            if method.method == BASELINE and method.name != BASELINE:
+                raise ValueError(
+                    f"importance: expected the name '{BASELINE}' for the method '{BASELINE}', which "
+                    f"every result is a difference to; got '{method.name}'; leave its `name` out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -85,22 +76,16 @@ class JobConfig(Section):
             raise ValueError(f"importance: {'; '.join(faults)}; the run has {sorted(methods)}")
         return self
 
-    def hash(self) -> str:
-        """Hash of the config: equal for runs that compute the same thing."""
-        return digest(self.model_dump_json(exclude=ELSEWHERE))
 
-    def kept(self) -> dict[str, Any]:
-        """What may be kept of it: Spark settings and addresses of servers can hold their keys."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"spark", "tracking"})
-
-
-class RunConfig(JobConfig):
+class RunConfig(MethodsConfig):
     """One run, complete: the sections are in the order of the stages.
 
     Attributes:
         seed: of everything that is random.
         model_run_id: run whose stored models score this run's samples; None trains here.
     """
+
+    elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how}
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     model_run_id: RunId | None = None
@@ -116,11 +101,16 @@ class RunConfig(JobConfig):
     tuning: Tuning = Tuning()
     explaining: Explaining = Explaining()
 
+    @property
+    def model_folder(self) -> RunFolder:
+        """The folder of the run whose models score the samples."""
+        return RunFolder.of(self.root, self.model_run_id or self.run_id)
+
     @model_validator(mode="before")
     @classmethod
     def _with_uniform(cls, data: Any) -> Any:
         # Every result is a difference to `uniform`, so a run without it has no result.
-        return _with_methods(data, "uniform")
+        return _with_methods(data, BASELINE)
 
     @model_validator(mode="after")
     def _labels_can_be_open(self) -> Self:
@@ -137,7 +127,7 @@ class RunConfig(JobConfig):
         return self
 
 
-class BenchmarkConfig(JobConfig):
+class BenchmarkConfig(MethodsConfig):
     """A benchmark of the methods."""
 
     example: ClassVar[str] = "conf/benchmark/published.yaml"
@@ -147,11 +137,11 @@ class BenchmarkConfig(JobConfig):
     @model_validator(mode="before")
     @classmethod
     def _with_controls(cls, data: Any) -> Any:
-        return _with_methods(data, "random", "uniform")
+        return _with_methods(data, CONTROL, BASELINE)
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
-        if taken := {ORACLE, BASELINE} & {method.name for method in self.importance}:
+        if taken := {ORACLE, FOREST} & {method.name for method in self.importance}:
             raise ValueError(f"importance: the benchmark itself brings {sorted(taken)}")
         return self
 
@@ -209,12 +199,10 @@ def _with_methods(data: Any, *kinds: str) -> Any:
     return data
 
 
-Config = TypeVar("Config", bound=JobConfig)
-
-
-def digest(*texts: str) -> str:
-    """A short hash of texts: the identity of what they say."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+# What the stages of each kind of job are given.
+Run = JobRun[RunConfig]
+BenchmarkRun = JobRun[BenchmarkConfig]
+ConditionsRun = JobRun[ConditionsConfig]
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -244,8 +232,8 @@ def read_config(
         raise ConfigError(
             "the config file is not there",
             expected="the path of a YAML file",
-            came=path,
-            do="see the folder conf/ for complete examples",
+            got=path,
+            fix="see the folder conf/ for complete examples",
         )
     try:
         tree = OmegaConf.create(dict(source)) if isinstance(source, Mapping) else _read(Path(path))
@@ -256,8 +244,8 @@ def read_config(
         raise ConfigError(
             f"{path} could not be read",
             expected="YAML, with every ${...} defined and every ??? set",
-            came=str(error).strip(),
-            do="mend the file or set the missing value, as data_dir=/data",
+            got=str(error).strip(),
+            fix="mend the file or set the missing value, as data_dir=/data",
         ) from error
     try:
         return kind.model_validate(values)
@@ -296,9 +284,9 @@ def _override(tree: DictConfig, override: str) -> None:
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
         raise ConfigError(
             f"override '{override}' cannot be read",
-            expected="key=value, as run_id=today fitting.ranks=2 importance.0.epochs=5",
-            came=str(error).strip(),
-            do="write the key, '=' and the value, in YAML's notation, without spaces around '='",
+            expected="key=value, as run_id=today fitting.ranks=2 importance.0.training.epochs=5",
+            got=str(error).strip(),
+            fix="write the key, '=' and the value, in YAML's notation, without spaces around '='",
         ) from error
 
 
@@ -313,11 +301,11 @@ def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
     lines = []
     for one in error.errors(include_url=False):
         where = ".".join(str(part) for part in one["loc"]) or "(as a whole)"
-        came = "" if one["type"] == "missing" else f" (came: {str(one['input'])[:80]!r})"
-        lines.append(f"\n    {where}: {one['msg']}{came}")
+        got = "" if one["type"] == "missing" else f" (got: {str(one['input'])[:80]!r})"
+        lines.append(f"\n    {where}: {one['msg']}{got}")
     return ConfigError(
         what,
         expected=expected,
-        came=f"{len(lines)} error(s):" + "".join(lines),
-        do="mend each key named above; an unknown key is often a misspelt one",
+        got=f"{len(lines)} error(s):" + "".join(lines),
+        fix="mend each key named above; an unknown key is often a misspelt one",
     )

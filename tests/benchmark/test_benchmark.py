@@ -12,14 +12,15 @@ import yaml
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from reweight.benchmark.detection import judged
-from reweight.benchmark.public import read_table
-from reweight.config import BenchmarkConfig, read_config
-from reweight.errors import SourceError, TableError
-from reweight.runs import BenchmarkRun, run_stage
-from reweight.stages import benchmark as stages
-from reweight.stages import pieces
-from reweight.tables import BENCHMARK, SAMPLES, Store
+from reweight.benchmark import incremental as pieces
+from reweight.benchmark.detection import stage as stages
+from reweight.benchmark.detection.detection import judged
+from reweight.benchmark.detection.public import read_table
+from reweight.config import BenchmarkConfig, BenchmarkRun, read_config
+from reweight.core.errors import SourceError, TableError
+from reweight.core.store_places import open_store
+from reweight.core.tables import BENCHMARK, SAMPLES
+from reweight.runner.records import run_stage
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_samples_of_a_run_are_a_table_like_any(
         "array(float(id), float(-3)) as features",
         "array(int(id % 3)) as ids",
     )
-    Store(spark, str(tmp_path), "day").write(SAMPLES, made)
+    open_store(spark, str(tmp_path), "day").write(SAMPLES, made)
     tables = f"benchmark.tables={{day: {{root: '{tmp_path}', run_id: day, rows: 250}}}}"
     run = opened(spark, config, "run_id=samples", tables)
     data = stages._data(run, "day")

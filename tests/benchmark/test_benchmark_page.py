@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
-from reweight.benchmark.page import ALL, METRICS, content, render, table
-from reweight.importance import Method
+from reweight.benchmark.detection.page import ALL, METRICS, content, render, table
+from reweight.importance.methods import Method
 
 TABLES = ("fried", "pol")
 # What each method is ahead of the baseline, in every draw.

@@ -12,14 +12,18 @@ import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from reweight.benchmark import conditions, conditions_page
+from reweight.benchmark.conditions import page as conditions_page
+from reweight.benchmark.conditions import protocol as conditions
+from reweight.benchmark.conditions import stage as stages
+from reweight.benchmark.conditions.stage import ConditionsRun, conditions_report, judge_conditions
+from reweight.build_samples.stage import build_samples
+from reweight.clean_logs.stage import clean_logs
 from reweight.config import ConditionsConfig, read_config
-from reweight.errors import ConfigError, TableError
-from reweight.runs import run_stage
-from reweight.stages import build_samples, clean_logs, simulate_logs
-from reweight.stages import conditions as stages
-from reweight.stages.conditions import ConditionsRun, conditions_report, judge_conditions
-from reweight.tables import CONDITIONS, Store
+from reweight.core.errors import ConfigError, TableError
+from reweight.core.store_places import open_store
+from reweight.core.tables import CONDITIONS
+from reweight.runner.records import run_stage
+from reweight.simulate_logs.stage import simulate_logs
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -126,13 +130,13 @@ def test_another_run_shows_its_methods_beside_in_the_same_worlds(
     (run.folder / "conditions.html").unlink(missing_ok=True)
     beside = opened(spark, folder, "conditions.beside=[mine]")
     mine = run.store.read(CONDITIONS).where("method <> 'self_confidence'").drop("run_id")
-    Store(spark, run.store.root, "mine").write(CONDITIONS, mine)
+    open_store(spark, run.store.root, "mine").write(CONDITIONS, mine)
     run_stage(beside, conditions_report)
     values = json.loads((run.folder / "conditions.json").read_text())
     assert values["methods"] == ["random", "self_confidence", "mine/random"]
     cells = values["metrics"]["auc"]["missing"]
     assert cells["mine/random"]["mean"] == cells["random"]["mean"]
-    Store(spark, run.store.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
+    open_store(spark, run.store.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
     with pytest.raises(TableError, match="did not judge the worlds"):
         run_stage(beside, conditions_report)
 

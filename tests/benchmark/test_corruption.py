@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reweight.benchmark.corruption import Damage, damaged
+from reweight.benchmark.detection.corruption import Damage, damaged
 
 ROWS = 4000
 LABEL = (np.arange(ROWS) % 4 == 0).astype(np.float32)  # 1,000 positives

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from reweight.benchmark import detection
-from reweight.benchmark.detection import curves, drawn, judged
-from reweight.benchmark.protocol import BASELINE, Benchmark, Cell, cells
-from reweight.benchmark.public import Data, PublicTable
-from reweight.importance import ImportanceMethod, Method
+from reweight.benchmark.detection import detection
+from reweight.benchmark.detection.detection import curves, drawn, judged
+from reweight.benchmark.detection.protocol import BASELINE, Benchmark, Cell, cells
+from reweight.benchmark.detection.public import Data, PublicTable
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.methods import Method
 
 SIZES = {"train": 200, "validation": 40, "test": 300}
 BENCHMARK = Benchmark(
@@ -110,7 +111,7 @@ def test_a_method_that_fails_is_a_row_with_its_reason_and_spoils_nothing(rows: A
     assert {name for method, name in rows if method == "bad"} == {"failed"}
     (row,) = rows["bad", "failed"]
     assert row["value"] is None
-    assert "has run away" in row["reason"]
+    assert "diverged" in row["reason"]
     assert row["table"] == "line"
 
 

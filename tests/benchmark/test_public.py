@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reweight.benchmark.public import Data, PublicTable, read_table
-from reweight.errors import SourceError
+from reweight.benchmark.detection.public import Data, PublicTable, read_table
+from reweight.core.errors import SourceError
 
 ROWS = pd.DataFrame(
     {

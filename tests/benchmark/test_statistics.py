@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from reweight.benchmark import statistics
+from reweight.benchmark.detection import statistics
 
 GENERATOR = np.random.default_rng(0)
 

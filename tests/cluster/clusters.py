@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyspark
 
-from lines import DELTA_PACKAGE, ROOT, TINY
+from pipelines import DELTA_PACKAGE, ROOT, TINY
 
 BIN = Path(sys.executable).parent
 

@@ -10,7 +10,7 @@ from clusters import StartCluster, run_line, submit
 from pyspark.sql import SparkSession
 from safetensors.torch import load_file
 
-from lines import ROOT, TINY, Undisturbed, assert_same_tables, tables
+from pipelines import ROOT, TINY, Undisturbed, assert_same_tables, tables
 
 ARCHIVE = ROOT / "dist" / "reweight-env.tar.gz"
 

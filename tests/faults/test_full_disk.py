@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from lines import (
+from pipelines import (
     Undisturbed,
     assert_same_tables,
     finish,
@@ -19,7 +19,6 @@ from lines import (
     tables,
     wait_for,
 )
-from reweight.runs import scratch_folder
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from lines import (
+from pipelines import (
     STAGES,
     Undisturbed,
     assert_nothing_left,

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from lines import (
+from pipelines import (
     CLUSTER,
     Undisturbed,
     finish,
@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 # Long enough to be disturbed.
 EPOCHS = 30
-LONG = f"importance=[{{method: random}}, {{method: importance_mlp, epochs: {EPOCHS}}}]"
+LONG = (
+    f"importance=[{{method: random}}, {{method: importance_mlp, training: {{epochs: {EPOCHS}}}}}]"
+)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from lines import (
+from pipelines import (
     CLUSTER,
     Undisturbed,
     assert_nothing_left,

@@ -10,9 +10,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lines import Undisturbed, assert_same_tables, finish, record, start, tables, wait_for
-from reweight.runs import run_folder
-from reweight.tables import WEIGHTS, Store
+from pipelines import Undisturbed, assert_same_tables, finish, record, start, tables, wait_for
+from reweight.core.store import Store
+from reweight.core.store_places import open_store
+from reweight.core.tables import WEIGHTS
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -50,7 +51,7 @@ def store_of(
     schema = "spark_catalog.races" if request.param == "by name" else None
     if schema:
         spark.sql(f"CREATE SCHEMA {schema}")
-    yield lambda run_id: Store(spark, str(tmp_path / "root"), run_id, schema)
+    yield lambda run_id: open_store(spark, str(tmp_path / "root"), run_id, schema)
     if schema:
         spark.sql(f"DROP SCHEMA {schema} CASCADE")
 

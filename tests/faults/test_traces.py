@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lines import SECRET, UMASK, Undisturbed
+from pipelines import SECRET, UMASK, Undisturbed
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
-from reweight.importance import ImportanceMethod, ImportanceModel, TrainFacts
+from reweight.importance.artifact import Scorer
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.batch import Batch
 from reweight.importance.ensemble import EnsembleTraining
-from reweight.importance.stored import Scorer
+from reweight.importance.training import TrainFacts
+from reweight.training.in_memory import fit_in_memory
 
 Array = NDArray[np.float64]
 TRAINING = EnsembleTraining(epochs=4, members=6, hidden=(5,), embedding=2, bins=2)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
-from reweight.importance import TrainFacts
-from reweight.importance.examination import PositionMethod, PositionModel
+from reweight.importance.batch import Batch
+from reweight.importance.position_bias import PositionMethod, PositionModel
+from reweight.importance.training import TrainFacts
+from reweight.training.in_memory import fit_in_memory
 
 Array = NDArray[np.float64]
 PLACES, DIM = 10, 4

@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
-from reweight.importance import ImportanceMethod, TrainFacts
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
+from reweight.importance.training import TrainFacts
+from reweight.training.in_memory import fit_in_memory
 
 Array = NDArray[np.float64]
 

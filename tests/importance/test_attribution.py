@@ -5,13 +5,13 @@ import torch
 from tests.importance.union import facts_of, planted, small
 from torch import Tensor
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
+from reweight.importance.artifact import Scorer
 from reweight.importance.attribution import BESIDE, attributions
-from reweight.importance.self_confidence import SelfConfidence
-from reweight.importance.small_loss import SmallLoss
-from reweight.importance.stored import Scorer
-from reweight.importance.uniform import Uniform
+from reweight.importance.batch import Batch
+from reweight.importance.methods.self_confidence import SelfConfidence
+from reweight.importance.methods.small_loss import SmallLoss
+from reweight.importance.methods.uniform import Uniform
+from reweight.training.in_memory import fit_in_memory
 
 BATCH, _ = planted(200, seed=5)
 SLOPES = torch.tensor([1.0, -2.0, 0.5, 0.0])

@@ -12,13 +12,13 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from union import MEMBERS, columns_of, facts_of, planted, small
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
-from reweight.importance import ImportanceMethod, ImportanceModel, Method
-from reweight.importance.base import Polarity
-from reweight.importance.evidence import Evidence
-from reweight.importance.stored import Scorer, StoredModel
+from reweight.importance.artifact import ModelArtifact, Scorer
+from reweight.importance.base import ImportanceMethod, ImportanceModel, Polarity
+from reweight.importance.batch import Batch
+from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.methods import Method
 from reweight.importance.valuation import ValuationMethod
+from reweight.training.in_memory import fit_in_memory
 
 
 def kind_of(member: type[ImportanceMethod]) -> str:
@@ -49,7 +49,7 @@ VALIDATION, _ = planted(200, seed=1, flips=0.0, extra=EXTRA)
 NEW, _ = planted(64, seed=2, extra=EXTRA)
 FACTS = facts_of(TRAIN)
 TRAINED = tuple(method for method in METHODS if method.learns())
-Fitted = dict[str, StoredModel]
+Fitted = dict[str, ModelArtifact]
 
 
 def fitted() -> Fitted:
@@ -95,7 +95,7 @@ def told(method: ImportanceMethod, model: ImportanceModel, batch: Batch) -> Tens
 
 @torch.inference_mode()
 def labels(model: ImportanceModel, batch: Batch) -> Tensor:
-    return model.soft_label(Evidence(batch))
+    return model.soft_label(EnsembleOutputs(batch))
 
 
 def assert_same(found: Tensor, wanted: Tensor) -> None:
@@ -134,8 +134,8 @@ def test_a_row_scores_the_same_in_another_order(model: ImportanceModel) -> None:
 def test_a_stored_model_scores_as_the_one_that_was_stored(
     method: ImportanceMethod, model: ImportanceModel, tmp_path: Path
 ) -> None:
-    StoredModel.of(method, FACTS, model).write(tmp_path / "m")
-    loaded = StoredModel.read(tmp_path / "m")
+    ModelArtifact.of(method, FACTS, model).write(tmp_path / "m")
+    loaded = ModelArtifact.read(tmp_path / "m")
     assert loaded.read_method() == method
     assert torch.equal(scores(loaded.model(), NEW), scores(model, NEW))
 
@@ -203,7 +203,7 @@ def test_what_is_seen_of_the_rows_after_training_adds_up_over_ranks(
             for rank, model in enumerate(models):
                 for split, rows in (("train", TRAIN), ("validation", VALIDATION)):
                     own = rows.rows(torch.arange(rank, len(rows), ranks))
-                    model.observe(Evidence(own), split)
+                    model.observe(EnsembleOutputs(own), split)
             for parts in zip(*[model.sums() for model in models], strict=True):
                 total = torch.stack(parts).sum(0)
                 for part in parts:

@@ -10,17 +10,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from reweight.batch import Batch
-from reweight.errors import TrainingError
-from reweight.importance import TrainFacts
-from reweight.importance.ensemble import (
-    Encoding,
-    Ensemble,
-    EnsembleLearner,
-    EnsembleTraining,
-    Membership,
-    bits,
-)
+from reweight.core.errors import TrainingError
+from reweight.importance.batch import Batch
+from reweight.importance.encoding import Encoding
+from reweight.importance.ensemble import Ensemble, EnsembleLearner, EnsembleTraining
+from reweight.importance.membership import Membership, bits
+from reweight.importance.training import TrainFacts
 
 FACTS = TrainFacts(dim=3, cardinalities=(4, 6), rows=100, positives=20, seed=1)
 MASK = 2**64 - 1

@@ -3,21 +3,22 @@
 import torch
 from blobs import FACTS, TRAINING, rows_of
 
-from reweight.fitting import fit_in_memory, trainers_of
-from reweight.importance import ImportanceMethod
-from reweight.importance.aum import Aum
-from reweight.importance.data_maps import DataMaps
-from reweight.importance.el2n import El2n
-from reweight.importance.focal import Focal
-from reweight.importance.forgetting import Forgetting
-from reweight.importance.grand import Grand
-from reweight.importance.jtt import Jtt
-from reweight.importance.r_ce import RCe
-from reweight.importance.self_confidence import SelfConfidence
-from reweight.importance.small_loss import SmallLoss
-from reweight.importance.stored import Scorer
-from reweight.importance.t_ce import TCe
-from reweight.importance.tracin import TracIn
+from reweight.importance.artifact import Scorer
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.methods.aum import Aum
+from reweight.importance.methods.data_maps import DataMaps
+from reweight.importance.methods.el2n import El2n
+from reweight.importance.methods.focal import Focal
+from reweight.importance.methods.forgetting import Forgetting
+from reweight.importance.methods.grand import Grand
+from reweight.importance.methods.jtt import Jtt
+from reweight.importance.methods.r_ce import RCe
+from reweight.importance.methods.self_confidence import SelfConfidence
+from reweight.importance.methods.small_loss import SmallLoss
+from reweight.importance.methods.t_ce import TCe
+from reweight.importance.methods.tracin import TracIn
+from reweight.training.in_memory import fit_in_memory
+from reweight.training.loop import trainers_of
 
 KINDS: tuple[type[ImportanceMethod], ...] = (
     Aum,

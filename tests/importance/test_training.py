@@ -5,16 +5,15 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from reweight.importance import TrainFacts
 from reweight.importance.ensemble import EnsembleTraining
-from reweight.importance.importance_mlp import ImportanceMlp
-from reweight.importance.training import Keep
+from reweight.importance.methods.importance_mlp import ImportanceMlp
+from reweight.importance.training import Checkpoints, TrainFacts
 
 LOSSES = {epoch: abs(epoch - 6) + 1.0 for epoch in range(1, 13)}
 
 
 def kept(which: str, count: int, total: int = 12, losses: dict[int, float] = LOSSES) -> list[int]:
-    keep = Keep.model_validate({"which": which, "count": count})
+    keep = Checkpoints.model_validate({"which": which, "count": count})
     return list(keep.epochs(total, losses))
 
 
@@ -76,7 +75,7 @@ def test_whatever_the_settings_the_epochs_exist_and_are_in_order(which: str, tot
 
 def test_no_epoch_at_all_cannot_be_asked_for() -> None:
     with pytest.raises(ValidationError, match="count"):
-        Keep(count=0)
+        Checkpoints(count=0)
 
 
 def test_equal_settings_are_one_training_and_any_difference_makes_two() -> None:

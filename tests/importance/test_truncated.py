@@ -5,12 +5,12 @@ import pytest
 import torch
 from blobs import TRAINING, Array, Said, built, rows_of, scores
 
-from reweight.batch import Batch
-from reweight.importance import ImportanceMethod
-from reweight.importance.evidence import Evidence
-from reweight.importance.jtt import Jtt
-from reweight.importance.small_loss import SmallLoss
-from reweight.importance.t_ce import TCe
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
+from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.methods.jtt import Jtt
+from reweight.importance.methods.small_loss import SmallLoss
+from reweight.importance.methods.t_ce import TCe
 from reweight.importance.truncated import TruncatedModel
 
 
@@ -18,8 +18,8 @@ def looked(method: ImportanceMethod, batches: list[Batch]) -> TruncatedModel:
     model = built(method)
     assert isinstance(model, TruncatedModel)
     for batch in batches:
-        model.observe(Evidence(batch), "train")
-        model.observe(Evidence(rows_of(50, seed=9)), "validation")
+        model.observe(EnsembleOutputs(batch), "train")
+        model.observe(EnsembleOutputs(rows_of(50, seed=9)), "validation")
     model.finish(0)
     return model
 
@@ -80,7 +80,7 @@ def test_the_cut_does_not_depend_on_batches_or_ranks() -> None:
         own = batch.rows(torch.arange(rank, 300, 3))
         for start in range(0, len(own), 17):
             rows = torch.arange(start, min(start + 17, len(own)))
-            model.observe(Evidence(own.rows(rows)), "train")
+            model.observe(EnsembleOutputs(own.rows(rows)), "train")
     total = sum(model.sums()[0] for model in ranks)
     for model in ranks:
         model.sums()[0].copy_(total)
@@ -96,7 +96,7 @@ def test_rows_that_cannot_be_told_apart_all_stay() -> None:
     assert scores(model, same).all()
     # While a later row that fits worse than all of them is dropped.
     with torch.no_grad():
-        for learner in model.kept():
+        for learner in model.checkpoints():
             learner.ensemble.biases[-1].sub_(30)
     assert not scores(model, same).any()
 
@@ -105,7 +105,7 @@ def test_where_no_row_is_to_be_dropped_not_even_a_worse_one_is() -> None:
     model = looked(TCe(training=TRAINING), [rows_of(200)])
     batch = rows_of(200, seed=3)
     with torch.no_grad():
-        for learner in model.kept():
+        for learner in model.checkpoints():
             learner.ensemble.biases[-1].add_(30)
     negatives = batch.label.numpy() == 0
     assert scores(model, batch)[negatives].all()
@@ -116,6 +116,6 @@ def test_probabilities_of_0_and_1_have_a_bin() -> None:
     batch = rows_of(50)
     for shift in (1e4, -2e4):
         with torch.no_grad():
-            for learner in model.kept():
+            for learner in model.checkpoints():
                 learner.ensemble.biases[-1].add_(shift)
         assert np.array_equal(scores(model, batch) == 0, (batch.label.numpy() == 1) & (shift < 0))

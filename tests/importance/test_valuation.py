@@ -8,22 +8,23 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
-from reweight.batch import Batch
-from reweight.errors import TrainingError
-from reweight.fitting import fit_in_memory
-from reweight.importance import ImportanceMethod, TrainFacts
-from reweight.importance.data_shapley import DataShapley
-from reweight.importance.knn_shapley import KnnShapley
-from reweight.importance.loo import Loo
-from reweight.importance.lossval import Lossval
-from reweight.importance.stored import StoredModel
+from reweight.core.errors import TrainingError
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
+from reweight.importance.methods.data_shapley import DataShapley
+from reweight.importance.methods.knn_shapley import KnnShapley
+from reweight.importance.methods.loo import Loo
+from reweight.importance.methods.lossval import Lossval
+from reweight.importance.training import TrainFacts
 from reweight.importance.valuation import Valuation, ValuationMethod
+from reweight.training.in_memory import fit_in_memory
 
 METHODS = (
     KnnShapley(k=3),
     Loo(),
     DataShapley(budget=400),
-    Lossval(epochs=3, hidden=(6,), batch_size=8),
+    Lossval(training={"epochs": 3, "hidden": (6,), "batch_size": 8}),
 )
 ROWS, OTHERS = 40, 30
 FACTS = TrainFacts(dim=3, cardinalities=(4,), rows=ROWS, positives=20, seed=2)
@@ -48,17 +49,17 @@ def fitted(
     validation: Batch = VALIDATION,
     methods: tuple[ImportanceMethod, ...] = METHODS,
     batch_size: int = 16,
-) -> dict[str, StoredModel]:
+) -> dict[str, ModelArtifact]:
     return fit_in_memory(methods, FACTS, train, validation, batch_size=batch_size)[0]
 
 
-def scores(stored: StoredModel, batch: Batch) -> Tensor:
+def scores(stored: ModelArtifact, batch: Batch) -> Tensor:
     with torch.inference_mode():
         return stored.model()(batch)
 
 
 @pytest.fixture(scope="module")
-def stored() -> dict[str, StoredModel]:
+def stored() -> dict[str, ModelArtifact]:
     return fitted()
 
 
@@ -69,7 +70,7 @@ def method(request: pytest.FixtureRequest) -> ValuationMethod:
 
 
 def test_each_training_row_is_looked_up_by_its_id_alone(
-    method: ValuationMethod, stored: dict[str, StoredModel]
+    method: ValuationMethod, stored: dict[str, ModelArtifact]
 ) -> None:
     ordered = TRAIN.rows(TRAIN.sample_id.argsort())
     values = method.values(
@@ -81,7 +82,7 @@ def test_each_training_row_is_looked_up_by_its_id_alone(
 
 
 def test_a_row_that_was_not_valued_gets_the_mean_value(
-    method: ValuationMethod, stored: dict[str, StoredModel]
+    method: ValuationMethod, stored: dict[str, ModelArtifact]
 ) -> None:
     mixed = Batch.concat([VALIDATION, TRAIN])
     found = scores(stored[method.name], mixed)
@@ -92,18 +93,18 @@ def test_a_row_that_was_not_valued_gets_the_mean_value(
 
 
 def test_values_survive_the_folder_whatever_their_number(
-    method: ValuationMethod, stored: dict[str, StoredModel], tmp_path: Path
+    method: ValuationMethod, stored: dict[str, ModelArtifact], tmp_path: Path
 ) -> None:
     fewer = fitted(TRAIN.rows(torch.arange(17)), methods=(method,))[method.name]
     for number, one in enumerate((stored[method.name], fewer)):
         one.write(tmp_path / str(number))
-        again = StoredModel.read(tmp_path / str(number))
+        again = ModelArtifact.read(tmp_path / str(number))
         assert len(again.model().state_dict()["value"]) == (ROWS, 17)[number]
         assert torch.equal(scores(again, TRAIN), scores(one, TRAIN))
 
 
 def test_values_depend_neither_on_the_order_of_rows_nor_on_batches(
-    stored: dict[str, StoredModel],
+    stored: dict[str, ModelArtifact],
 ) -> None:
     draw = torch.Generator().manual_seed(3)
     train, validation = (
@@ -128,12 +129,12 @@ def rank(number: int, world: int, folder: str) -> None:
 
 
 def test_all_ranks_have_the_values_that_one_process_has(
-    stored: dict[str, StoredModel], tmp_path: Path
+    stored: dict[str, ModelArtifact], tmp_path: Path
 ) -> None:
     multiprocessing.spawn(rank, args=(2, str(tmp_path)), nprocs=2)
     for number in range(2):
         for method in METHODS:
-            found = StoredModel.read(tmp_path / str(number) / method.name)
+            found = ModelArtifact.read(tmp_path / str(number) / method.name)
             assert found.tensors == stored[method.name].tensors
 
 
@@ -163,7 +164,7 @@ def test_values_that_are_not_finite_are_refused() -> None:
     broken = replace(TRAIN, features=TRAIN.features.clone())
     broken.features[5, 1] = float("nan")
     with pytest.raises(TrainingError, match="'lossval' are not finite"):
-        fitted(broken, methods=(Lossval(epochs=1, hidden=(4,)),))
+        fitted(broken, methods=(Lossval(training={"epochs": 1, "hidden": (4,)}),))
 
 
 def test_validation_rows_beyond_the_limit_are_left_out_by_a_hash() -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reweight.batch import Batch
-from reweight.importance import ImportanceMethod, Method, TrainFacts
-from reweight.importance.training import Training
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
+from reweight.importance.methods import Method
+from reweight.importance.training import TrainFacts, Training
 
 MEMBERS: tuple[type[ImportanceMethod], ...] = get_args(get_args(Method)[0])
 CARDINALITIES = (5, 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lines import DELTA_PACKAGE, ROOT, TINY
+from pipelines import DELTA_PACKAGE, ROOT, TINY
 
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 

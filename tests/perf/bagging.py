@@ -10,13 +10,13 @@ from tests.perf.measuring import Figure, by_turns, median_ratio, session
 from tests.perf.synthetic import DIM, samples
 from torch.multiprocessing import get_context
 
-from reweight.feed import SnapshotFeed
-from reweight.fitting import Trainer, fit
-from reweight.importance import TrainFacts
-from reweight.importance.data_oob import BaggedTraining, DataOob
+from reweight.fit_importance.snapshot import write_snapshot
 from reweight.importance.ensemble import EnsembleTraining
-from reweight.importance.self_confidence import SelfConfidence
-from reweight.snapshot import write_snapshot
+from reweight.importance.methods.data_oob import BaggedTraining, DataOob
+from reweight.importance.methods.self_confidence import SelfConfidence
+from reweight.importance.training import TrainFacts
+from reweight.training.feed import SnapshotFeed
+from reweight.training.loop import Trainer, fit
 
 ROWS, BATCH, SHARDS, MEMBERS = 100_000, 4096, 4, 1000
 MANY, PASSES = 1_000_000, 5

@@ -18,14 +18,14 @@ from sklearn.metrics import roc_auc_score
 from tests.perf.measuring import Figure, session
 from tests.perf.synthetic import open_run, samples
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
-from reweight.importance import TrainFacts
-from reweight.importance.stored import Scorer, StoredModel
-from reweight.runs import Run
-from reweight.scoring import scored
-from reweight.stages.fit_importance import fit_methods
-from reweight.tables import SAMPLES
+from reweight.config import Run
+from reweight.core.tables import SAMPLES
+from reweight.fit_importance.fit import fit_methods
+from reweight.importance.artifact import ModelArtifact, Scorer
+from reweight.importance.batch import Batch
+from reweight.importance.training import TrainFacts
+from reweight.score_weights.scoring import scored
+from reweight.training.in_memory import fit_in_memory
 
 DIM, FLIPS, SMALL, DRAWS = 20, 0.1, 1_000, 10
 METHOD = "{method: self_confidence, training: {members: 16, epochs: %d}}"
@@ -103,7 +103,7 @@ def _at(spark: SparkSession, root: Path, size: int) -> dict[str, float]:
     methods = tuple(m for m in run.config.importance if m.learns())
     begin = time.monotonic()
     fit_methods(run, rows, methods, run.folder / "models")
-    models = {m.name: StoredModel.read(run.folder / "models" / m.name) for m in methods}
+    models = {m.name: ModelArtifact.read(run.folder / "models" / m.name) for m in methods}
     train = scored(rows.where("split = 'train'"), models, ("sample_id",))
     judged = train.select(F.col(methods[0].name).cast("double").alias("s"), _wrong().alias("w"))
     evaluator = BinaryClassificationEvaluator(rawPredictionCol="s", labelCol="w", numBins=4000)

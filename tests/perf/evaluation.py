@@ -6,8 +6,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.perf.measuring import Figure, by_turns, median_ratio, session
 
-from reweight.evaluation import Evaluation, reduce_predictions
-from reweight.evaluation import measure as metrics_of
+from reweight.evaluate.reduction import reduce_predictions
+from reweight.evaluate.statistics import Evaluation
+from reweight.evaluate.statistics import measure as metrics_of
 
 ROWS, METHODS = 1_000_000, ("uniform", "a", "b", "c")
 

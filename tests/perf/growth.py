@@ -63,7 +63,7 @@ def overrides(root: Path, size: int) -> tuple[str, ...]:
         "run_id=growth",
         f"simulation.sessions={size // 10}",
         f"simulation.users={max(300, size // 30)}",
-        "importance=[{method: random}, {method: importance_mlp, epochs: 2}]",
+        "importance=[{method: random}, {method: importance_mlp, training: {epochs: 2}}]",
         "ranking.max_iter=20",
         "ranking.recalibrate=[]",
         "weighting.ess_refuse=0",

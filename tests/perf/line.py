@@ -8,9 +8,11 @@ from pyspark.sql import functions as F
 from tests.perf.measuring import Figure, by_turns, median_ratio, run_job, session, stage_seconds
 from tests.perf.synthetic import CONFIG
 
-from reweight.config import load_config
-from reweight.runs import Run, run_stage
-from reweight.stages import build_samples, clean_logs, simulate_logs
+from reweight.build_samples.stage import build_samples
+from reweight.clean_logs.stage import clean_logs
+from reweight.config import Run, load_config
+from reweight.runner.records import run_stage
+from reweight.simulate_logs.stage import simulate_logs
 
 SESSIONS = 100_000  # a million impressions
 

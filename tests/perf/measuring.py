@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from pyspark.sql import SparkSession
 
-from reweight.session import spark_session
+from reweight.core.session import spark_session
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,11 +11,11 @@ from tests.perf.measuring import Figure, by_turns, median_ratio, session
 from tests.perf.synthetic import filled
 from torch.multiprocessing import get_context
 
-from reweight.ranking import Ranking, fit_ranker, with_vector
-from reweight.runs import Run
-from reweight.stages.train_ranker import weighted_train
-from reweight.tables import SAMPLES, WEIGHTS
-from reweight.weighting import wide_weights
+from reweight.config import Run
+from reweight.core.tables import SAMPLES, WEIGHTS
+from reweight.score_weights.rows import wide_weights
+from reweight.train_ranker.fit import weighted_train
+from reweight.train_ranker.rankers.logistic_regression import Ranking, fit_ranker, with_vector
 
 ROWS, NAMES = 1_000_000, ["uniform", "random"]
 

@@ -7,28 +7,28 @@ from tests.perf.measuring import Figure, by_turns, median_ratio
 from tests.perf.synthetic import DIM
 from torch.multiprocessing import get_context
 
-from reweight.batch import Batch
-from reweight.importance import ImportanceMethod, TrainFacts
-from reweight.importance.aum import Aum
-from reweight.importance.data_maps import DataMaps
-from reweight.importance.el2n import El2n
+from reweight.importance.artifact import ModelArtifact, Scorer
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
 from reweight.importance.ensemble import EnsembleTraining
-from reweight.importance.focal import Focal
-from reweight.importance.forgetting import Forgetting
-from reweight.importance.grand import Grand
-from reweight.importance.r_ce import RCe
-from reweight.importance.self_confidence import SelfConfidence
-from reweight.importance.small_loss import SmallLoss
-from reweight.importance.stored import Scorer, StoredModel
-from reweight.importance.t_ce import TCe
-from reweight.importance.training import Keep
+from reweight.importance.methods.aum import Aum
+from reweight.importance.methods.data_maps import DataMaps
+from reweight.importance.methods.el2n import El2n
+from reweight.importance.methods.focal import Focal
+from reweight.importance.methods.forgetting import Forgetting
+from reweight.importance.methods.grand import Grand
+from reweight.importance.methods.r_ce import RCe
+from reweight.importance.methods.self_confidence import SelfConfidence
+from reweight.importance.methods.small_loss import SmallLoss
+from reweight.importance.methods.t_ce import TCe
+from reweight.importance.training import Checkpoints, TrainFacts
 
 ROWS, BATCH, EPOCHS = 40_960, 2048, 5
 TRAINING = EnsembleTraining(members=16, epochs=EPOCHS)
 FACTS = TrainFacts(dim=DIM, rows=1_000, positives=100, quantiles=((-2.0, -0.5, 0.5, 2.0),) * DIM)
 # All at the same epochs, so that what they share is the same.
 SHARED: tuple[ImportanceMethod, ...] = tuple(
-    kind(training=TRAINING, keep=Keep(which="spread", count=EPOCHS))
+    kind(training=TRAINING, keep=Checkpoints(which="spread", count=EPOCHS))
     for kind in (SelfConfidence, Aum, DataMaps, El2n, Focal, Forgetting, RCe, SmallLoss, TCe)
 )
 
@@ -43,7 +43,7 @@ def _measure() -> list[Figure]:
     torch.set_num_threads(1)
     batch = batch_of(BATCH)
     learner = TRAINING.build(FACTS).eval()
-    last = Keep(which="last")
+    last = Checkpoints(which="last")
     single = {
         kind.model_fields["method"].default: scorer((kind(training=TRAINING, keep=last),))
         for kind in (SelfConfidence, El2n, Grand)
@@ -84,8 +84,8 @@ def _measure() -> list[Figure]:
 def scorer(methods: tuple[ImportanceMethod, ...]) -> Scorer:
     stored = {}
     for method in methods:
-        epochs = method.keeps().epochs(EPOCHS, {})
-        stored[method.name] = StoredModel.of(method, FACTS, method.build(FACTS, epochs))
+        epochs = method.checkpoint_choice().epochs(EPOCHS, {})
+        stored[method.name] = ModelArtifact.of(method, FACTS, method.build(FACTS, epochs))
     return Scorer(stored)
 
 

@@ -10,14 +10,17 @@ from tests.perf.measuring import Figure, by_turns, median_ratio, session
 from tests.perf.synthetic import DIM, filled
 from torch.multiprocessing import get_context
 
-from reweight.batch import Batch
-from reweight.importance import ImportanceMethod, TrainFacts, Uniform
-from reweight.importance.importance_mlp import ImportanceMlp
-from reweight.importance.stored import StoredModel
-from reweight.runs import Run, run_stage
-from reweight.stages import score_weights
-from reweight.stages.build_samples import STATS
-from reweight.stages.fit_importance import MODELS
+from reweight.build_samples.feature_stats import STATS
+from reweight.config import Run
+from reweight.fit_importance.fit import MODELS
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
+from reweight.importance.methods.importance_mlp import ImportanceMlp
+from reweight.importance.methods.uniform import Uniform
+from reweight.importance.training import TrainFacts
+from reweight.runner.records import run_stage
+from reweight.score_weights.stage import score_weights
 
 FACTS = TrainFacts(dim=DIM, rows=1_000, positives=100)
 ROWS, BATCH = 4_000_000, 2_048
@@ -38,7 +41,7 @@ def compared(run: Run, preset: str, pool: Pool) -> Figure:
     method = network(preset)
     mine = replace(run, config=run.config.model_copy(update={"importance": (Uniform(), method)}))
     for one in mine.config.importance:
-        stored = StoredModel.of(one, FACTS, one.build(FACTS))
+        stored = ModelArtifact.of(one, FACTS, one.build(FACTS))
         stored.write(run.folder / MODELS / one.name)
         shutil.copyfile(run.folder / STATS, run.folder / MODELS / one.name / STATS)
     seconds = by_turns(

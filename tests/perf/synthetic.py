@@ -5,11 +5,10 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.config import load_config
-from reweight.features import FeatureStats
-from reweight.runs import Run, write_json
-from reweight.stages.build_samples import STATS
-from reweight.tables import SAMPLES
+from reweight.build_samples.feature_stats import STATS, FeatureStats
+from reweight.config import Run, load_config
+from reweight.core.files import write_json
+from reweight.core.tables import SAMPLES
 
 DIM = 100
 CONFIG = str(Path(__file__).parents[2] / "conf" / "demo.yaml")

@@ -11,14 +11,15 @@ from tests.perf.measuring import Figure, median_ratio, session
 from tests.perf.synthetic import DIM, filled
 from torch.multiprocessing import get_context
 
-from reweight.feed import SnapshotFeed
-from reweight.fitting import FitPlan, Fitting, fit, trainers_of
-from reweight.importance import TrainFacts
-from reweight.importance.importance_mlp import ImportanceMlp
-from reweight.readers import Reading
-from reweight.runs import Run
-from reweight.snapshot import write_snapshot
-from reweight.stages.fit_importance import launch
+from reweight.config import Run
+from reweight.fit_importance.launch import launch
+from reweight.fit_importance.snapshot import write_snapshot
+from reweight.importance.methods.importance_mlp import ImportanceMlp
+from reweight.importance.training import TrainFacts
+from reweight.training.feed import SnapshotFeed
+from reweight.training.loop import fit, trainers_of
+from reweight.training.plan import FitPlan, Fitting
+from reweight.training.readers import Reading
 
 READING: tuple[Reading, ...] = ("petastorm", "arrow")
 ROWS, BATCH, EPOCHS, SHARDS = 400_000, 4096, 4, 4

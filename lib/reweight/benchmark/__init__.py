@@ -1,5 +1,5 @@
 """The benchmark: which methods find the damage that was planted in public tables."""
 
-from reweight.benchmark.protocol import Benchmark
+from reweight.benchmark.detection.protocol import Benchmark
 
 __all__ = ["Benchmark"]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reweight.batch import Batch
-from reweight.fitting import fit_in_memory
-from reweight.importance import ImportanceMethod, TrainFacts
-from reweight.importance.stored import StoredModel
-from reweight.importance.training import Training
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
+from reweight.importance.training import TrainFacts, Training
+from reweight.training.in_memory import fit_in_memory
 
 # Training rows, validation rows and facts for methods that are fitted together.
 Rows = Callable[[Sequence[ImportanceMethod]], tuple[Batch, Batch, TrainFacts]]
@@ -28,7 +28,7 @@ class Fit:
     """
 
     method: ImportanceMethod
-    stored: StoredModel | None = None
+    stored: ModelArtifact | None = None
     seconds: float = 0.0
     reason: str | None = None
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from reweight.batch import Batch
+from reweight.importance.batch import Batch
 
 # The parts beside the features, in their order.
 CATEGORIES, REMAINDER, BASE = "(categories)", "(remainder)", "(base)"

@@ -1,5 +1,6 @@
 """What every importance method is: hyperparameters, a training to read, and a formula."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
@@ -9,10 +10,12 @@ import torch.distributed as dist
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from reweight.batch import Batch
-from reweight.importance.evidence import Evidence, over_unseen
-from reweight.importance.training import Keep, Learner, TrainFacts, Training
-from reweight.section import Name, Section
+from reweight.core.section import Name, Section
+from reweight.importance.batch import Batch
+from reweight.importance.ensemble_outputs import EnsembleOutputs, over_unseen
+from reweight.importance.training import Checkpoints, Learner, TrainFacts, Training
+
+_LOG = logging.getLogger(__name__)
 
 Polarity = Literal["valuable", "hard", "suspicious"]
 
@@ -31,47 +34,47 @@ class ImportanceModel(nn.Module, ABC):
         self.done = False
         self.learners = nn.ModuleDict()
 
-    def forward(self, batch: Batch, evidence: Evidence | None = None) -> Tensor:
+    def forward(self, batch: Batch, outputs: EnsembleOutputs | None = None) -> Tensor:
         """The importance of each row, float32 [B], finite.
 
         A row's score does not depend on the other rows of the batch.
 
         Args:
             batch: the rows.
-            evidence: of the same rows, shared with other models.
+            outputs: of the same rows, shared with other models.
         """
-        return self.importance(evidence or Evidence(batch))
+        return self.importance(outputs or EnsembleOutputs(batch))
 
     @abstractmethod
-    def importance(self, evidence: Evidence) -> Tensor:
+    def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """The formula."""
 
-    def soft_label(self, evidence: Evidence) -> Tensor:
+    def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
         """p(y = 1) that a ranker is to learn of each row, float32 [B] in [0, 1].
 
         The recorded label but for methods that are ``soft``.
         """
-        return evidence.batch.label
+        return outputs.batch.label
 
-    def kept(self) -> list[Learner]:
+    def checkpoints(self) -> list[Learner]:
         """The learners in the order of their epochs."""
         return [self.learners[name] for name in sorted(self.learners, key=int)]  # type: ignore[misc]
 
-    def mean_unseen(self, evidence: Evidence, values: Callable[[Learner], Tensor]) -> Tensor:
+    def mean_unseen(self, outputs: EnsembleOutputs, values: Callable[[Learner], Tensor]) -> Tensor:
         """Mean over members that did not see the row, and then over kept epochs, float32 [B].
 
         Args:
-            evidence: of the rows.
+            outputs: of the rows.
             values: of each row by each member of a learner, float32 [B, M].
         """
-        means = [over_unseen(evidence, one, values(one)) for one in self.kept()]
+        means = [over_unseen(outputs, one, values(one)) for one in self.checkpoints()]
         return torch.stack(means).mean(0)
 
-    def observe(self, evidence: Evidence, split: str) -> None:
+    def observe(self, outputs: EnsembleOutputs, split: str) -> None:
         """Looks at rows once more after the training, for what the formula needs of all of them.
 
         Args:
-            evidence: of a batch.
+            outputs: of a batch.
             split: ``train``, or ``validation``: the hashed part of it that fitting reads.
         """
 
@@ -117,6 +120,22 @@ class ImportanceMethod(Section, ABC):
 
     @model_validator(mode="before")
     @classmethod
+    def _training_is_nested(cls, data: Any) -> Any:
+        field = cls.model_fields.get("training")
+        if field is None or not isinstance(data, dict):
+            return data
+        kind: Any = field.annotation
+        flat = sorted(set(data) & set(kind.model_fields) - set(cls.model_fields))
+        if flat:
+            right = ", ".join(f"{key}: {data[key]}" for key in flat)
+            raise ValueError(
+                f"expected the settings of the training in one place; got {flat} beside them; "
+                f"write training: {{{right}}}"
+            )
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
     def _named(cls, data: Any) -> Any:
         if isinstance(data, dict):
             return {"name": cls.default_name(data)} | data
@@ -141,18 +160,18 @@ class ImportanceMethod(Section, ABC):
         """Whether its model depends on more of the training rows than their `TrainFacts`."""
         return self.learns() is not None or self.passes > 0
 
-    def keeps(self) -> Keep:
+    def checkpoint_choice(self) -> Checkpoints:
         """At which epochs of the training the parameters are kept for this method."""
-        return Keep()
+        return Checkpoints()
 
     def combines(self) -> tuple[str, ...]:
         """Names of the methods whose importance its own is made of, which are scored before it."""
         return ()
 
     def say(self, text: str) -> None:
-        """Prints a line, on one rank."""
+        """Logs a line, on one rank."""
         if not dist.is_initialized() or dist.get_rank() == 0:
-            print(f"  {self.name}: {text}", flush=True)
+            _LOG.info("%s: %s", self.name, text)
 
     def columns(self) -> tuple[str, ...]:
         """Columns of ``Batch.extra`` that training and scoring need."""

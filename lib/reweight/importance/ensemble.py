@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reweight.batch import Batch
-from reweight.errors import TrainingError
+from reweight.core.errors import TrainingError
+from reweight.importance.batch import Batch
+from reweight.importance.encoding import Encoding
+from reweight.importance.membership import POISSON, Membership, bits, mixed, stream
 from reweight.importance.training import Learner, TrainFacts, Training
-
-Membership = Literal["all", "folds", "half", "poisson"]
 
 _MOST_PARAMETERS = 1 << 28  # 1 GiB of float32, without gradients and moments
 
@@ -53,7 +53,7 @@ class EnsembleTraining(Training):
         if self.membership != "all" and self.members < 2:
             raise ValueError(
                 f"members: expected at least 2 with membership {self.membership}, so that a row "
-                f"can be scored by one that did not see it; came {self.members}"
+                f"can be scored by one that did not see it; got {self.members}"
             )
         return self
 
@@ -76,9 +76,9 @@ class EnsembleTraining(Training):
             raise TrainingError(
                 "members of the ensemble would see one class alone",
                 expected="rows enough of either class for every member to see some",
-                came=f"{rare} of {facts.rows} training rows in the rarer class: {without:.1f} of "
+                got=f"{rare} of {facts.rows} training rows in the rarer class: {without:.1f} of "
                 f"{self.members} members (membership {self.membership}) would see none",
-                do="use more rows, or fewer members",
+                fix="use more rows, or fewer members",
             )
 
     def build(self, facts: TrainFacts) -> Learner:
@@ -181,7 +181,7 @@ class Ensemble(nn.Module):
         if self.membership == "half":
             return self._coins(sample_id).float()
         drawn = self._numbers(sample_id)
-        return _POISSON.to(drawn.device).index_select(0, drawn.flatten()).view(drawn.shape)
+        return POISSON.to(drawn.device).index_select(0, drawn.flatten()).view(drawn.shape)
 
     @property
     def mean_multiplicity(self) -> float:
@@ -205,8 +205,8 @@ class Ensemble(nn.Module):
     def _hashes(self, sample_id: Tensor, each: int) -> Tensor:
         """One hash of a row for every ``each`` members, int64 [B, M / each]."""
         blocks = range(-(-self.members // each))
-        streams = torch.tensor([_stream(block) for block in blocks], device=sample_id.device)
-        return _mixed(bits(sample_id, self.seed)[:, None] + streams)
+        streams = torch.tensor([stream(block) for block in blocks], device=sample_id.device)
+        return mixed(bits(sample_id, self.seed)[:, None] + streams)
 
     def gradient_norms(self, batch: Batch, target: Tensor) -> Tensor:
         """Norm of the gradient of each row's cross-entropy in each member, float32 [B, M].
@@ -304,98 +304,6 @@ class EnsembleLearner(Learner):
         return (own * (count > 0)).sum() / rows
 
 
-class Encoding(nn.Module):
-    """Piecewise-linear encoding: x as how far it has come through each of its quantile bins.
-
-    Component j of a feature with edges q_0 < ... < q_B is clip((x - q_j) / (q_{j+1} - q_j), 0, 1),
-    without a limit at the two ends, and then moved to (-1.25, 1.25). A feature of two values (an
-    indicator) has no bins and stays as it is.
-
-    Args:
-        facts: with ``quantiles``.
-        bins: B.
-    """
-
-    column: Tensor
-    low: Tensor
-    span: Tensor
-    least: Tensor
-    most: Tensor
-
-    def __init__(self, facts: TrainFacts, bins: int) -> None:
-        super().__init__()
-        if len(facts.quantiles) != facts.dim or any(len(q) != bins + 1 for q in facts.quantiles):
-            raise TrainingError(
-                "the encoding of features has no quantiles to cut at",
-                expected=f"{bins + 1} quantiles for each of {facts.dim} features",
-                came=f"{sorted({len(q) for q in facts.quantiles})} for {len(facts.quantiles)}",
-                do="compute them from the training rows, or set bins to 0",
-            )
-        columns, edges = [], []
-        for feature, quantiles in enumerate(facts.quantiles):
-            cuts = sorted(set(quantiles))
-            # Fewer than three values: an indicator, or all but constant.
-            pairs = list(pairwise(cuts)) if len(cuts) > 2 else [(0.0, 0.0)]
-            columns += [feature] * len(pairs)
-            ends = len(pairs) - 1
-            edges += [(a, b - a, n > 0, n < ends) for n, (a, b) in enumerate(pairs)]
-        values = torch.tensor(edges, dtype=torch.float32).reshape(-1, 4)
-        self.register_buffer("column", torch.tensor(columns), persistent=False)
-        self.register_buffer("low", values[:, 0], persistent=False)
-        self.register_buffer("span", values[:, 1], persistent=False)
-        # Ends are open: a value beyond the training rows' keeps its distance.
-        least = torch.where(values[:, 2] > 0, 0.0, -_FAR)
-        most = torch.where(values[:, 3] > 0, 1.0, _FAR)
-        self.register_buffer("least", least, persistent=False)
-        self.register_buffer("most", most, persistent=False)
-        self.width = len(columns)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """float32 [B, D] -> float32 [B, components]."""
-        x = features[:, self.column]
-        binned = self.span > 0
-        part = (x - self.low) / torch.where(binned, self.span, 1.0)
-        part = torch.maximum(torch.minimum(part, self.most), self.least)
-        return torch.where(binned, (part - 0.5) * 2.5, x)
-
-
-# A value so far outside of the training rows' range says no more than this many bins.
-_FAR = 4.0
-
-
-def _poisson() -> Tensor:
-    """Poisson(1) by 16 uniform bits: P(N <= n) = sum_k<=n 1 / (e k!)."""
-    terms = [math.exp(-1) / math.factorial(k) for k in range(9)]
-    cdf = torch.tensor(terms, dtype=torch.float64).cumsum(0)
-    u = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
-    return torch.searchsorted(cdf, u).float()
-
-
-_POISSON = _poisson()
-
-
-def bits(sample_id: Tensor, seed: int) -> Tensor:
-    """63 random bits per id: the finaliser of SplitMix64 (Steele et al. 2014), int64 [B].
-
-    Integer arithmetic that wraps: equal on every device and for every batching.
-    """
-    return _mixed(sample_id + _stream(seed))
-
-
-def _stream(seed: int) -> int:
-    return _signed(0x9E3779B97F4A7C15 * (seed + 1))
-
-
-def _mixed(z: Tensor) -> Tensor:
-    """The finaliser, in place: z is large."""
-    z ^= _shifted(z, 30)
-    z *= _signed(0xBF58476D1CE4E5B9)
-    z ^= _shifted(z, 27)
-    z *= _signed(0x94D049BB133111EB)
-    z ^= _shifted(z, 31)
-    return _shifted(z, 1)
-
-
 def _square(values: Tensor) -> Tensor:
     """Squared norm over the last axis."""
     norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
@@ -412,16 +320,6 @@ def _check_size(
             expected=f"at most {_MOST_PARAMETERS / 2**20:.0f}M parameters "
             f"({_MOST_PARAMETERS * 4 / 2**30:.0f} GiB): {_MOST_PARAMETERS // one} members of this "
             "shape",
-            came=f"{members} members x {one} parameters = {members * one / 2**20:.0f}M",
-            do="lower members, hidden or embedding",
+            got=f"{members} members x {one} parameters = {members * one / 2**20:.0f}M",
+            fix="lower members, hidden or embedding",
         )
-
-
-def _shifted(z: Tensor, n: int) -> Tensor:
-    """Logical shift to the right; torch's own copies the sign."""
-    return (z >> n).bitwise_and_((1 << (64 - n)) - 1)
-
-
-def _signed(constant: int) -> int:
-    constant &= 2**64 - 1
-    return constant - 2**64 if constant >= 2**63 else constant

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from reweight.batch import Batch
+from reweight.importance.batch import Batch
 from reweight.importance.ensemble import Ensemble
 from reweight.importance.training import Learner, TrainFacts, Training
 

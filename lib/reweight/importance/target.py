@@ -1,6 +1,6 @@
 """The target rows: those that stand for the distribution that matters, marked 1 in ``target``."""
 
-from reweight.errors import TrainingError
+from reweight.core.errors import TrainingError
 
 
 def check_target(method: str, targets: float, rows: float) -> None:
@@ -13,6 +13,6 @@ def check_target(method: str, targets: float, rows: float) -> None:
         raise TrainingError(
             f"'{method}' has nothing to compare",
             expected="training rows of which some, and not all, are target",
-            came=f"{targets:.0f} target rows of {rows:.0f}",
-            do="set splits.target to a share between 0 and 1, or leave the method out",
+            got=f"{targets:.0f} target rows of {rows:.0f}",
+            fix="set splits.target to a share between 0 and 1, or leave the method out",
         )

@@ -1,6 +1,5 @@
 """What is trained. Methods only read it: those that declare equal trainings share one."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -9,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from reweight.batch import Batch
-from reweight.section import Section
+from reweight.core.digest import digest
+from reweight.core.section import Section
+from reweight.importance.batch import Batch
 
 
 class TrainFacts(Section):
@@ -92,7 +92,7 @@ class Learner(nn.Module, ABC):
         return (self.multiplicity(sample_id) > 0).all(1)
 
 
-class Keep(Section):
+class Checkpoints(Section):
     """At which epochs the parameters are kept for a method.
 
     Attributes:
@@ -157,4 +157,4 @@ class Training(Section, ABC):
     def key(self) -> str:
         """Trainings of one key are one training."""
         text = type(self).__name__ + self.model_dump_json(by_alias=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(text)

@@ -10,24 +10,24 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reweight.importance.evidence import Evidence
-from reweight.importance.reading import ReadingMethod, ReadingModel
+from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.out_of_bag import OutOfBagMethod, OutOfBagModel
 from reweight.importance.training import Learner
 
 _FAR, _BINS = 16.0, 4096  # float32 has no probabilities beyond log odds of 16 or so
 
 
-class TruncatedMethod(ReadingMethod):
+class TruncatedMethod(OutOfBagMethod):
     """Importance 1, or another number for the rows with the largest losses of their class."""
 
     passes: ClassVar[int] = 1
 
-    def statistic(self, evidence: Evidence, learner: Learner) -> Tensor:
+    def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
         """p(given label), float32 [B, M]."""
-        return evidence.given(learner)
+        return outputs.given(learner)
 
 
-class TruncatedModel(ReadingModel):
+class TruncatedModel(OutOfBagModel):
     """1 for rows at and above the cut of their class, one other weight below.
 
     Args:
@@ -54,10 +54,10 @@ class TruncatedModel(ReadingModel):
         self.register_buffer("histogram", empty, persistent=False)
         self.register_buffer("cut", torch.zeros(2, dtype=torch.int64))
 
-    def observe(self, evidence: Evidence, split: str) -> None:
+    def observe(self, outputs: EnsembleOutputs, split: str) -> None:
         """Counts training rows by class and bin."""
         if split == "train":
-            place = evidence.batch.label.long() * _BINS + self._bin(evidence)
+            place = outputs.batch.label.long() * _BINS + self._bin(outputs)
             self.histogram += place.bincount(minlength=2 * _BINS).view(2, _BINS)
 
     def sums(self) -> list[Tensor]:
@@ -73,11 +73,11 @@ class TruncatedModel(ReadingModel):
             # Where not one row may lie below, no later row beyond them does either.
             self.cut[label] = (counts.cumsum(0) <= most).sum() if most >= 1 else 0
 
-    def importance(self, evidence: Evidence) -> Tensor:
+    def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """1, or the weight below the cut, float32 [B]."""
-        low = self._bin(evidence) < self.cut[evidence.batch.label.long()]
+        low = self._bin(outputs) < self.cut[outputs.batch.label.long()]
         return torch.where(low, self.below, 1.0)
 
-    def _bin(self, evidence: Evidence) -> Tensor:
-        z = super().importance(evidence).logit(eps=1e-7)
+    def _bin(self, outputs: EnsembleOutputs) -> Tensor:
+        z = super().importance(outputs).logit(eps=1e-7)
         return ((z + _FAR) * (_BINS / (2 * _FAR))).long().clamp(0, _BINS - 1)

@@ -14,11 +14,11 @@ import torch.distributed as dist
 from pydantic import Field
 from torch import Tensor
 
-from reweight.batch import Batch
-from reweight.errors import TrainingError
+from reweight.core.errors import TrainingError
 from reweight.importance.base import ImportanceMethod, ImportanceModel, Polarity
-from reweight.importance.ensemble import bits
-from reweight.importance.evidence import Evidence
+from reweight.importance.batch import Batch
+from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.membership import bits
 from reweight.importance.training import TrainFacts
 
 
@@ -85,8 +85,8 @@ class ValuationMethod(ImportanceMethod, ABC):
             raise TrainingError(
                 f"'{self.name}' is for small data",
                 expected=f"at most {self.max_rows:,} training rows (max_rows)",
-                came=f"{facts.rows:,}",
-                do=f"use {self.instead} instead, which grows with the rows as training does",
+                got=f"{facts.rows:,}",
+                fix=f"use {self.instead} instead, which grows with the rows as training does",
             )
         return ValuationModel(self, facts)
 
@@ -104,18 +104,18 @@ class ValuationModel(ImportanceModel):
         self.register_buffer("value", torch.empty(0))
         self._seen: dict[str, list[Batch]] = {"train": [], "validation": []}
 
-    def importance(self, evidence: Evidence) -> Tensor:
+    def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """The value of each row, or the mean value; float32 [B]."""
-        wanted = evidence.batch.sample_id
+        wanted = outputs.batch.sample_id
         if not len(self.value):
             return torch.zeros(len(wanted), device=wanted.device)
         place = torch.searchsorted(self.sample_id, wanted).clamp(max=len(self.value) - 1)
         known = self.sample_id[place] == wanted
         return torch.where(known, self.value[place], self.value.mean())
 
-    def observe(self, evidence: Evidence, split: str) -> None:
+    def observe(self, outputs: EnsembleOutputs, split: str) -> None:
         """Collects the rows."""
-        self._seen[split].append(evidence.batch.to(torch.device("cpu")))
+        self._seen[split].append(outputs.batch.to(torch.device("cpu")))
 
     def finish(self, number: int) -> None:
         """Values the rows of all ranks.
@@ -129,8 +129,8 @@ class ValuationModel(ImportanceModel):
             raise TrainingError(
                 f"the values of '{self.method.name}' are not finite",
                 expected="a finite value for each training row",
-                came=f"{bad} of {len(values)} rows with NaN or infinity",
-                do="scale the features, or lower its learning rate",
+                got=f"{bad} of {len(values)} rows with NaN or infinity",
+                fix="scale the features, or lower its learning rate",
             )
         self.sample_id, self.value = rows.train.sample_id, values.detach().float()
         self._seen = {"train": [], "validation": []}
@@ -145,8 +145,8 @@ class ValuationModel(ImportanceModel):
             raise TrainingError(
                 f"'{self.method.name}' has no rows to look at",
                 expected="training rows, and validation rows that judge them",
-                came=f"no rows of the split(s) {empty}",
-                do="give the split a share of the samples (splits)",
+                got=f"no rows of the split(s) {empty}",
+                fix="give the split a share of the samples (splits)",
             )
         train, validation = (_sorted(Batch.concat(batches)) for batches in found.values())
         # The rows of the lowest hashes: the same ones however they came.

@@ -1,0 +1,82 @@
+"""What the benchmark runs: the section of the config, and the cells that it asks for."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from reweight.benchmark.detection.corruption import Damage
+from reweight.benchmark.detection.public import PublicTable, SampleTable
+from reweight.core.digest import digest
+from reweight.core.section import RunId, Section
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+# Always there, beside `uniform` and `random`: what knows all, and what is to be beaten.
+ORACLE = "oracle"
+FOREST = "random_forest_oob"
+
+
+class Benchmark(Section):
+    """The section ``benchmark``: every table x damage x rate x seed is a cell.
+
+    The defaults are the protocol of LossVal and OpenDataVal.
+
+    Attributes:
+        tables: by name.
+        damages: kinds of damage.
+        rates: shares of the rows that a damage can hit.
+        seeds: draws of rows and damage in each cell, 0 to seeds - 1.
+        train: rows to value.
+        validation: rows that a method may look at, as damaged as the training rows.
+        test: clean rows that judge what is left after rows were removed.
+        batch_size: rows of a training step.
+        trees: of the random forest.
+        removed: shares of the rows that are removed in order of their value.
+        method_seeds: of the first draw, fits with other random numbers of the method, for the
+            stability of its ranks; below 2 for none.
+        published: csv of published figures (dataset, noise_rate, method, mean_kmeans_f1, se), to
+            stand beside ours where the file is there.
+    """
+
+    tables: dict[RunId, PublicTable | SampleTable]
+    damages: tuple[Damage, ...] = Field(default=("uniform",), min_length=1)
+    rates: tuple[Share, ...] = Field(default=(0.1, 0.2), min_length=1)
+    seeds: int = Field(default=3, ge=1)
+    train: int = Field(default=1000, ge=20)
+    validation: int = Field(default=100, ge=2)
+    test: int = Field(default=3000, ge=20)
+    batch_size: int = Field(default=128, ge=1)
+    trees: int = Field(default=500, ge=1)
+    removed: tuple[Share, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+    method_seeds: int = Field(default=3, ge=0)
+    published: str | None = None
+
+    def identity(self, table: str) -> str:
+        """What the result of a cell of a table depends on, beside the cell."""
+        own = {"train", "validation", "test", "batch_size", "trees", "removed", "method_seeds"}
+        return self.model_dump_json(include=own) + self.tables[table].model_dump_json()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One draw of rows and of damage, on which all methods are judged."""
+
+    table: str
+    damage: Damage
+    rate: float
+    seed: int
+
+    def key(self, *depends: str) -> str:
+        """A short hash of the cell and of all that its result depends on."""
+        return digest(str(asdict(self)), *depends)
+
+
+def cells(benchmark: Benchmark) -> Iterator[Cell]:
+    """All cells, draw by draw, so that a benchmark that is stopped has whole draws."""
+    for seed in range(benchmark.seeds):
+        for table in benchmark.tables:
+            for damage in benchmark.damages:
+                for rate in benchmark.rates:
+                    yield Cell(table, damage, rate, seed)

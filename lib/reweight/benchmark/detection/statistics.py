@@ -1,0 +1,170 @@
+"""The statistics of the benchmark: small arrays, numpy and scipy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from reweight.evaluate import metrics
+
+Array = NDArray[np.float64]
+
+
+def two_means(values: Array) -> NDArray[np.bool_]:
+    """The low cluster of the best two clusters of numbers, exact (not Lloyd's), bool [N].
+
+    In one dimension clusters are intervals: of all cuts between different neighbours the one with
+    the smallest sum of squares. Numbers that are all equal have no low cluster.
+    """
+    order = np.sort(values)
+    cuts = np.flatnonzero(order[1:] > order[:-1])  # the last place of a low cluster
+    if not len(cuts):
+        return np.zeros(len(values), dtype=bool)
+    # Of centred numbers both sides have the same sum but for its sign, and the square sums between
+    # clusters are to be as large as they can be.
+    total, left = np.cumsum(order - order.mean())[cuts], cuts + 1
+    between = total**2 / left + total**2 / (len(order) - left)
+    return np.asarray(values <= order[cuts[np.argmax(between)]])
+
+
+def detection(value: Array, scaled: Array, wrong: NDArray[np.bool_]) -> dict[str, float]:
+    """How well low values find the wrong rows; ties count half.
+
+    Args:
+        value: float64 [N], low is suspect.
+        scaled: an increasing function of it, on which the two means are taken.
+        wrong: bool [N], of which some are and some are not.
+    """
+    _, place = np.unique(-value, return_inverse=True)
+    pos = np.bincount(place, weights=wrong).astype(np.float64)
+    neg = np.bincount(place, weights=~wrong).astype(np.float64)
+    count, marked = int(wrong.sum()), two_means(scaled)
+    hits = float((marked & wrong).sum())
+    return {
+        "auroc": float(metrics.auc(pos, neg)),
+        "auprc": float(metrics.average_precision(pos, neg)),
+        "precision_at_count": _hits_among_first(pos[::-1], (pos + neg)[::-1], count) / count,
+        "f1_two_means": 2 * hits / (float(marked.sum()) + count),
+    }
+
+
+def _hits_among_first(hits: Array, sizes: Array, count: int) -> float:
+    """Expected hits among the first rows where rows within a group stand in any order."""
+    taken = np.clip(count - (np.cumsum(sizes) - sizes), 0, sizes)
+    return float((hits * taken / sizes).sum())
+
+
+def stability(values: Sequence[Array]) -> float | None:
+    """Mean Spearman correlation over pairs; None where a ranking is constant."""
+    if len(values) < 2 or any(np.ptp(v) == 0 for v in values):
+        return None
+    ranks = [stats.rankdata(v) for v in values]
+    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in combinations(ranks, 2)]))
+
+
+def mean_and_error(values: Array) -> tuple[float, float | None]:
+    """Mean and its standard error, which one number has not."""
+    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return float(values.mean()), error
+
+
+def interval(differences: Array, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean of paired differences; None for fewer than two."""
+    mean, error = mean_and_error(differences)
+    if error is None:
+        return None
+    half = float(stats.t.ppf((1 + confidence) / 2, len(differences) - 1)) * error
+    return mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods over blocks.
+
+    Attributes:
+        ranks: mean rank by method, 1 is best.
+        friedman: p value of the hypothesis that no method differs; None for fewer than three
+            methods or two blocks.
+        pairs: (method, method, corrected p value).
+        blocks: their number.
+        attainable: the lowest corrected p value that a pair can have, however different: that of
+            methods with the same one better in every block.
+    """
+
+    ranks: dict[str, float]
+    friedman: float | None
+    pairs: list[tuple[str, str, float]]
+    blocks: int
+    attainable: float
+
+
+def compared(blocks: pd.DataFrame) -> Comparison:
+    """Do methods differ, and which pairs (Demsar 2006; Benavoli et al. 2016)?
+
+    Friedman's test on the ranks within blocks, then Wilcoxon's signed-rank test of every pair with
+    Holm's correction.
+
+    Args:
+        blocks: a row per block (a table at a rate), a column per method; higher is better.
+    """
+    values = blocks.to_numpy(np.float64)
+    names = [str(name) for name in blocks.columns]
+    ranks = stats.rankdata(-values, axis=1).mean(axis=0) if len(values) else np.empty(0)
+    friedman = None
+    if len(names) > 2 and len(values) > 1:
+        p = float(stats.friedmanchisquare(*values.T).pvalue)
+        friedman = p if np.isfinite(p) else None
+    pairs = [(names[a], names[b]) for a, b in combinations(range(len(names)), 2)]
+    found = [_wilcoxon(blocks[a].to_numpy(), blocks[b].to_numpy()) for a, b in pairs]
+    return Comparison(
+        ranks=dict(zip(names, ranks.tolist(), strict=False)),
+        friedman=friedman,
+        pairs=[(*pair, p) for pair, p in zip(pairs, holm(found), strict=True)],
+        blocks=len(values),
+        # Of the 2^blocks signs two are as extreme.
+        attainable=min(1.0, len(pairs) * 2.0 ** (1 - len(values))),
+    )
+
+
+def _wilcoxon(one: Array, other: Array) -> float:
+    if len(one) < 2 or (one == other).all():
+        return 1.0
+    return float(stats.wilcoxon(one, other).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction, in the order that came."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    out = np.empty_like(p)
+    out[order] = np.minimum(stepped, 1.0)
+    return [float(v) for v in out]
+
+
+def cliques(found: Comparison, level: float = 0.05) -> list[tuple[str, ...]]:
+    """Longest runs of methods, by rank, of which no pair is told apart: the bars of the diagram.
+
+    None where the blocks are too few to tell any pair apart: one bar over all would say that the
+    methods are alike.
+    """
+    if found.attainable >= level:
+        return []
+    apart = {frozenset((a, b)) for a, b, p in found.pairs if p < level}
+    order = sorted(found.ranks, key=lambda name: (found.ranks[name], name))
+    runs: list[tuple[str, ...]] = []
+    reached = 0
+    for start in range(len(order)):
+        end = start + 1
+        while end < len(order) and not any(
+            frozenset((order[i], order[end])) in apart for i in range(start, end)
+        ):
+            end += 1
+        if end - start > 1 and end > reached:
+            runs.append(tuple(order[start:end]))
+            reached = end
+    return runs

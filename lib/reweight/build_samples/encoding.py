@@ -1,0 +1,136 @@
+"""TODO docstring."""
+
+import math
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.build_samples.feature_stats import FAR, FeatureStats
+from reweight.build_samples.features import (
+    PERIODS,
+    Categorical,
+    Features,
+    feature_names,
+    numeric_features,
+)
+from reweight.build_samples.history import known_before, with_history
+from reweight.core.columns import finite, literals
+from reweight.core.errors import SampleError
+from reweight.core.expressions import check_expressions
+
+
+def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -> DataFrame:
+    """Adds ``features`` array<float>[D], in the order of ``stats.names``.
+
+    Args:
+        samples: of ``with_raw_features``.
+        features: the section.
+        stats: of this run's training split, or of the run whose models are used.
+
+    Raises:
+        SampleError: the statistics are of other features.
+    """
+    names = feature_names(features, stats.vocabulary)
+    _check_stats(features, stats, names)
+    numbers = list(numeric_features(features))
+    optional = [place for place, n in enumerate(numbers) if n.optional]
+    parts = [
+        scaled(F.col("_numbers"), [stats.scaling[n.name] for n in numbers]),
+        F.transform(literals(optional, "int"), lambda place: F.get("_numbers", place).isNull()),
+        F.array(*[wave for part in features.cyclic for wave in _waves(part)]),
+        *[
+            F.transform(
+                literals(stats.vocabulary[name], "string"),
+                F.get("_values", F.lit(place)).eqNullSafe,
+            )
+            for place, name in enumerate(features.one_hot)
+        ],
+        F.array_repeat(F.lit(0.0), len(stats.names) - len(names)),
+    ]
+    return samples.withColumn("features", F.concat(*[p.cast("array<float>") for p in parts]))
+
+
+def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]) -> None:
+    declared = (names, {k: f.buckets for k, f in features.categorical.items()})
+    stored = (stats.names[: len(names)], stats.cardinalities)
+    if declared != stored or set(features.one_hot) != set(stats.vocabulary):
+        differ = sorted({*names} ^ {n for n in stats.names if not n.startswith("padding_")})
+        raise SampleError(
+            "the stored statistics are of other features",
+            expected="the section `features` of the run whose models are used",
+            got=f"not in both: {differ}" if differ else "another order, or other categorical ids",
+            fix="copy the section from the config of that run (`model_run_id`)",
+        )
+
+
+def _hashed(field: Categorical) -> Column:
+    value = F.expr(field.value).cast("string")
+    hashed = F.pmod(F.xxhash64(value), F.lit(field.buckets - 1)) + 1
+    return F.when(value.isNull(), F.lit(0)).otherwise(hashed).cast("int")
+
+
+def scaled(numbers: Column, scaling: Sequence[tuple[float, float]]) -> Column:
+    """An array of numbers less their means, over their scales; 0 for what is null.
+
+    Args:
+        numbers: array<double>.
+        scaling: mean and scale of each place.
+    """
+    means, deviations = (literals([s[i] for s in scaling], "double") for i in (0, 1))
+
+    def one(x: Column, place: Column) -> Column:
+        z = (x - F.get(means, place)) / F.get(deviations, place)
+        return F.when(x.isNotNull(), F.greatest(F.least(z, F.lit(FAR)), F.lit(-FAR))).otherwise(0)
+
+    return F.transform(numbers, one)
+
+
+def _waves(part: str) -> tuple[Column, Column]:
+    angle = F.expr(PERIODS[part]) * (2 * math.pi)
+    return F.sin(angle), F.cos(angle)
+
+
+def check_features(samples: DataFrame, events: DataFrame, features: Features) -> None:
+    """Checks every expression of the section, on samples and events.
+
+    Raises:
+        SourceError: some do not fit; all of them are named together.
+    """
+    own = {f"numeric.{k}": v for k, v in features.numeric.items()}
+    own |= {f"one_hot.{k}": f.value for k, f in features.one_hot.items()}
+    own |= {f"categorical.{k}": f.value for k, f in features.categorical.items()}
+    past: dict[str, str] = {}
+    for name, history in features.history.items():
+        own |= {f"history.{name}.keys.{k}": k for k in history.keys}
+        past |= {f"history.{name}.keys.{k}": k for k in history.keys}
+        past |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
+    check_expressions(samples, own)
+    check_expressions(events, past)
+
+
+def with_raw_features(samples: DataFrame, events: DataFrame, features: Features) -> DataFrame:
+    """Adds the features before any statistic.
+
+    They are arrays, ``numeric_features`` array<double>, ``_values`` array<string> and ``ids`` array<int>:
+    a plan with a column or an aggregate for each of 2,000 features takes minutes to compile.
+    """
+    joined = samples
+    for name, history in features.history.items():
+        joined = with_history(joined, known_before(samples, events, name, history), history)
+    numbers = [n for n in numeric_features(features) if n.name not in features.numeric]
+    # A sample whose key is null has no history: nothing counted, nothing known.
+    past = [
+        F.col(f"_n_{n.name}") if n.optional else F.coalesce(f"_n_{n.name}", F.lit(0.0))
+        for n in numbers
+    ]
+    own = [F.expr(sql).cast("double") for sql in features.numeric.values()]
+    values = [F.expr(f.value).cast("string") for f in features.one_hot.values()]
+    ids = [_hashed(f) for f in features.categorical.values()]
+    return joined.withColumns(
+        {
+            "_numbers": F.transform(F.array(*past, *own).cast("array<double>"), finite),
+            "_values": F.array(*values).cast("array<string>"),
+            "ids": F.array(*ids).cast("array<int>"),
+        }
+    ).drop(*[f"_n_{n.name}" for n in numbers])

@@ -1,0 +1,108 @@
+"""Samples -> numbers: declared columns, times, and aggregates of what happened before.
+
+A history feature of a sample counts events in whole grains of time (hours or days) that ended
+before the sample's own grain began. So it uses nothing of the sample's own time or later, and a key
+with a billion events is a row per grain before any task has to hold it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from reweight.build_samples.history import History, short
+from reweight.core.section import Name, Section, Sql
+
+
+class OneHot(Section):
+    """A column with few values, one dense feature each.
+
+    Attributes:
+        value: expression.
+        values: how many; the most frequent of the training split, others share none.
+    """
+
+    value: Sql
+    values: int = Field(default=20, ge=1, le=1000)
+
+
+class Categorical(Section):
+    """A column with many values, one hashed id.
+
+    Attributes:
+        value: expression; null has the id 0 of its own.
+        buckets: size of the id space of this field.
+    """
+
+    value: Sql
+    buckets: int = Field(default=1024, ge=2)
+
+
+class Features(Section):
+    """The section ``features``.
+
+    Attributes:
+        numeric: name -> expression over the sample's columns; standardised, with an indicator of
+            missing values (null, NaN, infinite).
+        cyclic: parts of the sample's time, each as sine and cosine.
+        one_hot: columns with few values.
+        history: point-in-time aggregates.
+        categorical: columns with many values, as hashed ``ids``.
+        dim: length of the dense vector: padded with zeros, or refused when it is too small. None
+            for as many as are declared.
+    """
+
+    numeric: dict[Name, Sql] = {}
+    cyclic: tuple[Literal["hour_of_day", "day_of_week", "day_of_year"], ...] = ()
+    one_hot: dict[Name, OneHot] = {}
+    history: dict[Name, History] = {}
+    categorical: dict[Name, Categorical] = {}
+    dim: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Features":
+        names = [n.name for n in numeric_features(self)]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"expected a name of its own for each feature; got twice: {twice}")
+        return self
+
+
+@dataclass(frozen=True)
+class NumericFeature:
+    """A numeric feature: its name, and whether a row can lack it."""
+
+    name: str
+    optional: bool
+
+
+PERIODS = {
+    "hour_of_day": "unix_seconds(event_time) % 86400 / 86400",
+    "day_of_week": "(unix_seconds(event_time) / 86400) % 7 / 7",
+    "day_of_year": "dayofyear(event_time) / 366",
+}
+
+
+def feature_names(features: Features, vocabulary: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Names of the dense features, in the order of the vector."""
+    numbers = list(numeric_features(features))
+    return (
+        *[n.name for n in numbers],
+        *[f"{n.name}_missing" for n in numbers if n.optional],
+        *[f"{part}_{wave}" for part in features.cyclic for wave in ("sin", "cos")],
+        *[f"{name}={value}" for name in features.one_hot for value in vocabulary.get(name, ())],
+    )
+
+
+def numeric_features(features: Features) -> Iterator[NumericFeature]:
+    """The features that are standardised: declared ones, then those of the histories."""
+    for name, history in features.history.items():
+        for window in history.windows:
+            for count in history.counts:
+                yield NumericFeature(f"{name}_{count}_{short(window)}", optional=False)
+            for rate in history.rates:
+                yield NumericFeature(f"{name}_{rate}_{short(window)}", optional=True)
+        for count in history.recency:
+            yield NumericFeature(f"{name}_{count}_age", optional=True)
+    for name in features.numeric:
+        yield NumericFeature(name, optional=True)

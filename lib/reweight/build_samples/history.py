@@ -1,0 +1,118 @@
+"""TODO docstring."""
+
+from functools import reduce
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import functions as F
+
+from reweight.core.section import Name, Seconds, Section, Sql
+
+
+class History(Section):
+    """Aggregates of the events before a sample that share its keys.
+
+    Attributes:
+        keys: columns in which events and sample are equal (user; item; user and item; category).
+        counts: name -> condition on the events that are counted; enters as log(1 + count).
+        rates: name -> [count, count]: the first over the second; missing where the second is 0.
+        recency: counts whose latest event's age, in days as log(1 + days), is a feature.
+        windows: how far back; ``all`` for everything before.
+        grain: step of time; a sample sees whole steps that ended before its own began.
+    """
+
+    keys: tuple[Name, ...] = Field(min_length=1)
+    counts: dict[Name, Sql] = Field(min_length=1)
+    rates: dict[Name, tuple[Name, Name]] = {}
+    recency: tuple[Name, ...] = ()
+    windows: tuple[Seconds | Literal["all"], ...] = ("all",)
+    grain: Seconds = 86400
+
+    @model_validator(mode="after")
+    def _known_counts(self) -> "History":
+        named = {*self.recency, *[n for pair in self.rates.values() for n in pair]}
+        if unknown := sorted(named - set(self.counts)):
+            raise ValueError(f"expected names among {sorted(self.counts)}; got {unknown}")
+        if cut := [w for w in self.windows if w != "all" and (w < self.grain or w % self.grain)]:
+            raise ValueError(f"expected windows of whole grains ({self.grain} s); got {cut}")
+        return self
+
+
+def known_before(samples: DataFrame, events: DataFrame, name: str, history: History) -> DataFrame:
+    """A row per key and grain of the samples: the features of what happened before."""
+    past = _past(samples, events, history)
+    keyed = Window.partitionBy(*history.keys).orderBy("_grain")
+    columns: dict[str, Column] = {}
+    before = keyed.rangeBetween(Window.unboundedPreceding, -1)
+    for window in history.windows:
+        # What came before a window is taken off what came before the sample: both frames grow by
+        # a row at a time, where a sliding one would be added up anew for every row.
+        gone = None
+        if window != "all":
+            older = -(window // history.grain) - 1
+            gone = keyed.rangeBetween(Window.unboundedPreceding, older)
+        columns |= _windowed(name, history, short(window), before, gone)
+    now = F.col("_grain") * history.grain
+    for count in history.recency:
+        age = now - F.max(f"_last_{count}").over(before)
+        columns[f"_n_{name}_{count}_age"] = F.log1p(age / 86400)
+    return past.withColumns(columns).where("_wanted").select(*history.keys, "_grain", *columns)
+
+
+def with_history(samples: DataFrame, known: DataFrame, history: History) -> DataFrame:
+    """Adds the features of a history to the samples that share its keys."""
+    keys = [*history.keys, "_grain"]
+    joined = samples.withColumn("_grain", _grain(history)).join(known, on=keys, how="left")
+    return joined.drop("_grain")
+
+
+def _past(samples: DataFrame, events: DataFrame, history: History) -> DataFrame:
+    """One row per key and grain in which there are events or samples: counts and latest times."""
+    keyed = reduce(Column.__and__, [F.col(k).isNotNull() for k in history.keys])
+    seconds = F.unix_seconds("event_time")
+    counted = {f"_is_{n}": F.expr(sql) for n, sql in history.counts.items()}
+    happened = events.where(keyed).select(
+        *history.keys,
+        _grain(history).alias("_grain"),
+        *[F.when(c, seconds).alias(n) for n, c in counted.items()],
+        F.lit(False).alias("_sample"),
+    )
+    asked = samples.where(keyed).select(
+        *history.keys, _grain(history).alias("_grain"), F.lit(True).alias("_sample")
+    )
+    both = happened.unionByName(asked, allowMissingColumns=True)
+    return both.groupBy(*history.keys, "_grain").agg(
+        *[F.count(f"_is_{n}").alias(f"_count_{n}") for n in history.counts],
+        *[F.max(f"_is_{n}").alias(f"_last_{n}") for n in history.recency],
+        F.max("_sample").alias("_wanted"),
+    )
+
+
+def _windowed(
+    name: str, history: History, short: str, before: WindowSpec, gone: WindowSpec | None
+) -> dict[str, Column]:
+    def total(count: str, over: WindowSpec) -> Column:
+        return F.coalesce(F.sum(f"_count_{count}").over(over), F.lit(0))
+
+    sums = {
+        n: total(n, before) - total(n, gone) if gone else total(n, before) for n in history.counts
+    }
+    counts = {f"_n_{name}_{n}_{short}": F.log1p(sums[n]) for n in history.counts}
+    rates = {
+        f"_n_{name}_{rate}_{short}": F.when(sums[below] > 0, sums[above] / sums[below])
+        for rate, (above, below) in history.rates.items()
+    }
+    return counts | rates
+
+
+def _grain(history: History) -> Column:
+    return F.floor(F.unix_seconds("event_time") / history.grain).cast("long")
+
+
+def short(window: int | str) -> str:
+    """A window as part of a name, as ``7d``."""
+    if isinstance(window, str):
+        return window
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return next(f"{window // size}{u}" for u, size in units.items() if window % size == 0)

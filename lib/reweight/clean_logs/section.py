@@ -1,0 +1,93 @@
+"""TODO docstring."""
+
+from datetime import datetime
+
+from pydantic import Field, field_validator, model_validator
+
+from reweight.clean_logs.sources import Source
+from reweight.core.section import Name, Section, Sql
+
+
+class Lookup(Section):
+    """A small table of facts about a key, joined to the events (items, shops, campaigns).
+
+    Attributes:
+        source: where the table is.
+        keys: event column -> expression over the table that it equals.
+        columns: new event columns, expressions over the table.
+    """
+
+    source: Source
+    keys: dict[Name, Sql] = Field(min_length=1)  # `on` would be YAML's word for true
+    columns: dict[Name, Sql] = Field(min_length=1)
+
+
+class Duplicates(Section):
+    """What counts as the same row twice.
+
+    Attributes:
+        exact: a row with all raw fields equal to another's is a duplicate of it.
+        keys: event columns that identify an event; rows where one is null are never duplicates.
+        prefer: of rows with equal keys the one without other faults wins, then the smallest value
+            of this expression (null is the last), then the smallest hash of the raw row.
+    """
+
+    exact: bool = True
+    keys: tuple[Name, ...] = ()
+    prefer: Sql = "event_time"
+
+
+class Cleaning(Section):
+    """The section ``cleaning``.
+
+    Attributes:
+        sources: name -> raw files; all are mapped by the same ``columns``. Expressions may also
+            use ``source`` (the name) and ``source_file``, unless the log has columns so named.
+        lookups: name -> small table joined to the events.
+        columns: event column -> expression over the raw columns; ``event_time`` must be there.
+            A time without a zone is read as UTC.
+        required: columns that may not be null (``event_time`` never may).
+        allowed: column -> the only values that it may have.
+        ranges: column -> [lowest, highest], null for open. What is no finite number is outside of
+            every range.
+        not_before: earliest ``event_time``, inclusive.
+        not_after: latest ``event_time``, inclusive.
+        reject: reason -> condition over the event columns that makes a row unusable.
+        duplicates: what counts as the same row twice.
+        max_rejected: share of raw rows that may be rejected before the job fails.
+    """
+
+    sources: dict[Name, Source] = Field(min_length=1)
+    lookups: dict[Name, Lookup] = {}
+    columns: dict[Name, Sql]
+    required: tuple[Name, ...] = ()
+    allowed: dict[Name, tuple[str, ...]] = {}
+    ranges: dict[Name, tuple[float | None, float | None]] = {}
+    not_before: str | None = None
+    not_after: str | None = None
+    reject: dict[Name, Sql] = {}
+    duplicates: Duplicates = Duplicates()
+    max_rejected: float = Field(default=0.5, ge=0, le=1)
+
+    @field_validator("columns")
+    @classmethod
+    def _has_time(cls, columns: dict[str, str]) -> dict[str, str]:
+        if "event_time" not in columns:
+            raise ValueError("expected a column `event_time`: every event has a time")
+        return columns
+
+    @field_validator("not_before", "not_after")
+    @classmethod
+    def _is_time(cls, time: str | None) -> str | None:
+        # Of the forms that Python reads, as 20260101, Spark reads some as null: no limit at all.
+        return None if time is None else datetime.fromisoformat(time).isoformat(" ")
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "Cleaning":
+        names = [*self.columns, *[c for one in self.lookups.values() for c in one.columns]]
+        lower = [name.lower() for name in names]
+        if twice := sorted({name for name in lower if lower.count(name) > 1}):
+            raise ValueError(f"event columns {twice} are defined twice (Spark ignores case)")
+        if taken := sorted(n for n in lower if n.startswith("_") or n == "run_id"):
+            raise ValueError(f"event columns {taken}: `run_id` and names with `_` are taken")
+        return self

@@ -1,0 +1,298 @@
+"""Raw files of any form -> rows that know where they came from.
+
+No line is lost in silence: what does not parse is kept as it stands, and a file that cannot be read
+to its end is an error.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from delta.tables import DeltaTable
+from py4j.protocol import Py4JError
+from pydantic import Field, model_validator
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType, StructField, StructType
+
+from reweight.core.errors import SourceError
+from reweight.core.expressions import check_expressions, in_short
+from reweight.core.section import Section, Sql, TableName, quoted
+
+# A file that cannot be read to its end is an error: never a part of it.
+_WHOLE = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}
+_OWN_OPTIONS = {"mode", "columnnameofcorruptrecord", "columnpruning", "enforceschema"} | {
+    option.lower() for option in _WHOLE
+}
+
+# What a reader adds to the log's own columns.
+_ADDED = ("_raw", "_malformed", "_source_file", "_source")
+
+
+class Source(Section):
+    """Raw files of one form, or a table of a catalog.
+
+    Attributes:
+        path: file, folder or glob.
+        format: ``csv`` (with a header), ``json`` (one document a line), ``parquet`` or ``delta``.
+        table: instead of these two, the name of a table or view: ``main.shop.events``.
+        schema_: DDL of a JSON document (required for JSON: guessing costs a pass and guesses ids
+            wrong). CSV columns are read as text; the expressions of ``cleaning.columns`` type them.
+        explode: array expression; each element becomes a row, as the column ``element``.
+        options: options of Spark's CSV reader, as ``sep`` or ``encoding``.
+    """
+
+    path: str | None = None
+    format: Literal["csv", "json", "parquet", "delta"] | None = None
+    table: TableName | None = None
+    schema_: str | None = Field(default=None, alias="schema")
+    explode: Sql | None = None
+    options: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> "Source":
+        if self.table is None and (self.path is None or self.format is None):
+            raise ValueError("expected `path` and `format` of files, or the name of a `table`")
+        if self.table is not None and (self.path, self.format, self.schema_) != (None, None, None):
+            raise ValueError("a `table` knows its form: it takes no path, format or schema")
+        return self
+
+    @model_validator(mode="after")
+    def _options_lose_nothing(self) -> "Source":
+        if self.options and self.format != "csv":
+            raise ValueError(f"`options` are for csv; a {self.kind} source takes none")
+        if taken := sorted(o for o in self.options if o.lower() in _OWN_OPTIONS):
+            raise ValueError(f"the options {taken} are set here, so that no line is lost")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """What it is made of, for messages."""
+        return self.format or "table"
+
+    @property
+    def place(self) -> str:
+        """Where it is: the path of files, the quoted name of a table."""
+        return self.path or quoted(*(self.table or "").split("."))
+
+
+# What a row or a file can be guilty of. Spark 4 gives faults of the input a class in brackets,
+# Spark 3.5 often only the Java exception that ended the task; what has none of these (memory,
+# disk) is not the log's fault.
+_FAULT = re.compile(
+    r"\[(?!INTERNAL_ERROR)[A-Z_]{4,}[\w.]*\]|while reading file|underlying files"
+    r"|Lost task .*: java\.(lang\.(Runtime|IllegalArgument)|io\.EOF|util\.zip\.\w+)Exception: "
+)
+
+
+@contextmanager
+def readable(
+    what: str = "the logs",
+    expected: str = "whole files at rest, expressions that hold for each row",
+) -> Iterator[None]:
+    """Turns what Spark throws at bad input into a named error.
+
+    Raises:
+        SourceError: an expression, an option or a file is at fault; Spark's words name it.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        if not isinstance(error, PySparkException) and not _FAULT.search(str(error)):
+            raise
+        raise SourceError(
+            f"{what} cannot be read",
+            expected=expected,
+            got=_said(error),
+            fix="mend what is named there: in the config a path, format, schema, option or "
+            "expression; on disk a file that is cut short, gone or built differently (fetch it "
+            "again whole: never a part of it is read)",
+        ) from error
+
+
+def read(spark: SparkSession, name: str, place: str, source: Source) -> DataFrame:
+    """The rows of a source.
+
+    Args:
+        spark: the session.
+        name: of the source; in ``_source``.
+        place: where in ``cleaning`` the source stands, for messages.
+        source: raw files.
+
+    Returns:
+        The log's own columns, ``_raw`` (the row as text), ``_malformed``, ``_source_file``,
+        ``_source``; and ``source``, ``source_file`` for expressions.
+
+    Raises:
+        SourceError: missing files, or settings that do not fit them.
+    """
+    what = "a table or view" if source.table else f"{source.format} files at"
+    with readable(f"cleaning.{place}", f"{what} {source.place}"):
+        rows = {"csv": _read_csv, "json": _read_json}.get(source.kind, _read_table)(spark, source)
+        own = [c for c in rows.columns if c not in _ADDED]
+        names = [*rows.columns, "_source"]
+        if taken := [c for c in _ADDED if names.count(c) > 1]:
+            raise SourceError(
+                f"cleaning.{place} has columns with names that are taken",
+                expected=f"any names but {list(_ADDED)}",
+                got=str(taken),
+                fix="name them otherwise in the files",
+            )
+        rows = rows.withColumn("_source", F.lit(name))
+        if source.explode is not None:
+            check_expressions(rows, {f"{place}.explode": source.explode})
+            rows = _exploded(rows, source.explode, own)
+        told = {"source": F.col("_source"), "source_file": F.col("_source_file")}
+        there = {c.lower() for c in own}
+        return rows.select("*", *[c.alias(n) for n, c in told.items() if n not in there])
+
+
+def version(spark: SparkSession, place: str, source: Source) -> str | None:
+    """What changes when the source does; reads no row of it.
+
+    Args:
+        spark: the session.
+        place: where in ``cleaning`` the source stands, for messages.
+        source: raw files, or a table.
+
+    Returns:
+        Number, size and a hash of the files (of each its path, length and time), or the newest
+        commit of a Delta table; None for a view, and a table of another kind.
+
+    Raises:
+        SourceError: missing files.
+    """
+    if source.kind in ("delta", "table"):
+        return _commit(spark, source)
+    with readable(f"cleaning.{place}", f"{source.format} files at {source.place}"):
+        # This format lists files by Spark's own rules, and opens those alone that are asked for
+        # their content.
+        files = spark.read.format("binaryFile").options(**source.options).load(source.place)
+        file = F.xxhash64("path", "length", "modificationTime")
+        told = files.agg(F.count("*"), F.coalesce(F.sum("length"), F.lit(0)), F.bit_xor(file))
+        count, size, hashed = told.first()  # type: ignore[misc]
+    return f"{count} files, {size} bytes, {(hashed or 0) & (2**64 - 1):016x}"
+
+
+def _commit(spark: SparkSession, source: Source) -> str | None:
+    try:
+        if source.table:
+            # Of the open-source Delta the Python class takes no name of three parts.
+            history = spark.sql(f"DESCRIBE HISTORY {source.place} LIMIT 1")
+        else:
+            history = DeltaTable.forPath(spark, source.place).history(1)
+        newest = history.select("version", F.col("timestamp").cast("string")).first()
+    except (PySparkException, Py4JError):
+        return None
+    # A table that was dropped and made anew has the same numbers again.
+    return f"{newest[0]} of {newest[1]}" if newest else None
+
+
+def _exploded(rows: DataFrame, explode: str, own: list[str]) -> DataFrame:
+    """An element is the row that is kept or rejected: its text, with the fields around it."""
+    rows = rows.withColumn("element", F.explode_outer(F.expr(explode)))
+    arrays = {f.name for f in rows.schema if f.dataType.typeName() == "array"}
+    used = arrays & set(re.findall(r"\w+", explode))
+    text = _text([c for c in own if c not in used] + ["element"])
+    return rows.withColumn("_raw", F.when(F.col("_malformed"), F.col("_raw")).otherwise(text))
+
+
+def _text(columns: list[str]) -> Column:
+    """Fields as JSON; unlike Spark's default without cutting times to milliseconds."""
+    form = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
+    return F.to_json(
+        F.struct(*[F.col(f"`{c.replace('`', '``')}`") for c in columns]),
+        {"timestampFormat": form + "XXX", "timestampNTZFormat": form},
+    )
+
+
+def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
+    options = {"header": "true", **source.options, **_WHOLE}
+    headed = options["header"].lower() == "true"
+    first = spark.read.options(**(options | {"header": "false"})).csv(source.place).first()
+    header = list(first or []) if headed else [None] * len(first or [])
+    names = [name or f"_c{place}" for place, name in enumerate(header)]
+    if not names or re.search("[\ufffd\0]", "".join(names)):
+        raise SourceError(
+            f"the header of {source.place} cannot be read",
+            expected=f"a line of column names in {options.get('encoding', 'UTF-8')}",
+            got=f"{names}" if names else "an empty file",
+            fix="convert the files to UTF-8, or set the source's option `encoding` (for UTF-16 also "
+            "`multiLine: 'true'`)",
+        )
+    # Spark compares the header of every file with the schema; an unnamed column (an index) is "".
+    # Two of them no schema can hold.
+    compared = headed and header.count(None) < 2
+    fields = [name or "" for name in header] if compared else names
+    schema = StructType([StructField(c, StringType()) for c in [*fields, "_text"]])
+    rows = (
+        spark.read.schema(schema)
+        .options(**options, columnNameOfCorruptRecord="_text", columnPruning="false")
+        .option("enforceSchema", str(not compared).lower())
+        .csv(source.place)
+        .select("*", "_metadata.file_path")
+        .toDF(*names, "_text", "_source_file")
+    )
+    return rows.select(
+        "*",
+        F.col("_text").isNotNull().alias("_malformed"),
+        F.coalesce("_text", _text(names)).alias("_raw"),
+    ).drop("_text")
+
+
+def _read_json(spark: SparkSession, source: Source) -> DataFrame:
+    if source.schema_ is None:
+        raise SourceError(
+            f"the JSON source {source.place} has no schema",
+            expected="`schema`: the DDL of one document, as 'id bigint, name string'",
+            got="none",
+            fix="add it to the source; fields that no column uses may be left out",
+        )
+    # The replacement changes no valid text; of bytes that are no UTF-8 it makes valid text.
+    raw = F.regexp_replace("value", "\ufffd", "\ufffd")
+    lines = spark.read.options(**_WHOLE).text(source.place)
+    lines = lines.select(raw.alias("_raw"), F.col("_metadata.file_path").alias("_source_file"))
+    parsed = F.from_json(
+        "_raw",
+        source.schema_ + ", _text string",
+        {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_text"},
+    )
+    rows = lines.where(F.trim("_raw") != "").select("*", parsed.alias("_fields"))
+    # A line of another shape (`[1]`, `null`) parses to nothing at all.
+    malformed = F.col("_fields").isNull() | F.col("_fields._text").isNotNull()
+    return rows.select("_raw", "_source_file", malformed.alias("_malformed"), "_fields.*").drop(
+        "_text"
+    )
+
+
+def _read_table(spark: SparkSession, source: Source) -> DataFrame:
+    reader = spark.read
+    if source.format == "parquet":
+        # Otherwise the schema is that of some file, and columns that it lacks vanish in silence.
+        reader = reader.options(**_WHOLE, mergeSchema="true")
+    rows = (
+        reader.table(source.place)
+        if source.table
+        else reader.format(source.kind).load(source.place)
+    )
+    # Of a table its name is said: a view, and a table behind rights on rows, has no files to name.
+    origin = F.lit(source.table) if source.table else F.col("_metadata.file_path")
+    return rows.select(
+        "*",
+        F.lit(False).alias("_malformed"),
+        _text(rows.columns).alias("_raw"),
+        origin.alias("_source_file"),
+    )
+
+
+def _said(error: Exception) -> str:
+    # The stack is not for the user; of the causes the one with the file's name and the last matter.
+    if isinstance(error, PySparkException):
+        return in_short(error)
+    lines = [line for line in str(error).splitlines() if not line.startswith("\t")]
+    causes = [" ".join(c.split()) for c in "\n".join(lines).split("Caused by: ")]
+    named = next((c for c in causes if re.search(r"file:? \w+:/", c)), causes[0])
+    named = re.sub(r"^(An error occurred while calling \S+ : )?(\S+Exception: )?", "", named)
+    return "; ".join(dict.fromkeys([named[:1000], causes[-1][:500]]))

@@ -1,0 +1,59 @@
+"""The stage clean_logs.
+
+Reads:
+    The raw files of ``cleaning.sources`` and ``cleaning.lookups``: CSV, JSON lines, Parquet, Delta.
+
+Writes:
+    The tables ``events`` and ``rejected``. Every raw row is in one of them, and rejected ones with
+    all reasons against them.
+
+Refuses:
+    Files that are not there or cannot be read to their end, empty sources, expressions that do not
+    fit the columns, an ``event_time`` that is no time, sources that differ in the types of a
+    column, lookups with a key twice or a broken line, more rejected rows than
+    ``cleaning.max_rejected``, and counts that do not add up.
+"""
+
+from typing import Any
+
+from pyspark import StorageLevel
+
+from reweight.clean_logs import cleaning, lookups, reasons
+from reweight.clean_logs.sources import readable
+from reweight.config import Run
+from reweight.core.tables import EVENTS, REJECTED
+
+
+def input_versions(run: Run) -> dict[str, str | None]:
+    """Versions of the raw logs, by their place in ``cleaning``; None where there is none."""
+    return cleaning.versions(run.spark, run.config.cleaning)
+
+
+def clean_logs(run: Run) -> dict[str, Any]:
+    """Maps raw logs to typed events; every other row goes to `rejected` with its reasons."""
+    section = run.config.cleaning
+    with readable():
+        sources = cleaning.read_sources(run.spark, section)
+        rows = (
+            cleaning.mapped(sources, section)
+            .transform(lookups.with_lookups, run.spark, section)
+            .transform(reasons.with_reasons, section)
+            .transform(reasons.with_duplicates, section)
+            .persist(StorageLevel.DISK_ONLY)
+        )
+    try:
+        with readable():
+            total, bad, broken = reasons.count_reasons(rows)
+            raw = cleaning.count_rows(sources)
+        reasons.check_counts(raw, total, bad, broken, section.max_rejected)
+        written = run.store.write(EVENTS, cleaning.events(rows))
+        thrown = run.store.write(REJECTED, cleaning.rejected(rows))
+        reasons.check_counts(raw, written + thrown, thrown, broken, 1.0)
+    finally:
+        rows.unpersist()
+    return {
+        "raw": sum(raw.values()),
+        "events": written,
+        "rejected": thrown,
+        "reasons": broken,
+    }

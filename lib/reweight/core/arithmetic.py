@@ -1,0 +1,138 @@
+"""The operations that formulas are written over, so that columns and arrays share one formula.
+
+``+ - * /`` and comparisons are the values' own; what else a formula needs is a method here, once
+for Spark's columns and once for numpy's arrays.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from reweight.core.distribution import Distribution
+
+Array = NDArray[np.float64]
+Value = TypeVar("Value", Column, Array)
+
+
+class Arithmetic(ABC, Generic[Value]):
+    """Element-wise operations; `Value` is a column or an array of doubles."""
+
+    @abstractmethod
+    def clip(self, x: Value, low: float, high: float) -> Value:
+        """x, cut to [low, high]."""
+
+    @abstractmethod
+    def power(self, x: Value, exponent: float) -> Value:
+        """x ** exponent."""
+
+    @abstractmethod
+    def log(self, x: Value) -> Value:
+        """Natural logarithm."""
+
+    @abstractmethod
+    def log1p(self, x: Value) -> Value:
+        """log(1 + x), exact for small x."""
+
+    @abstractmethod
+    def floor(self, x: Value) -> Value:
+        """Largest whole number at or below x."""
+
+    @abstractmethod
+    def where(self, condition: Any, yes: Any, no: Any) -> Value:
+        """yes where the condition holds, else no."""
+
+    @abstractmethod
+    def share_at_or_below(self, x: Value, points: Distribution) -> Value:
+        """By a known distribution; the first known value that is not smaller than x decides."""
+
+    @abstractmethod
+    def factor(self, keys: Any, factors: Mapping[str, float]) -> Value:
+        """The factor of each key, 1 for a null or unknown one."""
+
+
+class ColumnArithmetic(Arithmetic[Column]):
+    """Over columns of a Spark frame."""
+
+    def clip(self, x: Column, low: float, high: float) -> Column:
+        """x, cut to [low, high]; null stays null."""
+        # Spark's least and greatest pass over null.
+        return F.when(x.isNotNull(), F.greatest(F.lit(low), F.least(F.lit(high), x)))
+
+    def power(self, x: Column, exponent: float) -> Column:
+        """x ** exponent."""
+        return F.pow(x, F.lit(exponent))
+
+    def log(self, x: Column) -> Column:
+        """Natural logarithm."""
+        return F.log(x)
+
+    def log1p(self, x: Column) -> Column:
+        """log(1 + x)."""
+        return F.log1p(x)
+
+    def floor(self, x: Column) -> Column:
+        """Largest whole number at or below x, a bigint."""
+        return F.floor(x)
+
+    def where(self, condition: Column, yes: Any, no: Any) -> Column:
+        """yes where the condition holds, else no."""
+        return F.when(condition, yes).otherwise(no)
+
+    def share_at_or_below(self, x: Column, points: Distribution) -> Column:
+        """By a filter over an array: there are a few thousand points at most."""
+        values = F.array(*[F.lit(value) for value, _ in points])
+        shares = F.array(*[F.lit(share) for _, share in points])
+        below = F.size(F.filter(values, lambda value: value < x.cast("double")))
+        return F.element_at(shares, F.least(below + 1, F.lit(len(points))))
+
+    def factor(self, keys: Column, factors: Mapping[str, float]) -> Column:
+        """By a map of literals."""
+        pairs = [F.lit(part) for pair in factors.items() for part in pair]
+        return F.coalesce(F.create_map(*pairs)[keys], F.lit(1.0))
+
+
+class ArrayArithmetic(Arithmetic[Array]):
+    """Over arrays in memory, float64 [N]."""
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """x, cut to [low, high]."""
+        return np.clip(x, low, high)
+
+    def power(self, x: Array, exponent: float) -> Array:
+        """x ** exponent."""
+        return np.asarray(x**exponent)
+
+    def log(self, x: Array) -> Array:
+        """Natural logarithm."""
+        return np.asarray(np.log(x))
+
+    def log1p(self, x: Array) -> Array:
+        """log(1 + x)."""
+        return np.asarray(np.log1p(x))
+
+    def floor(self, x: Array) -> Array:
+        """Largest whole number at or below x."""
+        return np.asarray(np.floor(x))
+
+    def where(self, condition: Any, yes: Any, no: Any) -> Array:
+        """yes where the condition holds, else no."""
+        return np.where(condition, yes, no)
+
+    def share_at_or_below(self, x: Array, points: Distribution) -> Array:
+        """By binary search."""
+        values, shares = (np.array(column) for column in zip(*points, strict=True))
+        return np.asarray(shares[np.minimum(np.searchsorted(values, x), len(points) - 1)])
+
+    def factor(self, keys: Any, factors: Mapping[str, float]) -> Array:
+        """By look-up of each distinct key."""
+        known, place = np.unique([str(key) for key in keys], return_inverse=True)
+        return np.array([factors.get(key, 1.0) for key in known])[place]
+
+
+COLUMNS = ColumnArithmetic()
+ARRAYS = ArrayArithmetic()

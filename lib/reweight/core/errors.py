@@ -1,0 +1,76 @@
+"""Named errors: each says what was expected, what it got instead, and how to fix it."""
+
+from typing import Any
+
+
+class ReweightError(Exception):
+    """Something that the person who started the job can put right.
+
+    Args:
+        what: one line that names the thing that is wrong.
+        expected: what would have been right.
+        got: what there was instead.
+        fix: the next step for the user.
+
+    Attributes:
+        what: as given.
+        expected: as given.
+        got: as given.
+        fix: as given.
+    """
+
+    def __init__(self, what: str, *, expected: str, got: str, fix: str) -> None:
+        super().__init__(what)
+        self.what, self.expected, self.got, self.fix = what, expected, got, fix
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}\n  expected: {self.expected}\n  got:      {self.got}"
+            f"\n  fix:      {self.fix}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its fields: errors of tasks and ranks cross processes."""
+        return _rebuilt, (type(self), self.what, self.expected, self.got, self.fix)
+
+
+def _rebuilt(
+    kind: type[ReweightError], what: str, expected: str, got: str, fix: str
+) -> ReweightError:
+    return kind(what, expected=expected, got=got, fix=fix)
+
+
+class ConfigError(ReweightError):
+    """A config file that cannot be a run."""
+
+
+class SetupError(ReweightError):
+    """The machine or the Spark session lacks something (Java, Delta, slots)."""
+
+
+class RunError(ReweightError):
+    """A run that another process works on."""
+
+
+class SourceError(ReweightError):
+    """Raw input that is missing, empty, or not what the config says."""
+
+
+class TableError(ReweightError):
+    """A table that is missing, has another schema, or breaks a promise about its rows."""
+
+
+class SampleError(ReweightError):
+    """Samples that cannot be trained on: one class, an empty split, a feature without values."""
+
+
+class WeightError(ReweightError):
+    """Weights that no ranker should be given."""
+
+
+class TrainingError(ReweightError):
+    """Distributed training that could not start or did not end well."""
+
+
+class RankError(TrainingError):
+    """A rank that died, raised or hung: resuming the training may go well."""

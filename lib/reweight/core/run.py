@@ -1,0 +1,61 @@
+"""A run in progress: what every stage is given."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+from pyspark.sql import SparkSession
+
+from reweight.core.files import write_json
+from reweight.core.job_config import JobConfig
+from reweight.core.run_folder import RunFolder
+from reweight.core.store import Store
+from reweight.core.store_places import open_store
+
+_LOG = logging.getLogger(__name__)
+
+Summary = Mapping[str, Any]
+Stage = Callable[[Any], Summary]
+Config = TypeVar("Config", bound=JobConfig)
+
+
+@dataclass
+class JobRun(Generic[Config]):
+    """A config, a session and the run's places.
+
+    Attributes:
+        spark: the session.
+        config: the whole config; a stage reads its own section.
+        store: the run's slices of the tables.
+    """
+
+    spark: SparkSession
+    config: Config
+    store: Store
+
+    @classmethod
+    def open(cls, spark: SparkSession, config: Config) -> Self:
+        """Starts a run, or resumes one.
+
+        Raises:
+            TableError: the schema of the tables is not there.
+            SetupError: a tracker is not installed.
+        """
+        config.tracking.check()
+        root = str(Path(config.root).absolute())  # Delta's SQL knows no relative path
+        run = cls(spark, config, open_store(spark, root, config.run_id, config.catalog))
+        run.store.check()
+        run.folder.path.mkdir(parents=True, exist_ok=True)
+        write_json(run.folder.config, config.kept())
+        return run
+
+    @property
+    def folder(self) -> RunFolder:
+        """What the run leaves beside the tables: models, statistics, records, the report."""
+        return RunFolder.of(self.config.root, self.config.run_id)
+
+    def say(self, text: str) -> None:
+        """Logs a line of progress."""
+        _LOG.info(text)

@@ -1,0 +1,138 @@
+"""The stage diagnose, on its own: after build_samples, before any model.
+
+Reads:
+    The tables ``events`` and ``samples``.
+
+Writes:
+    ``diagnose.html`` and ``diagnose.json``: for each mechanism a verdict, numbers, and methods to
+    try.
+
+Refuses:
+    Tables without rows of this run. Where a mechanism cannot be seen in this log it says what the
+    log or its config would have to bring.
+"""
+
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.build_samples import sampling, splits
+from reweight.build_samples.feature_stats import read_stats
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Sampling
+from reweight.config import Run
+from reweight.core.files import write_json
+from reweight.core.hashing import uniform
+from reweight.core.revision import revision
+from reweight.core.tables import EVENTS, SAMPLES
+from reweight.diagnose import bursts, delay, drift, groups, position, relation
+from reweight.diagnose.findings import Finding, content, lines
+from reweight.diagnose.plots import plots
+from reweight.report import page
+
+# Of the training rows that models are fitted on: more make no other verdict.
+_MODELLED = 1_000_000
+
+
+def diagnose(run: Run) -> dict[str, Any]:
+    """Says which mechanisms that spoil labels are visible in the log, how strong, and what to try.
+
+    It reads `events` and `samples`, and writes `diagnose.html` and `diagnose.json`.
+    """
+    events = sampling.collapsed(run.store.read(EVENTS).drop("run_id"), run.config.sampling)
+    samples = run.store.read(SAMPLES).persist(StorageLevel.DISK_ONLY)
+    try:
+        rows = samples.count()
+        found = content(_findings(run, events, samples))
+    finally:
+        samples.unpersist()
+    visible = [one["mechanism"] for one in found if one["verdict"] == "visible"]
+    values = {
+        "run_id": run.config.run_id,
+        "rows": rows,
+        "revision": revision(),
+        "visible": visible,
+        "findings": found,
+    }
+    write_json(run.folder.content("diagnose"), values)
+    path = run.folder.page("diagnose")
+    path.write_text(page.rendered("diagnose.html.j2", values | {"plots": plots(values)}))
+    for line in lines(found):
+        run.say(line)
+    return {"visible": ", ".join(visible) or "nothing", "report": str(path)}
+
+
+def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
+    section, seed = run.config.sampling, run.config.seed
+    mature = samples.where("mature")
+    names = read_stats(run.folder.features).names
+    columns = drift.Columns(names, _steady(names, run.config.features), seed)
+    halves = _halves(samples, seed).persist(StorageLevel.DISK_ONLY)
+    try:
+        judged = relation.crossed(halves, columns.modelled, seed)
+        own_time = section.label.value is None
+        late, missing = delay.delayed_labels(samples, section.label.window, own_time)
+        return [
+            position.position_bias(
+                _with_things(mature, events, section, run.config.features),
+                list(run.config.features.categorical),
+            ),
+            late,
+            groups.rare_groups(mature, judged),
+            bursts.bursts_and_bots(events, section.group, _rates(section, run.config.features)),
+            drift.rate_drift(mature),
+            drift.feature_drift(halves, columns),
+            drift.relation_drift(judged, [names[i] for i in columns.modelled]),
+            missing,
+        ]
+    finally:
+        halves.unpersist()
+
+
+def _with_things(
+    mature: DataFrame, events: DataFrame, section: Sampling, features: Features
+) -> DataFrame:
+    """Puts a hash of 64 bits of each categorical value in the place of its id.
+
+    In a bucket that good and poor items share the good ones stand in front, as in the whole log.
+    """
+    if "position" not in section.keep or not features.categorical:
+        return mature
+    hashes = [F.xxhash64(F.expr(f.value).cast("string")) for f in features.categorical.values()]
+    anchors = events.where(section.anchor).transform(sampling.with_identity, section)
+    values = anchors.select("sample_id", F.array(*hashes).alias("ids"))
+    return mature.drop("ids").join(values, on="sample_id", how="inner")
+
+
+def _halves(samples: DataFrame, seed: int) -> DataFrame:
+    """Training rows with ``late``, 0 or 1: the halves by time."""
+    train = samples.where("split = 'train'")
+    some = min(1.0, _MODELLED / max(1, train.count()))
+    train = train.where(uniform(seed, "diagnose", "group_id") <= some)
+    (cut,) = splits.time_cuts(train, (0.5,))
+    late = (F.unix_seconds("event_time") >= cut).cast("int")
+    kept = ("group_id", "segment", "features", "label", "mature")
+    return train.select(*kept, late.alias("late"))
+
+
+def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
+    """Places of the features that are neither history nor calendar nor padding."""
+    numeric = {*features.numeric, *[f"{name}_missing" for name in features.numeric]}
+    return tuple(
+        place
+        for place, name in enumerate(names)
+        if name in numeric or name.partition("=")[0] in features.one_hot
+    )
+
+
+def _rates(section: Sampling, features: Features) -> dict[str, tuple[str, str]]:
+    """What a user may do too often: the label, and the rates that the features declare."""
+    rates = {"label rate": (sampling.label_event(section), section.anchor)}
+    for history in features.history.values():
+        for name, (above, below) in history.rates.items():
+            pair = (history.counts[above], history.counts[below])
+            if pair not in rates.values():
+                rates[name] = pair
+    return rates

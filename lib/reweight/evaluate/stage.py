@@ -1,0 +1,78 @@
+"""The stage evaluate.
+
+Reads:
+    The tables ``predictions``, ``weights`` and ``samples``.
+
+Writes:
+    The table ``metrics``: values, and differences to ``uniform`` on the same rows, with intervals;
+    and ``evaluation.json``: curves, and what the weights are like.
+
+Refuses:
+    Tables without rows of this run.
+"""
+
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import functions as F
+
+from reweight.build_samples.feature_stats import read_stats
+from reweight.config import Run
+from reweight.core.baselines import BASELINE
+from reweight.core.files import write_json
+from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
+from reweight.evaluate import reduction, statistics, weight_summary
+from reweight.score_weights.rows import wide_weights
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Measures rankers and weights: each method beside `uniform`, with an interval."""
+    config = run.config
+    found = reduction.reduce_predictions(
+        run.store.read(PREDICTIONS), config.evaluation, config.seed
+    )
+    rows = statistics.measure(found.values, config.evaluation, BASELINE)
+    weights = _weights(run)
+    write_json(run.folder.evaluation, {"curves": reduction.curves(found), **weights})
+    facts = [
+        {"method": m, "split": "train", "name": name, "kind": "weight", "value": float(value)}
+        for m, own in weights["facts"].items()
+        for name, value in own.items()
+    ]
+    schema = METRICS.columns()
+    assert schema is not None
+    names = schema.names[1:]
+    full = [tuple((row | {"seed": config.seed}).get(n) for n in names) for row in rows + facts]
+    run.store.write(METRICS, run.spark.createDataFrame(full, schema=_nullable(names)))
+    return {"metrics": len(full), "thresholds": found.probabilities()}
+
+
+def _weights(run: Run) -> dict[str, Any]:
+    """What the weights of the training rows are like, and which rows have the most and least."""
+    methods = [m.name for m in run.config.importance]
+    wide = wide_weights(run.store.read(WEIGHTS), methods)
+    train = run.store.read(SAMPLES).where("split = 'train'")
+    train = train.select("sample_id", "segment", "label", "features")
+    joined = train.join(wide, on="sample_id", how="inner").persist(StorageLevel.DISK_ONLY)
+    try:
+        facts = weight_summary.weight_facts(joined, methods)
+        names = list(read_stats(run.folder.features).names)
+        known = weight_summary.drivers(joined, joined.count(), methods, names, run.config.seed)
+        return {
+            "facts": facts,
+            "histograms": weight_summary.histogram(joined, methods),
+            "by_label": {
+                str(label): weight_summary.histogram(joined.where(F.col("label") == label), methods)
+                for label in (0, 1)
+            },
+            "segment_shares": weight_summary.segment_shares(joined, methods),
+            "drivers": known,
+            "extremes": weight_summary.extremes(joined, methods, names, known),
+        }
+    finally:
+        joined.unpersist()
+
+
+def _nullable(names: list[str]) -> str:
+    kinds = {"seed": "bigint", "value": "double", "low": "double", "high": "double"}
+    return ", ".join(f"{n} {kinds.get(n, 'string')}" for n in names)

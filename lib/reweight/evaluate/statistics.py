@@ -1,0 +1,304 @@
+"""Predictions and weights -> sums that are small whatever the number of rows, and metrics of them.
+
+Three passes: a fine histogram of scores (point values, thresholds, curves), a pass by group (GAUC,
+NDCG), and a coarse histogram by bucket of groups (intervals). Metrics of the histograms of a method
+and split are a task of their own. All metrics are unweighted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from reweight.core.section import Section
+from reweight.evaluate import bootstrap, metrics
+
+Array = NDArray[np.float64]
+
+
+class Evaluation(Section):
+    """The section ``evaluation``.
+
+    Attributes:
+        ndcg_k: ranks that NDCG looks at.
+        buckets: of groups; what the bootstrap resamples.
+        replicates: resamples.
+        confidence: of the intervals.
+        bins: of the coarse histogram.
+        max_segments: largest segments that are shown; the others are one, ``other``.
+        min_positives: of a segment that counts for the worst-group AUC and log loss.
+    """
+
+    ndcg_k: int = Field(default=10, ge=1)
+    buckets: int = Field(default=200, ge=20)
+    replicates: int = Field(default=1000, ge=100)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    bins: int = Field(default=100, ge=10)
+    max_segments: int = Field(default=10, ge=1)
+    min_positives: int = Field(default=10, ge=1)
+
+
+@dataclass
+class Statistics:
+    """All that the metrics of one method and split are computed from.
+
+    The first axis of every array is the resample; the value on all rows is a single one.
+
+    Attributes:
+        pos: positives per bin of ascending score [R, bins].
+        neg: negatives [R, bins].
+        predicted: sums of predictions [R, bins].
+        twentieth: bin -> which of 20 equal parts of the rows it is in, [bins].
+        sums: name -> [R].
+        segments: segment -> (pos, neg), each [R, bins].
+        losses: segment -> sum of log losses [R].
+    """
+
+    pos: Array
+    neg: Array
+    predicted: Array
+    twentieth: NDArray[np.int64]
+    sums: dict[str, Array]
+    segments: dict[str, tuple[Array, Array]]
+    losses: dict[str, Array]
+
+
+Row = dict[str, Any]
+
+VALUES = (
+    "method string, split string, segment string, name string, value double, coarse double, "
+    "resampled array<double>"
+)
+
+
+def values_of(
+    fine: pd.DataFrame,
+    coarse: pd.DataFrame,
+    groups: pd.DataFrame,
+    evaluation: Evaluation,
+    seed: int,
+) -> pd.DataFrame:
+    """Metrics of one method and split.
+
+    Args:
+        fine: sums over its rows by segment and fine bin; also the bin's ``coarse`` one and whether
+            it is ``called`` positive.
+        coarse: sums by segment, bucket, coarse bin and ``called``.
+        groups: a row per method, split and bucket, also of others: sums over groups.
+        evaluation: the section.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows with ``method``, ``split``, ``segment`` (null for all rows), ``name``, ``value``; for
+        all rows also ``coarse``, the value by coarse bins, and ``resampled``, a value per resample.
+    """
+    method, split = fine["method"].iloc[0], fine["split"].iloc[0]
+    groups = groups[groups["split"] == split]
+    # The same buckets, and so the same draws, for every method.
+    buckets = sorted(groups["bucket"].unique())
+    own = groups[groups["method"] == method]
+    drawn = bootstrap.draws(len(buckets), evaluation.replicates, seed)
+    exact = _fine_statistics(fine, own, evaluation.bins)
+    whole, resampled = (
+        _metrics(_statistics(coarse, own, buckets, draws, evaluation.bins), evaluation)
+        for draws in (np.ones((1, len(buckets))), drawn)
+    )
+    rows: list[tuple[Any, ...]] = [
+        (method, split, None, name, value[0], whole[name][0], resampled[name])
+        for name, value in _metrics(exact, evaluation).items()
+    ]
+    rows += [(method, split, *value, None, None) for value in _segment_values(exact)]
+    columns = [column.split()[0] for column in VALUES.split(", ")]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list[Row]:
+    """Metrics with intervals, and differences to the baseline with paired intervals.
+
+    Args:
+        values: of ``values_of``, for every method and split.
+        evaluation: the section.
+        baseline: method that differences are taken to.
+
+    Returns:
+        Rows with ``method``, ``split``, ``segment``, ``name``, ``kind``, ``value``, ``low``,
+        ``high``.
+    """
+    rows: list[Row] = []
+    of_all = values[values["segment"].isna()]
+    # From Spark they come as lists.
+    resampled = of_all["resampled"].map(lambda own: np.asarray(own, dtype=np.float64))
+    of_all = of_all.assign(resampled=resampled)
+    found = {
+        key: own.set_index("name")[["value", "coarse", "resampled"]]
+        for key, own in of_all.groupby(["split", "method"])
+    }
+    for (split, method), own in found.items():
+        rows += _rows(method, split, "value", own, evaluation.confidence)
+        parts = values[(values["split"] == split) & (values["method"] == method)]
+        rows += [
+            _row(method, split, segment, name, "value", value, np.nan, np.nan)
+            for segment, name, value in parts[["segment", "name", "value"]]
+            .dropna(subset="segment")
+            .itertuples(index=False)
+        ]
+        if method != baseline:
+            less = own - found[split, baseline]
+            rows += _rows(method, split, "difference", less, evaluation.confidence)
+    return rows
+
+
+_SUMS = ("n", "log_loss", "brier", "tp", "fp")
+_GROUP_SUMS = ("gauc", "gauc_rows", "ndcg", "ndcg_groups", "groups_left_out")
+
+
+def _fine_statistics(fine: pd.DataFrame, groups: pd.DataFrame, coarse_bins: int) -> Statistics:
+    """One bucket that holds everything, and a bin for every fine bin that occurs."""
+    bins = fine.drop_duplicates("bin").sort_values("bin")
+    cells = fine.assign(bucket=0, coarse=np.searchsorted(bins["bin"], fine["bin"]))
+    statistics = _statistics(cells, groups.assign(bucket=0), [0], np.ones((1, 1)), len(bins))
+    statistics.twentieth = _twentieths(bins["coarse"].to_numpy(), coarse_bins)
+    return statistics
+
+
+def _statistics(
+    own: pd.DataFrame, groups: pd.DataFrame, buckets: list[int], drawn: Array, bins: int
+) -> Statistics:
+    """Resampled sums: the matrix of draws times the sums of each bucket."""
+    row = own["bucket"].map({b: i for i, b in enumerate(buckets)}).to_numpy()
+    column = own["coarse"].to_numpy()
+    own = own.assign(tp=own["pos"] * own["called"], fp=(own["n"] - own["pos"]) * own["called"])
+
+    def table(name: str, segment: str | None = None) -> Array:
+        full = np.zeros((len(buckets), bins))
+        keep = (
+            np.ones(len(own), bool) if segment is None else (own["segment"] == segment).to_numpy()
+        )
+        np.add.at(full, (row[keep], column[keep]), own[name].to_numpy(float)[keep])
+        return drawn @ full
+
+    by_bucket = own.groupby("bucket")[list(_SUMS)].sum().reindex(buckets).fillna(0.0)
+    of_groups = groups.groupby("bucket")[list(_GROUP_SUMS)].sum().reindex(buckets).fillna(0.0)
+    sums = {k: drawn @ by_bucket[k].to_numpy(float) for k in _SUMS}
+    sums |= {k: drawn @ of_groups[k].to_numpy(float) for k in _GROUP_SUMS}
+    pos = table("pos")
+    segments, losses = {}, {}
+    for name in sorted(own["segment"].unique()):
+        part = table("pos", name)
+        segments[str(name)] = (part, table("n", name) - part)
+        losses[str(name)] = table("log_loss", name).sum(-1)
+    return Statistics(
+        pos=pos,
+        neg=table("n") - pos,
+        predicted=table("predicted"),
+        twentieth=_twentieths(np.arange(bins), bins),
+        sums=sums,
+        segments=segments,
+        losses=losses,
+    )
+
+
+def _twentieths(coarse: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    return np.asarray(coarse * 20 // bins, dtype=np.int64)
+
+
+def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
+    """Every metric of one set of statistics, each [R]."""
+    n, pos, tp, fp = s.sums["n"], s.pos.sum(-1), s.sums["tp"], s.sums["fp"]
+    loss = metrics.ratio(s.sums["log_loss"], n)
+    table = (tp, fp, pos - tp, n - pos - fp)
+    # ECE over 20 parts of equal size: with more, chance alone makes it large.
+    part = np.eye(20)[s.twentieth]
+    rows, predicted, positives = ((x @ part) for x in (s.pos + s.neg, s.predicted, s.pos))
+    return {
+        "auc": metrics.auc(s.pos, s.neg),
+        "pr_auc": metrics.average_precision(s.pos, s.neg),
+        "log_loss": loss,
+        "normalised_entropy": metrics.ratio(loss, metrics.entropy(metrics.ratio(pos, n))),
+        "brier": metrics.ratio(s.sums["brier"], n),
+        "ece": metrics.calibration_error(rows, predicted, positives),
+        "calibration_ratio": metrics.ratio(s.predicted.sum(-1), pos),
+        "gauc": metrics.ratio(s.sums["gauc"], s.sums["gauc_rows"]),
+        f"ndcg_at_{evaluation.ndcg_k}": metrics.ratio(s.sums["ndcg"], s.sums["ndcg_groups"]),
+        "macro_precision": metrics.macro_precision(*table),
+        "macro_recall": metrics.macro_recall(*table),
+        "worst_group_auc": _worst_auc(s, evaluation.min_positives),
+        "worst_group_log_loss": _worst_loss(s, evaluation.min_positives),
+        "groups_left_out": s.sums["groups_left_out"],
+        "rows": n,
+        "positives": pos,
+    }
+
+
+def _worst_auc(s: Statistics, min_positives: int) -> Array:
+    """The lowest AUC of a segment with enough positives; NaN where there is none."""
+    areas = [
+        np.where(pos.sum(-1) >= min_positives, metrics.auc(pos, neg), np.nan)
+        for pos, neg in s.segments.values()
+    ]
+    lowest = np.where(np.isnan(areas), np.inf, areas).min(0)
+    return np.where(np.isinf(lowest), np.nan, lowest)
+
+
+def _worst_loss(s: Statistics, min_positives: int) -> Array:
+    """The highest log loss of such a segment; NaN where there is none."""
+    losses = [
+        np.where(
+            pos.sum(-1) >= min_positives, metrics.ratio(s.losses[name], (pos + neg).sum(-1)), np.nan
+        )
+        for name, (pos, neg) in s.segments.items()
+    ]
+    highest = np.where(np.isnan(losses), -np.inf, losses).max(0)
+    return np.where(np.isinf(highest), np.nan, highest)
+
+
+_COUNTS = ("groups_left_out", "rows", "positives")
+
+
+def _rows(method: str, split: str, kind: str, own: pd.DataFrame, confidence: float) -> list[Row]:
+    rows = []
+    for name, value, coarse, resampled in own.itertuples():
+        if kind == "difference" and name in _COUNTS:
+            continue
+        low, high = bootstrap.interval(resampled, value, coarse, confidence)
+        if name in _COUNTS:
+            low = high = np.nan
+        rows.append(_row(method, split, None, name, kind, value, low, high))
+    return rows
+
+
+def _segment_values(s: Statistics) -> Iterator[tuple[str, str, float]]:
+    """AUC, rows and positives of each segment."""
+    for segment, (pos, neg) in s.segments.items():
+        yield segment, "auc", float(metrics.auc(pos, neg)[0])
+        yield segment, "rows", float(pos.sum() + neg.sum())
+        yield segment, "positives", float(pos.sum())
+
+
+def _row(
+    method: str,
+    split: str,
+    segment: str | None,
+    name: str,
+    kind: str,
+    value: float,
+    low: float,
+    high: float,
+) -> Row:
+    def known(x: float) -> float | None:
+        return x if np.isfinite(x) else None
+
+    return {
+        "method": method,
+        "split": split,
+        "segment": segment,
+        "name": name,
+        "kind": kind,
+        "value": known(value),
+        "low": known(low),
+        "high": known(high),
+    }

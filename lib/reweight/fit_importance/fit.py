@@ -1,0 +1,109 @@
+"""Fits methods on the rows of a frame: facts, snapshots, launch, models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from reweight.core.digest import digest
+from reweight.core.files import write_json
+from reweight.core.hashing import uniform
+from reweight.core.revision import revision
+from reweight.core.run_folder import ModelsFolder
+from reweight.fit_importance.job import FitJob
+from reweight.fit_importance.launch import launch_until_done
+from reweight.fit_importance.preconditions import training_facts
+from reweight.fit_importance.snapshot import fingerprint, write_snapshot
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.training import TrainFacts
+from reweight.training.plan import FitPlan
+
+
+def fit_methods(
+    job: FitJob, samples: DataFrame, methods: tuple[ImportanceMethod, ...], folder: ModelsFolder
+) -> dict[str, Any]:
+    """Fits methods side by side; ``folder`` then holds the model of each.
+
+    Args:
+        job: the settings.
+        samples: with the columns of the table ``samples`` that say what a row is.
+        methods: to fit.
+        folder: that driver and executors share.
+    """
+    facts = training_facts(job, samples, methods)
+    for method in methods:
+        if not method.trained:
+            ModelArtifact.of(method, facts, method.build(facts)).write(folder.model(method.name))
+    summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
+    if trained := tuple(m for m in methods if m.trained):
+        summary |= _train(job, samples, facts, trained, folder)
+    return summary
+
+
+def _train(
+    job: FitJob,
+    samples: DataFrame,
+    facts: TrainFacts,
+    methods: tuple[ImportanceMethod, ...],
+    folder: ModelsFolder,
+) -> dict[str, Any]:
+    extra = tuple(sorted({column for method in methods for column in method.columns()}))
+    rows = fingerprint(samples, extra)
+    snapshots = _write_snapshots(job, samples, facts, rows, extra)
+    said = [m.model_dump_json(by_alias=True) for m in methods]
+    key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *said)
+    plan = FitPlan(
+        methods=methods,
+        facts=facts,
+        extra=extra,
+        fitting=job.fitting,
+        train=str(snapshots / "train"),
+        validation=str(snapshots / "validation"),
+        folder=str(folder.path.absolute()),
+        key=key,
+        seed=job.seed,
+    )
+    failures = []
+    if not _is_fitted(folder, key, methods):
+        folder.fitted.unlink(missing_ok=True)
+        failures = launch_until_done(job, plan)
+        write_json(folder.fitted, key)
+        folder.checkpoint.unlink(missing_ok=True)
+    curves = json.loads(folder.curves.read_text())
+    seconds = sum(
+        max((c[i]["seconds"] for c in curves.values() if i < len(c)), default=0.0)
+        for i in range(max((len(c) for c in curves.values()), default=0))
+    )
+    losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items()}
+    found = {"training loss": losses, "training seconds": round(seconds, 1)}
+    return found | ({"resumed after": failures} if failures else {})
+
+
+def _is_fitted(folder: ModelsFolder, key: str, methods: tuple[ImportanceMethod, ...]) -> bool:
+    """Whether the models are there, of the same rows, settings and code."""
+    complete = all(ModelArtifact.is_in(folder.model(method.name)) for method in methods)
+    return folder.fitted.exists() and complete and json.loads(folder.fitted.read_text()) == key
+
+
+def _write_snapshots(
+    job: FitJob, samples: DataFrame, facts: TrainFacts, rows: str, extra: tuple[str, ...]
+) -> Path:
+    """Parquet of the training rows and of a hashed part of the validation rows."""
+    key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *extra)
+    section, folder = job.fitting, job.snapshots
+    same: dict[str, Any] = {
+        "shards": section.shards,
+        "with_ids": bool(facts.cardinalities),
+        "key": key,
+        "extra": extra,
+        "segments": facts.segments,
+    }
+    train = samples.where("split = 'train'")
+    write_snapshot(train, folder / "train", rows=facts.rows, **same)
+    validation = samples.where("split = 'validation'")
+    share = min(1.0, section.validation_rows / max(1, validation.count()))
+    some = validation.where(uniform(job.seed, "curve", "sample_id") <= share)
+    write_snapshot(some, folder / "validation", rows=section.validation_rows, **same)
+    return folder

@@ -1,0 +1,140 @@
+"""Launches the ranks of a training on executors, and watches them."""
+
+import json
+import logging
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark.ml.torch.distributor import TorchDistributor
+
+from reweight.core.errors import RankError, ReweightError, TrainingError
+from reweight.core.heartbeat import Sign, forget, stuck
+from reweight.core.logging import is_interactive, progress_bar
+from reweight.fit_importance.job import FitJob
+from reweight.training.plan import FitPlan, Fitting
+from reweight.training.rank import failed_ranks, train_rank
+
+_LOG = logging.getLogger(__name__)
+
+
+def launch_until_done(job: FitJob, plan: FitPlan) -> list[str]:
+    """Launches, and again from the last checkpoint when a rank was lost.
+
+    Returns:
+        What went wrong on the way, a line for each launch that failed.
+    """
+    failures: list[str] = []
+    while True:
+        try:
+            launch(job, plan)
+            return failures
+        except RankError as error:
+            failures.append(error.what)
+            if len(failures) > plan.fitting.retries:
+                raise
+            _LOG.warning("%s; resuming from the last checkpoint", failures[-1])
+
+
+def launch(job: FitJob, plan: FitPlan) -> None:
+    """Runs a plan on executors, one barrier task per rank.
+
+    Raises:
+        TrainingError: too few slots, or settings that cannot be trained.
+        RankError: a rank died, raised or hung; its own traceback, or what it did last, is shown.
+    """
+    folder, fitting = plan.models, plan.fitting
+    shutil.rmtree(folder.errors, ignore_errors=True)
+    forget(folder.heartbeats)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    distributor = TorchDistributor(
+        num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
+    )
+    with _watch(job, plan) as hung:
+        try:
+            distributor.run(train_rank, plan.model_dump_json(by_alias=True))
+        except Exception as error:
+            if hung:
+                raise _hang(fitting, hung) from error
+            raise _explained(plan, error) from error
+        finally:
+            forget(folder.heartbeats)
+
+
+def _hang(fitting: Fitting, signs: list[Sign]) -> RankError:
+    return RankError(
+        f"training hung: rank {signs[0].rank} is furthest behind",
+        expected=f"a step of any rank within {fitting.timeout} s (fitting.timeout)",
+        got="; ".join(str(sign) for sign in signs),
+        fix="look at that rank's executor (its disk, its network, its memory); started again, the "
+        "job resumes from the last checkpoint",
+    )
+
+
+def _explained(plan: FitPlan, error: Exception) -> TrainingError:
+    text, ranks = str(error), plan.fitting.ranks
+    if "BARRIER" in text.upper() and "slots" in text:
+        return TrainingError(
+            "there are fewer slots than ranks",
+            expected=f"{ranks} free cores (tasks) at the same time",
+            got=next(line for line in text.splitlines() if "slots" in line).strip()[:300],
+            fix="lower fitting.ranks, or give Spark more cores; barrier stages need dynamic "
+            "allocation to be off",
+        )
+    messages = failed_ranks(plan.models)
+    # What the library itself refuses, it refuses again; anything else may go well another time.
+    refused = any(
+        message.startswith(f"{ReweightError.__module__}.") for message in messages.values()
+    )
+    return (TrainingError if refused else RankError)(
+        "training failed on " + (", ".join(messages) or "a rank that left no message"),
+        expected=f"{ranks} rank(s) that finish",
+        got="; ".join(f"{rank}: {message}" for rank, message in messages.items()) or text[-500:],
+        fix=f"read {plan.models.errors}; started again, the job resumes from the last checkpoint",
+    )
+
+
+@contextmanager
+def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
+    """Shows the losses while the ranks train, and ends a training that hangs.
+
+    Yields:
+        A list that is filled with the ranks' last signs if they hung.
+    """
+    folder, context = plan.models, job.spark.sparkContext
+    epochs = max((t.epochs for m in plan.methods if (t := m.learns())), default=0)
+    stop, tag = threading.Event(), f"reweight-{uuid.uuid4().hex}"
+    hung: list[Sign] = []
+
+    def watch() -> None:
+        bar, logged = progress_bar(epochs, "training", "epoch"), 0
+        while not stop.wait(0.5):
+            if not hung and (signs := stuck(folder.heartbeats, plan.fitting.timeout)):
+                hung.extend(signs)
+                context.cancelJobsWithTag(tag)
+            if not folder.curves.exists():
+                continue
+            curves = json.loads(folder.curves.read_text())
+            done = max((len(curve) for curve in curves.values()), default=0)
+            losses = ", ".join(f"{k} {c[-1]['validation']:.4g}" for k, c in curves.items())
+            bar.update(done - bar.n)
+            # Where no bar is drawn about ten lines say the same.
+            enough = done < epochs and done - logged >= max(1, epochs // 10)
+            if not is_interactive() and enough:
+                logged = done
+                _LOG.info("epoch %d/%d, validation loss: %s", done, epochs, losses)
+        bar.close()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    context.addJobTag(tag)
+    context.setInterruptOnCancel(True)
+    watcher.start()
+    try:
+        yield hung
+    finally:
+        stop.set()
+        watcher.join()
+        context.setInterruptOnCancel(False)
+        context.removeJobTag(tag)

@@ -1,0 +1,45 @@
+"""The stage fit_importance.
+
+Reads:
+    The table ``samples``. With ``model_run_id`` it does nothing: that run's models are used.
+
+Writes:
+    A folder ``models/<method>`` for each method that stands alone (tensors, config, feature
+    statistics), and ``models/curves.json``, the losses by epoch. Trained methods leave checkpoints
+    while they train.
+
+Refuses:
+    What a method refuses (its page says), methods that cut features into different numbers of bins,
+    fewer free slots than ``fitting.ranks``, and ranks that fail or hang more than
+    ``fitting.retries`` times.
+"""
+
+import shutil
+from typing import Any
+
+from reweight.build_samples.feature_stats import read_stats
+from reweight.config import Run
+from reweight.core.tables import SAMPLES
+from reweight.fit_importance.fit import fit_methods
+from reweight.fit_importance.job import FitJob
+
+
+def fit_importance(run: Run) -> dict[str, Any]:
+    """Trains the importance methods on executors; each leaves a folder that stands alone."""
+    config, models = run.config, run.folder.models
+    if config.model_run_id is not None:
+        return {"skipped": f"the models of run '{config.model_run_id}' are used"}
+    stats = read_stats(run.folder.features)
+    job = FitJob(
+        spark=run.spark,
+        seed=config.seed,
+        fitting=config.fitting,
+        dim=len(stats.names),
+        cardinalities=stats.sizes,
+        snapshots=run.folder.snapshot,
+    )
+    summary = fit_methods(job, run.store.read(SAMPLES), config.importance, models)
+    for method in config.importance:
+        shutil.copyfile(run.folder.features, models.features(method.name))
+    shutil.rmtree(job.snapshots, ignore_errors=True)
+    return summary

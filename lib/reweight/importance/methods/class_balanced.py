@@ -1,0 +1,51 @@
+"""`class_balanced`: both classes weigh the same in all, w_i = n / (2 n_y).
+
+The weighting by class of King & Zeng 2001, "Logistic Regression in Rare Events Data", for equal
+classes; their correction of the intercept is ``ranking.recalibrate``.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.training import TrainFacts
+
+
+class ClassBalanced(ImportanceMethod):
+    """Importance n / (2 n_y), with the counts of the training split.
+
+    Helps:
+        Where positives are rare and the threshold is fixed at 1/2, or where only the order of rows
+        counts and the model is too stiff to fit both classes.
+
+    Hurts:
+        Calibration: predicted odds are those of a log with equal classes until the intercept is
+        refitted (``ranking.recalibrate``). Where positives are rare few effective samples are left,
+        4 p (1 - p) of the rows at a label rate of p.
+
+    Refuses:
+        Nothing; the weight policy refuses its weights where they leave too few effective samples.
+    """
+
+    uses_label: ClassVar[bool] = True
+    assumes: ClassVar[str] = "ranking matters and calibration does not (the intercept is refitted)"
+
+    method: Literal["class_balanced"] = "class_balanced"
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """A model of two numbers."""
+        return _PerClass(facts.class_weights())
+
+
+class _PerClass(ImportanceModel):
+    weight: Tensor
+
+    def __init__(self, weights: tuple[float, float]) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(weights))
+
+    def importance(self, outputs: EnsembleOutputs) -> Tensor:
+        return self.weight[outputs.batch.label.long()]

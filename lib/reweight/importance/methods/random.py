@@ -1,0 +1,48 @@
+"""`random`: U(0, 1), the control that loses effective samples and knows nothing.
+
+What unequal weights cost is the design effect n sum w^2 / (sum w)^2 of Kish 1965, "Survey
+Sampling".
+"""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.membership import bits
+from reweight.importance.training import TrainFacts
+
+
+class Random(ImportanceMethod):
+    """Importance U(0, 1), a hash of the seed and the row's id.
+
+    Helps:
+        As a control: a method that does no better than this one has told nothing of the rows.
+
+    Hurts:
+        Wherever it is trained on: it has about three quarters of the effective samples, and no
+        gain.
+
+    Refuses:
+        Nothing.
+    """
+
+    assumes: ClassVar[str] = "nothing; what it costs is the price of unequal weights"
+
+    method: Literal["random"] = "random"
+
+    def model(self, facts: TrainFacts) -> ImportanceModel:
+        """A model without parameters."""
+        return _Hashed(facts.seed)
+
+
+class _Hashed(ImportanceModel):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def importance(self, outputs: EnsembleOutputs) -> Tensor:
+        # 24 bits are what a float32 holds exactly, so 1 is never reached; another stream than the
+        # folds of an ensemble with the same seed.
+        return ((bits(outputs.batch.sample_id, ~self.seed) >> 39).float() + 0.5) * 2.0**-24

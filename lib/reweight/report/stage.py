@@ -1,0 +1,53 @@
+"""The stage report.
+
+Reads:
+    The tables ``metrics`` and ``samples``, ``evaluation.json``, the losses and the records of
+    stages.
+
+Writes:
+    ``report.html``, a page that stands alone, and the same as ``report.json``.
+
+Refuses:
+    Tables without rows of this run.
+"""
+
+import json
+from typing import Any
+
+from reweight.config import Run
+from reweight.core.baselines import BASELINE
+from reweight.core.files import write_json
+from reweight.core.tables import METRICS, SAMPLES
+from reweight.report import page
+from reweight.runner.records import read_records
+
+
+def report(run: Run) -> dict[str, Any]:
+    """Writes the report of the run: one HTML page that stands alone, and the same as JSON."""
+    # Small by nature: metrics, and one row per day and split.
+    metrics = run.store.read(METRICS).drop("run_id").toPandas()
+    days = (
+        run.store.read(SAMPLES)
+        .selectExpr("cast(date_trunc('DAY', event_time) AS date) AS day", "split", "label")
+        .groupBy("day", "split")
+        .agg({"*": "count", "label": "sum"})
+        .toDF("day", "split", "rows", "positives")
+        .toPandas()
+    )
+    curves = run.folder.models.curves
+    content = page.content(
+        baseline=BASELINE,
+        config=run.config.model_dump(mode="json", exclude={"spark", "tracking"}),
+        # All but this stage's own, which is not over.
+        records={k: r for k, r in read_records(run.folder).items() if r["status"] != "running"},
+        metrics=metrics,
+        days=days,
+        evaluation=json.loads(run.folder.evaluation.read_text()),
+        losses=json.loads(curves.read_text()) if curves.exists() else {},
+    )
+    write_json(run.folder.content("report"), content)
+    path = run.folder.page("report")
+    path.write_text(page.render(content))
+    for line in [*page.table(content), content["verdict"]["text"]]:
+        run.say(line)
+    return {"report": str(path)}

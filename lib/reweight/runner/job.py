@@ -1,0 +1,155 @@
+"""What every job does: arguments -> config -> session -> stages -> a summary."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import SparkSession
+
+from reweight.config import RunConfig, read_config
+from reweight.core.errors import ReweightError, SetupError
+from reweight.core.job_config import JobConfig
+from reweight.core.logging import log_to_console
+from reweight.core.run import JobRun, Stage, Summary
+from reweight.core.run_folder import RunFolder
+from reweight.core.session import borrowed, given_session, spark_session
+from reweight.runner.lock import run_lock
+from reweight.runner.records import finish, pending, run_stage
+
+_LOG = logging.getLogger(__name__)
+
+
+def run_job(
+    *stages: Stage, config: type[JobConfig] = RunConfig, argv: Sequence[str] | None = None
+) -> int:
+    """Runs stages in their order on the config that the command line names.
+
+    Args:
+        stages: the stages; the docstring of each is its ``--help``.
+        config: what the YAML file holds.
+        argv: arguments, ``sys.argv`` by default.
+
+    Returns:
+        The exit status: 0, or 2 for something that the user can put right. Anything else raises.
+    """
+    arguments = _parser(stages, config.example).parse_args(argv)
+    log_to_console(arguments.level)
+    try:
+        loaded = read_config(config, arguments.config, arguments.overrides)
+        loaded.tracking.check()
+        start = time.monotonic()
+        _LOG.info("run '%s' in %s", loaded.run_id, loaded.root)
+        folder = RunFolder.of(loaded.root, loaded.run_id)
+        with run_lock(folder), _session(loaded, folder) as spark:
+            run_stages(JobRun.open(spark, loaded), stages)
+        _LOG.info("done in %.0f s", time.monotonic() - start)
+    except ReweightError as error:
+        _fail(str(error))
+        return 2
+    except AnalysisException as error:
+        # Spark's own words on a bad expression are good; its stack is not for the user.
+        _fail(str(error).split("\n\nJVM stacktrace")[0])
+        return 2
+    except (Py4JJavaError, PySparkException, OSError) as error:
+        if "No space left on device" not in str(error):
+            raise
+        _fail(str(_full_disk(loaded)))
+        return 2
+    return 0
+
+
+def main(*stages: Stage, config: type[JobConfig] = RunConfig) -> None:
+    """``run_job`` for a script: ends the process with its status."""
+    status = run_job(*stages, config=config)
+    if status:
+        sys.exit(status)
+
+
+def _full_disk(config: JobConfig) -> SetupError:
+    return SetupError(
+        "a disk is full",
+        expected="room for what Spark spills (a few times the samples) and for the tables",
+        got="No space left on device",
+        fix=f"make room in {config.root} and in Spark's scratch folder, or set spark.local.dir to a "
+        "larger disk (SPARK_LOCAL_DIRS on a cluster's workers); then start the job again",
+    )
+
+
+@contextmanager
+def _session(config: JobConfig, folder: RunFolder) -> Iterator[SparkSession]:
+    given = given_session()
+    with borrowed(given) if given else nullcontext():
+        spark = spark_session(folder.spark_log, config.spark, folder.scratch)
+        try:
+            yield spark
+        finally:
+            if given is None:
+                spark.stop()
+
+
+def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
+    """Runs the stages that are left to do, in their order, and says how it goes."""
+    left = pending(run, stages)
+    if done := len(stages) - len(left):
+        _LOG.info("resuming the last attempt: %d of %d stages are done", done, len(stages))
+        run.say(f"to start with the first stage, delete {run.folder.attempt}")
+    for number, stage in enumerate(left, done + 1):
+        _LOG.info("[%d/%d] %s", number, len(stages), stage.__name__)
+        start = time.monotonic()
+        summary = run_stage(run, stage)
+        for line in _lines(summary):
+            run.say(line)
+        run.say(f"{time.monotonic() - start:.1f} s")
+    finish(run)
+
+
+def _lines(summary: Summary) -> list[str]:
+    return [f"{name}: {_text(value)}" for name, value in summary.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="\n\n".join(f"{s.__name__}: {s.__doc__}" for s in stages),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help=f"the run's YAML file, as {example}")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="values over the file's, as run_id=today fitting.ranks=2 importance.0.training.epochs=5",
+    )
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument(
+        "-v",
+        "--verbose",
+        dest="level",
+        action="store_const",
+        const=logging.DEBUG,
+        default=logging.INFO,
+        help="say more of what is done",
+    )
+    how_much.add_argument(
+        "--quiet",
+        dest="level",
+        action="store_const",
+        const=logging.WARNING,
+        help="show warnings and errors alone",
+    )
+    return parser
+
+
+def _fail(message: str) -> None:
+    """Prints an error for a person."""
+    print(f"\nerror: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,264 @@
+"""Runs in a notebook: started from a cell, and looked at as frames, numbers and plots.
+
+run = reweight.run("conf/demo.yaml", "run_id=monday")
+run.weights.where("method = 'self_confidence'")     # a Spark DataFrame
+run.metrics                                         # a pandas DataFrame
+run.show()                                          # the report, in the notebook
+"""
+
+import html
+import importlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+
+from reweight.config import RunConfig, read_config
+from reweight.core import tables
+from reweight.core.errors import RunError
+from reweight.core.logging import log_to_console
+from reweight.core.run import JobRun, Stage
+from reweight.core.run_folder import RunFolder
+from reweight.core.session import borrowed, given_session, spark_session
+from reweight.core.store_places import open_store
+from reweight.core.tables import Table
+from reweight.report import page
+from reweight.report.plots import plots
+from reweight.runner.job import run_stages
+from reweight.runner.lock import run_lock
+from reweight.runner.pipeline import PIPELINE
+from reweight.runner.records import read_records
+
+_TABLES = {table.name: table for table in vars(tables).values() if isinstance(table, Table)}
+# Within something: of what begins with a frame IPython warns that it has a class for addresses.
+_FRAME = (
+    '<div><iframe srcdoc="{page}" style="width: 100%; height: {height}px; border: 1px solid #ddd" '
+    'sandbox="allow-same-origin allow-popups"></iframe></div>'
+)
+
+
+def run(
+    config: str | Path | Mapping[str, Any], *overrides: str, stages: Sequence[Stage] = PIPELINE
+) -> "RunView":
+    """Runs the line in this process and says how it goes.
+
+    A Spark session that is there is used, gets its SQL settings back afterwards, and goes on; else
+    one is started, which stays for the cells that follow. A run that was broken off is taken up.
+
+    Args:
+        config: path of a YAML file, or what it would hold.
+        *overrides: values over the config's: ``"run_id=today"``, ``"fitting.ranks=2"``.
+        stages: those to run, in this order; all by default.
+
+    Returns:
+        The run, to look at.
+
+    Raises:
+        ReweightError: something that can be put right; the message says how.
+    """
+    loaded = read_config(RunConfig, config, overrides)
+    log_to_console()
+    folder = RunFolder.of(loaded.root, loaded.run_id)
+    with run_lock(folder), _session(loaded, folder) as spark:
+        run_stages(JobRun.open(spark, loaded), stages)
+    return load(loaded.run_id, root=loaded.root)
+
+
+def load(run_id: str, *, root: str | Path) -> "RunView":
+    """A run that has been through some stages, in this process or any other.
+
+    Args:
+        run_id: its name.
+        root: folder of the tables and runs, as in its config.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    folder = RunFolder.of(root, run_id)
+    if not folder.config.is_file():
+        runs = folder.path.parent
+        known = sorted(path.parent.name for path in runs.glob(f"*/{folder.config.name}"))
+        raise RunError(
+            f"there is no run '{run_id}'",
+            expected=f"the folder {folder.path}",
+            got=f"runs {known}" if known else f"no run in {runs}",
+            fix="name one of them, or check root",
+        )
+    return RunView(run_id, Path(root).absolute())
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What a run has left behind. In a notebook it shows itself.
+
+    Attributes:
+        run_id: its name.
+        root: folder of the tables and runs.
+    """
+
+    run_id: str
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """What it left beside the tables: models, records, the report."""
+        return self._folder.path
+
+    @property
+    def _folder(self) -> RunFolder:
+        return RunFolder.of(self.root, self.run_id)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its config, with all defaults."""
+        return self._json(self._folder.config)
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """What each stage said of itself, by name, oldest first."""
+        return read_records(self._folder)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """All that the report shows.
+
+        Raises:
+            RunError: the stage ``report`` has not been run.
+        """
+        return self._json(self._folder.content("report"))
+
+    def table(self, name: str) -> DataFrame:
+        """The run's rows of a table.
+
+        Args:
+            name: of the table, as ``events``.
+
+        Raises:
+            TableError: the run has no rows in it.
+        """
+        if name not in _TABLES:
+            raise RunError(
+                f"there is no table '{name}'",
+                expected=f"one of {sorted(_TABLES)}",
+                got=name,
+                fix="see the table of stages in the README for what they hold",
+            )
+        spark = given_session() or spark_session(self._folder.spark_log)
+        store = open_store(spark, str(self.root), self.run_id, self.config.get("catalog"))
+        return store.read(_TABLES[name]).drop("run_id")
+
+    @property
+    def events(self) -> DataFrame:
+        """Clean rows of the log."""
+        return self.table("events")
+
+    @property
+    def rejected(self) -> DataFrame:
+        """Rows of the log that are no events, with all reasons."""
+        return self.table("rejected")
+
+    @property
+    def samples(self) -> DataFrame:
+        """Label, split and features of every sample."""
+        return self.table("samples")
+
+    @property
+    def weights(self) -> DataFrame:
+        """Importance and weight of every sample, by method."""
+        return self.table("weights")
+
+    @property
+    def predictions(self) -> DataFrame:
+        """What the ranker of each method says."""
+        return self.table("predictions")
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Values, and differences to ``uniform``, with intervals; a row each."""
+        # Small by nature: some dozens of numbers per method, split and segment.
+        return self.table("metrics").toPandas()
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The plots of the report: name -> SVG."""
+        return plots(self.report)
+
+    def show(self, figure: str | None = None, *, height: int = 800) -> None:
+        """Shows the report, or one of its plots; outside of a notebook, as text.
+
+        Args:
+            figure: name of a plot, as in ``figures``; the whole report by default.
+            height: of the report, in pixels.
+
+        Raises:
+            RunError: there is no report yet, or no such plot.
+        """
+        if figure is None:
+            content, page_path = self.report, self._folder.page("report")
+            whole = html.escape(page_path.read_text())
+            text = "\n".join([*page.table(content), content["verdict"]["text"], str(page_path)])
+            _display(_FRAME.format(page=whole, height=height), text)
+            return
+        drawn = self.figures
+        if figure not in drawn:
+            raise RunError(
+                f"there is no plot '{figure}'",
+                expected=f"one of {sorted(drawn)}",
+                got=figure,
+                fix="leave the name out for the whole report",
+            )
+        _display(drawn[figure], f"{figure}: see {self._folder.page('report')}")
+
+    def __repr__(self) -> str:
+        lines = [f"run '{self.run_id}' in {self.root}"]
+        lines += [f"  {name}: {record['status']}" for name, record in self.records.items()]
+        if self._is_reported():
+            lines += page.table(self.report)
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of a cell's value."""
+        content = self.report if self._is_reported() else None
+        values = {"run": self, "records": self.records, "content": content}
+        return page.rendered("run.html.j2", values)
+
+    def _is_reported(self) -> bool:
+        return self._folder.content("report").is_file()
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        done = [stage for stage, record in self.records.items() if record["status"] == "done"]
+        if not path.is_file():
+            raise RunError(
+                f"the run '{self.run_id}' has no {path.stem} yet",
+                expected=str(path),
+                got=f"stages done: {done}",
+                fix="run the stages that are left: reweight.run takes it up",
+            )
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+
+@contextmanager
+def _session(config: RunConfig, folder: RunFolder) -> Iterator[SparkSession]:
+    """The session that is there, as it was before; or one of our own, which stays."""
+    given = given_session()
+    with borrowed(given) if given else nullcontext():
+        # Not in the run's scratch folder, which goes when the run is over.
+        yield spark_session(folder.spark_log, config.spark)
+
+
+def _display(markup: str, text: str) -> None:
+    try:
+        shell = importlib.import_module("IPython")
+    except ImportError:
+        shell = None
+    if shell is None or shell.get_ipython() is None:
+        print(text, flush=True)
+    else:
+        shell.display.display(shell.display.HTML(markup))

@@ -1,0 +1,41 @@
+"""The stages: each reads tables, calls one or two modules of the library, writes tables."""
+
+from reweight.build_samples.stage import build_samples
+from reweight.clean_logs.stage import clean_logs
+from reweight.core.run import Stage
+from reweight.diagnose.stage import diagnose
+from reweight.evaluate.stage import evaluate
+from reweight.explain.stage import explain
+from reweight.fit_importance.stage import fit_importance
+from reweight.report.stage import report
+from reweight.score_weights.stage import score_weights
+from reweight.simulate_logs.stage import simulate_logs
+from reweight.train_ranker.stage import train_ranker
+from reweight.tune.stage import tune
+
+# The line, in the order in which rows flow.
+PIPELINE: tuple[Stage, ...] = (
+    simulate_logs,
+    clean_logs,
+    build_samples,
+    fit_importance,
+    score_weights,
+    train_ranker,
+    evaluate,
+    report,
+)
+
+__all__ = [
+    "PIPELINE",
+    "build_samples",
+    "clean_logs",
+    "diagnose",
+    "evaluate",
+    "explain",
+    "fit_importance",
+    "report",
+    "score_weights",
+    "simulate_logs",
+    "train_ranker",
+    "tune",
+]

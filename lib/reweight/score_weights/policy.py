@@ -1,0 +1,319 @@
+"""Importance -> weight: one policy for all methods.
+
+    s -> map (identity, rank, 1 - s) -> s^t -> w = s^t / mean
+      -> (1 - m) + m w -> min(w, cap) -> w f(segment) -> w / mean
+
+with f < 1 for segments that would have more than their share of the total weight, else 1.
+
+All means and quantiles are over the training split, so the weights of that split have mean 1; the
+same numbers, stored with the model, weigh the rows of a later day.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from reweight.core.arithmetic import ARRAYS, COLUMNS, Arithmetic, Array, Value
+from reweight.core.baselines import BASELINE
+from reweight.core.distribution import quantile
+from reweight.core.errors import WeightError
+from reweight.core.section import Section
+from reweight.score_weights.segment_caps import factors
+from reweight.score_weights.training_rows import Sums, TrainingRows
+
+_LOG = logging.getLogger(__name__)
+
+
+class Weighting(Section):
+    """The section ``weighting``: the weight policy.
+
+    Attributes:
+        map: ``auto`` is ``rank`` for methods whose importance can be negative, ``flip`` (1 - s) for
+            those whose high importance means suspicious, else ``identity``; ``rank`` replaces s by
+            its rank in the training split, in (0, 1), counted from the other end for suspicious
+            methods.
+        temper: exponent t; below 1 flattens, 0 makes weights uniform.
+        mix: share m of the method's weight; the rest is uniform.
+        clip_quantile: weights above this quantile are cut to it.
+        clip_ratio: weights above this multiple of the mean are cut to it.
+        segment_cap: largest share of the total weight that a segment may have; rows of no segment
+            are not cut, nor is what all methods are compared to.
+        ess_warn: share of effective samples below which a warning is printed.
+        ess_refuse: share below which the weights are refused.
+    """
+
+    map: Literal["auto", "identity", "rank", "flip"] = "auto"
+    temper: float = Field(default=1.0, ge=0)
+    mix: float = Field(default=1.0, ge=0, le=1)
+    clip_quantile: float | None = Field(default=None, gt=0, lt=1)
+    clip_ratio: float | None = Field(default=None, gt=0)
+    segment_cap: float | None = Field(default=None, ge=0.01, le=1)
+    ess_warn: float = Field(default=0.5, ge=0, le=1)
+    ess_refuse: float = Field(default=0.1, ge=0, le=1)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns of samples that the policy looks at beside importance."""
+        return ("segment",) if self.segment_cap is not None else ()
+
+    def identity(self) -> dict[str, Any]:
+        """What of the section the weights depend on."""
+        return self.model_dump(exclude={"ess_warn", "ess_refuse"})
+
+
+class PolicyStats(Section):
+    """What the policy learnt from the training split for one method.
+
+    Attributes:
+        map: the map that ``auto`` stood for.
+        falling: whether high importance means suspicious, so that the highest rank is the lowest.
+        ranks: (value, share of rows at or below) along the training split, for ``rank``.
+        mean: of s^t.
+        cap: highest weight before the last scaling; None for no clipping.
+        factors: segment -> by what its weights are multiplied, of those that have too much.
+        scale: of the last step.
+        raw_sum: sum of importance over the training split.
+        ess_share: effective sample size as a share of the training rows.
+    """
+
+    map: Literal["identity", "rank", "flip"]
+    falling: bool = False
+    ranks: tuple[tuple[float, float], ...] = ()
+    mean: float = 1.0
+    cap: float | None = None
+    factors: dict[str, float] = {}
+    scale: float = 1.0
+    raw_sum: float = 0.0
+    ess_share: float = 1.0
+
+
+class WeighedMethod(Protocol):
+    """What the policy asks of a method."""
+
+    @property
+    def name(self) -> str:
+        """Of its column of importance."""
+
+    @property
+    def polarity(self) -> str:
+        """Whether high importance means valuable, hard, or suspicious."""
+
+    @property
+    def signed(self) -> bool:
+        """Whether importance can be negative."""
+
+
+def fit_policy(
+    rows: TrainingRows[Value], policy: Weighting, methods: Sequence[WeighedMethod]
+) -> dict[str, PolicyStats]:
+    """Learns the numbers of the policy from the training rows, for all methods side by side.
+
+    Segments of the baseline have no cap, so that others are compared to equal weights.
+
+    Args:
+        rows: training rows, in a frame or in memory.
+        policy: the section.
+        methods: whose importance the rows have.
+
+    Raises:
+        WeightError: importance that is not finite, weights that are negative or all zero, or an
+            effective sample size below the limit.
+    """
+    importance = {m.name: rows.importance(m.name) for m in methods}
+    stats = {
+        m.name: PolicyStats(map=_map(policy, m), falling=m.polarity == "suspicious")
+        for m in methods
+    }
+    raw = sums = rows.sums(importance)
+    for method, found in raw.items():
+        _check_finite(method, found)
+    if "rank" in {s.map for s in stats.values()}:
+        ranks = rows.distributions(importance)
+        stats = {m: s.model_copy(update={"ranks": ranks[m]}) for m, s in stats.items()}
+    if policy.temper != 1 or {s.map for s in stats.values()} != {"identity"}:
+        sums = rows.sums(
+            {m: _tempered(rows.arithmetic, importance[m], policy, s) for m, s in stats.items()}
+        )
+    for method, found in sums.items():
+        _check_mass(method, found)
+        update = {"mean": found.total / found.rows, "raw_sum": raw[method].total}
+        stats[method] = stats[method].model_copy(update=update)
+
+    def weights(named: Mapping[str, PolicyStats]) -> dict[str, Value]:
+        parts = (rows.arithmetic, policy)
+        return {m: _weight(*parts, importance[m], s, rows.segment()) for m, s in named.items()}
+
+    stats = _with_caps(rows, policy, stats, weights)
+    if any(s.cap is not None for s in stats.values()):
+        sums = rows.sums(weights(stats))
+    else:
+        sums = {m: _mixed(found, policy, stats[m].mean) for m, found in sums.items()}
+    others = {m: s for m, s in stats.items() if m != BASELINE}
+    if policy.segment_cap is not None and others:
+        cuts = _factors(rows, policy.segment_cap, weights(others), sums)
+        stats |= {m: s.model_copy(update={"factors": cuts[m]}) for m, s in others.items()}
+        if any(cuts.values()):
+            sums = rows.sums(weights(stats))
+    for method, found in sums.items():
+        share = found.total**2 / (found.rows * found.squares)
+        _check_ess(method, share, policy)
+        update = {"scale": found.rows / found.total, "ess_share": share}
+        stats[method] = stats[method].model_copy(update=update)
+    return stats
+
+
+def weight(
+    importance: Column, policy: Weighting, stats: PolicyStats, segment: Column | None = None
+) -> Column:
+    """The weight of a row of a frame: the formula of the module.
+
+    Args:
+        importance: of the row.
+        policy: the section.
+        stats: what it learnt.
+        segment: of the row, read where segments have a cap; the column ``segment`` by default.
+    """
+    segment = F.col("segment") if segment is None else segment
+    return _weight(COLUMNS, policy, importance.cast("double"), stats, segment)
+
+
+def weight_in_memory(
+    importance: Array, policy: Weighting, stats: PolicyStats, segment: Any = None
+) -> Array:
+    """The same of rows in memory, float64 [N].
+
+    Args:
+        importance: of the rows, float64 [N].
+        policy: the section.
+        stats: what it learnt.
+        segment: of the rows, [N], read where segments have a cap.
+    """
+    return _weight(ARRAYS, policy, importance, stats, segment)
+
+
+def _weight(
+    arithmetic: Arithmetic[Value],
+    policy: Weighting,
+    importance: Value,
+    stats: PolicyStats,
+    segment: Any,
+) -> Value:
+    tempered = _tempered(arithmetic, importance, policy, stats)
+    weight = (1 - policy.mix) + policy.mix * tempered / stats.mean
+    if stats.cap is not None:
+        weight = arithmetic.clip(weight, -math.inf, stats.cap)
+    if stats.factors:
+        # Small by nature: fewer than 1 / segment_cap segments can have too much.
+        weight = weight * arithmetic.factor(segment, stats.factors)
+    return weight * stats.scale
+
+
+def _tempered(
+    arithmetic: Arithmetic[Value], importance: Value, policy: Weighting, stats: PolicyStats
+) -> Value:
+    mapped = importance
+    if stats.map == "flip":
+        mapped = 1 - importance
+    elif stats.map == "rank":
+        rank = arithmetic.share_at_or_below(importance, stats.ranks)
+        mapped = 1 - rank if stats.falling else rank
+    return mapped if policy.temper == 1 else arithmetic.power(mapped, policy.temper)
+
+
+def _map(policy: Weighting, method: WeighedMethod) -> Literal["identity", "rank", "flip"]:
+    if policy.map != "auto":
+        return policy.map
+    if method.signed:
+        return "rank"
+    return "flip" if method.polarity == "suspicious" else "identity"
+
+
+def _with_caps(
+    rows: TrainingRows[Value],
+    policy: Weighting,
+    stats: dict[str, PolicyStats],
+    weights: Callable[[Mapping[str, PolicyStats]], dict[str, Value]],
+) -> dict[str, PolicyStats]:
+    caps = dict.fromkeys(stats, policy.clip_ratio)
+    if policy.clip_quantile is not None:
+        for method, points in rows.distributions(weights(stats)).items():
+            limit = _positive(method, quantile(points, policy.clip_quantile), policy)
+            caps[method] = min(limit, caps[method] or limit)
+    return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
+
+
+def _factors(
+    rows: TrainingRows[Value],
+    cap: float,
+    weights: Mapping[str, Value],
+    sums: Mapping[str, Sums],
+) -> dict[str, dict[str, float]]:
+    """By method, what the weights of segments are multiplied by."""
+    # Small by nature: no more can have the share `cap` than 1 / cap.
+    totals = rows.segment_totals(weights, math.ceil(1 / cap) + 1)
+    if not any(totals.values()):
+        raise WeightError(
+            "weighting.segment_cap has no segments to cap",
+            expected="training rows of some segment",
+            got="null in all of them",
+            fix="set sampling.segment to an expression of few values, or segment_cap to null",
+        )
+    return {m: factors(m, totals[m], sums[m].total, cap) for m in weights}
+
+
+def _positive(method: str, limit: float, policy: Weighting) -> float:
+    if limit <= 0:
+        raise WeightError(
+            f"weighting.clip_quantile leaves '{method}' no weights",
+            expected="a positive weight at that quantile",
+            got=f"{limit:.4g} at {policy.clip_quantile}: most importance is 0",
+            fix="raise weighting.clip_quantile, or use weighting.clip_ratio instead",
+        )
+    return limit
+
+
+def _mixed(sums: Sums, policy: Weighting, mean: float) -> Sums:
+    """The sums of a + b s, which need no pass of their own."""
+    a, b = 1 - policy.mix, policy.mix / mean
+    total = a * sums.rows + b * sums.total
+    squares = a * a * sums.rows + 2 * a * b * sums.total + b * b * sums.squares
+    return Sums(sums.rows, total, squares, a + b * sums.low, sums.bad)
+
+
+def _check_finite(method: str, sums: Sums) -> None:
+    if sums.bad:
+        raise WeightError(
+            f"the importance of '{method}' is not finite",
+            expected="a finite number for every training row",
+            got=f"{sums.bad} rows with null, NaN or infinity",
+            fix="lower the learning rate or scale the features; see the loss curve",
+        )
+
+
+def _check_mass(method: str, sums: Sums) -> None:
+    if sums.low < 0 or not sums.total > 0:
+        raise WeightError(
+            f"the importance of '{method}' makes no weights",
+            expected="values >= 0 that are not all 0",
+            got=f"smallest {sums.low:.4g}, sum {sums.total:.4g} over the training split",
+            fix="set weighting.map to rank, which takes values of any sign",
+        )
+
+
+def _check_ess(method: str, share: float, policy: Weighting) -> None:
+    advice = "raise it with weighting.mix below 1, weighting.temper below 1 or weighting.clip_ratio"
+    if share < policy.ess_refuse:
+        raise WeightError(
+            f"the weights of '{method}' leave too few effective samples",
+            expected=f"ESS of at least {policy.ess_refuse:.0%} of the training rows "
+            "(weighting.ess_refuse)",
+            got=f"{share:.1%}",
+            fix=advice + ", or lower weighting.ess_refuse if that is meant",
+        )
+    if share < policy.ess_warn:
+        _LOG.warning("'%s' has an ESS of %.1f%% of the rows; %s", method, 100 * share, advice)

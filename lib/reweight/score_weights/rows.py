@@ -1,0 +1,59 @@
+"""The rows of the table ``weights``."""
+
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.core.columns import in_sample_flag, soft_label
+from reweight.score_weights.policy import PolicyStats, Weighting, weight
+
+
+def weight_rows(
+    scores: DataFrame, policy: Weighting, stats: Mapping[str, PolicyStats], *, in_sample: bool
+) -> DataFrame:
+    """Rows of the table ``weights``: one per sample and method.
+
+    Args:
+        scores: with ``sample_id``, ``split`` and the columns of ``scoring.scored``.
+        policy: the section.
+        stats: what it learnt, by method.
+        in_sample: whether rows of the training split may have been trained on.
+    """
+    columns = set(scores.columns)
+    rows = [
+        F.struct(
+            F.lit(method).alias("method"),
+            F.col(method).cast("double").alias("importance"),
+            weight(F.col(method), policy, s).cast("double").alias("weight"),
+            (F.col(soft_label(method)) if soft_label(method) in columns else F.lit(None))
+            .cast("float")
+            .alias("label"),
+            # Only rows of the training split were trained on.
+            (
+                F.col(in_sample_flag(method)) & (F.col("split") == "train")
+                if in_sample and in_sample_flag(method) in columns
+                else F.lit(False)
+            ).alias("in_sample"),
+        )
+        for method, s in stats.items()
+    ]
+    return scores.select("sample_id", F.inline(F.array(*rows)))
+
+
+def wide_weights(weights: DataFrame, methods: Sequence[str], soft: Sequence[str] = ()) -> DataFrame:
+    """Rows of the table ``weights`` as one row per ``sample_id`` with a column per method.
+
+    Args:
+        weights: the rows.
+        methods: whose weights are wanted.
+        soft: those whose labels are wanted too, in columns named by ``columns.soft_label``.
+    """
+
+    def own(method: str, column: str) -> Column:
+        # Faster than a pivot, whose aggregate keeps arrays: there is one value of each to take.
+        return F.max(F.when(F.col("method") == method, F.col(column)))
+
+    columns = [own(m, "weight").alias(m) for m in methods]
+    columns += [own(m, "label").alias(soft_label(m)) for m in soft]
+    return weights.groupBy("sample_id").agg(*columns)

@@ -1,0 +1,93 @@
+"""TODO docstring."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.core.hashing import uniform
+from reweight.simulate_logs.simulation import Simulation, begin, world_name
+
+
+def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
+    """The log without dirt: an event per impression, click and recorded purchase, until it ends."""
+    kinds = [
+        F.struct(
+            F.lit(kind).alias("event_type"),
+            F.concat(F.lit(f"{kind[0]}-"), "impression_id").alias("event_id"),
+            happens.alias("_happens"),
+            seconds.alias("_seconds"),
+        )
+        for kind, happens, seconds in (
+            ("impression", F.lit(True), F.col("shown_at")),
+            ("click", F.col("clicked"), F.col("clicked_at")),
+            ("purchase", F.col("recorded"), F.col("clicked_at") + F.col("delay")),
+        )
+    ]
+    known = ["session_id", "user_id", "user_group", "device", "item_id", "category", "price"]
+    known = [*(["world"] if simulation.worlds else []), *known]
+    shown = shown.withColumn("world", world_name(simulation))
+    rows = shown.select(*known, "position", "impression_id", F.inline(F.array(*kinds)))
+    happened = rows.where(F.col("_happens") & (F.col("_seconds") < _end(simulation)))
+    position = F.when(F.col("event_type") != "purchase", F.col("position"))
+    return happened.select(
+        "event_id",
+        "event_type",
+        _iso(F.col("_seconds")).alias("ts"),
+        _iso(F.col("_seconds") + 2).alias("received_at"),
+        *known,
+        position.alias("position"),
+        "impression_id",
+    )
+
+
+def with_dirt(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
+    """The clean lines and the planted ones, with ``fault`` (null for a clean line)."""
+    dirt = simulation.dirt
+    faults = [F.struct(F.lit(None).cast("string").alias("fault"), F.lit(True).alias("_there"))]
+    for name, share in dirt:
+        if name == "malformed" and simulation.format != "json":
+            continue
+        drawn = uniform(seed, f"dirt-{name}", "event_id") <= share
+        faults.append(F.struct(F.lit(name).alias("fault"), drawn.alias("_there")))
+    rows = clean.select("*", F.inline(F.array(*faults))).where("_there").drop("_there")
+    fault = F.col("fault")
+    renamed = fault.isin("null_ids", "bad_prices", "future_times")
+    late = F.to_timestamp("received_at") + F.expr("interval 1 hour")
+    ahead = F.to_timestamp("ts") + F.expr("interval 5 years")
+    return rows.withColumns(
+        {
+            "event_id": F.when(renamed, F.concat_ws("-", "event_id", "fault")).otherwise(
+                F.col("event_id")
+            ),
+            "received_at": F.when(fault == "redelivered", _iso_time(late)).otherwise(
+                F.col("received_at")
+            ),
+            "user_id": F.when(fault == "null_ids", None).otherwise(F.col("user_id")),
+            "price": F.when(fault == "bad_prices", -1.0).otherwise(F.col("price")),
+            "ts": F.when(fault == "future_times", _iso_time(ahead)).otherwise(F.col("ts")),
+        }
+    )
+
+
+def write_raw(lines: DataFrame, simulation: Simulation) -> None:
+    """Writes raw files as a shop has them; the folder is replaced."""
+    fields = [c for c in lines.columns if c != "fault"]
+    if simulation.format == "parquet":
+        lines.select(*fields).write.mode("overwrite").parquet(simulation.path)
+        return
+    text = F.to_json(F.struct(*fields))
+    cut = F.when(F.col("fault") == "malformed", F.expr("substr(line, 1, length(line) div 2)"))
+    lines = lines.select("fault", text.alias("line"))
+    lines = lines.select(F.coalesce(cut, F.col("line")).alias("value"))
+    lines.write.mode("overwrite").option("compression", "gzip").text(simulation.path)
+
+
+def _end(simulation: Simulation) -> Column:
+    return begin(simulation) + simulation.days * 86400
+
+
+def _iso(seconds: Column) -> Column:
+    return _iso_time(F.timestamp_seconds(seconds))
+
+
+def _iso_time(time: Column) -> Column:
+    return F.date_format(time, "yyyy-MM-dd'T'HH:mm:ss'Z'")

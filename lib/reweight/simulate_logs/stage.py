@@ -1,0 +1,45 @@
+"""The stage simulate_logs.
+
+Reads:
+    Nothing but the config. Without a section ``simulation`` it does nothing: the log is there.
+
+Writes:
+    Raw files in ``simulation.path``, and the table ``truth``, which only a benchmark may read.
+
+Refuses:
+    Settings outside of their range, and a world that sets what is not a world's own.
+"""
+
+from typing import Any
+
+from pyspark import StorageLevel
+
+from reweight.config import Run
+from reweight.core.tables import TRUTH
+from reweight.simulate_logs import raw_files, simulation
+
+
+def simulate_logs(run: Run) -> dict[str, Any]:
+    """Writes a simulated log as raw files, and its truth as a table that only benchmarks read."""
+    section = run.config.simulation
+    if section is None:
+        return {"skipped": "the config has no section `simulation`: the log is there already"}
+    seed = run.config.seed
+    shown = simulation.impressions(run.spark, section, seed).persist(StorageLevel.DISK_ONLY)
+    clean = raw_files.events(shown, section)
+    lines = raw_files.with_dirt(clean, section, seed).persist(StorageLevel.DISK_ONLY)
+    try:
+        raw_files.write_raw(lines, section)
+        # Small by nature: kinds of events times kinds of faults.
+        counts = lines.groupBy("fault", "event_type").count().collect()
+        run.store.write(TRUTH, simulation.truth(shown))
+    finally:
+        lines.unpersist()
+        shown.unpersist()
+    planted: dict[str, int] = {}
+    for row in counts:
+        if row["fault"]:
+            planted[row["fault"]] = planted.get(row["fault"], 0) + row["count"]
+    kinds = {row["event_type"]: row["count"] for row in counts if row["fault"] is None}
+    total = sum(row["count"] for row in counts)
+    return {"raw lines": total, "events": kinds, "planted": planted, "path": section.path}

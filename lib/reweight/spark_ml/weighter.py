@@ -1,0 +1,230 @@
+"""The estimator and its model: an adapter over the functions that the stages use."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from pyspark import StorageLevel, keyword_only
+from pyspark.ml import Estimator
+from pyspark.ml.util import (
+    DefaultParamsReadable,
+    DefaultParamsWritable,
+)
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from reweight.build_samples.feature_stats import scales
+from reweight.core.errors import SetupError
+from reweight.core.run_folder import ModelsFolder
+from reweight.fit_importance.fit import fit_methods
+from reweight.fit_importance.job import FitJob
+from reweight.importance.artifact import ModelArtifact
+from reweight.score_weights.policy import PolicyStats, fit_policy
+from reweight.score_weights.scoring import importance_column
+from reweight.score_weights.training_rows import FrameRows
+from reweight.spark_ml.model import Fitted, SampleWeighterModel, scaled_features, with_outputs
+from reweight.spark_ml.params import WeighterParams, fitting_of, method_of, weighting_of
+from reweight.spark_ml.rows import (
+    as_samples,
+    check_samples,
+    check_schema,
+)
+
+
+class SampleWeighter(
+    Estimator[SampleWeighterModel],
+    WeighterParams,
+    DefaultParamsWritable,
+    DefaultParamsReadable["SampleWeighter"],
+):
+    """Learns what each row is worth to a model that is trained on it.
+
+    The label is 0 or 1; features are a vector or an array of numbers. A share of the rows is held
+    out of training (``validationFraction``, ``validationIndicatorCol``). The policy's means and
+    quantiles are over all rows but those of ``validationIndicatorCol``, so that these weigh 1 on
+    average.
+
+    Equal rows give equal weights however the frame is partitioned. Training runs on executors:
+    ``fitting={"ranks": 4}`` needs four free cores at the same time, and a ``scratchDir`` that all
+    hosts see.
+
+    Args:
+        **kwargs: parameters by name, as ``explainParams()`` says them.
+    """
+
+    _input_kwargs: dict[str, Any]  # of keyword_only
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featuresCol: str = "features",  # noqa: N803
+        labelCol: str = "label",  # noqa: N803
+        outputCol: str = "weight",  # noqa: N803
+        importanceCol: str = "importance",  # noqa: N803
+        softLabelCol: str | None = None,  # noqa: N803
+        method: str = "self_confidence",
+        methodOptions: dict[str, Any] | str | None = None,  # noqa: N803
+        policy: dict[str, Any] | str | None = None,
+        fitting: dict[str, Any] | str | None = None,
+        standardization: bool = True,
+        validationIndicatorCol: str | None = None,  # noqa: N803
+        validationFraction: float = 0.1,  # noqa: N803
+        idCol: str | None = None,  # noqa: N803
+        seed: int = 0,
+        scratchDir: str | None = None,  # noqa: N803
+        targetCol: str | None = None,  # noqa: N803
+        segmentCol: str | None = None,  # noqa: N803
+        positionCol: str | None = None,  # noqa: N803
+        propensityCol: str | None = None,  # noqa: N803
+        valueCol: str | None = None,  # noqa: N803
+        matureCol: str | None = None,  # noqa: N803
+        elapsedCol: str | None = None,  # noqa: N803
+        delayCol: str | None = None,  # noqa: N803
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    def setParams(self, **kwargs: Any) -> Self:  # noqa: N802
+        """Sets parameters by name."""
+        return self._set(**kwargs)
+
+    def setMethod(self, value: str) -> Self:  # noqa: N802
+        """Sets the name of the method."""
+        return self._set(method=value)
+
+    def setMethodOptions(self, value: dict[str, Any] | str) -> Self:  # noqa: N802
+        """Sets further keys of the method."""
+        return self._set(methodOptions=value)
+
+    def setPolicy(self, value: dict[str, Any] | str) -> Self:  # noqa: N802
+        """Sets keys of the weight policy."""
+        return self._set(policy=value)
+
+    def setFitting(self, value: dict[str, Any] | str) -> Self:  # noqa: N802
+        """Sets keys of the section ``fitting``."""
+        return self._set(fitting=value)
+
+    def setSeed(self, value: int) -> Self:  # noqa: N802
+        """Sets the seed of everything that is random."""
+        return self._set(seed=value)
+
+    def setStandardization(self, value: bool) -> Self:  # noqa: N802
+        """Sets whether features are scaled to mean 0 and deviation 1 for the method."""
+        return self._set(standardization=value)
+
+    def setValidationIndicatorCol(self, value: str) -> Self:  # noqa: N802
+        """Sets the column that is true for rows held out of training."""
+        return self._set(validationIndicatorCol=value)
+
+    def setValidationFraction(self, value: float) -> Self:  # noqa: N802
+        """Sets the share of rows held out of training."""
+        return self._set(validationFraction=value)
+
+    def setScratchDir(self, value: str) -> Self:  # noqa: N802
+        """Sets the folder for what fitting writes and removes again."""
+        return self._set(scratchDir=value)
+
+    def setExtraCols(self, **columns: str) -> Self:  # noqa: N802
+        """Sets columns for methods that read more: ``setExtraCols(position="rank")``.
+
+        Args:
+            **columns: column by what it says: target, segment, position, propensity, value, mature,
+                elapsed, delay.
+        """
+        return self._set(**{f"{name}Col": column for name, column in columns.items()})
+
+    def transformSchema(self, schema: StructType) -> StructType:  # noqa: N802
+        """The schema of what the model's ``transform`` returns.
+
+        Raises:
+            SampleError: columns that are missing, of another type, or there already.
+            ConfigError: parameters that make no method, policy or training.
+        """
+        method_of(self), weighting_of(self), fitting_of(self)
+        check_schema(schema, self, training=True)
+        return with_outputs(schema, self)
+
+    def _fit(self, dataset: DataFrame) -> SampleWeighterModel:
+        self.transformSchema(dataset.schema)
+        raw = as_samples(dataset, self).persist(StorageLevel.DISK_ONLY)
+        try:
+            dim = check_samples(raw, self)
+            train = raw.where("split = 'train'")
+            found = scales(train, "features") if self.getOrDefault(self.standardization) else {}
+            scaling = tuple(found[place] for place in sorted(found))
+            fitted = Fitted(
+                weighting=weighting_of(self),
+                policy=PolicyStats(map="identity"),
+                scaling=scaling,
+                dim=dim,
+            )
+            samples = raw.withColumn("features", scaled_features(fitted, "features"))
+            stored = self._train(samples, dim)
+            policy = self._policy(samples, stored)
+        finally:
+            raw.unpersist()
+        model = SampleWeighterModel(stored, fitted.model_copy(update={"policy": policy}))
+        model._resetUid(self.uid)
+        copied: SampleWeighterModel = self._copyValues(model)
+        return copied
+
+    def _train(self, samples: DataFrame, dim: int) -> ModelArtifact:
+        method = method_of(self)
+        with self._scratch(samples.sparkSession) as scratch:
+            job = FitJob(
+                spark=samples.sparkSession,
+                seed=self.getSeed(),
+                fitting=fitting_of(self),
+                dim=dim,
+                cardinalities=(),
+                snapshots=scratch / "snapshot",
+            )
+            models = ModelsFolder(scratch / "models")
+            fit_methods(job, samples, (method,), models)
+            return ModelArtifact.read(models.model(method.name))
+
+    def _policy(self, samples: DataFrame, stored: ModelArtifact) -> PolicyStats:
+        method = stored.read_method()
+        if self.column("validationIndicatorCol") is not None:
+            samples = samples.where("split = 'train'")
+        values = {name: F.col(name) for name in samples.columns}
+        scores = importance_column(samples.sparkSession, stored, values)
+        importance = samples.select(scores["importance"].alias(method.name), "segment")
+        importance = importance.persist(StorageLevel.DISK_ONLY)
+        try:
+            rows = FrameRows(importance)
+            return fit_policy(rows, weighting_of(self), [method])[method.name]
+        finally:
+            importance.unpersist()
+
+    @contextmanager
+    def _scratch(self, spark: SparkSession) -> Iterator[Path]:
+        """A folder for the rows and the training, which is removed afterwards.
+
+        Yields:
+            Its path. What a rank said when it failed stays, since the error names it.
+        """
+        parent = self.getScratchDir()
+        master = str(spark.sparkContext.master)
+        if parent is None and not master.startswith("local") and method_of(self).trained:
+            raise SetupError(
+                "the executors may not see this machine's temporary folder",
+                expected="scratchDir, a folder that driver and executors see under the same path",
+                got=f"no scratchDir, on {master}",
+                fix="set scratchDir, as SampleWeighter(scratchDir='/shared/scratch')",
+            )
+        root = Path(parent or tempfile.gettempdir()).absolute()
+        folder = root / f"reweight-{uuid.uuid4().hex}"
+        folder.mkdir(mode=0o700, parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder / "snapshot", ignore_errors=True)
+            if not ModelsFolder(folder / "models").errors.exists():
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,232 @@
+"""The ranker: Spark ML's logistic regression on weighted samples.
+
+scikit-learn minimises C sum_i w_i l_i + |b|^2 / 2; Spark sum_i w_i l_i / sum_i w_i + r |b|^2 / 2.
+So r = 1 / (C sum_i w_i), with ``standardization=False``: for w and c w the fit is the same at the
+same r, and a constant factor in the weights matters only through the sum in r.
+
+A soft label g is learnt as two rows, (y = 1, weight w g) and (y = 0, weight w (1 - g)).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
+from pyspark.ml.feature import OneHotEncoder, VectorAssembler
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.core.columns import soft_label
+from reweight.core.errors import WeightError
+from reweight.core.section import Name, Section
+
+# 12 bytes for a value of a sparse vector: an int32 and a float64.
+_PARTITION_BYTES = 128 << 20
+
+
+class Ranking(Section):
+    """The section ``ranking``.
+
+    Attributes:
+        C: inverse strength of regularisation, as in scikit-learn.
+        max_iter: of L-BFGS.
+        tol: relative change of the loss at which L-BFGS stops before ``max_iter``.
+        recalibrate: methods whose intercept is refitted so that the mean prediction on the
+            (unweighted) training rows is their label rate (soft labels: their mean).
+        aggregation_depth: levels of the tree in which gradients are added; more for wide data.
+    """
+
+    C: float = Field(default=1.0, gt=0)
+    max_iter: int = Field(default=100, ge=1)
+    tol: float = Field(default=1e-6, gt=0)
+    recalibrate: tuple[Name, ...] = ()
+    aggregation_depth: int = Field(default=2, ge=2)
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A fitted ranker.
+
+    Attributes:
+        model: Spark ML's.
+        shift: added to the intercept by re-calibration.
+    """
+
+    model: LogisticRegressionModel
+    shift: float = 0.0
+
+
+def with_vector(samples: DataFrame, cardinalities: Sequence[int]) -> DataFrame:
+    """Adds ``vector``: the dense features, then every id field one-hot (sparse)."""
+    dense = array_to_vector(F.col("features"))
+    if not cardinalities:
+        return samples.withColumn("vector", dense)
+    fields = [f"_id_{f}" for f in range(len(cardinalities))]
+    # The sizes are known: said as metadata, the encoder needs no pass to find them.
+    columns = {
+        name: F.col("ids")[f].cast("double").alias(name, metadata=_nominal(size))
+        for f, (name, size) in enumerate(zip(fields, cardinalities, strict=True))
+    }
+    samples = samples.select("*", dense.alias("_dense"), *columns.values())
+    hot = [f"{name}_hot" for name in fields]
+    encoder = OneHotEncoder(inputCols=fields, outputCols=hot, dropLast=False)
+    samples = encoder.fit(samples).transform(samples)
+    assembler = VectorAssembler(inputCols=["_dense", *hot], outputCol="vector")
+    return assembler.transform(samples).drop("_dense", *fields, *hot)
+
+
+def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:
+    """The rows in no more partitions than there are cores, or than 128 MB each need.
+
+    L-BFGS visits every partition some hundred times, and a visit has a price of its own.
+
+    Args:
+        train: with ``vector``.
+        rows: how many there are.
+        width: values of a vector that are stored.
+    """
+    cores = train.sparkSession.sparkContext.defaultParallelism
+    return train.coalesce(max(cores, -(-rows * width * 12 // _PARTITION_BYTES)))
+
+
+def doubled(train: DataFrame, method: str) -> DataFrame:
+    """The two rows of each row's soft label, without those of weight 0: nothing is shuffled.
+
+    Args:
+        train: rows with ``vector``, the weights of the method and its soft labels.
+        method: name of the column of weights.
+    """
+    w, g = F.col(method), F.col(soft_label(method))
+    parts = [
+        F.struct(F.lit(label).alias("label"), weight.alias(method))
+        for label, weight in ((1.0, w * g), (0.0, w * (1 - g)))
+    ]
+    return train.select("vector", F.inline(F.array(*parts))).where(F.col(method) > 0)
+
+
+def check_training(
+    train: DataFrame, methods: Sequence[str], floor: float, soft: Collection[str] = ()
+) -> dict[str, float]:
+    """Demands, for all methods in one pass, weights that can be trained on.
+
+    Args:
+        train: rows with ``label`` and a column of weights per method.
+        methods: names of those columns.
+        floor: smallest effective sample size, as a share of the rows.
+        soft: methods whose label is their own, in a column named by ``columns.soft_label``.
+
+    Returns:
+        The sum of the weights of each method.
+
+    Raises:
+        WeightError: weights that are null, not finite or negative; soft labels outside of [0, 1];
+            a class without weight (Spark would return zero coefficients and an infinite
+            intercept); a tiny ESS.
+    """
+    found: Any = train.agg(
+        F.count("*").alias("rows"),
+        *[part for m in methods for part in _weight_facts(m, m in soft)],
+    ).first()
+    sums = {}
+    for method in methods:
+        bad, zero, one = (found[f"{method}.{k}"] or 0.0 for k in ("bad", "zero", "one"))
+        total, squares = zero + one, found[f"{method}.squares"] or 0.0
+        got = None
+        if bad:
+            got = f"{bad} weights that are null, negative or not finite"
+            got += ", or soft labels that are not in [0, 1]" if method in soft else ""
+        elif min(zero, one) <= 0:
+            got = f"weight sums {zero:.4g} for label 0 and {one:.4g} for label 1"
+        elif (share := total**2 / (found["rows"] * squares)) < floor:
+            got = f"an effective sample size of {share:.1%} of the rows"
+        if got:
+            raise WeightError(
+                f"the ranker cannot be trained on the weights of '{method}'",
+                expected=f"finite weights >= 0, both classes with weight, ESS >= {floor:.0%}",
+                got=got,
+                fix="see the weight policy (section weighting), or leave the method out",
+            )
+        sums[method] = total
+    return sums
+
+
+def fit_ranker(train: DataFrame, weight: str, weight_sum: float, ranking: Ranking) -> Ranker:
+    """Fits the ranker on one column of weights.
+
+    Args:
+        train: rows with ``vector``, ``label`` and the weights; better cached.
+        weight: name of the column of weights.
+        weight_sum: the sum in r = 1 / (C sum w).
+        ranking: the section.
+    """
+    regression = LogisticRegression(
+        featuresCol="vector",
+        labelCol="label",
+        weightCol=weight,
+        regParam=1 / (ranking.C * weight_sum),
+        elasticNetParam=0.0,
+        standardization=False,
+        maxIter=ranking.max_iter,
+        tol=ranking.tol,
+        aggregationDepth=ranking.aggregation_depth,
+    )
+    return Ranker(regression.fit(train))
+
+
+def recalibrated(ranker: Ranker, train: DataFrame) -> Ranker:
+    """The ranker with its intercept moved until mean prediction = label rate on ``train``."""
+    scored = with_margins(train, {"z": ranker})
+    bins = scored.groupBy(F.floor(F.col("z") * 200)).agg(
+        F.count("*").alias("n"), F.avg("z").alias("z"), F.sum("label").alias("positives")
+    )
+    # Small by nature: bins of 0.005 over the margins that occur.
+    rows = bins.collect()
+    n, z = (np.array([row[name] for row in rows], dtype=float) for name in ("n", "z"))
+    wanted, shift = sum(row["positives"] for row in rows), 0.0
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-(z + shift)))
+        step = (wanted - n @ p) / max(float(n @ (p * (1 - p))), 1e-12)
+        # A full Newton step from far away can leave the region where the curve has a slope.
+        shift += float(np.clip(step, -2, 2))
+        if abs(step) < 1e-10:
+            break
+    return Ranker(ranker.model, ranker.shift + shift)
+
+
+def with_margins(rows: DataFrame, rankers: Mapping[str, Ranker]) -> DataFrame:
+    """Adds a column of log odds per ranker."""
+    for name, ranker in rankers.items():
+        raw = f"_raw_{name}"
+        model = ranker.model.copy().setRawPredictionCol(raw)
+        # An empty name makes Spark leave the column out.
+        model = model.setPredictionCol("").setProbabilityCol("")
+        z = vector_to_array(F.col(raw))[1] + ranker.shift
+        rows = model.transform(rows).withColumn(name, z).drop(raw)
+    return rows
+
+
+def with_probabilities(rows: DataFrame, rankers: Mapping[str, Ranker]) -> DataFrame:
+    """Adds a column of probabilities per ranker."""
+    rows = with_margins(rows, rankers)
+    return rows.withColumns({name: 1 / (1 + F.exp(-F.col(name))) for name in rankers})
+
+
+def _nominal(size: int) -> dict[str, Any]:
+    return {"ml_attr": {"type": "nominal", "num_vals": size}}
+
+
+def _weight_facts(method: str, soft: bool) -> list[Column]:
+    w, y = F.col(method), F.col(soft_label(method) if soft else "label")
+    faults = [w.isNull(), F.isnan(w), w < 0, w == float("inf")]
+    if soft:
+        faults += [y.isNull(), F.isnan(y), y < 0, y > 1]
+    return [
+        F.count(F.when(reduce(Column.__or__, faults), 1)).alias(f"{method}.bad"),
+        F.sum(w * (1 - y)).alias(f"{method}.zero"),
+        F.sum(w * y).alias(f"{method}.one"),
+        F.sum(w * w).alias(f"{method}.squares"),
+    ]

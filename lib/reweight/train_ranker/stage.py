@@ -1,0 +1,63 @@
+"""The stage train_ranker.
+
+Reads:
+    The tables ``samples`` and ``weights``.
+
+Writes:
+    The table ``predictions`` of validation and test rows, and ``rankers/<method>``: Spark ML's
+    model and the shift of its intercept.
+
+Refuses:
+    Weights that are null, negative or not finite, soft labels outside of [0, 1], a class without
+    weight, and an ESS below ``weighting.ess_refuse``.
+"""
+
+from typing import Any
+
+from pyspark import StorageLevel
+
+from reweight.build_samples.feature_stats import read_stats
+from reweight.config import Run
+from reweight.core.files import write_json
+from reweight.core.tables import PREDICTIONS, SAMPLES, WEIGHTS
+from reweight.score_weights.models import read_policies
+from reweight.score_weights.rows import wide_weights
+from reweight.train_ranker.fit import (
+    fit_rankers,
+    iterations,
+    predictions,
+    weight_columns,
+    weighted_train,
+)
+from reweight.train_ranker.rankers.logistic_regression import doubled
+
+
+def train_ranker(run: Run) -> dict[str, Any]:
+    """Trains a weighted logistic regression per method and predicts validation and test rows."""
+    samples, config = run.store.read(SAMPLES), run.config
+    sizes = read_stats(run.folder.features).sizes
+    policies = read_policies(config.model_folder.models, config.weighting, config.importance)
+    columns = weight_columns(config.importance, policies)
+    names = [column.name for column in columns]
+    soft = [column.name for column in columns if column.soft]
+    wide = wide_weights(run.store.read(WEIGHTS), names, soft)
+    train = weighted_train(samples, wide, sizes, names, soft)
+    # In memory Spark ML holds blocks of its own while it iterates: ours would crowd them out.
+    train = train.persist(StorageLevel.DISK_ONLY)
+    try:
+        floor = config.weighting.ess_refuse
+        rankers = fit_rankers(train, columns, config.ranking, floor=floor)
+        expanded = {name: doubled(train, name).count() for name in soft}
+    finally:
+        train.unpersist()
+    held_out = samples.where("split in ('validation', 'test')")
+    rows = run.store.write(PREDICTIONS, predictions(held_out, rankers, sizes))
+    for name, ranker in rankers.items():
+        folder = run.folder.ranker(name)
+        ranker.model.write().overwrite().save(str(folder.absolute()))
+        write_json(folder / "shift.json", ranker.shift)
+    summary = {
+        "predictions": rows,
+        "iterations": {n: iterations(r, config.ranking) for n, r in rankers.items()},
+    }
+    return summary | ({"rows of soft labels": expanded} if expanded else {})

@@ -1,0 +1,45 @@
+"""TODO docstring."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.base import ImportanceMethod
+from reweight.importance.batch import Batch
+from reweight.importance.training import TrainFacts
+from reweight.training.loop import Curves, fit, fitted, trainers_of
+
+
+def fit_in_memory(
+    methods: Sequence[ImportanceMethod],
+    facts: TrainFacts,
+    train: Batch,
+    validation: Batch,
+    *,
+    batch_size: int,
+) -> tuple[dict[str, ModelArtifact], Curves]:
+    """Fits methods in this process on rows that lie in memory: for small tables, and tests.
+
+    Args:
+        methods: to fit.
+        facts: of the training rows.
+        train: all training rows.
+        validation: all validation rows.
+        batch_size: rows of a step.
+    """
+
+    def shuffled(epoch: int) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed((facts.seed << 16) + epoch)
+        order = torch.randperm(len(train), generator=generator)
+        for start in range(0, len(train), batch_size):
+            yield train.rows(order[start : start + batch_size])
+
+    def checked(epoch: int) -> Iterator[Batch]:
+        for start in range(0, len(validation), batch_size):
+            yield validation.rows(torch.arange(start, min(start + batch_size, len(validation))))
+
+    device = torch.device("cpu")
+    trainers = trainers_of(methods, facts, device)
+    curves = fit(trainers, shuffled, checked)
+    return fitted(methods, trainers, facts, shuffled, checked, curves, device), curves

@@ -1,0 +1,180 @@
+"""What every rank of a training runs."""
+
+import json
+import os
+import traceback
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from reweight.core.files import write_whole
+from reweight.core.heartbeat import Heartbeat
+from reweight.core.logging import log_to_console
+from reweight.core.run_folder import ModelsFolder
+from reweight.importance.batch import Batch, Feed
+from reweight.training.checkpoint import restore_checkpoint, save_checkpoint
+from reweight.training.loop import (
+    Curves,
+    fit,
+    fitted,
+    trainers_of,
+)
+from reweight.training.plan import FitPlan, Fitting
+
+
+def train_rank(plan_json: str) -> None:
+    """What every rank runs: joins the others, trains from the last checkpoint on, leaves models.
+
+    An error is written to ``<folder>/errors/rank-<n>.txt`` before it is raised: what the launcher
+    passes on says only that something failed.
+    """
+    plan = FitPlan.model_validate_json(plan_json)
+    folder, rank = plan.models, int(os.environ["RANK"])
+    log_to_console()
+    with (
+        _reported(folder, rank),
+        Heartbeat(folder.heartbeats, rank).beating() as heartbeat,
+        _process_group(plan.fitting),
+    ):
+        device = _device(plan.fitting)
+        trainers = trainers_of(plan.methods, plan.facts, device)
+        start, curves = restore_checkpoint(folder.checkpoint, plan.key, trainers)
+
+        def save(epoch: int, curves: Curves) -> None:
+            heartbeat.now(epoch, "at the checkpoint")
+            if rank == 0:
+                save_checkpoint(folder.checkpoint, plan.key, epoch, curves, trainers)
+                write_whole(folder.curves, json.dumps(curves).encode())
+
+        train = _feed(plan, plan.train, device, shuffle=True)
+        # Small by nature: fitting.validation_rows.
+        validation = _held(_feed(plan, plan.validation, device))
+        curves = fit(
+            trainers,
+            _watched(train, heartbeat, "training"),
+            _watched(validation, heartbeat, "validating"),
+            start=start,
+            curves=curves,
+            after_epoch=save,
+        )
+        doing = "reading the rows once more"
+        models = fitted(
+            plan.methods,
+            trainers,
+            plan.facts,
+            _watched(_feed(plan, plan.train, device, whole=True), heartbeat, doing),
+            _watched(_feed(plan, plan.validation, device, whole=True), heartbeat, doing),
+            curves,
+            device,
+        )
+        if rank == 0:
+            write_whole(folder.curves, json.dumps(curves).encode())
+            for name, model in models.items():
+                model.write(folder.model(name))
+        dist.barrier()
+
+
+def _feed(
+    plan: FitPlan,
+    folder: str,
+    device: torch.device,
+    *,
+    shuffle: bool = False,
+    whole: bool = False,
+) -> Feed:
+    from reweight.training.feed import SnapshotFeed
+
+    feed = SnapshotFeed(
+        folder=folder,
+        batch_size=plan.fitting.batch_size,
+        shards=plan.fitting.shards,
+        rank=dist.get_rank(),
+        world=dist.get_world_size(),
+        seed=plan.seed,
+        shuffle=shuffle,
+        extra=plan.extra,
+        reader=plan.fitting.feed,
+        whole=whole,
+    )
+    return lambda epoch: (batch.to(device) for batch in feed(epoch))
+
+
+def _held(feed: Feed) -> Feed:
+    """The batches of the first pass in memory: to open readers takes longer than a small pass."""
+    batches: list[Batch] = []
+
+    def same(epoch: int) -> Iterator[Batch]:
+        if not batches:
+            batches.extend(feed(epoch))
+        return iter(batches)
+
+    return same
+
+
+def _watched(feed: Feed, heartbeat: Heartbeat, doing: str) -> Feed:
+    """The same batches; the heartbeat tells whether the rank waits for rows or for other ranks."""
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        heartbeat.now(epoch + 1, f"{doing}, reading a batch")
+        for batch in feed(epoch):
+            heartbeat.now(epoch + 1, f"{doing}, computing a step")
+            yield batch
+            heartbeat.now(epoch + 1, f"{doing}, reading a batch")
+        heartbeat.now(epoch + 1, f"{doing}, adding up losses")
+
+    return batches
+
+
+def _device(fitting: Fitting) -> torch.device:
+    if fitting.use_gpu and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+@contextmanager
+def _process_group(fitting: Fitting) -> Generator[None]:
+    torch.set_num_threads(1)
+    # Some gradients of an ensemble are views of another layout; to copy them is cheap.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    backend = "nccl" if _device(fitting).type == "cuda" else "gloo"
+    # The driver ends a training that hangs, and says who hung; this is for when it is gone.
+    dist.init_process_group(backend, timeout=timedelta(seconds=2 * fitting.timeout))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def failed_ranks(folder: ModelsFolder) -> dict[str, str]:
+    """The error of each rank that failed, by rank: all lines of its message as one.
+
+    Args:
+        folder: of the plan.
+    """
+    return {
+        path.stem: _message(path.read_text()) for path in sorted(folder.errors.glob("rank-*.txt"))
+    }
+
+
+def _message(text: str) -> str:
+    """What stands at the end of a traceback, from the name of the exception on."""
+    lines = text.strip().splitlines()
+    if not lines:  # no room on the disk for it
+        return "an error that could not be written down"
+    begin = max(i for i, line in enumerate(lines) if line[:1].strip())
+    return "; ".join(" ".join(line.split()) for line in lines[begin:])
+
+
+@contextmanager
+def _reported(folder: ModelsFolder, rank: int) -> Generator[None]:
+    try:
+        yield
+    except Exception:
+        path = folder.errors / f"rank-{rank}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc())
+        raise

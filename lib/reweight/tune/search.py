@@ -1,0 +1,73 @@
+"""Candidates of a search over k or lambda, and the legacy loop over k."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from reweight.core.section import Name, Section
+
+
+class Tuning(Section):
+    """The section ``tuning``.
+
+    Attributes:
+        method: name of the ``importance_mlp`` in ``importance`` that is tuned.
+        search: ``lambda`` or ``k`` tries ``values`` and takes the lowest validation log loss of
+            the ranker; ``legacy`` is the published loop over k on macro precision.
+        values: candidates of a search; logarithmic steps.
+        rounds: of the legacy loop.
+        threshold: score below which the legacy loop lowers k.
+    """
+
+    method: Name = "importance_mlp_reference"
+    search: Literal["lambda", "k", "legacy"] = "lambda"
+    values: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1, 1.0)
+    rounds: int = Field(default=5, ge=1, le=50)
+    threshold: float = Field(default=0.8, ge=0, le=1)
+
+
+class Trial(Section):
+    """What came of one candidate.
+
+    Attributes:
+        k: scale of the weight.
+        lambda_: strength of the penalty.
+        log_loss: of the ranker on the validation split.
+        macro_precision: of the ranker on the validation split, at 0.5.
+        ess_share: effective sample size of the weights, as a share of the training rows.
+    """
+
+    k: float
+    lambda_: float
+    log_loss: float
+    macro_precision: float
+    ess_share: float
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        return (
+            f"k {self.k:.4g}, lambda {self.lambda_:.4g}: log loss {self.log_loss:.5f}, "
+            f"macro precision {self.macro_precision:.4f}, ESS {self.ess_share:.1%}"
+        )
+
+
+def legacy_loop(k: float, tuning: Tuning, try_k: Callable[[float], Trial]) -> list[Trial]:
+    """The published loop: k x 0.9 below the threshold, else k x 1.1; f is trained anew each time.
+
+    Args:
+        k: to start with.
+        tuning: the section.
+        try_k: trains and judges one k.
+    """
+    trials = []
+    for _ in range(tuning.rounds):
+        trial = try_k(k)
+        trials.append(trial)
+        k *= 0.9 if trial.macro_precision < tuning.threshold else 1.1
+    return trials
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The trial with the lowest validation log loss; of equal ones the first."""
+    return min(trials, key=lambda trial: trial.log_loss)

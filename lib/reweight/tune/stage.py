@@ -1,0 +1,193 @@
+"""The stage tune.
+
+Reads:
+    The table ``samples``.
+
+Writes:
+    ``tuning.json``: what came of each candidate, the best one, and by how much a factor of 10 in k
+    moves the ranker's coefficients where f is the same.
+
+Refuses:
+    A ``tuning.method`` that is not the name of an ``importance_mlp`` of the run.
+"""
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.build_samples.feature_stats import read_stats
+from reweight.config import Run
+from reweight.core.errors import ConfigError
+from reweight.core.files import write_json
+from reweight.core.tables import SAMPLES
+from reweight.evaluate import metrics
+from reweight.fit_importance.fit import fit_methods
+from reweight.fit_importance.job import FitJob
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.methods.importance_mlp import ImportanceMlp
+from reweight.score_weights.policy import PolicyStats, fit_policy, weight
+from reweight.score_weights.scoring import scored
+from reweight.score_weights.training_rows import FrameRows
+from reweight.train_ranker.fit import fit_rankers, weight_columns, weighted_train
+from reweight.train_ranker.rankers.logistic_regression import (
+    fit_ranker,
+    with_probabilities,
+    with_vector,
+)
+from reweight.tune import search
+from reweight.tune.search import Trial
+
+
+def tune(run: Run) -> dict[str, Any]:
+    """Searches lambda or k of `importance_mlp` by the ranker's validation log loss.
+
+    The network is trained anew for every candidate. `tuning.search: legacy` is the published loop:
+    k x 0.9 while macro precision is below the threshold, else k x 1.1.
+    """
+    section, method = run.config.tuning, _method(run)
+    samples = run.store.read(SAMPLES)
+    if section.search == "legacy":
+        candidates: tuple[ImportanceMlp, ...] = (_with(method),)
+        trials = search.legacy_loop(
+            method.k, section, lambda k: _try(run, samples, (_with(method, k=k),))[0]
+        )
+    else:
+        key = {"lambda": "lambda_", "k": "k"}[section.search]
+        # All candidates learn from the same pass over the rows.
+        candidates = tuple(_with(method, **{key: v}) for v in section.values)
+        trials = _try(run, samples, candidates)
+    for trial in trials:
+        run.say(str(trial))
+    chosen = search.best(trials)
+    effect = _effect_of_scale(run, samples, candidates)
+    found = {
+        "method": method.name,
+        "search": section.search,
+        "trials": [trial.model_dump() for trial in trials],
+        "best": chosen.model_dump(),
+        "coefficients moved by 10 k at fixed f": effect,
+    }
+    write_json(run.folder.tuning, found)
+    shutil.rmtree(run.folder.snapshot, ignore_errors=True)
+    return {
+        "best": {"k": chosen.k, "lambda": chosen.lambda_},
+        "validation log loss": round(chosen.log_loss, 5),
+        "coefficients moved by 10 k at fixed f": f"{effect:.1e}",
+        "trials": str(run.folder.tuning),
+    }
+
+
+def _method(run: Run) -> ImportanceMlp:
+    name = run.config.tuning.method
+    for method in run.config.importance:
+        if method.name == name and isinstance(method, ImportanceMlp):
+            return method
+    raise ConfigError(
+        f"tuning.method '{name}' cannot be tuned",
+        expected="the name of an importance_mlp of this run",
+        got=str([m.name for m in run.config.importance]),
+        fix="set tuning.method to one of them, or add it to `importance`",
+    )
+
+
+def _with(method: ImportanceMlp, **changes: float) -> ImportanceMlp:
+    """The method with other hyperparameters, and a name that tells them."""
+    changed = method.model_copy(update=changes)
+    told = f"k{changed.k:g}_lambda{changed.lambda_:g}"
+    return changed.model_copy(update={"name": "".join(c if c.isalnum() else "_" for c in told)})
+
+
+def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> list[Trial]:
+    """Trains, weighs, ranks and judges on validation, all candidates side by side."""
+    section, names = run.config.weighting, [m.name for m in methods]
+    scores = _scored(run, samples, methods).persist(StorageLevel.DISK_ONLY)
+    # A candidate with a tiny ESS is a result of the search and no reason to stop it.
+    policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
+    stats = fit_policy(FrameRows(scores), policy, methods)
+    wide = scores.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
+    train = weighted_train(samples, wide, _cardinalities(run), names)
+    train = train.persist(StorageLevel.DISK_ONLY)
+    try:
+        rankers = fit_rankers(train, weight_columns(methods, stats), run.config.ranking, floor=0.0)
+    finally:
+        train.unpersist()
+        scores.unpersist()
+    validation = with_vector(samples.where("split = 'validation'"), _cardinalities(run))
+    judged = _judged(validation.transform(with_probabilities, rankers), names)
+    return [_trial(m, stats[m.name], judged[m.name]) for m in methods]
+
+
+def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> DataFrame:
+    """Training rows with a column of importance per candidate."""
+    folder, stats = run.folder.candidates(methods[0].name), read_stats(run.folder.features)
+    job = FitJob(
+        spark=run.spark,
+        seed=run.config.seed,
+        fitting=run.config.fitting,
+        dim=len(stats.names),
+        cardinalities=stats.sizes,
+        snapshots=run.folder.snapshot,
+    )
+    fit_methods(job, samples, methods, folder)
+    models = {m.name: ModelArtifact.read(folder.model(m.name)) for m in methods}
+    train = samples.where("split = 'train'")
+    return scored(train, models, ("sample_id", *run.config.weighting.reads))
+
+
+def _judged(rows: DataFrame, names: list[str]) -> dict[str, Mapping[str, float]]:
+    """Sums over the validation rows, one pass for all candidates."""
+    positive = F.col("label") == 1
+    columns: dict[str, Column] = {}
+    for n in names:
+        p = F.greatest(F.lit(1e-15), F.least(F.lit(1 - 1e-12), F.col(n)))
+        called = F.col(n) >= 0.5
+        columns |= {
+            f"{n}.loss": -F.avg(F.log(F.when(positive, p).otherwise(1 - p))),
+            f"{n}.tp": F.count(F.when(called & positive, 1)),
+            f"{n}.fp": F.count(F.when(called & ~positive, 1)),
+            f"{n}.fn": F.count(F.when(~called & positive, 1)),
+            f"{n}.tn": F.count(F.when(~called & ~positive, 1)),
+        }
+    found: Any = rows.agg(*[c.alias(k) for k, c in columns.items()]).first()
+    kinds = ("loss", "tp", "fp", "fn", "tn")
+    return {n: {kind: float(found[f"{n}.{kind}"]) for kind in kinds} for n in names}
+
+
+def _trial(method: ImportanceMlp, stats: PolicyStats, sums: Mapping[str, float]) -> Trial:
+    table = [np.asarray(sums[kind]) for kind in ("tp", "fp", "fn", "tn")]
+    return Trial(
+        k=method.k,
+        lambda_=method.lambda_,
+        log_loss=sums["loss"],
+        macro_precision=float(metrics.macro_precision(*table)),
+        ess_share=stats.ess_share,
+    )
+
+
+def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceMlp, ...]) -> float:
+    """Largest change of a coefficient of the ranker when k is ten times as large and f the same.
+
+    Weights are w = k f; at the same regParam Spark divides the loss by their sum. Looked at after
+    20 steps: more of them only amplify rounding in directions that the data leave open.
+    """
+    scores, f = _scored(run, samples, candidates), F.col(candidates[0].name)
+    wide = scores.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
+    train = weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])
+    train = train.persist(StorageLevel.DISK_ONLY)
+    try:
+        total = float(train.agg(F.sum("k")).first()[0])  # type: ignore[index]
+        ranking = run.config.ranking.model_copy(update={"max_iter": 20})
+        one, ten = (fit_ranker(train, name, total, ranking) for name in ("k", "ten_k"))
+    finally:
+        train.unpersist()
+    moved = one.model.coefficients.toArray() - ten.model.coefficients.toArray()
+    return float(np.abs(moved).max())
+
+
+def _cardinalities(run: Run) -> tuple[int, ...]:
+    return read_stats(run.folder.features).sizes

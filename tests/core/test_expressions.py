@@ -1,0 +1,62 @@
+"""Expressions of a config are checked before any row is read, and all faults are told at once."""
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from reweight.core.errors import SourceError
+from reweight.core.expressions import check_expressions
+
+
+@pytest.fixture(scope="module")
+def frame(spark: SparkSession) -> DataFrame:
+    # A row of it cannot be had: whoever reads it fails.
+    return spark.sql("SELECT raise_error('read') AS name, 1 AS number, array(1) AS many, 0 AS _own")
+
+
+def test_expressions_that_fit_pass_and_no_row_is_read(frame: DataFrame) -> None:
+    check_expressions(
+        frame,
+        {
+            "a": "upper(name)",
+            "b": "number + 1",
+            "c": "many[0]",
+            "d": "CASE WHEN number > 0 THEN 'x' END",
+            "e": "count(DISTINCT name)",
+        },
+    )
+    check_expressions(frame, {})
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("nmae", "`nmae` cannot be resolved"),
+        ("number +", "end of input"),
+        ("nofunction(number)", "`nofunction`"),
+        ("number + many", "ARRAY<INT>"),
+        ("upper(name, number)", "requires 1 parameter"),
+        ("name; drop", "';'"),
+    ],
+)
+def test_an_expression_that_does_not_fit_is_named_with_spark_s_words(
+    frame: DataFrame, sql: str, why: str
+) -> None:
+    with pytest.raises(SourceError) as error:
+        check_expressions(frame, {"here.it.is": sql, "fine": "number"})
+    said = str(error.value)
+    assert f"here.it.is: {sql}\n" in said
+    assert why in said.split(sql, 1)[1]
+    assert "1 error(s)" in said
+    assert "fine" not in said
+    assert "the columns ['many', 'name', 'number']" in said
+    assert "Project" not in said  # Spark's plan is not for the user
+
+
+def test_all_that_do_not_fit_are_named_in_their_order(frame: DataFrame) -> None:
+    wrong = {f"place.{n}": f"missing_{n}" for n in range(4)}
+    with pytest.raises(SourceError) as error:
+        check_expressions(frame, {"good": "number", **wrong})
+    said = str(error.value)
+    assert "4 error(s)" in said
+    places = [said.index(f"{place}: {sql}") for place, sql in wrong.items()]
+    assert places == sorted(places)

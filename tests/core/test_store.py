@@ -1,0 +1,393 @@
+"""Tables: a run replaces its own rows and no others', whole or not at all."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from reweight.core.errors import TableError
+from reweight.core.store import Store
+from reweight.core.store_places import open_store
+from reweight.core.tables import EVENTS, METRICS, TRUTH, WEIGHTS, Table
+
+NAN, INFINITY = float("nan"), float("inf")
+FACTS = Table("facts", "make_facts", "n bigint not null, note string")
+
+StoreOf = Callable[[str], Store]
+
+
+@pytest.fixture(scope="module", params=["by path", "by name"])
+def catalog(spark: SparkSession, request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The schema of the tables, or none: all that is promised holds in both places."""
+    if request.param == "by path":
+        yield None
+        return
+    spark.sql("CREATE SCHEMA spark_catalog.tables_test")
+    yield "spark_catalog.tables_test"
+    spark.sql("DROP SCHEMA spark_catalog.tables_test CASCADE")
+
+
+@pytest.fixture(scope="module")
+def store_of(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, catalog: str | None
+) -> StoreOf:
+    root = str(tmp_path_factory.mktemp("root"))
+    return lambda run_id: open_store(spark, root, run_id, catalog)
+
+
+@pytest.fixture
+def empty_place(spark: SparkSession, tmp_path: Path, catalog: str | None) -> Iterator[Store]:
+    """A store without tables."""
+    schema = catalog and f"{catalog}_empty"
+    if schema:
+        spark.sql(f"CREATE SCHEMA {schema}")
+    yield open_store(spark, str(tmp_path), "a", schema)
+    if schema:
+        spark.sql(f"DROP SCHEMA {schema} CASCADE")
+
+
+def facts(spark: SparkSession, *notes: str | None) -> DataFrame:
+    return spark.createDataFrame(list(enumerate(notes)), "n long, note string").coalesce(1)
+
+
+def weights(spark: SparkSession, *values: float | None) -> DataFrame:
+    rows = [("uniform", i, 1.0, value, None, False) for i, value in enumerate(values)]
+    schema = (
+        "method string, sample_id bigint, importance double, weight double, label float, "
+        "in_sample boolean"
+    )
+    return spark.createDataFrame(rows, schema).coalesce(1)
+
+
+def notes(store: Store) -> list[str]:
+    return sorted(row["note"] for row in store.read(FACTS).collect())
+
+
+def version(store: Store, table: Table) -> int:
+    return int(store.history(table, 1)[0]["version"])
+
+
+def place(store: Store, table: Table) -> Path:
+    return Path(store.folder(table).removeprefix("file:"))
+
+
+def test_a_run_replaces_its_own_rows_and_no_others(spark: SparkSession, store_of: StoreOf) -> None:
+    first, second = store_of("first"), store_of("second")
+    assert first.write(FACTS, facts(spark, "a", "b")) == 2
+    assert second.write(FACTS, facts(spark, "c")) == 1
+    taken = first.read(FACTS)
+    assert first.write(FACTS, facts(spark, "d", "e", "f")) == 3
+    assert notes(first) == ["d", "e", "f"]
+    assert notes(second) == ["c"]
+    # What was read stays what it was: the version is pinned.
+    assert sorted(row["note"] for row in taken.collect()) == ["a", "b"]
+    assert [row["note"] for row in first.read(FACTS, "second").collect()] == ["c"]
+
+
+def test_the_versions_read_and_written_are_remembered(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    writer, reader = store_of("versions"), store_of("versions")
+    writer.write(FACTS, facts(spark, "a"))
+    assert writer.outputs == {"facts": version(writer, FACTS)}
+    reader.read(FACTS)
+    assert reader.inputs == writer.outputs
+    assert reader.outputs == {}
+    assert writer.inputs == {}
+
+
+def test_a_commit_says_who_wrote_it_and_from_what(spark: SparkSession, store_of: StoreOf) -> None:
+    store = store_of("lineage")
+    store.lineage = {"stage": "make_facts", "config_hash": "abc"}
+    store.inputs = {"events": 7}
+    store.write(FACTS, facts(spark, "a"))
+    said = json.loads(store.history(FACTS, 1)[0]["userMetadata"])
+    wanted = {"run_id": "lineage", "stage": "make_facts", "config_hash": "abc"}
+    assert {k: said[k] for k in wanted} == wanted
+    assert said["inputs"] == {"events": 7}
+
+
+def test_rows_may_be_replaced_by_fewer_of_themselves_and_by_none(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    store = store_of("shrinks")
+    assert store.write(FACTS, facts(spark)) == 0
+    assert store.write(FACTS, facts(spark, "a", "b").select("note", "n")) == 2
+    assert store.write(FACTS, store.read(FACTS).where("note = 'a'")) == 1
+    assert notes(store) == ["a"]
+    assert store.write(FACTS, facts(spark)) == 0
+    with pytest.raises(TableError, match="no row of this run"):
+        store.read(FACTS)
+
+
+class Overtaken(Store):
+    """Its first commit is replaced by another process's, as where a rename is not atomic."""
+
+    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
+        super()._overwrite(table, rows, own, options)
+        if self.retries:
+            return
+        log = place(self, table) / "_delta_log"
+        newest = max(log.glob("*.json"))
+        info = json.loads(newest.read_text().splitlines()[0])
+        info["commitInfo"]["userMetadata"] = "{}"
+        newest.write_text(json.dumps(info))
+        for sums in (f".{newest.name}.crc", f"{newest.stem}.crc", f".{newest.stem}.crc.crc"):
+            (log / sums).unlink(missing_ok=True)
+        jvm: Any = self.spark._jvm
+        jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+
+
+def test_a_commit_that_another_process_replaced_is_made_again(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    store_of("before").write(FACTS, facts(spark, "x"))
+    plain = store_of("overtaken")
+    store = Overtaken(spark, plain.root, "overtaken", plain.catalog)
+    assert store.write(FACTS, facts(spark, "a", "b")) == 2
+    assert store.retries == 1
+    assert notes(store) == ["a", "b"]
+    assert notes(store_of("before")) == ["x"]
+
+
+@pytest.fixture(scope="module")
+def weighted(spark: SparkSession, store_of: StoreOf) -> Store:
+    store = store_of("weighted")
+    store.write(WEIGHTS, weights(spark, 0.0, 0.5, 1e300))
+    return store
+
+
+@pytest.mark.parametrize("left", [None, ".00000000000000000000.json.1.tmp"])
+def test_a_table_whose_making_was_killed_is_made_anew(
+    spark: SparkSession, empty_place: Store, left: str | None
+) -> None:
+    store = empty_place
+    log = place(store, WEIGHTS) / "_delta_log"
+    log.mkdir(parents=True)
+    if left:
+        (log / left).write_text('{"commitInfo"')
+    assert not store.exists(WEIGHTS)
+    assert store.write(WEIGHTS, weights(spark, 1.0, 2.0)) == 2
+    assert store.retries == 3
+    # As declared: what a plain write would make has nullable columns and no constraints.
+    for value in (-1.0, None):
+        with pytest.raises(TableError, match="breaks a constraint"):
+            store.write(WEIGHTS, weights(spark, value))
+    assert store.read(WEIGHTS).count() == 2
+
+
+def test_a_table_is_made_in_as_few_commits_as_its_place_allows(
+    spark: SparkSession, empty_place: Store
+) -> None:
+    empty_place.write(WEIGHTS, weights(spark, 1.0))
+    # Made, and written; a catalog's is given its constraints one by one.
+    added = 0 if empty_place.catalog is None else len(WEIGHTS.checks)
+    assert len(empty_place.history(WEIGHTS, 20)) == 2 + added
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_folder_that_holds_something_else_is_waited_for_and_then_named(
+    spark: SparkSession, empty_place: Store, monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    store = empty_place
+    other = place(store, WEIGHTS) / "part-0.parquet"
+    other.parent.mkdir(parents=True)
+    other.write_text("of another run, whose commit is not yet there")
+
+    def pause(seconds: float) -> None:
+        if not stays:
+            other.unlink(missing_ok=True)
+
+    # Of this module only: Py4J's threads sleep too.
+    monkeypatch.setattr("reweight.tables.time", SimpleNamespace(sleep=pause))
+    if stays:
+        with pytest.raises(TableError, match="cannot be made"):
+            store.write(WEIGHTS, weights(spark, 1.0))
+        assert other.exists()
+    else:
+        assert store.write(WEIGHTS, weights(spark, 1.0)) == 1
+        assert store.retries == 1
+
+
+def test_a_table_that_the_catalog_forgot_is_left_alone_and_named(
+    spark: SparkSession,
+    store_of: StoreOf,
+    empty_place: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if empty_place.catalog is None:
+        pytest.skip("what is in a folder is there: no catalog can forget it")
+    before = store_of("before")
+    before.write(FACTS, facts(spark, "x"))
+    forgotten = place(empty_place, FACTS)
+    shutil.copytree(place(before, FACTS), forgotten)
+    monkeypatch.setattr("reweight.tables.time", SimpleNamespace(sleep=lambda _: None))
+    with pytest.raises(TableError, match="cannot be made"):
+        empty_place.write(FACTS, facts(spark, "y"))
+    assert spark.read.format("delta").load(str(forgotten)).count() > 0
+
+
+@pytest.mark.parametrize("value", [-1e-9, NAN, INFINITY, -INFINITY, None], ids=str)
+def test_a_weight_that_is_no_weight_leaves_the_table_as_it_was(
+    spark: SparkSession, weighted: Store, value: float | None
+) -> None:
+    before = version(weighted, WEIGHTS)
+    with pytest.raises(TableError, match="breaks a constraint of the table 'weights'") as caught:
+        weighted.write(WEIGHTS, weights(spark, 1.0, value))
+    assert "nothing was written" in str(caught.value)
+    assert version(weighted, WEIGHTS) == before
+    found = sorted(row["weight"] for row in weighted.read(WEIGHTS).collect())
+    assert found == [0.0, 0.5, 1e300]
+
+
+def test_a_soft_label_is_null_or_a_probability(weighted: Store) -> None:
+    rows = weights(weighted.spark, 0.0, 0.5, 1e300)
+    for bad in (-0.1, 1.5, NAN):
+        with pytest.raises(TableError, match="constraint"):
+            weighted.write(WEIGHTS, rows.withColumn("label", F.lit(bad).cast("float")))
+    good = F.element_at(F.array(F.lit(0.0), F.lit(1.0), F.lit(None)), F.expr("int(sample_id + 1)"))
+    assert weighted.write(WEIGHTS, rows.withColumn("label", good.cast("float"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "came"),
+    [
+        (lambda rows: rows.drop("note"), "{'note': 'string'}", "{}"),
+        (lambda rows: rows.withColumn("more", F.lit(1)), "{}", "{'more': 'int'}"),
+        (
+            lambda rows: rows.withColumn("n", F.col("n").cast("int")),
+            "{'n': 'bigint'}",
+            "{'n': 'int'}",
+        ),
+        (
+            lambda rows: rows.withColumnRenamed("note", "Note"),
+            "{'note': 'string'}",
+            "{'Note': 'string'}",
+        ),
+    ],
+    ids=["missing", "more", "another type", "another name"],
+)
+def test_columns_that_do_not_fit_are_named_on_both_sides(
+    spark: SparkSession,
+    store_of: StoreOf,
+    change: Callable[[DataFrame], DataFrame],
+    expected: str,
+    came: str,
+) -> None:
+    with pytest.raises(TableError, match="rows do not fit the table 'facts'") as caught:
+        store_of("columns").write(FACTS, change(facts(spark, "a")))
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    assert f"expected: {expected}" in lines
+    assert f"came:     {came}" in lines
+    assert "make_facts" in lines[-1]
+
+
+def test_a_table_or_a_slice_that_is_missing_names_the_stage_to_run(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    store = store_of("late")
+    assert not store.exists(METRICS)
+    with pytest.raises(TableError, match="'metrics' has nothing for run 'late'") as caught:
+        store.read(METRICS)
+    assert "no such table" in str(caught.value)
+    assert "run the stage 'evaluate' first" in str(caught.value)
+    store_of("early").write(FACTS, facts(spark, "a"))
+    assert store.exists(FACTS)
+    with pytest.raises(TableError, match="no row of this run") as caught:
+        store.read(FACTS)
+    assert "run the stage 'make_facts' first" in str(caught.value)
+    assert store.inputs == {}
+
+
+def test_an_open_table_takes_the_columns_of_each_run(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    one, two = store_of("one"), store_of("two")
+    one.write(EVENTS, spark.sql("SELECT 1 AS user_id, 'phone' AS device"))
+    two.write(EVENTS, spark.sql("SELECT 2 AS user_id, 9.5D AS price"))
+    found: dict[str, Any] = {}
+    for store in (one, two):
+        row = store.read(EVENTS).first()
+        assert row is not None
+        found[store.run_id] = row.asDict()
+    assert found == {
+        "one": {"run_id": "one", "user_id": 1, "device": "phone", "price": None},
+        "two": {"run_id": "two", "user_id": 2, "device": None, "price": 9.5},
+    }
+    before = version(one, EVENTS)
+    with pytest.raises(TableError, match="'events' refuses the rows") as caught:
+        two.write(EVENTS, spark.sql("SELECT array(3) AS user_id"))
+    assert "user_id" in str(caught.value)
+    assert version(one, EVENTS) == before
+
+
+def test_the_run_id_of_a_row_is_that_of_its_writer(spark: SparkSession, store_of: StoreOf) -> None:
+    store = store_of("writer")
+    store.write(FACTS, facts(spark, "a").withColumn("run_id", F.lit("someone else")))
+    assert {row["run_id"] for row in store.read(FACTS).collect()} == {"writer"}
+
+
+def test_a_root_with_spaces_and_quotes_is_a_place_like_any(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    store = open_store(spark, str(tmp_path / "a root's place"), "run")
+    rows = spark.sql("SELECT 'x' AS impression_id, 0.5D AS relevance, true AS seen, false AS bot")
+    rows = rows.selectExpr(
+        "*", "true AS wanted", "true AS would_buy", "1D AS delay_hours", "true AS recorded"
+    )
+    assert store.write(TRUTH, rows) == 1
+    assert store.write(WEIGHTS, weights(spark, 1.0)) == 1
+    assert store.read(TRUTH).count() == 1
+
+
+def test_tables_of_a_catalog_are_in_it_and_not_under_the_root(
+    spark: SparkSession, store_of: StoreOf, catalog: str | None
+) -> None:
+    store = store_of("placed")
+    store.write(FACTS, facts(spark, "a"))
+    assert (Path(store.root) / "tables").exists() is (catalog is None)
+    if catalog is None:
+        return
+    assert store.name(FACTS) == "`spark_catalog`.`tables_test`.`facts`"
+    assert spark.table(f"{catalog}.facts").where("run_id = 'placed'").count() == 1
+    # A schema alone is that of the session's catalog.
+    near = open_store(spark, store.root, "placed", "tables_test")
+    assert notes(near) == ["a"]
+    near.check()
+
+
+@pytest.mark.parametrize("schema", ["nowhere", "spark_catalog.nowhere", "nowhere.at_all"])
+def test_a_schema_that_is_not_there_is_named_before_any_work(
+    spark: SparkSession, tmp_path: Path, schema: str
+) -> None:
+    with pytest.raises(TableError, match=f"no schema '{schema}'") as caught:
+        open_store(spark, str(tmp_path), "a", schema).check()
+    assert "CREATE SCHEMA `nowhere" in str(caught.value) or "spark_catalog" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "TABLE {} USING parquet AS SELECT 1L AS n, 'x' AS note",
+        "TABLE {} USING delta AS SELECT 1L AS n, 'x' AS note",
+        "VIEW {} AS SELECT 1L AS n, 'x' AS note",
+    ],
+    ids=["of another form", "without runs", "a view"],
+)
+def test_another_table_under_the_name_is_left_alone(
+    spark: SparkSession, empty_place: Store, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    if empty_place.catalog is None and "delta" not in other:
+        pytest.skip("a folder with something else in it is looked at above")
+    monkeypatch.setattr("reweight.tables.time", SimpleNamespace(sleep=lambda seconds: None))
+    name = empty_place.name(FACTS)
+    spark.sql(f"CREATE {other.format(name)}")
+    with pytest.raises(TableError, match="'facts'"):
+        empty_place.write(FACTS, facts(spark, "b"))
+    assert [row.asDict() for row in spark.table(name).collect()] == [{"n": 1, "note": "x"}]

@@ -1,0 +1,36 @@
+"""Verdicts: what p-values make visible, and advice that names methods that there are."""
+
+import json
+
+import pytest
+from pydantic import TypeAdapter
+
+from reweight.diagnose.findings import ADVICE, Finding, Measure, content, lines
+from reweight.importance.methods import Method
+
+
+def verdicts(*findings: Finding) -> list[str]:
+    return [one["verdict"] for one in content(findings)]
+
+
+def test_more_tests_ask_for_smaller_p_values() -> None:
+    one = Finding("position bias", "", 0.03)
+    assert verdicts(one) == ["visible"]
+    assert verdicts(one, Finding("rare groups", "", 0.5)) == ["not visible", "not visible"]
+    # What cannot be tested is no test.
+    assert verdicts(one, Finding("rare groups", "", None)) == ["visible", "cannot be seen"]
+
+
+@pytest.mark.parametrize("mechanism", ADVICE)
+def test_advice_names_methods_of_the_union(mechanism: str) -> None:
+    kinds = set(TypeAdapter(Method).json_schema()["discriminator"]["mapping"])
+    advice = ADVICE[mechanism]
+    assert {*advice.suggests, *advice.warns} <= kinds
+    assert not set(advice.suggests) & set(advice.warns)
+
+
+def test_a_line_tells_the_strength_and_json_holds_it_all() -> None:
+    found = content([Finding("position bias", "why", 0.0, (Measure("ratio", 0.25, 0.2, 0.3),))])
+    (line,) = lines(found)
+    assert line.split() == ["position", "bias", "visible", "ratio", "0.250", "[0.200,", "0.300]"]
+    assert json.loads(json.dumps(found)) == found

@@ -1,0 +1,362 @@
+"""The report: what it says of intervals, and a page that needs nothing beside it."""
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reweight.report.page import content, outcome, render, table, verdict
+
+HOSTILE = "<script>alert(1)</script>"
+# name -> value of the baseline; the counts have neither interval nor difference.
+METRICS = {
+    "log_loss": 0.5,
+    "normalised_entropy": 0.9,
+    "auc": 0.71,
+    "pr_auc": 0.3,
+    "calibration_ratio": 1.02,
+    "ece": 0.01,
+    "gauc": 0.66,
+    "ndcg_at_10": 0.4,
+    "brier": 0.15,
+    "macro_precision": 0.6,
+    "macro_recall": 0.58,
+    "worst_group_auc": 0.65,
+    "worst_group_log_loss": 0.4,
+}
+COUNTS = {"rows": 1234.0, "positives": 321.0, "groups_left_out": 17.0}
+# method -> difference of its log loss with its interval.
+DIFFERENCES = {
+    "better": (-0.02, -0.03, -0.01),
+    "worse": (0.04, 0.02, 0.06),
+    "even": (0.001, -0.01, 0.012),
+}
+
+
+def row(method: str, split: str, name: str, kind: str, *values: float | None) -> dict[str, Any]:
+    value, low, high = values
+    return {
+        "method": method,
+        "seed": 0,
+        "split": split,
+        "segment": None,
+        "name": name,
+        "kind": kind,
+        "value": value,
+        "low": low,
+        "high": high,
+    }
+
+
+def metrics_of(differences: dict[str, tuple[float, float, float]], segment: str) -> pd.DataFrame:
+    rows = []
+    for split in ("test", "validation"):
+        for method in ("uniform", *differences):
+            moved, low, high = differences.get(method, (0.0, 0.0, 0.0))
+            for name, base in METRICS.items():
+                value = base + moved
+                rows.append(row(method, split, name, "value", value, value - 0.1, value + 0.1))
+                if method != "uniform":
+                    rows.append(row(method, split, name, "difference", moved, low, high))
+            for name, count in COUNTS.items():
+                rows.append(row(method, split, name, "value", count, None, None))
+            for one in (segment, "women"):
+                for name, value in {"auc": 0.7, "rows": 617.0, "positives": 160.0}.items():
+                    part = row(method, split, name, "value", value, None, None)
+                    rows.append(part | {"segment": one})
+    return pd.DataFrame(rows)
+
+
+def record(summary: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "status": "done",
+        "started": "2026-03-01T10:00:00+00:00",
+        "seconds": 12.5,
+        "revision": "abc123",
+        "config_hash": "d1e2f3",
+        "inputs": {"samples": 4},
+        "outputs": {"metrics": 7},
+        "summary": summary,
+    }
+
+
+def values_of(
+    differences: dict[str, tuple[float, float, float]] = DIFFERENCES,
+    segment: str = "men",
+    intervals: bool = True,
+) -> dict[str, Any]:
+    methods = ["uniform", *differences]
+    metrics = metrics_of(differences, segment)
+    if not intervals:
+        metrics = metrics.assign(low=np.nan, high=np.nan)
+    curve = {
+        "roc": [[1.0, 0.4, 0.0], [1.0, 0.8, 0.0]],
+        "pr": [[1.0, 0.5, 0.0], [0.3, 0.5, 0.9]],
+        "calibration": [[0.1, 0.4], [0.12, 0.38], [617.0, 617.0]],
+    }
+    quantiles = dict(zip(("q01", "q05", "q25", "q50", "q75", "q95", "q99"), range(7), strict=True))
+    facts = {"ess": 600.5, "ess_share": 0.4866, "design_effect": 2.05, "mean": 1.0, "min": 0.01}
+    facts |= {"max": 8.0, "share_zero": 0.0} | {k: float(v) for k, v in quantiles.items()}
+    return content(
+        baseline="uniform",
+        config={
+            "run_id": "run_7",
+            # The baseline comes first on the page wherever the config has it.
+            "importance": [{"name": name} for name in [*differences, "uniform"]],
+            "evaluation": {"confidence": 0.95, "ndcg_k": 10},
+        },
+        records={
+            "clean_logs": record(
+                {"raw": 5000, "rejected": 40, "events": 4960, "reasons": {"null: price": 40}}
+            ),
+            "build_samples": record({"samples": 3000, "splits": {"train": 1800, "test": 600}}),
+            "report": record({}),
+        },
+        metrics=metrics,
+        days=pd.DataFrame(
+            {
+                "day": pd.to_datetime(["2026-02-02", "2026-02-01"]).date,
+                "split": ["train", "train"],
+                "rows": [900, 900],
+                "positives": [100.0, 110.0],
+            }
+        ),
+        evaluation={
+            "curves": {m: {"test": curve, "validation": curve} for m in methods},
+            "facts": dict.fromkeys(methods, facts),
+            "histograms": {
+                m: [np.logspace(-2, 2, 41)[:-1].tolist(), [0.025] * 40] for m in methods
+            },
+            "segment_shares": [
+                {"segment": segment, "rows": 0.6, "weight": dict.fromkeys(methods, 0.347)}
+            ],
+            "by_label": {
+                label: {m: [[0.1, 1.0], [0.5, 0.5]] for m in methods} for label in ("0", "1")
+            },
+            "drivers": {m: {"label": 0.25, "log_price": -0.5} for m in methods},
+            "extremes": {
+                m: {
+                    "highest": [
+                        {
+                            "sample_id": "9007199254740993",
+                            "label": 1.0,
+                            "weight": 3.5,
+                            "features": {"log_price": -0.25},
+                        }
+                    ],
+                    "lowest": [],
+                }
+                for m in methods
+            },
+        },
+        losses={
+            "better": [
+                {"epoch": e, "train": 1 / e, "validation": 1.1 / e, "seconds": 0.5} for e in (1, 2)
+            ]
+        },
+    )
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements with their attributes, and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    return values_of()
+
+
+@pytest.fixture(scope="module")
+def html(values: dict[str, Any]) -> str:
+    return render(values)
+
+
+def cells(low: float | None, high: float | None) -> dict[str, float | None]:
+    return {"low": low, "high": high}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower", "higher"),
+    [
+        (-0.2, -0.1, "better", "worse"),
+        (0.1, 0.2, "worse", "better"),
+        (-0.1, 0.2, "not told apart", "not told apart"),
+        (0.0, 0.0, "not told apart", "not told apart"),
+        (0.0, 0.2, "not told apart", "not told apart"),
+        (None, None, "not told apart", "not told apart"),
+    ],
+)
+def test_an_outcome_is_where_the_interval_lies(
+    low: float | None, high: float | None, lower: str, higher: str
+) -> None:
+    assert outcome(cells(low, high), lower_is_better=True) == lower
+    assert outcome(cells(low, high), lower_is_better=False) == higher
+
+
+def test_the_verdict_names_the_methods_by_what_their_intervals_say(values: dict[str, Any]) -> None:
+    found = values["verdict"]
+    assert found["methods"] == {"better": "better", "worse": "worse", "even": "not told apart"}
+    assert found["text"] == (
+        "Lower test log loss than uniform: better. Higher: worse. Not told apart from it: even."
+    )
+
+
+def test_the_verdict_without_a_better_method_says_so() -> None:
+    test = {"uniform": {}, "a": {"log_loss": cells(0.1, 0.2)}, "b": {"log_loss": cells(-1, 1)}}
+    assert verdict(test, "uniform")["text"] == (
+        "No method has a lower test log loss than uniform. Higher: a. Not told apart from it: b."
+    )
+
+
+def test_the_verdict_says_how_far_weights_that_know_nothing_move_the_loss() -> None:
+    cell = {"value": 0.6, "difference": -0.0053, "low": -0.007, "high": -0.003}
+    test = {"uniform": {}, "random": {"log_loss": cell}}
+    assert (
+        "Weights that know nothing (random) move it by -0.0053" in verdict(test, "uniform")["text"]
+    )
+    test = {"uniform": {}, "random": {"log_loss": cell | {"high": 0.003}}}
+    assert "know nothing" not in verdict(test, "uniform")["text"]
+
+
+def test_the_verdict_of_a_run_with_the_baseline_alone() -> None:
+    found = verdict({"uniform": {"log_loss": {"value": 0.5}}}, "uniform")
+    assert found == {"text": "This run has no method beside uniform.", "methods": {}}
+
+
+def test_the_verdict_is_on_log_loss_and_on_no_other_metric() -> None:
+    test = {"uniform": {}, "a": {"auc": cells(0.1, 0.2), "log_loss": cells(0.1, 0.2)}}
+    assert verdict(test, "uniform")["methods"] == {"a": "worse"}
+
+
+def test_the_comparison_marks_outcomes_by_the_good_side_of_each_metric(
+    values: dict[str, Any],
+) -> None:
+    own = values["comparison"]["test"]["better"]
+    assert own["log_loss"]["outcome"] == "better"
+    assert own["log_loss"]["value"] == pytest.approx(0.48)
+    assert (own["log_loss"]["low"], own["log_loss"]["high"]) == (-0.03, -0.01)
+    # The same interval below 0 is worse where high is good, and neither where 1 is.
+    assert own["auc"]["outcome"] == "worse"
+    assert own["brier"]["outcome"] == "better"
+    assert "outcome" not in own["calibration_ratio"]
+    assert own["rows"] == {"value": 1234.0, "value_low": None, "value_high": None}
+    assert "difference" not in values["comparison"]["test"]["uniform"]["log_loss"]
+
+
+def test_the_content_can_be_written_as_json(values: dict[str, Any]) -> None:
+    again = json.loads(json.dumps(values))
+    assert again["methods"] == ["uniform", "better", "worse", "even"]
+    assert again["run_id"] == "run_7"
+
+
+def test_the_funnel_and_the_segments_are_in_the_content(values: dict[str, Any]) -> None:
+    assert values["funnel"] == [
+        ("raw rows", 5000),
+        ("rejected", 40),
+        ("events", 4960),
+        ("samples", 3000),
+        ("samples: train", 1800),
+        ("samples: test", 600),
+    ]
+    assert [s["segment"] for s in values["segments"]] == ["men", "women"]
+    assert (values["segments"][0]["rows"], values["segments"][0]["positives"]) == (617, 160)
+    assert set(values["segments"][0]["auc"]) == {"uniform", "better", "worse", "even"}
+    assert [day["day"] for day in values["days"]] == ["2026-02-01", "2026-02-02"]
+
+
+def test_the_page_says_the_verdict_and_shows_every_method(
+    values: dict[str, Any], html: str
+) -> None:
+    page = Page(html)
+    text = " ".join(" ".join(page.text).split())
+    assert values["verdict"]["text"] in text
+    for part in ("run_7", "1,234 rows, 321 positives", "17 groups", "null: price", "metrics@7"):
+        assert part in text
+    for method in values["methods"]:
+        assert html.count(f"<td>{method}</td>") >= 5
+    # The log loss of a method with its difference and interval.
+    assert "0.4800" in text
+    assert "-0.0200 [-0.0300, -0.0100]" in text
+
+
+def test_the_page_needs_nothing_beside_it(html: str) -> None:
+    elements = Page(html).elements
+    tags = {tag for tag, _ in elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base"}
+    assert "svg" in tags
+    for _, attributes in elements:
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            assert (attributes.get(name) or "#").startswith("#")
+    assert not re.search(r"url\((?!#)", html)
+    assert "@import" not in html
+
+
+def test_every_plot_is_on_the_page(html: str) -> None:
+    assert sum(tag == "svg" for tag, _ in Page(html).elements) == 11
+
+
+def test_the_same_content_gives_the_same_page(values: dict[str, Any], html: str) -> None:
+    assert render(values) == html
+
+
+def test_names_from_the_data_are_text_and_not_markup() -> None:
+    values = values_of({HOSTILE: (-0.02, -0.03, -0.01)}, segment=HOSTILE)
+    values["reasons"] = {HOSTILE: 3}
+    values["config"] = values["config"] | {"note": HOSTILE}
+    values["drivers"][HOSTILE][HOSTILE] = 0.9
+    html = render(values)
+    page = Page(html)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert "".join(page.text).count(HOSTILE) >= 8
+
+
+def test_a_run_without_trained_methods_or_segments_has_a_page() -> None:
+    values = values_of()
+    html = render(values | {"losses": {}, "segments": []})
+    assert values["verdict"]["text"] in html
+
+
+def test_the_table_has_a_line_per_method_under_its_head(values: dict[str, Any]) -> None:
+    head, *lines = table(values)
+    assert head.split("  ")[0] == "method"
+    assert [line.split()[0] for line in lines] == values["methods"]
+    assert len({len(line) for line in [head, *lines]}) == 1
+    assert re.split(r"  +", lines[0].strip()) == ["uniform", "0.5000", "0.7100", "48.7%"]
+    assert re.split(r"  +", lines[1].strip()) == [
+        "better",
+        "0.4800",
+        "-0.0200 [-0.0300, -0.0100]",
+        "0.6900",
+        "-0.0200 [-0.0300, -0.0100]",
+        "48.7%",
+    ]
+
+
+def test_without_intervals_values_are_told_and_nothing_is_told_apart() -> None:
+    values = values_of(intervals=False)
+    json.dumps(values, allow_nan=False)
+    assert values["verdict"]["text"] == (
+        "No method has a lower test log loss than uniform. Not told apart from it: better, worse, "
+        "even."
+    )
+    assert "0.4800" in table(values)[2]
+    assert "[" not in table(values)[2]
+    page = render(values)
+    assert "0.4800" in page
+    assert ">nan" not in page.lower()

@@ -1,0 +1,158 @@
+"""The stages of a run that uses the models of another: what they take from it, and refuse."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from reweight.build_samples.feature_stats import STATS
+from reweight.build_samples.stage import build_samples
+from reweight.config import Run, RunConfig, read_config
+from reweight.core.columns import in_sample
+from reweight.core.errors import ReweightError, TableError, WeightError
+from reweight.core.files import write_json
+from reweight.core.tables import EVENTS
+from reweight.fit_importance.fit import MODELS
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.training import TrainFacts
+from reweight.score_weights.models import POLICY, policy_stats, read_models
+from reweight.score_weights.policy import PolicyStats
+from reweight.score_weights.rows import weights
+
+OpenRun = Callable[..., Run]
+LATER = "model_run_id=monday"
+FACTS = TrainFacts(dim=1, rows=4, positives=2)
+
+
+@pytest.fixture
+def opened(spark: SparkSession, tmp_path: Path) -> OpenRun:
+    """Opens a run of two methods that need no training; overrides go over it."""
+    config = {
+        "root": str(tmp_path),
+        "cleaning": {
+            "sources": {"log": {"path": "/raw", "format": "csv"}},
+            "columns": {"event_time": "now()"},
+        },
+        "sampling": {"key": ["shown"], "label": {"value": "bought"}},
+        "features": {"numeric": {"price": "price"}},
+        "importance": [{"method": "random"}],
+    }
+    return lambda run_id, *more: Run.open(
+        spark, read_config(RunConfig, config, (f"run_id={run_id}", *more))
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["(1, 0)", "(1, 1)"], "sample_id is not unique"),
+        (["(1, 0)", "(2, 3)"], "labels that are neither 0 nor 1"),
+        (["(1, 0)", "(2, null)"], "monday/features.json"),
+    ],
+)
+def test_rows_of_a_later_day_are_checked_but_need_not_be_of_both_classes(
+    opened: OpenRun, rows: list[str], said: str
+) -> None:
+    run = opened("tuesday", LATER)
+    events = f"SELECT *, now() AS event_time, 1.0 AS price FROM VALUES {', '.join(rows)}"
+    run.store.write(EVENTS, run.spark.sql(f"{events} AS log(shown, bought)"))
+    with pytest.raises(ReweightError, match=said):
+        build_samples(run)
+
+
+def test_models_score_no_samples_of_other_statistics_than_they_were_fitted_on(
+    opened: OpenRun,
+) -> None:
+    monday, tuesday = opened("monday"), opened("tuesday", LATER)
+    for folder in (monday.folder, tuesday.folder):
+        write_json(folder / STATS, stats(1.0))
+    for method in monday.config.importance:
+        folder = monday.folder / MODELS / method.name
+        ModelArtifact.of(method, FACTS, method.build(FACTS)).write(folder)
+        with pytest.raises(TableError, match=f"{method.name}/features.json"):
+            read_models(monday)
+        write_json(folder / STATS, stats(1.0))
+    assert read_models(monday) == read_models(tuesday)
+    # Monday's samples are built anew, then Tuesday's by the new statistics.
+    write_json(monday.folder / STATS, stats(2.0))
+    with pytest.raises(TableError, match="of other statistics") as caught:
+        read_models(monday)
+    assert "run 'fit_importance' again" in str(caught.value)
+    assert read_models(tuesday)
+    write_json(tuesday.folder / STATS, stats(2.0))
+    with pytest.raises(TableError, match="'random' was fitted on features of other") as caught:
+        read_models(tuesday)
+    assert "run 'fit_importance' of run 'monday'" in str(caught.value)
+
+
+def stats(mean: float) -> dict[str, Any]:
+    scaling = {"price": (mean, 1.0)}
+    return {"names": ["price"], "scaling": scaling, "vocabulary": {}, "cardinalities": {}}
+
+
+@pytest.fixture
+def scored(spark: SparkSession) -> DataFrame:
+    """Training rows of two segments with an importance of 1, 2, 3 and 4."""
+    return spark.range(1, 5).selectExpr(
+        "'train' AS split", "cast(id > 2 AS string) AS segment", "id AS random", "1.0 AS uniform"
+    )
+
+
+def test_rows_of_a_later_day_are_weighed_by_the_numbers_of_the_other_run(
+    opened: OpenRun, scored: DataFrame
+) -> None:
+    numbers = policy_stats(opened("monday", "weighting.temper=0.5"), scored)
+    # The limits of the effective sample size are of the run that learns.
+    later = opened("tuesday", LATER, "weighting.temper=0.5", "weighting.ess_refuse=0.99")
+    assert policy_stats(later, scored.where("random > 3")) == numbers
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "said"),
+    [
+        ("temper=0.5", "temper=1", ("temper: 0.5, as in", "came:     temper: 1.0")),
+        ("map=auto", "map=rank", ('map: "auto", as in', 'came:     map: "rank"')),
+        ("clip_ratio=2", "clip_ratio=null", ("clip_ratio: 2.0, as in", "clip_ratio: null")),
+        ("segment_cap=0.5", "segment_cap=null", ("segment_cap: 0.5, as in", "segment_cap: null")),
+    ],
+)
+def test_another_policy_than_that_of_the_other_run_is_refused(
+    opened: OpenRun, scored: DataFrame, earlier: str, later: str, said: tuple[str, str]
+) -> None:
+    policy_stats(opened("monday", f"weighting.{earlier}"), scored)
+    with pytest.raises(WeightError, match="of another section `weighting`") as caught:
+        policy_stats(opened("tuesday", LATER, f"weighting.{later}"), scored)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_numbers_that_do_not_say_of_which_policy_they_are_are_refused(
+    opened: OpenRun, scored: DataFrame
+) -> None:
+    monday = opened("monday")
+    numbers = policy_stats(monday, scored)["random"].model_dump()
+    write_json(monday.folder / MODELS / "random" / POLICY, numbers)
+    with pytest.raises(WeightError, match="of another section `weighting`") as caught:
+        policy_stats(opened("tuesday", LATER), scored)
+    assert "run the stage 'score_weights' of that run again" in str(caught.value)
+
+
+def test_a_run_that_was_never_scored_has_no_policy(opened: OpenRun, scored: DataFrame) -> None:
+    with pytest.raises(WeightError, match="are not there") as caught:
+        policy_stats(opened("tuesday", LATER), scored)
+    assert "monday/models/random/policy.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(("more", "seen"), [((), [True, False]), ((LATER,), [False, False])])
+def test_no_row_of_a_later_day_was_trained_on(
+    opened: OpenRun, more: tuple[str, ...], seen: list[bool]
+) -> None:
+    run = opened("tuesday", *more)
+    rows = run.spark.createDataFrame(
+        [(1, "train", 0.5, True), (2, "test", 0.5, True)],
+        f"sample_id bigint, split string, random float, `{in_sample('random')}` boolean",
+    )
+    found = weights(run, rows, {"random": PolicyStats(map="identity")}).orderBy("sample_id")
+    assert [row["in_sample"] for row in found.collect()] == seen

@@ -1,0 +1,242 @@
+"""The ranker: scikit-learn's weighted logistic regression, on Spark."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from sklearn.linear_model import LogisticRegression
+
+from reweight.core.columns import soft_label
+from reweight.core.errors import WeightError
+from reweight.train_ranker.rankers.logistic_regression import (
+    Ranker,
+    Ranking,
+    check_training,
+    doubled,
+    fit_ranker,
+    recalibrated,
+    with_margins,
+    with_probabilities,
+    with_vector,
+)
+
+Array = NDArray[np.float64]
+ROWS = 500
+CARDINALITIES = (3, 4)
+# Tight, so that what is compared is the problem and not where an optimiser stopped.
+EXACT = Ranking(max_iter=300, tol=1e-12)
+
+
+GENERATOR = np.random.default_rng(0)
+FEATURES = GENERATOR.normal(size=(ROWS, 4)).astype(np.float32).astype(float)
+IDS = np.stack([GENERATOR.integers(0, size, ROWS) for size in CARDINALITIES], axis=1)
+SCORE = 1.5 * FEATURES[:, 0] - FEATURES[:, 1] + (IDS[:, 1] == 2) - 1.5
+LABEL = (GENERATOR.random(ROWS) < 1 / (1 + np.exp(-SCORE))).astype(float)
+WEIGHTS = {
+    "uniform": np.ones(ROWS),
+    "gamma": GENERATOR.gamma(1.0, 1.0, ROWS),
+    "balanced": np.where(LABEL == 1, ROWS / (2 * LABEL.sum()), ROWS / (2 * (1 - LABEL).sum())),
+    "raw": 10 * GENERATOR.random(ROWS),
+}
+
+
+def design() -> Array:
+    """Dense features, then each field one-hot."""
+    hot = [np.eye(size)[IDS[:, f]] for f, size in enumerate(CARDINALITIES)]
+    return np.concatenate([FEATURES, *hot], axis=1)
+
+
+@pytest.fixture(scope="module")
+def samples(spark: SparkSession) -> DataFrame:
+    schema = spark.createDataFrame(
+        [],
+        "sample_id bigint, features array<float>, ids array<int>, label double, "
+        + ", ".join(f"{name} double" for name in WEIGHTS),
+    ).schema
+    columns = [np.arange(ROWS), FEATURES, IDS, LABEL, *WEIGHTS.values()]
+    rows = list(zip(*[column.tolist() for column in columns], strict=True))
+    return spark.createDataFrame(rows, schema).coalesce(1).cache()
+
+
+@pytest.fixture(scope="module")
+def train(samples: DataFrame) -> DataFrame:
+    return with_vector(samples, ()).cache()
+
+
+@pytest.fixture(scope="module")
+def ranker(train: DataFrame) -> Ranker:
+    return fit_ranker(train, "balanced", WEIGHTS["balanced"].sum(), EXACT)
+
+
+def coefficients(ranker: Ranker) -> Array:
+    return np.append(ranker.model.coefficients.toArray(), ranker.model.intercept)
+
+
+def scikit_learns(columns: Array, weights: Array, c: float) -> Array:
+    model = LogisticRegression(C=c, tol=1e-12, max_iter=5000)
+    model.fit(columns, LABEL, sample_weight=weights)
+    return np.append(model.coef_[0], model.intercept_[0])
+
+
+@pytest.mark.parametrize(("name", "c"), [("uniform", 1.0), ("gamma", 0.01), ("gamma", 10.0)])
+def test_the_ranker_is_scikit_learns_with_the_same_weights(
+    train: DataFrame, name: str, c: float
+) -> None:
+    ranking = EXACT.model_copy(update={"C": c})
+    found = fit_ranker(train, name, WEIGHTS[name].sum(), ranking)
+    wanted = scikit_learns(FEATURES, WEIGHTS[name], c)
+    np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
+
+
+def test_ids_are_fitted_as_scikit_learn_fits_their_one_hot_columns(samples: DataFrame) -> None:
+    rows = with_vector(samples, CARDINALITIES)
+    found = fit_ranker(rows, "gamma", WEIGHTS["gamma"].sum(), EXACT)
+    wanted = scikit_learns(design(), WEIGHTS["gamma"], 1.0)
+    np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
+
+
+def test_weights_of_mean_1_with_the_raw_sum_are_fitted_as_the_raw_weights(
+    train: DataFrame,
+) -> None:
+    raw = WEIGHTS["raw"]
+    rows = train.withColumn("scaled", F.col("raw") / float(raw.mean()))
+    ranking = EXACT.model_copy(update={"C": 0.01})
+    found = fit_ranker(rows, "scaled", raw.sum(), ranking)
+    wanted = scikit_learns(FEATURES, raw, 0.01)
+    np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
+    other = fit_ranker(rows, "scaled", ROWS, ranking)
+    assert np.abs(coefficients(other) - wanted).max() > 1e-2
+
+
+@pytest.fixture(scope="module")
+def soft(train: DataFrame) -> DataFrame:
+    """Rows with soft labels of `gamma`, some of them 0 and 1."""
+    own = F.least(F.lit(1.0), F.greatest(F.lit(0.0), F.col("raw") / 8 - 0.1))
+    return train.withColumn(soft_label("gamma"), own).cache()
+
+
+def test_soft_labels_are_fitted_as_scikit_learn_fits_both_rows_of_each(soft: DataFrame) -> None:
+    g, w = np.clip(WEIGHTS["raw"] / 8 - 0.1, 0, 1), WEIGHTS["gamma"]
+    rows = doubled(soft, "gamma")
+    assert rows.count() == (w * g > 0).sum() + (w * (1 - g) > 0).sum() < 2 * ROWS
+    model = LogisticRegression(C=0.1, tol=1e-12, max_iter=5000)
+    twice = np.concatenate([FEATURES, FEATURES]), np.repeat([1.0, 0.0], ROWS)
+    model.fit(*twice, sample_weight=np.concatenate([w * g, w * (1 - g)]))
+    total = check_training(soft, ["gamma"], 0.1, ["gamma"])["gamma"]
+    found = fit_ranker(rows, "gamma", total, EXACT.model_copy(update={"C": 0.1}))
+    wanted = np.append(model.coef_[0], model.intercept_[0])
+    np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
+
+
+def test_doubling_rows_moves_none_of_them(soft: DataFrame) -> None:
+    rows = doubled(soft, "gamma")
+    assert rows.rdd.getNumPartitions() == soft.rdd.getNumPartitions()
+    assert "Exchange" not in rows._jdf.queryExecution().executedPlan().toString()
+
+
+def test_a_constant_factor_in_the_weights_does_not_move_the_fit(train: DataFrame) -> None:
+    rows = train.withColumn("ten", 10 * F.col("gamma"))
+    one, ten = (fit_ranker(rows, name, 500.0, EXACT) for name in ("gamma", "ten"))
+    np.testing.assert_allclose(coefficients(one), coefficients(ten), atol=1e-8)
+
+
+def test_the_vector_is_dense_features_then_each_field_one_hot(samples: DataFrame) -> None:
+    rows = with_vector(samples, CARDINALITIES).orderBy("sample_id").limit(40).collect()
+    np.testing.assert_array_equal([r["vector"].toArray() for r in rows], design()[:40])
+    assert "features" in rows[0].asDict()
+    assert not [name for name in rows[0].asDict() if name.startswith("_")]
+
+
+def test_one_hot_sizes_do_not_depend_on_the_ids_that_occur(samples: DataFrame) -> None:
+    few = samples.where("ids[0] = 0 and ids[1] = 1")
+    assert len(with_vector(few, CARDINALITIES).first()["vector"]) == 4 + 3 + 4  # type: ignore[index]
+
+
+def test_margins_and_probabilities_are_those_of_the_coefficients(
+    train: DataFrame, ranker: Ranker
+) -> None:
+    rankers = {"own": ranker, "moved": Ranker(ranker.model, shift=-0.7)}
+    margins = with_margins(train, rankers).orderBy("sample_id").select("own", "moved").toPandas()
+    beta = coefficients(ranker)
+    wanted = FEATURES @ beta[:-1] + beta[-1]
+    np.testing.assert_allclose(margins["own"], wanted, atol=1e-9)
+    np.testing.assert_allclose(margins["moved"], wanted - 0.7, atol=1e-9)
+    judged = with_probabilities(train, rankers)
+    assert judged.columns == [*train.columns, "own", "moved"]
+    found = judged.orderBy("sample_id").select("own", "moved").toPandas()
+    np.testing.assert_allclose(found["own"], 1 / (1 + np.exp(-wanted)), atol=1e-12)
+    np.testing.assert_allclose(found["moved"], 1 / (1 + np.exp(0.7 - wanted)), atol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 12.0, -15.0])
+def test_recalibration_makes_the_mean_prediction_the_label_rate(
+    train: DataFrame, ranker: Ranker, shift: float
+) -> None:
+    beta = coefficients(ranker)
+    margin = FEATURES @ beta[:-1] + beta[-1]
+    rate = LABEL.mean()
+    assert abs((1 / (1 + np.exp(-margin))).mean() - rate) > 0.05
+    found = recalibrated(Ranker(ranker.model, shift), train)
+    assert (1 / (1 + np.exp(-margin - found.shift))).mean() == pytest.approx(rate, abs=1e-5)
+    assert found.model is ranker.model
+
+
+def test_sums_of_the_weights_are_given_back(train: DataFrame) -> None:
+    sums = check_training(train, list(WEIGHTS), floor=0.1)
+    assert sums == {name: pytest.approx(w.sum()) for name, w in WEIGHTS.items()}
+
+
+BAD = {
+    "null": ("if(sample_id = 3, null, 1D)", "1 weights that are null, negative or not finite"),
+    "nan": ("if(sample_id = 3, double('NaN'), 1D)", "1 weights"),
+    "infinite": ("if(sample_id = 3, double('Infinity'), 1D)", "1 weights"),
+    "negative": ("if(sample_id < 3, -1D, 1D)", "3 weights"),
+    "zero": ("0D", "weight sums 0 for label 0 and 0 for label 1"),
+    "no_positive": ("if(label = 1, 0D, 1D)", "for label 0 and 0 for label 1"),
+    "no_negative": ("if(label = 0, 0D, 1D)", "weight sums 0 for label 0"),
+    "tiny_ess": ("if(sample_id % 50 = 0, 1D, 1E-6)", "an effective sample size of 2.0% of"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_weights_that_cannot_be_trained_on_are_refused(samples: DataFrame, name: str) -> None:
+    sql, came = BAD[name]
+    rows = samples.withColumn(name, F.expr(sql))
+    with pytest.raises(WeightError) as error:
+        check_training(rows, ["uniform", name], floor=0.05)
+    assert f"'{name}'" in str(error.value)
+    assert came in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "came"),
+    [
+        ("if(sample_id = 3, null, 0.5D)", "1 weights"),
+        ("if(sample_id < 2, 1.5D, 0.5D)", "2 weights"),
+        ("if(sample_id = 3, double('NaN'), 0.5D)", "or soft labels that are not in [0, 1]"),
+        ("0D", "for label 0 and 0 for label 1"),
+    ],
+)
+def test_soft_labels_that_cannot_be_trained_on_are_refused(
+    samples: DataFrame, sql: str, came: str
+) -> None:
+    rows = samples.withColumn(soft_label("uniform"), F.expr(sql))
+    with pytest.raises(WeightError) as error:
+        check_training(rows, ["gamma", "uniform"], 0.05, ["uniform"])
+    assert came in str(error.value)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_rows_of_one_class_are_refused(samples: DataFrame, label: int) -> None:
+    rows = samples.where(F.col("label") == label)
+    with pytest.raises(WeightError, match="both classes with weight"):
+        check_training(rows, ["uniform"], floor=0.0)
+
+
+def test_the_floor_of_the_effective_sample_size_is_a_setting(samples: DataFrame) -> None:
+    w = WEIGHTS["gamma"]
+    share = w.sum() ** 2 / (ROWS * (w**2).sum())
+    assert check_training(samples, ["gamma"], floor=share - 0.01)
+    with pytest.raises(WeightError, match="effective sample size"):
+        check_training(samples, ["gamma"], floor=share + 0.01)
