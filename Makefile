@@ -1,4 +1,4 @@
-# reweight: `make help` lists what can be made.
+# reweight: `make help` lists the targets.
 .DEFAULT_GOAL := help
 PYTHON311 ?= python3.11
 VENV := .venv
@@ -13,20 +13,20 @@ KILLS ?= 50
 LINES ?= $(KILLS)
 LOGS ?= 20
 SEEDS ?= 3
-# Processes that test, each with a JVM of its own.
+# Number of test processes, each with its own JVM.
 JOBS ?= 2
-# The tests of a file stay together: they share what they set up.
+# The tests of a file share fixtures, so they run in the same process.
 TESTS = -m pytest -m "not cluster and not faults" -n $(JOBS) --dist loadfile $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy
 
-# The archive for a cluster. Level 1 compresses twice as fast as 6 and comes out 3 % larger.
+# The archive for a cluster. Level 1 compresses twice as fast as level 6 and is 3 % larger.
 ARCHIVE := dist/reweight-env.tar.gz
 PACKED := build/package
 COMPRESS ?= 1
 PYTHON_PREFIX ?=
 WHEELS := build/wheel/*.whl
-# Of a fresh folder: the builder would take up what an earlier one left.
+# In a fresh folder: the builder would include files that an earlier build left.
 WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
@@ -34,19 +34,19 @@ SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type
 .PHONY: help setup demo test test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
-setup: $(STAMP)  ## create .venv with the pinned dependencies, and make sure of Java
+setup: $(STAMP)  ## create .venv with the pinned dependencies, and install Java if needed
 
 $(VENV)/.made: requirements.lock
 $(VENV35)/.made: requirements-spark35.lock
 $(VENV4X)/.made: requirements-spark4x.lock
 $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.conf scripts/spark_defaults.py
 	@$(PYTHON311) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
-	  echo "Python 3.11 is needed and '$(PYTHON311)' is none: install it, or say where it is:"; \
+	  echo "'$(PYTHON311)' is not Python 3.11: install it, or give its path:"; \
 	  echo "  make $(MAKECMDGOALS) PYTHON311=/path/to/python3.11"; exit 1; }
 	@sh scripts/ensure_java.sh
-	@echo "installing the packages of $(filter %.lock,$^) in $(@D): quiet, about 3 minutes, 6 GB"
+	@echo "installing $(filter %.lock,$^) into $(@D): no output, about 3 minutes, 6 GB"
 	@$(PYTHON311) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(filter %.lock,$^)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
@@ -54,82 +54,82 @@ $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.c
 	@$(@D)/bin/python scripts/spark_defaults.py conf/spark/local.conf
 	@touch $@
 
-demo: setup  ## run the whole line on a simulated log; ARGS="key=value ..." overrides conf/demo.yaml
+demo: setup  ## run the pipeline on a simulated log; ARGS="key=value ..." overrides conf/demo.yaml
 	$(PYTHON) jobs/pipeline.py conf/demo.yaml $(ARGS)
 
-test: setup  ## run all tests that need one machine; ARGS="tests/test_feed.py" runs some
+test: setup  ## run all tests that need one machine; ARGS="tests/training" runs some
 	$(PYTHON) $(TESTS)
 
-test-cluster: setup  ## run the line on clusters of several executors on this machine
+test-cluster: setup  ## run the pipeline on clusters of several executors on this machine
 	$(PYTHON) -m pytest -m cluster $(ARGS)
 
-test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as Databricks 15.4 LTS has it
+test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as in Databricks 15.4 LTS
 	$(VENV35)/bin/python $(TESTS)
 
 test-spark4x: $(VENV4X)/.made  ## run the tests on the newest Spark, without Petastorm
 	$(VENV4X)/bin/python $(TESTS)
 
-faults: setup  ## kill running jobs at KILLS=50 random moments of LINES=KILLS lines and compare what they leave
+faults: setup  ## kill the pipeline at KILLS=50 random moments, spread over LINES=KILLS runs, and compare the results
 	REWEIGHT_KILLS=$(KILLS) REWEIGHT_LINES=$(LINES) $(PYTHON) -m pytest tests/faults -n $(JOBS) --dist worksteal $(ARGS)
 
-clean-logs: setup  ## diagnose LOGS=20 logs without any mechanism: nothing may be visible
-	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/stages/test_diagnose.py -k nothing_is_visible
+clean-logs: setup  ## diagnose LOGS=20 logs without faults: nothing may be visible
+	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/diagnose/test_diagnose.py -k nothing_is_visible
 
-check: setup  ## format, lint, types, direction of imports
+check: setup  ## check format, lint, types and import directions
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check --no-cache .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 
-real: setup  ## run the four real logs in DATA=../shared/data and print one table
+real: setup  ## run the pipeline on four real logs in DATA=../shared/data and print one table
 	@for name in $(REAL); do \
 	  $(PYTHON) jobs/pipeline.py conf/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
 	@$(PYTHON) jobs/summary.py $(REAL:%=conf/%.yaml) data_dir=$(DATA) $(ARGS)
 
-perf: setup  ## measure ratios, and write build/perf/perf.html
+perf: setup  ## measure performance ratios and write build/perf/perf.html
 	$(PYTHON) -m tests.perf $(ARGS)
 
-perf-large: setup  ## the same on the largest log that a small machine bears
+perf-large: setup  ## the same, on the largest log that a small machine can handle
 	$(PYTHON) -m tests.perf --large $(ARGS)
 
-bench-detection: setup  ## which methods find wrong labels, on the public tables in DATA; the whole protocol is SEEDS=25
+bench-detection: setup  ## benchmark: which methods find wrong labels, on public tables in DATA; SEEDS=25 is the full protocol
 	$(PYTHON) jobs/benchmark.py conf/benchmark/published.yaml data_dir=$(DATA) benchmark.seeds=$(SEEDS) $(ARGS)
 
-bench: setup  ## which weights help the ranker, in worlds with one mechanism each and known truth
+bench: setup  ## benchmark: which weights help the ranker, in simulated worlds with known truth
 	@for name in conditions delays; do \
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
 
-bench-real: setup  ## the same on real logs in DATA: late labels, another month, another policy
+bench-real: setup  ## the same, on real logs in DATA: late labels, a later month, another policy
 	@for name in $(REAL_CONDITIONS); do \
 	  $(PYTHON) jobs/pipeline.py conf/benchmark/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
 	@$(PYTHON) jobs/summary.py $(REAL_CONDITIONS:%=conf/benchmark/%.yaml) data_dir=$(DATA) $(ARGS)
 
-docs: $(VENV_DOCS)/.made  ## build the pages of docs/ into build/docs, from the sources alone
+docs: $(VENV_DOCS)/.made  ## build the docs into build/docs, without importing the library
 	@NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --quiet --strict --clean
 	@echo build/docs/index.html
 
 $(VENV_DOCS)/.made: requirements-docs.lock
-	@echo "installing the packages of $< in $(@D): quiet, about half a minute, 170 MB"
+	@echo "installing $< into $(@D): no output, about half a minute, 170 MB"
 	@$(PYTHON311) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-notebooks:  ## write the notebooks for Jupyter, beside their sources
+notebooks:  ## write the notebooks for Jupyter, next to their sources
 	@$(PYTHON311) scripts/ipynb.py notebooks notebooks/*.py
 
-package: $(ARCHIVE)  ## pack the library and what it needs for a cluster's workers (conf/spark)
+package: $(ARCHIVE)  ## pack the library and its dependencies for cluster workers (conf/spark)
 
-# A fresh environment without what only developers need, its versions those of the lock.
+# A fresh environment with the locked versions, without the developer tools.
 $(PACKED)/.made: requirements.lock pyproject.toml | $(STAMP)
-	@echo "installing what workers need in $(PACKED): quiet, about 3 minutes, 6 GB"
+	@echo "installing the packages of workers into $(PACKED): no output, about 3 minutes, 6 GB"
 	@$(PYTHON311) -m venv --clear --without-pip $(PACKED)
 	@$(WHEEL)
 	@$(PYTHON) -m pip --python $(PACKED)/bin/python install --quiet -c requirements.lock \
 	  "$$(echo $(WHEELS))[petastorm]"
 	@touch $@
 
-# Spark's jars stay out: a cluster has its own. The temporary file is beside the archive, so that
-# the archive appears whole.
+# Spark's jars are left out: a cluster has its own. The temporary file is in the archive's folder, so
+# that the finished archive appears at once.
 $(ARCHIVE): $(PACKED)/.made $(SOURCES)
 	@$(WHEEL)
 	@$(PYTHON) -m pip --python $(PACKED)/bin/python install --quiet --no-deps --force-reinstall \
@@ -139,23 +139,23 @@ $(ARCHIVE): $(PACKED)/.made $(SOURCES)
 	@TMPDIR=dist $(VENV)/bin/venv-pack --quiet --force --prefix $(PACKED) --output $@ \
 	  --compress-level $(COMPRESS) --exclude '*/site-packages/pyspark/jars/*' \
 	  $(if $(PYTHON_PREFIX),--python-prefix $(PYTHON_PREFIX))
-	@# As old as what is in it: sources that changed meanwhile make it out of date.
+	@# It gets the wheel's time, so that sources that changed meanwhile make it out of date.
 	@touch -r build/wheel/*.whl $@ && ls -lh $@
 
 UV = build/lock/bin/uv pip compile --universal --python-version 3.11 \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 LOCK = $(UV) pyproject.toml --extra dev
 
-lock:  ## resolve pyproject.toml anew into the lock files
+lock:  ## resolve pyproject.toml into new lock files
 	$(PYTHON311) -m venv build/lock && build/lock/bin/pip install --quiet uv
 	$(LOCK) --extra petastorm -o requirements.lock
 	$(LOCK) --extra petastorm --extra spark35 -o requirements-spark35.lock
 	$(LOCK) --extra spark4x -o requirements-spark4x.lock
 	$(UV) --group docs -o requirements-docs.lock
 
-audit:  ## look the locked versions up among known vulnerabilities
+audit:  ## check the locked versions for known vulnerabilities
 	@$(PYTHON311) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit==2.10.1
 	@sh scripts/audit.sh build/audit/bin/pip-audit requirements.lock
 
-clean:  ## remove what was made, but for the environments
+clean:  ## remove everything that was built, except the environments
 	rm -rf out build dist spark-warehouse metastore_db derby.log

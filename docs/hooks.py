@@ -1,4 +1,4 @@
-"""Adds the pages that are made of the sources, and puts them into the navigation."""
+"""Adds the pages that are generated from the sources, and puts them into the navigation."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-# Places in the navigation, and words alone on a line of a page, that stand for what is made.
+# Generated pages, and what replaces placeholders in the navigation and in written pages.
 _made: dict[str, Any] = {}
 
 
@@ -15,22 +15,28 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Reads the sources and fills in the navigation."""
     _made.clear()
     _made.update(made.made())
-    config.nav = [
-        {title: _made["nav"].get(place, place) for title, place in entry.items()}
-        for entry in config.nav or []
-    ]
+    config.nav = _filled_in(config.nav or [])
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages."""
+    """Adds the generated pages."""
     for path, text in _made["pages"].items():
         files.append(File.generated(config, path, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Puts tables in the place of their names."""
-    for name, text in _made["tables"].items():
-        markdown = markdown.replace(f"\n{name}\n", f"\n{text}\n")
+    """Replaces each placeholder that is alone on its line by its table."""
+    for placeholder, table in _made["tables"].items():
+        markdown = markdown.replace(f"\n{placeholder}\n", f"\n{table}\n")
     return markdown
+
+
+def _filled_in(entry: Any) -> Any:
+    """A navigation entry of any depth, with the generated lists in place of their names."""
+    if isinstance(entry, list):
+        return [_filled_in(part) for part in entry]
+    if isinstance(entry, dict):
+        return {title: _filled_in(part) for title, part in entry.items()}
+    return _made["nav"].get(entry, entry)

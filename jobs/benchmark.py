@@ -1,4 +1,4 @@
-"""Plants damage in public tables and compares how well the methods find it.
+"""Plants wrong labels in public tables and compares how well the methods detect them.
 
 spark-submit jobs/benchmark.py conf/benchmark/published.yaml data_dir=/data [key=value ...]
 """

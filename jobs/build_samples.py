@@ -1,4 +1,4 @@
-"""Makes samples of events: label, split, features.
+"""Builds samples from events: label, split, features.
 
 spark-submit jobs/build_samples.py conf/demo.yaml [key=value ...]
 """

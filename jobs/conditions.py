@@ -1,4 +1,4 @@
-"""Simulates worlds with one mechanism each and tells which weights help their rankers.
+"""Simulates worlds with one fault each and measures which weights help their rankers.
 
 spark-submit jobs/conditions.py conf/benchmark/conditions.yaml [key=value ...]
 """

@@ -1,4 +1,4 @@
-"""Says which mechanisms that spoil labels are visible in a log, after build_samples.
+"""Shows which faults of the labels are visible in a log; run it after build_samples.
 
 spark-submit jobs/diagnose.py conf/demo.yaml [key=value ...]
 """

@@ -1,4 +1,4 @@
-"""Measures the rankers and the weights, with intervals.
+"""Measures the rankers and the weights, with confidence intervals.
 
 spark-submit jobs/evaluate.py conf/demo.yaml [key=value ...]
 """

@@ -1,4 +1,4 @@
-"""Says which features the importance of rows comes from, after fit_importance.
+"""Attributes the importance of rows to features; run it after fit_importance.
 
 spark-submit jobs/explain.py conf/demo.yaml [explaining.sample_id=...] [key=value ...]
 """

@@ -1,4 +1,4 @@
-"""Runs the whole line: raw logs -> events -> samples -> weights -> rankers -> report.
+"""Runs the whole pipeline: raw logs -> events -> samples -> weights -> rankers -> report.
 
 spark-submit jobs/pipeline.py conf/demo.yaml [key=value ...]
 """

@@ -1,4 +1,4 @@
-"""Prints one table of finished runs, a line each.
+"""Prints a table of finished runs, one line each.
 
 python jobs/summary.py conf/online_retail.yaml conf/otto.yaml data_dir=/data
 """
@@ -6,9 +6,8 @@ python jobs/summary.py conf/online_retail.yaml conf/otto.yaml data_dir=/data
 import argparse
 
 from reweight.config import load_config
-from reweight.core.run_folder import RunFolder
+from reweight.core.run_folder import RunFolder, read_records
 from reweight.report.summary import table
-from reweight.runner.records import read_records
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -1,4 +1,4 @@
-"""Trains a weighted ranker per method.
+"""Trains one weighted ranker per method.
 
 spark-submit jobs/train_ranker.py conf/demo.yaml [key=value ...]
 """

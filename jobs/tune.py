@@ -1,4 +1,4 @@
-"""Searches k or lambda by what it does to the ranker.
+"""Searches k or lambda by the validation loss of the ranker.
 
 spark-submit jobs/tune.py conf/demo.yaml [key=value ...]
 """

@@ -2,9 +2,9 @@
 # MAGIC %md
 # MAGIC # Add a method
 # MAGIC
-# MAGIC A method is a small class: hyperparameters, what it assumes, and a formula. This notebook writes one,
-# MAGIC tries it in memory on rows whose wrong labels are known, and says what is left to do to have it in
-# MAGIC every run. The same file runs as a notebook and as plain Python:
+# MAGIC A method is a small class: hyperparameters, an assumption and a formula. This notebook writes one, tries
+# MAGIC it in memory on rows whose wrong labels are known, and lists the steps that make it available in every
+# MAGIC run. The same file runs as a notebook and as plain Python:
 # MAGIC
 # MAGIC     python notebooks/add_a_method.py
 
@@ -33,9 +33,9 @@ rows = int(os.environ.get("REWEIGHT_NOTEBOOK_ROWS", "4000"))
 # MAGIC %md
 # MAGIC ## The class
 # MAGIC
-# MAGIC A `OutOfBagMethod` reads an ensemble that other methods read as well: `statistic` says a number of each
-# MAGIC row by each member, and what the members that did not see the row say is averaged. `outputs` computes
-# MAGIC each forward once, however many methods ask.
+# MAGIC An `OutOfBagMethod` shares a trained ensemble with other methods. `statistic` returns a number for each
+# MAGIC row and member; the importance of a row is the mean over the members that did not see it. `outputs`
+# MAGIC caches forward passes, so each is computed only once, however many methods use it.
 
 # COMMAND ----------
 
@@ -44,10 +44,10 @@ class Entropy(OutOfBagMethod):
     """Importance: entropy of the prediction, in (0, ln 2].
 
     Helps:
-        Where there are more rows than the ranker needs, and those that it is sure of teach nothing.
+        Where there are more rows than the ranker needs, and the sure ones teach nothing.
 
     Hurts:
-        Where labels are wrong: rows that nobody can be sure of are those that get the weight.
+        Where labels are wrong: rows that cannot be predicted get the weight.
 
     Refuses:
         What the shared training refuses.
@@ -55,12 +55,12 @@ class Entropy(OutOfBagMethod):
 
     uses_label: ClassVar[bool] = False
     polarity: ClassVar[Polarity] = "hard"
-    assumes: ClassVar[str] = "rows that nobody is sure of are worth learning"
+    assumes: ClassVar[str] = "uncertain rows are worth learning"
 
     method: Literal["entropy"] = "entropy"
 
     def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
-        """Of each row under each member, float32 [B, M]."""
+        """The entropy of each row under each member, float32 [B, M]."""
         p = outputs.probability(learner)
         return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
 
@@ -68,9 +68,9 @@ class Entropy(OutOfBagMethod):
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Rows of which the truth is known
+# MAGIC ## Rows with known truth
 # MAGIC
-# MAGIC Two groups of rows that overlap, one label in ten turned.
+# MAGIC Two overlapping groups of rows, with one label in ten flipped.
 
 # COMMAND ----------
 
@@ -83,7 +83,7 @@ batch = Batch(
     ids=torch.empty((rows, 0), dtype=torch.int64),
     label=torch.tensor(truth ^ flipped, dtype=torch.float32),
 )
-# Quantiles of the features, for the encoding of the shared training: its three bins.
+# The encoding of the shared training has three bins per feature, cut at these quantiles.
 cuts = np.quantile(features, [0, 1 / 3, 2 / 3, 1], axis=0).T
 facts = TrainFacts(
     dim=2,
@@ -95,39 +95,44 @@ facts = TrainFacts(
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Trained once, read by both
+# MAGIC ## Trained once, used by both
 # MAGIC
-# MAGIC `Entropy` declares the same training as `self_confidence`, so that it reads the members that are
-# MAGIC there already. In a run this happens by itself.
+# MAGIC `Entropy` declares the same training as `self_confidence`, so it can use the members that are already
+# MAGIC trained. In a run this happens automatically.
 
 # COMMAND ----------
 
-stored, curves = fit_in_memory([SelfConfidence()], facts, batch, batch, batch_size=256)
-known = stored["self_confidence"].model()
-mine = Entropy().build(facts, stored["self_confidence"].epochs).eval()
-mine.learners = known.learners
+artifacts, curves = fit_in_memory([SelfConfidence()], facts, batch, batch, batch_size=256)
+artifact = artifacts["self_confidence"]
+self_confidence = artifact.model()
+entropy = Entropy().build(facts, artifact.epochs).eval()
+entropy.learners = self_confidence.learners
 outputs = EnsembleOutputs(batch)
 with torch.inference_mode():
-    scores = {"self_confidence": known(batch, outputs), "entropy": mine(batch, outputs)}
+    scores = {
+        "self_confidence": self_confidence(batch, outputs),
+        "entropy": entropy(batch, outputs),
+    }
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Does it say what it should?
+# MAGIC ## Does it do what it should?
 # MAGIC
-# MAGIC Entropy is high between the groups; it does not look at labels, and so cannot find wrong ones. A row
-# MAGIC has the same score alone as among others. The AUROC is that of low scores telling turned labels.
+# MAGIC Entropy is high between the groups. It does not use labels, so it cannot find wrong ones: the AUROC
+# MAGIC measures how well low scores detect flipped labels. A row's score does not depend on the other rows of
+# MAGIC the batch.
 
 # COMMAND ----------
 
 between = np.abs(features.sum(1) - 2) < 1
 for name, importance in scores.items():
     inside, outside = importance[between].mean(), importance[~between].mean()
-    found = roc_auc_score(flipped, -importance.numpy())
-    print(f"{name}: {inside:.3f} between the groups, {outside:.3f} elsewhere; AUROC {found:.3f}")
+    auroc = roc_auc_score(flipped, -importance.numpy())
+    print(f"{name}: {inside:.3f} between the groups, {outside:.3f} elsewhere; AUROC {auroc:.3f}")
 assert scores["entropy"][between].mean() > scores["entropy"][~between].mean()
 with torch.inference_mode():
-    alone = mine(batch.rows(torch.arange(1)))
+    alone = entropy(batch.rows(torch.arange(1)))
 torch.testing.assert_close(alone, scores["entropy"][:1])
 
 # COMMAND ----------
@@ -135,11 +140,13 @@ torch.testing.assert_close(alone, scores["entropy"][:1])
 # MAGIC %md
 # MAGIC ## In every run
 # MAGIC
-# MAGIC 1. Put the class into `lib/reweight/importance/entropy.py`, with a docstring that names the source.
-# MAGIC 2. Add a line to the union in `lib/reweight/importance/__init__.py`: it is the only list of methods.
-# MAGIC 3. `make test ARGS="tests/importance tests/test_docs.py"`: what every method promises is tested on it
-# MAGIC    by itself (finite, the same on any partitioning, alone and in a batch, saved and loaded, polarity),
-# MAGIC    and its page in `make docs` is there. Add a test against a known answer.
+# MAGIC 1. Put the class into `lib/reweight/importance/methods/entropy.py`. The module docstring gives the formula
+# MAGIC    and its source.
+# MAGIC 2. Add a line to the union in `lib/reweight/importance/methods/__init__.py`, the only list of methods.
+# MAGIC 3. Run `make test ARGS="tests/importance tests/test_docs.py"`. It tests automatically what every method
+# MAGIC    guarantees: importance is finite, does not depend on partitioning or on the batch, survives saving and
+# MAGIC    loading, and has the declared polarity. Add a test against a known answer in
+# MAGIC    `tests/importance/methods`. `make docs` generates its page.
 # MAGIC
-# MAGIC From then on `importance: [{method: entropy}]` is a line of a config,
-# MAGIC `SampleWeighter(method="entropy")` a stage of a pipeline, and the benchmarks judge it.
+# MAGIC From then on you can write `importance: [{method: entropy}]` in a config and
+# MAGIC `SampleWeighter(method="entropy")` in a Spark ML pipeline, and the benchmarks include it.

@@ -1,9 +1,9 @@
 # Databricks notebook source
 # MAGIC %md
-# MAGIC # Compare methods, and read the report
+# MAGIC # Compare methods and read the report
 # MAGIC
-# MAGIC One run with several methods on the simulated shop, and what each number of the report is there for.
-# MAGIC The same file runs as a notebook and as plain Python:
+# MAGIC One run with several methods on the simulated shop, and what the numbers of its report mean. The same
+# MAGIC file runs as a notebook and as plain Python:
 # MAGIC
 # MAGIC     python notebooks/compare_methods.py
 
@@ -16,10 +16,10 @@ import pandas as pd
 
 import reweight
 
-# The size of the shop, and where tables and runs go: on a cluster a folder that all hosts share.
+# The size of the shop, and the folder of tables and runs: on a cluster, one that all hosts share.
 sessions = os.environ.get("REWEIGHT_NOTEBOOK_SESSIONS", "3000")
 root = os.environ.get("REWEIGHT_NOTEBOOK_ROOT", "out/compare_methods")
-# A notebook starts in its own folder, a script where it was called.
+# A notebook starts in its own folder, a script in the current one.
 places = (Path("conf/demo.yaml"), Path("../conf/demo.yaml"))
 config = next(path for path in places if path.exists())
 
@@ -28,8 +28,8 @@ config = next(path for path in places if path.exists())
 # MAGIC %md
 # MAGIC ## One run, several methods
 # MAGIC
-# MAGIC Methods that read the same training share it, so that the third and fourth cost next to nothing.
-# MAGIC `uniform` is always there: every result is a difference to it.
+# MAGIC Methods with the same training share it, so `data_maps` and `el2n` cost almost nothing here. `uniform`
+# MAGIC is always included: every result is a difference to it.
 
 # COMMAND ----------
 
@@ -46,11 +46,11 @@ run = reweight.run(
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## 1. Is a difference more than chance?
+# MAGIC ## 1. Is a difference significant?
 # MAGIC
-# MAGIC Each row is the ranker trained on one method's weights, judged on the newest, unweighted rows. The
-# MAGIC interval is of the *paired* difference to `uniform`, users resampled: if it holds 0, the run cannot
-# MAGIC tell them apart. `random` knows nothing; a difference as large as its own may be chance.
+# MAGIC Each row is the ranker trained on one method's weights, judged on the newest rows, unweighted. The
+# MAGIC interval is that of the *paired* difference to `uniform`, from resampled users. If it contains 0, there
+# MAGIC is no significant difference. `random` knows nothing: a difference no larger than its own may be chance.
 
 # COMMAND ----------
 
@@ -59,9 +59,9 @@ overall = metrics[(metrics["split"] == "test") & metrics["segment"].isna()]
 
 
 def differences(name: str) -> pd.DataFrame:
-    """Of a metric, to `uniform`, with their intervals."""
-    own = overall[(overall["name"] == name) & (overall["kind"] == "difference")]
-    return own.set_index("method")[["value", "low", "high"]]
+    """Differences of a metric to `uniform`, with their intervals."""
+    rows = overall[(overall["name"] == name) & (overall["kind"] == "difference")]
+    return rows.set_index("method")[["value", "low", "high"]]
 
 
 print(run.report["verdict"]["text"])
@@ -72,8 +72,8 @@ differences("log_loss")
 # MAGIC %md
 # MAGIC ## 2. What did it cost?
 # MAGIC
-# MAGIC Unequal weights throw information away: `ess_share` is the share of the training rows that is left
-# MAGIC in effect. Weights that halve it have to bring more than half of the rows did.
+# MAGIC Unequal weights lose information: `ess_share` is the effective sample size as a share of the training
+# MAGIC rows. Weights that halve it must be worth more than half of the rows.
 
 # COMMAND ----------
 
@@ -83,11 +83,11 @@ costs.pivot_table(index="method", columns="name", values="value").round(3)
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## 3. The order, and the probability
+# MAGIC ## 3. Ranking and calibration
 # MAGIC
-# MAGIC AUC sees the order alone; log loss sees whether a probability of 0.1 comes true one time in ten. A
-# MAGIC method that moves the base rate (`class_balanced`) keeps the first and loses the second, unless the
-# MAGIC ranker is recalibrated on validation rows (`ranking.recalibrate`).
+# MAGIC AUC depends only on the order of the rows; log loss also on whether a probability of 0.1 comes true one
+# MAGIC time in ten. A method that shifts the base rate (`class_balanced`) keeps the first and hurts the second,
+# MAGIC unless the ranker's intercept is refitted on the unweighted training rows (`ranking.recalibrate`).
 
 # COMMAND ----------
 
@@ -96,25 +96,25 @@ pd.concat({name: differences(name) for name in ("log_loss", "auc", "ece")}, axis
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## 4. Who pays for it?
+# MAGIC ## 4. Which segments lose?
 # MAGIC
-# MAGIC AUC by segment (`sampling.segment`), and the log loss of the segment that fares worst: a mean may hide
-# MAGIC that a small group is worse off.
+# MAGIC AUC by segment (`sampling.segment`), and the log loss of the worst segment: a mean can hide that a
+# MAGIC small group is worse off.
 
 # COMMAND ----------
 
 by_segment = metrics[(metrics["split"] == "test") & metrics["segment"].notna()]
-areas = by_segment[by_segment["name"] == "auc"]
-areas = areas.pivot_table(index="method", columns="segment", values="value")
-areas.join(differences("worst_group_log_loss").add_prefix("worst_log_loss_")).round(4)
+auc = by_segment[by_segment["name"] == "auc"]
+auc = auc.pivot_table(index="method", columns="segment", values="value")
+auc.join(differences("worst_group_log_loss").add_prefix("worst_log_loss_")).round(4)
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## 5. Does the method do what it says?
+# MAGIC ## 5. Is the importance plausible?
 # MAGIC
-# MAGIC Importance by label, what drives it, and the rows at both ends, to look at: the highest and lowest
-# MAGIC of a method that you trust should look right to you.
+# MAGIC The report shows importance by label, the features that drive it, and the rows with the highest and
+# MAGIC lowest importance. Look at those rows: if a method works, they should make sense to you.
 
 # COMMAND ----------
 
@@ -126,10 +126,10 @@ pd.DataFrame(ends["lowest"]).head()
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The page
+# MAGIC ## The report
 # MAGIC
-# MAGIC All of it, with plots, is one HTML file that needs nothing beside it. One run judges one log: before
-# MAGIC you decide, run further seeds (`seed=1`) or days, and `jobs/conditions.py`, where the truth is known.
+# MAGIC All of this, with plots, is one self-contained HTML file. One run judges one log: before you decide, run
+# MAGIC more seeds (`seed=1`) or other days, and `jobs/conditions.py`, where the truth is known.
 
 # COMMAND ----------
 

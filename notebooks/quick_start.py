@@ -2,7 +2,7 @@
 # MAGIC %md
 # MAGIC # Quick start
 # MAGIC
-# MAGIC A simulated shop, from raw logs to a report that says which weights helped the ranker. The same
+# MAGIC A simulated shop, from raw logs to a report on which weights helped the ranker. The same
 # MAGIC file runs as a notebook (Databricks, or Jupyter after `make notebooks`) and as plain Python:
 # MAGIC
 # MAGIC     python notebooks/quick_start.py
@@ -14,20 +14,20 @@ from pathlib import Path
 
 import reweight
 
-# The size of the shop, and where tables and runs go: on a cluster a folder that all hosts share.
+# The size of the shop, and the folder of tables and runs: on a cluster, one that all hosts share.
 sessions = os.environ.get("REWEIGHT_NOTEBOOK_SESSIONS", "3000")
 root = os.environ.get("REWEIGHT_NOTEBOOK_ROOT", "out/quick_start")
-# A notebook starts in its own folder, a script where it was called.
+# A notebook starts in its own folder, a script in the current one.
 places = (Path("conf/demo.yaml"), Path("../conf/demo.yaml"))
 config = next(path for path in places if path.exists())
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The whole line
+# MAGIC ## The whole pipeline
 # MAGIC
-# MAGIC Every stage says what it did. A Spark session that is there is used and goes on; a run that was
-# MAGIC broken off is taken up where it stopped.
+# MAGIC Every stage prints a summary. An existing Spark session is used and keeps running; an interrupted run
+# MAGIC continues where it stopped.
 
 # COMMAND ----------
 
@@ -45,7 +45,7 @@ run
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## What came out
+# MAGIC ## The report
 
 # COMMAND ----------
 
@@ -65,10 +65,10 @@ metrics[(metrics["split"] == "test") & (metrics["name"] == "log_loss") & metrics
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The weights, for a model of your own
+# MAGIC ## The weights, for your own model
 # MAGIC
-# MAGIC One row per sample and method. `sample_id` joins them to the samples, or to your own table by the
-# MAGIC columns of `sampling.key`.
+# MAGIC One row per sample and method. Join them to the samples on `sample_id`; your own table can compute it
+# MAGIC from the columns of `sampling.key`.
 
 # COMMAND ----------
 
@@ -81,7 +81,7 @@ train.groupBy("label").agg({"*": "count", "weight": "avg", "importance": "avg"})
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC Later, or in another notebook, the run is found by its name.
+# MAGIC Later, or in another notebook, load the run by its name.
 
 # COMMAND ----------
 

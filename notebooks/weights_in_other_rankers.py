@@ -1,9 +1,9 @@
 # Databricks notebook source
 # MAGIC %md
-# MAGIC # Weights in a PyTorch ranker, and in XGBoost on Spark
+# MAGIC # Weights in a PyTorch ranker and in XGBoost on Spark
 # MAGIC
-# MAGIC A weight is a column. Here it goes into two rankers that are not ours; both are told the same way,
-# MAGIC and both are judged on rows as they are. The same file runs as a notebook and as plain Python:
+# MAGIC A weight is a column, which any ranker can use. Here two rankers from other libraries use it; both are
+# MAGIC judged on unweighted rows. The same file runs as a notebook and as plain Python:
 # MAGIC
 # MAGIC     python notebooks/weights_in_other_rankers.py
 
@@ -29,10 +29,10 @@ rows = int(os.environ.get("REWEIGHT_NOTEBOOK_ROWS", "20000"))
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Clicks whose label is sometimes wrong
+# MAGIC ## Clicks with some wrong labels
 # MAGIC
-# MAGIC In a third of the rows, those of one device, every fourth label is turned. The last fifth, to judge
-# MAGIC by, is right.
+# MAGIC A third of the rows come from one device, and a quarter of their labels are flipped. A fifth of all
+# MAGIC rows is held out as a test set; its labels are right.
 
 # COMMAND ----------
 
@@ -53,7 +53,7 @@ log = VectorAssembler(inputCols=names, outputCol="features").transform(log).cach
 # MAGIC %md
 # MAGIC ## The weights
 # MAGIC
-# MAGIC Learnt on the training rows; the test rows are not looked at.
+# MAGIC They are learnt from the training rows alone.
 
 # COMMAND ----------
 
@@ -68,15 +68,15 @@ train.groupBy("device").agg(F.avg("weight")).show()
 # MAGIC %md
 # MAGIC ## A PyTorch ranker
 # MAGIC
-# MAGIC The loss of each row times its weight; weights have mean 1, so the learning rate stays what it was.
-# MAGIC This table is small and fits the driver; a large one is read by batches, as the library's own feed
-# MAGIC does, with the weight as one column more.
+# MAGIC The loss of each row is multiplied by its weight. Weights have mean 1, so the learning rate need not
+# MAGIC change. This table is small enough for the driver; read a large one in batches, with the weight as one
+# MAGIC more column.
 
 # COMMAND ----------
 
 
 def tensor(frame, columns):
-    """Columns of a pandas frame, float32."""
+    """Columns of a pandas frame as a float32 tensor."""
     return torch.from_numpy(frame[columns].to_numpy(dtype=np.float32, copy=True))
 
 
@@ -84,8 +84,8 @@ local = train.drop("features").toPandas()
 x, y, weight = tensor(local, names), tensor(local, "label"), tensor(local, "weight")
 
 
-def ranked(weight):
-    """p(y = 1) of the held out rows, by a network trained with these weights."""
+def predict(weight):
+    """p(y = 1) of the held-out rows, from a network trained with these weights."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(4, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
@@ -99,33 +99,38 @@ def ranked(weight):
         return network(tensor(held_out, names)).squeeze(1).sigmoid().numpy()
 
 
-def judged(name, p):
-    """Prints what the ranker is worth on rows as they are."""
+def show_metrics(name, p):
+    """Prints the metrics of predictions on the held-out rows, unweighted."""
     p = np.clip(p, 1e-6, 1 - 1e-6)
     y = held_out["label"]
     print(f"{name}: log loss {log_loss(y, p):.4f}, AUC {roc_auc_score(y, p):.4f}")
 
 
-judged("PyTorch, all rows alike", ranked(torch.ones_like(weight)))
-judged("PyTorch, weighted", ranked(weight))
+show_metrics("PyTorch, unweighted", predict(torch.ones_like(weight)))
+show_metrics("PyTorch, weighted", predict(weight))
 
 # COMMAND ----------
 
 # MAGIC %md
 # MAGIC ## XGBoost on Spark
 # MAGIC
-# MAGIC `weight_col` is the column. XGBoost is no dependency of this library (`pip install xgboost`), and
-# MAGIC part of the ML runtimes of Databricks.
+# MAGIC `weight_col` names the column. XGBoost is not a dependency of this library (`pip install xgboost`); the
+# MAGIC ML runtimes of Databricks include it.
 
 # COMMAND ----------
 
 if find_spec("xgboost") is None:
-    print("XGBoost is not installed here: this cell does nothing")
+    print("XGBoost is not installed: skipped")
 else:
     from xgboost.spark import SparkXGBClassifier
 
-    told = {"features_col": "features", "label_col": "label", "n_estimators": 50, "max_depth": 4}
-    for name, more in (("all rows alike", {}), ("weighted", {"weight_col": "weight"})):
-        boosted = SparkXGBClassifier(**told, **more).fit(train)
-        said = boosted.transform(log.where("test")).select("probability").toPandas()
-        judged(f"XGBoost, {name}", np.array([p[1] for p in said["probability"]]))
+    settings = {
+        "features_col": "features",
+        "label_col": "label",
+        "n_estimators": 50,
+        "max_depth": 4,
+    }
+    for name, column in (("unweighted", {}), ("weighted", {"weight_col": "weight"})):
+        boosted = SparkXGBClassifier(**settings, **column).fit(train)
+        predictions = boosted.transform(log.where("test")).select("probability").toPandas()
+        show_metrics(f"XGBoost, {name}", np.array([p[1] for p in predictions["probability"]]))

@@ -1,10 +1,10 @@
 # Databricks notebook source
 # MAGIC %md
-# MAGIC # Weights in a pipeline of Spark ML
+# MAGIC # Weights in a Spark ML pipeline
 # MAGIC
-# MAGIC `SampleWeighter` is an estimator: it learns what each row of a frame is worth and adds the column
-# MAGIC `weight`, which the next stage takes as its `weightCol`. Here a tenth of the labels is wrong, and
-# MAGIC we know which. The same file runs as a notebook and as plain Python:
+# MAGIC `SampleWeighter` is an estimator: it learns what each row of a DataFrame is worth and adds the column
+# MAGIC `weight`, which the next stage uses as its `weightCol`. Here a tenth of the labels are wrong, and we
+# MAGIC know which. The same file runs as a notebook and as plain Python:
 # MAGIC
 # MAGIC     python notebooks/weights_in_spark_ml.py
 
@@ -31,7 +31,7 @@ rows = int(os.environ.get("REWEIGHT_NOTEBOOK_ROWS", "20000"))
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Clicks whose label is sometimes wrong
+# MAGIC ## Clicks with some wrong labels
 
 # COMMAND ----------
 
@@ -49,8 +49,8 @@ log.groupBy("label", "wrong").count().orderBy("label", "wrong").show()
 # MAGIC %md
 # MAGIC ## A pipeline
 # MAGIC
-# MAGIC Training runs on executors. On a cluster set `scratchDir` to a folder that driver and executors
-# MAGIC see under the same path (a volume, DBFS, NFS): the rows go there for the training, and are removed.
+# MAGIC Training runs on the executors. On a cluster, set `scratchDir` to a folder that the driver and all
+# MAGIC executors see under the same path (a volume, DBFS, NFS): it holds the rows during training.
 
 # COMMAND ----------
 
@@ -68,8 +68,8 @@ scored.groupBy("wrong").agg(F.avg("importance"), F.avg("weight")).show()
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC The rows that it trusts least, and how many of them are wrong. `weighter.explainParams()` says what
-# MAGIC can be set.
+# MAGIC The rows with the lowest importance, and how many of their labels are wrong. `weighter.explainParams()`
+# MAGIC lists all parameters.
 
 # COMMAND ----------
 
@@ -81,10 +81,10 @@ print(weighter.explainParam("policy"))
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Saved, loaded, and used without labels
+# MAGIC ## Save, load, and use without labels
 # MAGIC
-# MAGIC Parameters are JSON and tensors safetensors. Where there is no label, importance and weight are
-# MAGIC null; a plan that uses neither does not compute them.
+# MAGIC Parameters are saved as JSON, tensors as safetensors. Rows without a label get null as importance and
+# MAGIC weight; a query that uses neither does not compute them.
 
 # COMMAND ----------
 
@@ -100,8 +100,8 @@ loaded.transform(log.drop("label")).select("id", "probability", "prediction").sh
 # MAGIC %md
 # MAGIC ## Which settings?
 # MAGIC
-# MAGIC Methods and policies are parameters like others; with `mix` 0 all rows weigh the same. The judge
-# MAGIC must not be the weights' own: the evaluator takes the rows of the other folds as they are.
+# MAGIC Method and policy are parameters like any other; with `mix` 0 all rows have the same weight. A metric
+# MAGIC must not depend on the weights under test: the evaluator uses the rows of the held-out fold unweighted.
 
 # COMMAND ----------
 
@@ -113,6 +113,6 @@ search = CrossValidator(
     numFolds=2,
     seed=0,
 )
-found = search.fit(log)
-for policy, auc in zip(policies, found.avgMetrics, strict=True):
+fitted = search.fit(log)
+for policy, auc in zip(policies, fitted.avgMetrics, strict=True):
     print(policy, f"AUC {auc:.4f}")

@@ -1,10 +1,10 @@
 # Databricks notebook source
 # MAGIC %md
-# MAGIC # Your own log, in thirty lines
+# MAGIC # Your own log in thirty lines
 # MAGIC
-# MAGIC From a file of clicks and purchases to weights in your own training table. The file here is made up
-# MAGIC so that the notebook runs anywhere: put your own path and column names in their places. The same
-# MAGIC file runs as a notebook and as plain Python:
+# MAGIC From a file of clicks and purchases to weights in your own training table. The log here is made up, so
+# MAGIC the notebook runs anywhere: replace its path and column names by yours. The same file runs as a
+# MAGIC notebook and as plain Python:
 # MAGIC
 # MAGIC     python notebooks/your_own_log.py
 
@@ -27,7 +27,7 @@ from pyspark.sql import functions as F
 import reweight
 
 rows = int(os.environ.get("REWEIGHT_NOTEBOOK_ROWS", "20000"))
-# Where tables and runs go: on a cluster a folder that all hosts share.
+# The folder of tables and runs: on a cluster, one that all hosts share.
 root = os.environ.get("REWEIGHT_NOTEBOOK_ROOT", "out/your_own_log")
 
 # COMMAND ----------
@@ -35,8 +35,8 @@ root = os.environ.get("REWEIGHT_NOTEBOOK_ROOT", "out/your_own_log")
 # MAGIC %md
 # MAGIC ## The log
 # MAGIC
-# MAGIC A line for each click and each purchase, with the faults that logs have: lines that came twice, a
-# MAGIC missing item, a price that is no number.
+# MAGIC A line for each click and each purchase, with typical faults: duplicate lines, missing items, prices
+# MAGIC that are not numbers.
 
 # COMMAND ----------
 
@@ -64,7 +64,7 @@ lines.to_csv(log, index=False)
 # MAGIC ## The run
 # MAGIC
 # MAGIC A run is one YAML file; here it is text in a cell. Expressions are Spark SQL over the raw columns.
-# MAGIC A click is a sample; it is positive when its user buys the item within three days.
+# MAGIC Every click is a sample; it is positive if the user buys the item within three days.
 
 # COMMAND ----------
 
@@ -104,9 +104,9 @@ run
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## What became of every line
+# MAGIC ## What happened to each line
 # MAGIC
-# MAGIC Nothing is dropped in silence: a line is an event, or it is in `rejected` with all reasons.
+# MAGIC Nothing is dropped silently: a line either becomes an event or is in `rejected`, with all reasons.
 
 # COMMAND ----------
 
@@ -119,7 +119,7 @@ run.samples.groupBy("split").agg(F.count("*"), F.avg("label"), F.min("event_time
 # MAGIC %md
 # MAGIC ## Did weights help?
 # MAGIC
-# MAGIC Differences to `uniform` with their intervals, on the newest fifth of the log. `run.show()` has the
+# MAGIC Differences to `uniform` with their intervals, on the newest fifth of the log. `run.show()` shows the
 # MAGIC whole report.
 
 # COMMAND ----------
@@ -130,17 +130,17 @@ run.show("weights")
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The weights in a training table of your own
+# MAGIC ## The weights in your own training table
 # MAGIC
-# MAGIC Your table has other features, and knows nothing of `sample_id`. It is the hash of the columns of
-# MAGIC `sampling.key`, in their order and of the types that `cleaning.columns` gave them.
+# MAGIC Your table has other features and no `sample_id`. Compute it: it is the hash of the columns of
+# MAGIC `sampling.key`, in their order and with the types that `cleaning.columns` gives them.
 
 # COMMAND ----------
 
-mine = run.events.where("event_type = 'click'").select(
+clicked = run.events.where("event_type = 'click'").select(
     "user_id", "item_id", "event_time", "price", F.hour("event_time").alias("hour")
 )
-keyed = mine.withColumn("sample_id", F.xxhash64("user_id", "item_id", "event_time"))
+keyed = clicked.withColumn("sample_id", F.xxhash64("user_id", "item_id", "event_time"))
 weights = run.weights.where("method = 'self_confidence'").select("sample_id", "weight")
 train = (
     keyed.join(weights, on="sample_id", how="inner")
@@ -153,8 +153,8 @@ print(f"{train.count()} rows, mean weight {train.agg(F.avg('weight')).first()[0]
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC And in a search over the settings of a ranker: every model of the search takes the same weights, and
-# MAGIC is judged by rows as they are.
+# MAGIC The weights also work in a search over the settings of a ranker: every candidate is trained with the
+# MAGIC same weights and judged on unweighted rows.
 
 # COMMAND ----------
 

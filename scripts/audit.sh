@@ -1,13 +1,13 @@
 #!/bin/sh
-# Looks the versions of a lock file up among known vulnerabilities: audit.sh PIP_AUDIT LOCK
-# Where no index of vulnerabilities can be reached it says so, and is no failure.
+# Checks the versions of a lock file for known vulnerabilities: audit.sh PIP_AUDIT LOCK
+# If no vulnerability database can be reached, it prints that and succeeds.
 set -u
-said=$("$1" --requirement "$2" --no-deps --disable-pip --progress-spinner off --timeout 10 2>&1)
+output=$("$1" --requirement "$2" --no-deps --disable-pip --progress-spinner off --timeout 10 2>&1)
 status=$?
-printf '%s\n' "$said" | tail -n 40
-case $said in
+printf '%s\n' "$output" | tail -n 40
+case $output in
   Found\ *|*"
 Found "*) exit 1 ;;  # vulnerabilities
-  *"not be audited: numpy"*) status=1 ;;  # an index that knows not even this package is none
+  *"not be audited: numpy"*) status=1 ;;  # a database that lacks even this package does not count
 esac
-[ $status -eq 0 ] || echo "skipped: no index of vulnerabilities can be reached from here"
+[ $status -eq 0 ] || echo "skipped: cannot reach a vulnerability database"

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Makes sure of Java 17 or newer: installs it on Debian and Ubuntu, says how elsewhere.
+# Ensures Java 17 or newer: installs it on Debian and Ubuntu, elsewhere prints how to install it.
 set -eu
 
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 version() { "$java" -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p'; }
 
 if command -v "$java" >/dev/null 2>&1; then
-  found=$(version)
-  [ "${found:-0}" -ge 17 ] && exit 0
-  echo "Java ${found:-of unknown version} was found; Spark needs 17 or newer." >&2
+  installed=$(version)
+  [ "${installed:-0}" -ge 17 ] && exit 0
+  echo "Java ${installed:-of unknown version} is installed; Spark needs 17 or newer." >&2
 fi
 
 if command -v apt-get >/dev/null 2>&1; then
@@ -21,7 +21,7 @@ if command -v apt-get >/dev/null 2>&1; then
     sudo="sudo -n"
   fi
   $sudo apt-get update -qq
-  # Newer releases have left 17 behind; whatever is default there is newer.
+  # Newer releases no longer have 17; their default is newer.
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq openjdk-17-jre-headless ||
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq default-jre-headless
   exit 0

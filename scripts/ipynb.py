@@ -1,4 +1,4 @@
-"""Writes notebooks, which are sources for Databricks, for Jupyter: python ipynb.py TO FROM ..."""
+"""Converts Databricks notebook sources for Jupyter: python ipynb.py FOLDER SOURCE ..."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ MAGIC = "# MAGIC"
 
 
 def notebook(source: str) -> dict[str, Any]:
-    """The source as a notebook of format 4.5, without outputs."""
+    """The source as a notebook in nbformat 4.5, without outputs."""
     cells = [text.strip() for text in source.removeprefix(HEADER).split(BETWEEN)]
     return {
         "cells": [_cell(number, text) for number, text in enumerate(cells)],
@@ -40,6 +40,6 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for path in map(Path, sys.argv[2:]):
-        to = folder / f"{path.stem}.ipynb"
-        to.write_text(json.dumps(notebook(path.read_text()), indent=1) + "\n")
-        print(to)
+        target = folder / f"{path.stem}.ipynb"
+        target.write_text(json.dumps(notebook(path.read_text()), indent=1) + "\n")
+        print(target)

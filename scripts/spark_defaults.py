@@ -1,8 +1,8 @@
-"""Makes a conf file the defaults of this environment's own spark-submit.
+"""Makes a properties file the defaults of this environment's own spark-submit.
 
 python scripts/spark_defaults.py conf/spark/local.conf
 
-The file names the Delta package of Spark 4.0; the defaults name the one that is installed.
+The file names the Delta package for Spark 4.0; the defaults get the one for the installed version.
 """
 
 import re
@@ -15,8 +15,8 @@ from pyspark.sql import SparkSession
 
 
 def delta_package() -> str:
-    """Maven coordinates of the jars that belong to the installed delta-spark and pyspark."""
-    # Delta has named them in three ways so far, and tells them to nobody but a builder.
+    """The Maven coordinates of the jars for the installed delta-spark and pyspark."""
+    # Delta has changed their naming twice, and only its session builder knows the current one.
     return configure_spark_with_delta_pip(SparkSession.builder)._options["spark.jars.packages"]
 
 

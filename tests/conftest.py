@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -28,6 +29,52 @@ TEST_SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.memory": "1500m",
 }
+
+
+# Fixtures -> the tier of the tests that use them, the dearest first.
+TIERS = {
+    "process": {"starts_processes", "undisturbed", "spark_home"},
+    "pipeline": {"runs_stages", "run", "open_run"},
+    "spark": {"spark"},
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test with its tier: what it uses says what it costs."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        tier = next((name for name, used in TIERS.items() if used & fixtures), "unit")
+        item.add_marker(getattr(pytest.mark, tier))
+
+
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture) -> None:
+    """The library's lines reach ``caplog``, whatever an earlier test did to its logger."""
+    logger = logging.getLogger("reweight")
+    logger.propagate = True
+    caplog.set_level(logging.INFO, logger="reweight")
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> "Callable[[], str]":
+    """Gives what the library logged since the last call, a message a line."""
+
+    def text() -> str:
+        messages = "\n".join(record.getMessage() for record in caplog.records)
+        caplog.clear()
+        return messages
+
+    return text
+
+
+@pytest.fixture
+def starts_processes() -> None:
+    """For tests that start processes of their own."""
+
+
+@pytest.fixture
+def runs_stages() -> None:
+    """For tests that run stages on rows of their own."""
 
 
 @pytest.fixture(scope="session")

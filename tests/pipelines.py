@@ -20,6 +20,7 @@ import psutil
 from filelock import FileLock
 from pyspark.sql import SparkSession
 
+from reweight.core.run_folder import RunFolder
 from reweight.runner.pipeline import PIPELINE
 
 ROOT = Path(__file__).parents[1]
@@ -246,7 +247,7 @@ def assert_nothing_left(root: Path) -> None:
     for name in ("snapshot", "models/checkpoint.pt", "models/ranks", "owner.json"):
         path = folder / name
         assert not path.exists() or (path.is_dir() and not any(path.iterdir())), name
-    assert not scratch_folder(str(root), "line").exists()
+    assert not RunFolder.of(str(root), "line").scratch.exists()
     assert {record(root, stage)["status"] for stage in STAGES} == {"done"}
     epochs = json.loads((folder / "models" / "curves.json").read_text())
     assert [e["epoch"] for e in epochs["importance_mlp_robust"]] == [1, 2, 3, 4, 5, 6]

@@ -1,6 +1,6 @@
-"""The bundle for Databricks: what can be known of it without a workspace.
+"""The Databricks bundle, as far as it can be checked without a workspace.
 
-Whether Databricks takes it, `databricks bundle validate` alone can say.
+Only `databricks bundle validate` can tell whether Databricks accepts it.
 """
 
 import importlib.util
@@ -18,6 +18,8 @@ import yaml
 from reweight.config import load_config
 from reweight.runner.pipeline import PIPELINE
 
+pytestmark = pytest.mark.usefixtures("starts_processes")
+
 ROOT = Path(__file__).parents[1]
 STAGES = [stage.__name__ for stage in PIPELINE]
 GIVEN = {"catalog": "main"}
@@ -25,40 +27,40 @@ GIVEN = {"catalog": "main"}
 
 @pytest.fixture(scope="module")
 def bundle() -> dict[str, Any]:
-    """All files of the bundle together, as the command line reads them."""
-    read: dict[str, Any] = yaml.safe_load((ROOT / "databricks.yml").read_text())
-    for pattern in read["include"]:
+    """All files of the bundle merged, as the Databricks command line does."""
+    merged: dict[str, Any] = yaml.safe_load((ROOT / "databricks.yml").read_text())
+    for pattern in merged["include"]:
         for path in sorted(ROOT.glob(pattern)):
             part = yaml.safe_load(path.read_text())
-            assert not part.keys() & read.keys(), f"{path} says again what another file says"
-            read |= part
-    return read
+            assert not part.keys() & merged.keys(), f"{path} repeats a key of another file"
+            merged |= part
+    return merged
 
 
 @pytest.fixture(scope="module")
 def job(bundle: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = bundle["resources"]["jobs"]["reweight"]
-    return found
+    reweight: dict[str, Any] = bundle["resources"]["jobs"]["reweight"]
+    return reweight
 
 
 def filled(text: str, bundle: dict[str, Any]) -> str:
-    """A value with everything in it that is known when a task starts."""
-    known = {
+    """A value with all variables filled in, as when a task starts."""
+    values = {
         f"var.{k}": str(v["default"]) for k, v in bundle["variables"].items() if "default" in v
     }
-    known |= {f"var.{name}": value for name, value in GIVEN.items()}
-    known |= {"workspace.file_path": str(ROOT), "job.parameters.run_id": "2026-01-31"}
-    text = re.sub(r"\$\{([^}]+)\}", lambda found: known[found[1]], text)
-    return re.sub(r"\{\{([^}]+)\}\}", lambda found: known[found[1]], text)
+    values |= {f"var.{name}": value for name, value in GIVEN.items()}
+    values |= {"workspace.file_path": str(ROOT), "job.parameters.run_id": "2026-01-31"}
+    text = re.sub(r"\$\{([^}]+)\}", lambda match: values[match[1]], text)
+    return re.sub(r"\{\{([^}]+)\}\}", lambda match: values[match[1]], text)
 
 
-def test_there_is_a_target_to_try_it_and_one_for_good(bundle: dict[str, Any]) -> None:
+def test_there_is_a_development_and_a_production_target(bundle: dict[str, Any]) -> None:
     modes = {name: target["mode"] for name, target in bundle["targets"].items()}
     assert modes == {"dev": "development", "prod": "production"}
     assert [name for name, t in bundle["targets"].items() if t.get("default")] == ["dev"]
 
 
-def test_the_tasks_are_the_stages_of_the_line_each_behind_the_one_before(
+def test_the_tasks_are_the_stages_of_the_pipeline_each_after_the_one_before(
     job: dict[str, Any],
 ) -> None:
     tasks = job["tasks"]
@@ -72,21 +74,21 @@ def test_the_tasks_are_the_stages_of_the_line_each_behind_the_one_before(
         assert f"main({task['task_key']})" in script.read_text()
 
 
-def test_every_task_is_given_a_run_that_loads(bundle: dict[str, Any], job: dict[str, Any]) -> None:
+def test_every_task_gets_a_config_that_loads(bundle: dict[str, Any], job: dict[str, Any]) -> None:
     configs = []
     for task in job["tasks"]:
-        said = task["spark_python_task"]["parameters"]
-        path, *overrides = [filled(text, bundle) for text in said]
+        parameters = task["spark_python_task"]["parameters"]
+        path, *overrides = [filled(text, bundle) for text in parameters]
         configs.append(load_config(path, overrides))
     assert {c.run_id for c in configs} == {"2026-01-31"}
     assert {c.root for c in configs} == {"/Volumes/main/reweight/runs"}
     assert {c.catalog for c in configs} == {"main.reweight"}
-    trains = STAGES.index("fit_importance")
-    assert [c.fitting.use_gpu for c in configs] == [n == trains for n in range(len(STAGES))]
-    assert configs[trains].fitting.ranks == bundle["variables"]["gpu_workers"]["default"]
+    training = STAGES.index("fit_importance")
+    assert [c.fitting.use_gpu for c in configs] == [n == training for n in range(len(STAGES))]
+    assert configs[training].fitting.ranks == bundle["variables"]["gpu_workers"]["default"]
 
 
-def test_the_training_alone_is_on_machines_with_a_gpu(job: dict[str, Any]) -> None:
+def test_only_the_training_runs_on_machines_with_a_gpu(job: dict[str, Any]) -> None:
     clusters = {c["job_cluster_key"]: c["new_cluster"] for c in job["job_clusters"]}
     assert {c["data_security_mode"] for c in clusters.values()} == {"SINGLE_USER"}
     runtimes = {
@@ -99,23 +101,23 @@ def test_the_training_alone_is_on_machines_with_a_gpu(job: dict[str, Any]) -> No
     assert clusters["cpu"]["spark_conf"].items() <= settings.items()
 
 
-def test_every_variable_is_explained_and_used(bundle: dict[str, Any]) -> None:
+def test_every_variable_is_described_and_used(bundle: dict[str, Any]) -> None:
     assert all(variable["description"] for variable in bundle["variables"].values())
     used = set(re.findall(r"\$\{var\.(\w+)\}", yaml.safe_dump(bundle)))
     assert used == set(bundle["variables"])
 
 
-def test_the_models_of_the_bundle_take_the_job(job: dict[str, Any]) -> None:
+def test_the_typed_models_of_bundles_accept_the_job(job: dict[str, Any]) -> None:
     if importlib.util.find_spec("databricks") is None:
-        pytest.skip("the typed form of bundles is not installed: pip install databricks-bundles")
+        pytest.skip("needs the typed models of bundles: pip install databricks-bundles")
     jobs = pytest.importorskip("databricks.bundles.jobs")
     assert len(jobs.Job.from_dict(job).tasks) == len(STAGES)
     with pytest.raises(ValueError, match="taskz"):
         jobs.Job.from_dict(job | {"taskz": []})
 
 
-# What the runtime that the bundle names, 15.4 LTS ML, has. Spark and Delta are patched there, and
-# their open-source releases come near it.
+# Versions in the runtime that the bundle names, 15.4 LTS ML. Its Spark and Delta are patched, so
+# the open-source releases are only close to them.
 RUNTIME = {
     "pyspark": "3.5",
     "delta-spark": "3.",
@@ -128,7 +130,7 @@ RUNTIME = {
 }
 
 
-def test_what_is_tested_here_are_the_versions_of_the_runtime(job: dict[str, Any]) -> None:
+def test_the_extra_spark35_pins_the_versions_of_the_runtime(job: dict[str, Any]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
@@ -139,7 +141,7 @@ def test_what_is_tested_here_are_the_versions_of_the_runtime(job: dict[str, Any]
     assert {f"{name}=={version}" for name, version in pins.items()} <= set(lock)
 
 
-def test_the_wheel_asks_for_nothing_that_the_runtime_brings(
+def test_the_wheel_requires_nothing_that_the_runtime_provides(
     bundle: dict[str, Any], job: dict[str, Any], tmp_path: Path
 ) -> None:
     _, script, folder = bundle["artifacts"]["reweight"]["build"].split()
@@ -154,12 +156,13 @@ def test_the_wheel_asks_for_nothing_that_the_runtime_brings(
         (library,) = task["libraries"]
         (wheel,) = (tmp_path / "resources" / library["whl"]).parent.resolve().glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"reweight/stages/clean_logs.py", "reweight/templates/report.html.j2"} <= set(names)
-    (described,) = [name for name in names if name.endswith("/METADATA")]
-    text = zipfile.ZipFile(wheel).read(described).decode()
-    needed = re.findall(r"^Requires-Dist: ([^;\n]+)$", text, re.MULTILINE)
+    files = {"reweight/clean_logs/stage.py", "reweight/report/templates/report.html.j2"}
+    assert files <= set(names)
+    (metadata,) = [name for name in names if name.endswith("/METADATA")]
+    text = zipfile.ZipFile(wheel).read(metadata).decode()
+    requirements = re.findall(r"^Requires-Dist: ([^;\n]+)$", text, re.MULTILINE)
     lock = (ROOT / "requirements-spark35.lock").read_text().splitlines()
-    assert set(needed) <= set(lock)
-    packages = {line.split("==")[0] for line in needed}
+    assert set(requirements) <= set(lock)
+    packages = {line.split("==")[0] for line in requirements}
     assert {"pydantic", "omegaconf", "filelock"} <= packages
     assert not packages & ({*RUNTIME, "petastorm", "setuptools"})

@@ -107,15 +107,15 @@ def test_a_product_takes_what_can_say_labels_where_it_says_none() -> None:
     ("of", "said"),
     [
         ("random, aum", "'aum', which is not in the run"),
-        ("random, product", "'product', which is itself made of others"),
-        ("random, both", "'both', which is itself made of others"),
+        ("random, product", "'product', which is itself a combination"),
+        ("random, both", "'both', which is itself a combination"),
         ("random, el2n", "'el2n', which is high for hard rows"),
-        ("random, tracin", "'tracin', which has importance below 0"),
-        ("random, margin", "'margin', which has importance below 0"),
-        ("random, ipw_position", "'ipw_position', which says labels"),
-        ("random, pu_prior", "'pu_prior', which says labels"),
-        ("random, self_training", "'self_training', which says labels"),
-        ("random, delayed_feedback", "'delayed_feedback', which says labels"),
+        ("random, tracin", "'tracin', which has negative importance"),
+        ("random, margin", "'margin', which has negative importance"),
+        ("random, ipw_position", "'ipw_position', which sets soft labels"),
+        ("random, pu_prior", "'pu_prior', which sets soft labels"),
+        ("random, self_training", "'self_training', which sets soft labels"),
+        ("random, delayed_feedback", "'delayed_feedback', which sets soft labels"),
     ],
 )
 def test_a_product_of_what_cannot_be_multiplied_is_refused(of: str, said: str) -> None:
@@ -175,7 +175,7 @@ def test_a_file_of_another_shape_is_no_run(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     said = refusal(str(path))
-    assert f"{path} is not a valid run" in said or f"{path} could not be read" in said
+    assert f"{path} is not a valid config" in said or f"{path} could not be read" in said
 
 
 def test_windows_that_do_not_exist_cannot_be_open() -> None:
@@ -192,7 +192,7 @@ def test_only_labels_that_are_values_can_be_null() -> None:
 def test_the_example_that_is_named_is_of_the_kind_that_is_wanted(kind: type[JobConfig]) -> None:
     example = str(CONF.parent / kind.example)
     assert type(read_config(kind, example, ["data_dir=/data"])) is kind
-    with pytest.raises(ConfigError, match=f"`{re.escape(kind.example)}` shows"):
+    with pytest.raises(ConfigError, match=f"as in `{re.escape(kind.example)}`"):
         read_config(kind, example, ["data_dir=/data", "unknown=1"])
 
 
@@ -307,7 +307,7 @@ def test_what_refers_to_an_overridden_value_follows_it() -> None:
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("run_id", "it sets nothing"),
+        ("run_id", "no '='"),
         ("fitting.ranks=[1", "flow sequence"),
         ("importance.9.training.epochs=5", "importance[9]"),
         ("importance.first.epochs=5", "'first'"),
@@ -344,9 +344,9 @@ def test_a_schema_has_one_part_or_two(tmp_path: Path, schema: str) -> None:
     [
         ("{}", "`path` and `format` of files, or the name of a `table`"),
         ("{path: /raw}", "`path` and `format` of files"),
-        ("{path: /raw, format: csv, table: main.shop.events}", "takes no path, format or schema"),
-        ("{table: main.shop.events, schema: id bigint}", "takes no path, format or schema"),
-        ("{table: main.shop.events, options: {sep: ';'}}", "a table source takes none"),
+        ("{path: /raw, format: csv, table: main.shop.events}", "without path, format and schema"),
+        ("{table: main.shop.events, schema: id bigint}", "without path, format and schema"),
+        ("{table: main.shop.events, options: {sep: ';'}}", "got a table source"),
         ("{table: a.b.c.d}", "should match pattern"),
         ("{table: 'events WHERE true'}", "should match pattern"),
     ],

@@ -1,9 +1,8 @@
-"""What the pages of docs/ are made of: docstrings of methods, stages, settings and tables."""
+"""The sources of the pages of docs/: docstrings of methods, stages, settings and tables."""
 
 import ast
-import importlib.util
+import importlib
 import inspect
-import pkgutil
 import re
 import subprocess
 import sys
@@ -21,92 +20,93 @@ from reweight.core.section import Section
 from reweight.core.tables import Table
 from reweight.diagnose.findings import ADVICE
 from reweight.importance.base import ImportanceMethod
-from reweight.runner import pipeline as stages
+from reweight.runner import pipeline
 
 ROOT = Path(__file__).parent.parent
 MODULES = [
-    module
-    for one in pkgutil.iter_modules(stages.__path__, "reweight.stages.")
-    if (module := importlib.import_module(one.name)).__doc__.startswith("The stage")
+    importlib.import_module(".".join(path.relative_to(ROOT / "lib").with_suffix("").parts))
+    for path in sorted((ROOT / "lib/reweight").rglob("stage.py"))
 ]
-TABLES = {name: one for name, one in vars(tables).items() if isinstance(one, Table)}
+TABLES = {name: value for name, value in vars(tables).items() if isinstance(value, Table)}
 
 
 def sections(docstring: str | None) -> dict[str, str]:
-    """Named parts of a docstring in Google's style: a word, and indented lines."""
+    """The sections of a Google-style docstring: a word with a colon, then indented lines."""
     text = inspect.cleandoc(docstring or "")
     parts = re.findall(r"^(\w+):\n((?:(?: {4}.*)?\n?)+)", text, flags=re.MULTILINE)
     return {name: inspect.cleandoc(body) for name, body in parts}
 
 
 def documented(docstring: str | None) -> set[str]:
-    """Names in the section Attributes."""
+    """The names in the section Attributes."""
     return set(
         re.findall(r"^([\w.]+): \S", sections(docstring).get("Attributes", ""), re.MULTILINE)
     )
 
 
 def described(kind: type[BaseModel]) -> set[str]:
-    """Fields of a config class that its docstring, or that of a class above it, describes."""
-    return set().union(*(documented(vars(one).get("__doc__")) for one in kind.__mro__))
+    """The fields that the docstring of a config class, or of one of its bases, describes."""
+    return set().union(*(documented(vars(base).get("__doc__")) for base in kind.__mro__))
 
 
 def inner(field: FieldInfo) -> set[type[Section]]:
-    """Config classes that a field is made of, but for the methods of a run."""
+    """The config classes in the type of a field, without the importance methods."""
     names = re.findall(r"[\w.]+", str(field.annotation))
     kinds = {getattr(sys.modules.get(n.rpartition(".")[0]), n.rpartition(".")[2], 0) for n in names}
     return {k for k in kinds if inspect.isclass(k) and issubclass(k, Section)} - set(MEMBERS)
 
 
 def sections_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
-    """A config class, and the classes that its fields are made of."""
+    """A config class, and those in the types of its fields."""
     parts = [part for field in kind.model_fields.values() for part in inner(field)]
     return {kind}.union(*(sections_of(part) for part in parts))
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__name__)
-def test_a_method_says_what_it_is_from_where_and_when_it_hurts(
+def test_a_method_documents_its_formula_its_source_and_when_it_hurts(
     member: type[ImportanceMethod],
 ) -> None:
     module = inspect.getmodule(member)
     assert module is not None
-    about, told = inspect.getdoc(module) or "", sections(vars(member)["__doc__"])
+    about, parts = inspect.getdoc(module) or "", sections(vars(member)["__doc__"])
     name = member.model_fields["method"].default
     first = about.split("\n\n")[0]
-    assert re.fullmatch(rf"`{name}`: .+\.", first, re.DOTALL), "what it is, in a sentence"
+    assert re.fullmatch(rf"`{name}`: .+\.", first, re.DOTALL), "one sentence on what it is"
     formula = re.search(r"^ {4}\S", about, re.MULTILINE) or re.search(r"[=^]|\w\([^)]+\)", first)
-    assert formula, "a formula, in the first sentence or on lines of its own"
-    assert re.search(r"\b(19|20)\d\d\b|of the article", about), "the paper that it is from"
+    assert formula, "a formula, in the first sentence or on its own lines"
+    assert re.search(r"\b(19|20)\d\d\b|of the article", about), "the paper it is from"
     assert member.assumes.strip()
-    assert set(told) >= {"Helps", "Hurts", "Refuses"}
+    assert set(parts) >= {"Helps", "Hurts", "Refuses"}
     for part in ("Helps", "Hurts", "Refuses"):
-        assert told[part].strip().endswith("."), part
+        assert parts[part].strip().endswith("."), part
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
-def test_a_stage_says_what_it_reads_writes_and_refuses(module: ModuleType) -> None:
-    told = sections(module.__doc__)
-    assert set(told) >= {"Reads", "Writes", "Refuses"}
-    assert all(text.strip().endswith(".") for text in told.values())
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-2])
+def test_a_stage_documents_what_it_reads_writes_and_refuses(module: ModuleType) -> None:
+    parts = sections(module.__doc__)
+    assert set(parts) >= {"Reads", "Writes", "Refuses"}
+    assert all(text.strip().endswith(".") for text in parts.values())
 
 
-def test_every_stage_of_the_line_has_a_page() -> None:
-    told = {name for module in MODULES for name in vars(module)}
-    assert {stage.__name__ for stage in stages.PIPELINE} <= told
-    assert set(stages.__all__) - {"PIPELINE"} <= told
+def test_every_stage_of_the_pipeline_has_a_page() -> None:
+    functions = {name for module in MODULES for name in vars(module)}
+    assert {stage.__name__ for stage in pipeline.PIPELINE} <= functions
+    assert set(pipeline.__all__) - {"PIPELINE"} <= functions
 
 
 @pytest.mark.parametrize(
-    "config", [RunConfig, ConditionsConfig, BenchmarkConfig, *MEMBERS], ids=lambda one: one.__name__
+    "config",
+    [RunConfig, ConditionsConfig, BenchmarkConfig, *MEMBERS],
+    ids=lambda kind: kind.__name__,
 )
 def test_every_setting_has_a_meaning(config: type[BaseModel]) -> None:
     for kind in sections_of(config):
-        left = set(kind.model_fields) - described(kind) - {"method"}
-        # What a section is for its own class says.
-        assert not {name for name in left if not inner(kind.model_fields[name])}, kind
+        undescribed = set(kind.model_fields) - described(kind) - {"method"}
+        # A nested section is described by the docstring of its own class.
+        assert not {name for name in undescribed if not inner(kind.model_fields[name])}, kind
 
 
-def test_sections_within_sections_are_found() -> None:
+def test_nested_sections_are_checked_too() -> None:
     names = {kind.__name__ for kind in sections_of(RunConfig)}
     assert names >= {"Cleaning", "Source", "Lookup", "Label", "Dirt", "Weighting", "History"}
     assert {kind.__name__ for kind in sections_of(MEMBERS[-1])} == {"Product"}
@@ -122,27 +122,28 @@ def test_every_column_of_a_table_has_a_meaning(symbol: str) -> None:
     )
     after = body[place + 1]
     assert isinstance(after, ast.Expr), "a docstring"
-    told, schema = documented(ast.literal_eval(after.value)), TABLES[symbol].schema
-    columns = {column.split()[0] for column in schema.split(",")} if schema else told
-    assert told == columns
+    described_columns = documented(ast.literal_eval(after.value))
+    schema = TABLES[symbol].schema
+    if schema:
+        assert described_columns == {column.split()[0] for column in schema.split(",")}
 
 
-def test_the_page_of_methods_by_mechanism_knows_them_all() -> None:
+def test_the_page_of_methods_by_mechanism_covers_every_mechanism() -> None:
     page = (ROOT / "docs/which_method.md").read_text()
     assert [name for name in ADVICE if f"| {name} |" not in page] == []
 
 
-def test_the_glossary_is_in_order_and_gives_each_word_two_sentences() -> None:
+def test_the_glossary_is_sorted_and_defines_each_word_in_two_sentences() -> None:
     parts = (ROOT / "docs/glossary.md").read_text().split("\n## ")[1:]
     words = [part.partition("\n")[0].lower() for part in parts]
     assert words == sorted(words)
     for part in parts:
-        told = re.sub(r"`[^`]*`", "code", " ".join(part.partition("\n")[2].split()))
-        assert len(re.findall(r"\.(?= |$)", told)) == 2, part
+        text = re.sub(r"`[^`]*`", "code", " ".join(part.partition("\n")[2].split()))
+        assert len(re.findall(r"\.(?= |$)", text)) == 2, part
 
 
-@pytest.mark.skipif(not (ROOT / ".venv-docs/.made").exists(), reason="after `make docs` alone")
-def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+@pytest.mark.skipif(not (ROOT / ".venv-docs/.made").exists(), reason="needs `make docs` once")
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     command = [ROOT / ".venv-docs/bin/mkdocs", "build", "--strict", "--site-dir", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -150,6 +151,6 @@ def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
         page = tmp_path / "methods" / f"{member.model_fields['method'].default}.html"
         text = page.read_text()
         assert all(f'<details class="{part}"' in text for part in ("helps", "hurts", "refuses"))
-    # Nothing is fetched from elsewhere when a page is read.
+    # Pages load nothing from the network.
     for page in tmp_path.rglob("*.html"):
         assert not re.search(r"<(?:script|link|img)[^>]+https?://", page.read_text()), page

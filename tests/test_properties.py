@@ -1,6 +1,7 @@
 """Promises that hold for any log: no look ahead, no shared group, no order of rows, mean 1."""
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Label, Sampling, with_identity, with_label
 from reweight.build_samples.splits import Splits, with_split
 from reweight.score_weights.policy import Weighting, fit_policy, weight
+from reweight.score_weights.training_rows import FrameRows
 
 HOUR = 3600
 COLUMNS = "user string, item string, kind string, t long"
@@ -194,7 +196,11 @@ def test_weights_of_any_importance_have_mean_1_and_are_finite_and_not_negative(
     names = ["wide", "narrow", "single", "a", "b", "c"]
     train = spark.createDataFrame(values.tolist(), names)
     policy = Weighting(map=kind, temper=temper, mix=mix, ess_warn=0, ess_refuse=0, **clip)
-    stats = fit_policy(train, policy, dict.fromkeys(names, "valuable"))
+    stats = fit_policy(
+        FrameRows(train),
+        policy,
+        [SimpleNamespace(name=n, polarity="valuable", signed=False) for n in names],
+    )
     found = train.select(*[weight(F.col(m), policy, stats[m]).alias(m) for m in names]).toPandas()
     weights = found.to_numpy(float)
     assert np.isfinite(weights).all()

@@ -12,9 +12,10 @@ from pyspark.sql import functions as F
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run, load_config
+from reweight.core.run_folder import read_records
 from reweight.core.tables import EVENTS, REJECTED, SAMPLES
 from reweight.diagnose.stage import diagnose
-from reweight.runner.records import read_records, run_stage
+from reweight.runner.records import run_stage
 
 pytestmark = pytest.mark.real
 
@@ -70,7 +71,7 @@ def positives(run: Run) -> int:
 
 
 def feature_names(run: Run) -> list[str]:
-    names: list[str] = json.loads((run.folder / "features.json").read_text())["names"]
+    names: list[str] = json.loads((run.folder.features).read_text())["names"]
     return names
 
 

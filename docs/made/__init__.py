@@ -1,8 +1,8 @@
-"""Makes the pages of methods, stages, tables and the config of the library's sources.
+"""Makes the pages of methods, stages, tables and the config from the library's sources.
 
-The sources are parsed and never imported, so that neither Spark nor torch has to be there. A method
-that is put into the union, a stage, a table or a setting has its place here without further work;
-what its docstring says is what its page says.
+The sources are parsed and never imported, so neither Spark nor torch has to be installed. A new
+method in the union, a new stage, table or setting gets its page or row without further work; the
+text is that of its docstring.
 """
 
 from typing import Any
@@ -18,7 +18,12 @@ _PACKAGE = "reweight"
 
 
 def made() -> dict[str, Any]:
-    """Pages by path, entries of the navigation, and tables that stand within written pages."""
+    """Makes everything that comes from the sources.
+
+    Returns:
+        ``pages``: Markdown by path; ``nav``: navigation entries by placeholder; ``tables``:
+        Markdown by the placeholder that stands for it in a written page.
+    """
     sources = griffe.load(
         _PACKAGE,
         search_paths=[str(ROOT / "lib")],
@@ -32,7 +37,7 @@ def made() -> dict[str, Any]:
         "methods/index.md": method_index(methods),
         "stages/index.md": stage_index(stages),
         "config.md": config_page(sources),
-        "tables.md": table_page(sources),
+        "tables.md": table_page(sources, stages),
     }
     return {
         "pages": pages,

@@ -1,4 +1,4 @@
-"""What a class of the sources says, read without importing it."""
+"""Facts about the classes of the sources, read without importing them."""
 
 import ast
 import re
@@ -17,67 +17,70 @@ def ancestry(owner: griffe.Class) -> list[griffe.Class]:
 
 
 def member_of(owner: griffe.Class, name: str) -> Any:
-    """An attribute of a class or of the first of its bases that has it."""
-    return next((one.members[name] for one in ancestry(owner) if name in one.members), None)
+    """An attribute of a class, or of its nearest base that has it."""
+    return next((c.members[name] for c in ancestry(owner) if name in c.members), None)
 
 
-def own_attributes(one: griffe.Module | griffe.Class) -> dict[str, griffe.Attribute]:
-    """What is set in a module or class itself, without what it imports."""
-    return {n: m for n, m in one.members.items() if not m.is_alias and m.is_attribute}
+def own_attributes(owner: griffe.Module | griffe.Class) -> dict[str, griffe.Attribute]:
+    """The attributes that a module or class sets itself, without imports and bases."""
+    return {n: m for n, m in owner.members.items() if not m.is_alias and m.is_attribute}
 
 
 def declared(owner: griffe.Class, name: str) -> Any:
-    """What a class attribute is; the first line of the docstring where it is a property."""
-    found = member_of(owner, name)
-    if "property" in found.labels:
-        return first_paragraph(found)
-    return literal(found.value)
+    """The value of a class attribute, or the first paragraph of the docstring of a property."""
+    member = member_of(owner, name)
+    if "property" in member.labels:
+        return first_paragraph(member)
+    return literal(member.value)
 
 
 def literal(value: Any) -> Any:
-    """The value of an expression, or its text where it is no literal."""
+    """The value of a literal expression, or the text of any other one."""
     try:
         return ast.literal_eval(str(value))
     except ValueError:
         return str(value)
 
 
-def docstring(one: griffe.Object) -> str:
-    """As it is written; empty where there is none."""
-    return one.docstring.value if one.docstring else ""
+def docstring(item: griffe.Object) -> str:
+    """The docstring as written, or an empty string."""
+    return item.docstring.value if item.docstring else ""
 
 
-def first_paragraph(one: griffe.Object) -> str:
-    """The first paragraph of a docstring, in one line."""
-    return " ".join(docstring(one).split("\n\n")[0].split())
+def first_paragraph(item: griffe.Object) -> str:
+    """The first paragraph of the docstring, on one line."""
+    return " ".join(docstring(item).split("\n\n")[0].split())
 
 
 def described(owner: griffe.Object) -> dict[str, str]:
-    """What the section Attributes of a docstring says, by name."""
-    found = {}
+    """The entries of the docstring's section Attributes, by name."""
+    meanings = {}
     for section in owner.docstring.parsed if owner.docstring else ():
         if section.kind is griffe.DocstringSectionKind.attributes:
-            found |= {item.name: " ".join(item.description.split()) for item in section.value}
-    return found
+            meanings |= {item.name: " ".join(item.description.split()) for item in section.value}
+    return meanings
 
 
 def resolved(owner: griffe.Object, name: str) -> Any:
-    """What a name stands for in the module of an object."""
-    found = owner.module.members.get(name)
-    return found.final_target if found is not None and found.is_alias else found
+    """The object that a name refers to in the owner's module; None if it is not of the library."""
+    member = owner.module.members.get(name)
+    try:
+        return member.final_target if member is not None and member.is_alias else member
+    except griffe.AliasResolutionError:
+        return None
 
 
 def called(member: griffe.Attribute) -> ast.Call | None:
-    """The call that gives an attribute its value."""
+    """The call that an attribute is set to, or None."""
     value = ast.parse(str(member.value), mode="eval").body if member.value is not None else None
     return value if isinstance(value, ast.Call) else None
 
 
 def sections_in(owner: griffe.Class, annotation: str) -> Iterator[griffe.Class]:
-    """Config classes that an annotation names."""
+    """The config classes that an annotation names."""
     for word in dict.fromkeys(re.findall(r"\b[A-Z]\w+", annotation)):
         if word in ("Literal", "Name", "Sql", "Method", "Share"):
             continue
-        found = resolved(owner, word)
-        if isinstance(found, griffe.Class) and any(b.name == "Section" for b in found.mro()):
-            yield found
+        target = resolved(owner, word)
+        if isinstance(target, griffe.Class) and any(b.name == "Section" for b in target.mro()):
+            yield target

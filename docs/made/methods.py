@@ -1,4 +1,4 @@
-"""A page for each member of the union of methods."""
+"""A page for each method of the union."""
 
 import ast
 import re
@@ -13,30 +13,30 @@ from made.classes import ROOT, ancestry, declared, first_paragraph, literal, mem
 from made.settings import settings_of, settings_tree
 from made.text import documented, indented, inline, markdown_table, sentence
 
-# Modules of what every method is.
-_OF_ALL = ("base", "section", "training")
+# Modules that every method builds on: its page need not repeat them.
+_COMMON = ("base", "section", "training")
 
 
 @dataclass(frozen=True)
 class MethodPage:
-    """A member of the union."""
+    """A method, and the page about it."""
 
     owner: griffe.Class
 
     @property
     def name(self) -> str:
-        """As configs say it."""
+        """The method's name in a config."""
         return str(literal(member_of(self.owner, "method").value))
 
     @property
     def importance(self) -> str:
-        """What it gives a row, in a line."""
+        """What it computes for a row, in one sentence."""
         first = re.split(r"(?<=\.)\s", first_paragraph(self.owner.module))[0]
         return re.sub(rf"^`{self.name}`: *", "", first)
 
     @property
     def high(self) -> str:
-        """What high importance means."""
+        """The meaning of high importance."""
         if self.name in ("uniform", "random"):
             return "nothing"
         return str(declared(self.owner, "polarity"))
@@ -46,7 +46,7 @@ class MethodPage:
         parts = [
             f"# {self.name}",
             documented(self.owner.module.path),
-            "## In short",
+            "## At a glance",
             markdown_table(("", ""), self._facts()),
             "## When it helps, and when it hurts",
             documented(self.owner.path),
@@ -64,16 +64,16 @@ class MethodPage:
             ("high importance means", self.high),
             (
                 "importance below 0",
-                _yes(declared(owner, "signed"), "yes: weights are made of ranks"),
+                _answer(declared(owner, "signed"), "yes: weights are based on ranks"),
             ),
-            ("needs a row's label to score it", _yes(declared(owner, "uses_label"), "yes")),
+            ("scoring a row needs its label", _answer(declared(owner, "uses_label"), "yes")),
             (
                 "gives a [soft label](../glossary.md#soft-label)",
-                _yes(declared(owner, "soft"), "yes"),
+                _answer(declared(owner, "soft"), "yes"),
             ),
-            ("columns that it needs", self._needs()),
+            ("columns it needs", self._needs()),
             ("what is trained", self._trained()),
-            ("passes over the rows after the training", self._passes()),
+            ("passes over the rows after training", self._passes()),
             ("cost of scoring a row", self._cost()),
         ]
         return [(f"**{name}**", inline(text)) for name, text in facts if text]
@@ -83,31 +83,46 @@ class MethodPage:
         return f"{cost} ([F, M, E](../glossary.md#f-m-e))" if "F" in cost else cost
 
     def _needs(self) -> str:
-        own = declared(self.owner, "needs")
+        needs = declared(self.owner, "needs")
         training = self._training()
-        more = declared(training, "needs") if training is not None else ()
-        if isinstance(own, str):
-            return own
-        names = sorted({*own, *(more if isinstance(more, tuple) else ())})
-        told = ", ".join(f"[`{name}`](../tables.md#samples)" for name in names)
-        return told or "none beside features, ids and label"
+        trained_on = declared(training, "needs") if training is not None else ()
+        if isinstance(needs, str):
+            return needs
+        names = sorted({*needs, *(trained_on if isinstance(trained_on, tuple) else ())})
+        links = ", ".join(f"[`{name}`](../tables.md#samples)" for name in names)
+        return links or "none besides features, ids and label"
 
-    def _training(self) -> griffe.Class | None:
+    def _settings(self) -> griffe.Class | None:
+        """The config class of the field `training`, or None."""
         field = member_of(self.owner, "training")
         if field is None:
             return None
         return next(iter(sections_in(field.parent, str(field.annotation))), None)
 
+    def _training(self) -> griffe.Class | None:
+        """The training: the settings themselves, or a class of the module that takes them."""
+        settings = self._settings()
+        if settings is not None and not _is_training(settings):
+            classes = self.owner.module.classes.values()
+            return next((c for c in classes if not c.is_alias and _is_training(c)), None)
+        return settings
+
     def _trained(self) -> str:
-        training, learns = self._training(), member_of(self.owner, "learns")
-        if training is not None:
-            told = sentence(first_paragraph(training)).rstrip(".")
-            shared = " Equal trainings of a run are one." if training.name[:8] == "Ensemble" else ""
-            return f"{told} ([settings](#settings-training)).{shared}"
-        if learns.parent.name == "ImportanceMethod":
-            learns_later = declared(self.owner, "passes") > 0
-            return "Nothing before the passes below." if learns_later else "Nothing."
-        return sentence(first_paragraph(learns))
+        training, settings = self._training(), self._settings()
+        learns = member_of(self.owner, "learns")
+        if learns.parent.name != "ImportanceMethod" and training is not settings:
+            text = sentence(first_paragraph(learns))
+        elif settings is not None:
+            text = sentence(first_paragraph(settings))
+        elif declared(self.owner, "passes") > 0:
+            text = "Nothing, before the passes below."
+        else:
+            text = "Nothing."
+        if settings is not None:
+            text = f"{text.rstrip('.')} ([settings](#settings-training))."
+        if settings is not None and settings.name.startswith("Ensemble"):
+            text += " Methods of a run with the same settings share it."
+        return text
 
     def _passes(self) -> str:
         passes = declared(self.owner, "passes")
@@ -115,41 +130,40 @@ class MethodPage:
 
     def _configured(self) -> list[str]:
         settings = settings_of(self.owner)
-        own = "".join(f", {one.key}: ..." for one in settings if one.default == "required")
-        parts = ["## Settings", f"```yaml\nimportance:\n  - {{method: {self.name}{own}}}\n```"]
+        required = "".join(f", {s.key}: ..." for s in settings if s.default == "required")
+        entry = f"{{method: {self.name}{required}}}"
+        parts = ["## Settings", f"```yaml\nimportance:\n  - {entry}\n```"]
         tree = settings_tree(self.owner, "settings", 3)
-        parts.append(tree.replace("`settings.", "`") if tree else "None of its own.")
+        parts.append(
+            tree.replace("`settings.", "`") if tree else "This method has no settings of its own."
+        )
         presets = self.owner.module.members.get("_PRESETS")
         if presets is not None:
             values = literal(presets.value)
-            keys = sorted({key for one in values.values() for key in one})
-            rows = [(f"`{n}`", *[f"`{one.get(k)}`" for k in keys]) for n, one in values.items()]
+            keys = sorted({key for preset in values.values() for key in preset})
+            rows = [(f"`{n}`", *[f"`{p.get(k)}`" for k in keys]) for n, p in values.items()]
             parts.append(markdown_table(("`preset`", *[f"`{key}`" for key in keys]), rows))
         default = member_of(self.owner, "default_name")
-        named = (
-            first_paragraph(default)
-            if default.parent is not _base(self.owner)
-            else "the method's name."
-        )
+        inherited = default.parent is _base(self.owner)
+        name = "the method's name." if inherited else first_paragraph(default)
         parts.append(
-            f"With `name` it has another name in tables and reports; by default it is {named} "
-            "One policy makes weights of importance: section "
-            "[`weighting`](../config.md#weighting)."
+            f"`name` is its name in tables and reports; the default is {name} The section "
+            "[`weighting`](../config.md#weighting) turns importance into weights."
         )
         return parts
 
     def _built_on(self) -> list[str]:
-        """What the modules say that the method, or what it trains, is made of."""
+        """The docstrings of the modules that the method and its training are built on."""
         training = self._training()
-        line = [*ancestry(self.owner), *(ancestry(training) if training is not None else ())]
-        modules = dict.fromkeys(one.module.path for one in line)
-        shared = [path for path in modules if path.rpartition(".")[2] not in _OF_ALL]
+        classes = [*ancestry(self.owner), *(ancestry(training) if training is not None else ())]
+        modules = dict.fromkeys(kind.module.path for kind in classes)
+        shared = [path for path in modules if path.rpartition(".")[2] not in _COMMON]
         parts = [
             f"### `{path.rpartition('.')[2]}`\n\n{documented(path)}"
             for path in shared
             if path != self.owner.module.path
         ]
-        return ["## What it is built on", *parts] if parts else []
+        return ["## Built on", *parts] if parts else []
 
     def _source(self) -> str:
         path = Path(str(self.owner.filepath)).relative_to(ROOT)
@@ -158,17 +172,22 @@ class MethodPage:
 
 
 def _base(owner: griffe.Class) -> griffe.Class:
-    return next(one for one in ancestry(owner) if one.name == "ImportanceMethod")
+    return next(kind for kind in ancestry(owner) if kind.name == "ImportanceMethod")
 
 
-def _yes(value: Any, told: str) -> str:
-    """Of a property its docstring."""
-    return value if isinstance(value, str) else told if value else "no"
+def _is_training(kind: griffe.Class) -> bool:
+    return any(base.name == "Training" for base in kind.mro())
+
+
+def _answer(value: Any, yes: str) -> str:
+    """The text for a flag; a property's is its docstring."""
+    return value if isinstance(value, str) else yes if value else "no"
 
 
 def method_pages(sources: griffe.Module) -> Iterator[MethodPage]:
-    """The union, which is the only list of methods."""
-    union = sources["importance"].members["Method"]
+    """The methods, in the order of the union."""
+    package = sources["importance.methods"]
+    union = package.members["Method"]
     for node in ast.walk(ast.parse(str(union.value), mode="eval")):
         if isinstance(node, ast.Subscript):
             members = node.slice.elts[0]  # type: ignore[attr-defined]
@@ -178,7 +197,7 @@ def method_pages(sources: griffe.Module) -> Iterator[MethodPage]:
         names.insert(0, members.right.id)  # type: ignore[attr-defined]
         members = members.left
     for name in [members.id, *names]:
-        yield MethodPage(sources["importance"][name].final_target)
+        yield MethodPage(package[name].final_target)
 
 
 def method_index(methods: list[MethodPage]) -> str:
@@ -191,11 +210,11 @@ def method_index(methods: list[MethodPage]) -> str:
     return "\n\n".join(
         [
             "# Methods",
-            "A method gives every sample a number, its importance; one policy for all of them "
-            "(section [`weighting`](../config.md#weighting)) makes weights of it. Which of them "
-            "to try on a log is a matter of [what went wrong in it](../which_method.md).",
+            "A method gives every sample a number, its importance. One policy for all methods "
+            "(section [`weighting`](../config.md#weighting)) turns it into weights. Which method "
+            "to try depends on [what went wrong in your log](../which_method.md).",
             markdown_table(("method", "what it is", "high means", "it assumes that"), rows),
-            "A method is a file of `lib/reweight/importance` and a name in the union of its "
-            "`__init__.py`. Its page is made of these.",
+            "A method is one file in `lib/reweight/importance/methods` and one line in the union "
+            "of its `__init__.py`. Its page is generated from that file.",
         ]
     )

@@ -1,4 +1,4 @@
-"""The pages of the config and of the tables, and tables within written pages."""
+"""The pages of the config and the tables, and tables within written pages."""
 
 import ast
 import re
@@ -16,38 +16,36 @@ from made.classes import (
     own_attributes,
 )
 from made.settings import settings_of, settings_table, settings_tree
+from made.stages import StagePage
 from made.text import inline, markdown_table, sentence
 
 
 def config_page(sources: griffe.Module) -> str:
-    """Every section with every setting."""
+    """The page with every section and every setting."""
     config = sources["config"]
     parts = [
         "# Config",
-        "A run is one YAML file. An unknown key is an error, and all errors of a file are told "
-        "together, before anything is read. `key=value` after the file's name puts a value over "
-        "that of the file: `run_id=today fitting.ranks=2 importance.0.training.epochs=5`. `${...}` stands "
-        "for another value of the file. With `base: other.yaml`, a path from the file's own "
-        "folder, what the file does not say is as there: sections are merged, lists replaced. "
-        "`conf/demo.yaml` is a whole one with comments.",
-        "Where a setting takes SQL it is an expression of Spark SQL that runs with the rights of "
-        "the job: treat a config as code.",
+        "A run is one YAML file. An unknown key is an error, and all errors of a file are reported "
+        "together, before anything is read. `key=value` after the file's name overrides a value of "
+        "the file: `run_id=today fitting.ranks=2 importance.0.training.epochs=5`. `${...}` refers "
+        "to another value of the file. With `base: other.yaml`, a path relative to the file's own "
+        "folder, everything that the file leaves out comes from that file: sections are merged, "
+        "lists are replaced. `conf/demo.yaml` is a complete example with comments.",
+        "A setting of type SQL is an expression of Spark SQL that runs with the rights of the job: "
+        "treat a config as code.",
         "## A run {#run}",
-        "Beside the sections below, which are in the order of the stages:",
+        "These settings stand outside of the sections below, which are in the order of the stages:",
     ]
-    known: dict[str, griffe.Class] = {}
-    plain = []
-    for one in settings_of(config["RunConfig"]):
-        if one.nested:
-            known[one.key] = one.nested[0]
-        else:
-            plain.append(one)
-    parts.append(settings_table(plain))
+    settings, own = settings_of(config["RunConfig"]), own_attributes(config["RunConfig"])
+    parts.append(settings_table([s for s in settings if not s.nested]))
+    # Sections that every job has, such as `tracking`, come after those of the stages.
+    nested = sorted((s for s in settings if s.nested), key=lambda s: s.key not in own)
+    sections = {s.key: s.nested[0] for s in nested}
     parts.append("`importance` is a list of [methods](methods/index.md), each with its settings.")
     for name in ("ConditionsConfig", "BenchmarkConfig"):
-        own = [one for one in settings_of(config[name]) if one.nested and one.key not in known]
-        known |= {one.key: one.nested[0] for one in own}
-    for key, section in known.items():
+        new = [s for s in settings_of(config[name]) if s.nested and s.key not in sections]
+        sections |= {s.key: s.nested[0] for s in new}
+    for key, section in sections.items():
         parts += [f"## `{key}` {{#{key}}}", _about(section), settings_tree(section, key, 3)]
     parts += [
         "## Other jobs",
@@ -59,85 +57,87 @@ def config_page(sources: griffe.Module) -> str:
 
 
 def _about(section: griffe.Class) -> str:
-    """What the module of a section is for, and what its docstring says beside the settings."""
-    stated = sentence(
-        re.sub(r"^The section ``\w+``[.:]? ?", "", first_paragraph(section)) or ""
-    ).strip(".")
-    module = section.module
-    told = f"Module `{module.path}`: {inline(first_paragraph(module))}"
-    return f"{told}\n\n{inline(sentence(stated))}" if stated else told
+    """The purpose of a section's module, and its docstring without the settings."""
+    summary = re.sub(r"^The section ``\w+``[.:]? ?", "", first_paragraph(section))
+    module = f"Module `{section.module.path}`: {inline(first_paragraph(section.module))}"
+    return f"{module}\n\n{inline(sentence(summary))}" if summary.strip(".") else module
 
 
-def table_page(sources: griffe.Module) -> str:
-    """Every table with every column."""
-    module = sources["tables"]
+def table_page(sources: griffe.Module, stages: list[StagePage]) -> str:
+    """The page with every table and every column."""
     parts = [
         "# Tables",
-        "All are Delta tables in `<root>/tables`, partitioned by `run_id`, the first column of "
-        "each: the run that a row is of. A run replaces its own rows in one commit and touches no "
-        "other run's; the commit's metadata names the run, the hash of its config, the revision "
-        "of the code and the versions of the tables that were read.",
+        "All are Delta tables, in `<root>/tables` or in the schema of a catalog, partitioned by "
+        "`run_id`. That is the first column of each: the run that a row belongs to. A run replaces "
+        "its own rows in one commit and leaves the rows of other runs alone. The commit's metadata "
+        "holds the run, the hash of its config, the revision of the code, and the versions of the "
+        "tables that were read.",
     ]
-    for member in own_attributes(module).values():
+    for member in own_attributes(sources["core.tables"]).values():
         call = called(member)
         if call is None or ast.unparse(call.func) != "Table":
             continue
-        table, stage, *rest = (ast.literal_eval(one) for one in call.args)
+        table, stage, *rest = (ast.literal_eval(argument) for argument in call.args)
         about = [
             part for part in docstring(member).split("\n\n") if not part.startswith("Attributes:")
         ]
-        parts += [f"## `{table}`", f"Written by {_writer(sources, stage)}.", *map(inline, about)]
-        meanings = described(member)
-        columns = re.findall(r"(\w+) ([\w<>]+)( not null)?(?:, |$)", rest[0]) if rest else []
-        rows = [
-            (f"`{name}`", f"`{kind}`", "no" if known else "yes", inline(sentence(meanings[name])))
-            for name, kind, known in columns
-        ]
-        rows += [
-            (f"`{c}`", "", "", inline(sentence(text)))
-            for c, text in meanings.items()
-            if c not in {column for column, _, _ in columns}
-        ]
-        parts.append(markdown_table(("column", "type", "may be null", "meaning"), rows))
+        parts += [f"## `{table}`", f"Written by {_writer(stages, stage)}.", *map(inline, about)]
+        parts.append(_columns(described(member), rest[0] if rest else ""))
         if len(rest) > 1:
             checks = ", ".join(f"`{check}`" for check in rest[1].values())
-            parts.append(f"Delta refuses rows that break {checks}.")
+            parts.append(f"Delta refuses rows that violate {checks}.")
     return "\n\n".join(parts) + "\n"
 
 
-def _writer(sources: griffe.Module, stage: str) -> str:
-    module = next(one for one in sources["stages"].modules.values() if stage in one.functions)
-    return f"[`{stage}`](stages/{module.name}.md)"
+def _columns(meanings: dict[str, str], schema: str) -> str:
+    """A row for each column of the schema, then for those that only the docstring names."""
+    columns = re.findall(r"(\w+) ([\w<>]+)( not null)?(?:, |$)", schema)
+    rows = [
+        (f"`{name}`", f"`{kind}`", "no" if required else "yes", inline(sentence(meanings[name])))
+        for name, kind, required in columns
+    ]
+    rows += [
+        (f"`{name}`", "", "", inline(sentence(meaning)))
+        for name, meaning in meanings.items()
+        if name not in {column for column, _, _ in columns}
+    ]
+    return markdown_table(("column", "type", "may be null", "meaning"), rows)
+
+
+def _writer(stages: list[StagePage], stage: str) -> str:
+    """A link to the page that describes a stage function."""
+    page = next(s for s in stages if stage in {f.name for f in s.functions})
+    return f"[`{stage}`](stages/{page.name}.md)"
 
 
 def mechanisms(sources: griffe.Module) -> str:
-    """What the stage diagnose advises, as a table."""
-    advice = sources["mechanisms.findings"].members["ADVICE"]
-    lists = {
-        name: literal(member.value)
-        for name, member in own_attributes(sources["mechanisms.findings"]).items()
-        if isinstance(literal(member.value), tuple)
+    """The advice of the stage diagnose, as a table."""
+    module = sources["diagnose.findings"]
+    groups = {
+        name: value
+        for name, member in own_attributes(module).items()
+        if isinstance(value := literal(member.value), tuple)
     }
-    told = ast.parse(str(advice.value), mode="eval").body
-    assert isinstance(told, ast.Dict)
+    advice = ast.parse(str(module.members["ADVICE"].value), mode="eval").body
+    assert isinstance(advice, ast.Dict)
     rows = []
-    for key, call in zip(told.keys, told.values, strict=True):
+    for mechanism, call in zip(advice.keys, advice.values, strict=True):
         assert isinstance(call, ast.Call)
         suggests, warns, text = call.args
-        named = [_links(_spread(one, lists)) for one in (suggests, warns)]
-        rows.append((str(ast.literal_eval(key)), *named, inline(ast.literal_eval(text))))
-    return markdown_table(("what is visible", "to try", "with care", "and"), rows)
+        methods = [_links(_method_names(names, groups)) for names in (suggests, warns)]
+        rows.append((str(ast.literal_eval(mechanism)), *methods, inline(ast.literal_eval(text))))
+    return markdown_table(("what is visible", "methods to try", "use with care", "advice"), rows)
 
 
-def _spread(node: ast.expr, lists: dict[str, tuple[str, ...]]) -> list[str]:
-    """A tuple of names, some of them given as the name of a tuple."""
+def _method_names(node: ast.expr, groups: dict[str, tuple[str, ...]]) -> list[str]:
+    """The names in a tuple whose members may be names of other tuples."""
     match node:
         case ast.Tuple(elts=parts):
-            return [name for part in parts for name in _spread(part, lists)]
+            return [name for part in parts for name in _method_names(part, groups)]
         case ast.Starred(value=value):
-            return _spread(value, lists)
+            return _method_names(value, groups)
         case ast.Name(id=name):
-            return list(lists[name])
+            return list(groups[name])
     return [ast.literal_eval(node)]
 
 
@@ -146,11 +146,11 @@ def _links(names: list[str]) -> str:
 
 
 def conditions() -> str:
-    """The worlds of the benchmarks, and in what they differ from one in which nothing is wrong."""
+    """The worlds of the benchmarks, and how each differs from one without faults."""
     rows = []
-    for path in ("conditions", "delays"):
-        told = yaml.safe_load((ROOT / "conf" / "benchmark" / f"{path}.yaml").read_text())
-        for name, own in told["conditions"]["worlds"].items():
-            differs = ", ".join(f"`{key}: {value}`" for key, value in own.items()) or "nothing"
-            rows.append((f"`{path}.yaml`", f"`{name}`", differs))
-    return markdown_table(("file", "condition", "settings of `simulation` that differ"), rows)
+    for file in ("conditions", "delays"):
+        config = yaml.safe_load((ROOT / "conf" / "benchmark" / f"{file}.yaml").read_text())
+        for name, settings in config["conditions"]["worlds"].items():
+            changed = ", ".join(f"`{key}: {value}`" for key, value in settings.items())
+            rows.append((f"`{file}.yaml`", f"`{name}`", changed or "none"))
+    return markdown_table(("file", "condition", "changed settings of `simulation`"), rows)

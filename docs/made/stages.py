@@ -8,16 +8,18 @@ from pathlib import Path
 
 import griffe
 
-from made.classes import ROOT, docstring, first_paragraph, own_attributes, sections_in
+from made.classes import ROOT, first_paragraph, own_attributes, sections_in
 from made.settings import settings_tree
 from made.text import admonitions, documented, inline, markdown_table
 
 _CONFIGS = ("RunConfig", "ConditionsConfig", "BenchmarkConfig")
+# A stage's page is named after its job: as its folder, with one exception.
+_PAGE_NAMES = {"detection": "benchmark"}
 
 
 @dataclass(frozen=True)
 class StagePage:
-    """A module of the package stages, with its functions that take a run."""
+    """A `stage.py`, its stage functions, and the config sections that it reads."""
 
     module: griffe.Module
     functions: tuple[griffe.Function, ...]
@@ -25,8 +27,10 @@ class StagePage:
 
     @property
     def name(self) -> str:
-        """Of the module."""
-        return self.module.name
+        """The name of the page and of the job."""
+        assert self.module.parent is not None
+        folder = self.module.parent.name
+        return _PAGE_NAMES.get(folder, folder)
 
     def page(self, stages: "list[StagePage]") -> str:
         """The page of the stage."""
@@ -34,50 +38,67 @@ class StagePage:
         for function in self.functions:
             title = [f"## `{function.name}`"] if len(self.functions) > 1 else []
             parts += [*title, documented(function.path)]
-        parts += ["## What goes in and out", *admonitions(self.module)]
+        parts += ["## Inputs and outputs", *admonitions(self.module)]
         job = ROOT / "jobs" / f"{self.name}.py"
         if job.is_file():
             parts.append(f"```console\n$ python jobs/{job.name} CONFIG [key=value ...]\n```")
-        before = stages[: stages.index(self)]
+        earlier = stages[: stages.index(self)]
         for name, section in self.sections.items():
             parts.append(f"## The section `{name}` {{#{name}}}")
-            first = next((one for one in before if name in one.sections), None)
-            if first is not None:
-                parts.append(
-                    f"It is read by [`{first.name}`]({first.name}.md#{name}) before; its settings "
-                    "are told there."
-                )
+            first = next((stage for stage in earlier if name in stage.sections), None)
+            if first is None:
+                parts.append(settings_tree(section, name, 3))
             else:
-                parts += [settings_tree(section, name, 3)]
+                parts.append(
+                    f"Its settings are listed under [`{first.name}`]({first.name}.md#{name})."
+                )
         if not self.sections:
-            parts += ["## Settings", "It has none of its own."]
+            parts += ["## Settings", "This stage has no settings of its own."]
         return "\n\n".join(parts) + "\n"
 
 
+def stage_modules(sources: griffe.Module) -> Iterator[griffe.Module]:
+    """Every `stage.py` of the library."""
+    for module in sources.modules.values():
+        if module.name == "stage":
+            yield module
+        yield from stage_modules(module)
+
+
 def stage_pages(sources: griffe.Module) -> Iterator[StagePage]:
-    """Those of the line in its order, then those on their own."""
-    package = sources["stages"]
-    told = ast.parse(str(package.members["PIPELINE"].value), mode="eval").body
-    order = [name.id for name in told.elts]  # type: ignore[attr-defined]
-    modules = [one for one in package.modules.values() if docstring(one).startswith("The stage")]
-    modules.sort(key=lambda m: (order.index(m.name) if m.name in order else 99, m.name))
-    known = {
-        name: found[0]
-        for config in _CONFIGS
-        for name, member in own_attributes(sources["config"][config]).items()
-        if member.annotation is not None
-        and (found := list(sections_in(sources["config"][config], str(member.annotation))))
-    }  # fmt: skip
-    for module in modules:
-        # A stage takes a run and gives a summary of what it did.
+    """The stages of the pipeline in its order, then the others by name."""
+    order = _pipeline(sources)
+    sections = _sections(sources["config"])
+    pages = []
+    for module in stage_modules(sources):
+        # A stage function takes a run and returns a summary.
         functions = tuple(
             function
             for name, function in module.functions.items()
             if not name.startswith("_") and str(function.returns) == "dict[str, Any]"
             and len(function.parameters) == 1
         )  # fmt: skip
-        used = re.findall(r"config\.(\w+)", Path(str(module.filepath)).read_text())
-        yield StagePage(module, functions, {n: known[n] for n in dict.fromkeys(used) if n in known})
+        keys = dict.fromkeys(re.findall(r"config\.(\w+)", Path(str(module.filepath)).read_text()))
+        pages.append(StagePage(module, functions, {k: sections[k] for k in keys if k in sections}))
+    place = {name: number for number, name in enumerate(order)}
+    yield from sorted(pages, key=lambda p: (place.get(p.name, len(order)), p.name))
+
+
+def _pipeline(sources: griffe.Module) -> list[str]:
+    """The names of the stages of the pipeline, in its order."""
+    value = ast.parse(str(sources["runner.pipeline"].members["PIPELINE"].value), mode="eval").body
+    return [name.id for name in value.elts]  # type: ignore[attr-defined]
+
+
+def _sections(config: griffe.Module) -> dict[str, griffe.Class]:
+    """The sections of the configs, by key."""
+    sections = {}
+    for kind in _CONFIGS:
+        for key, member in own_attributes(config[kind]).items():
+            classes = list(sections_in(config[kind], str(member.annotation)))
+            if classes:
+                sections[key] = classes[0]
+    return sections
 
 
 def stage_index(stages: list[StagePage]) -> str:
@@ -91,12 +112,12 @@ def stage_index(stages: list[StagePage]) -> str:
         [
             "# Stages",
             "Data flows one way. Every stage reads [tables](../tables.md) and its sections of the "
-            "[config](../config.md), writes tables or files, and can be started again at any "
+            "[config](../config.md), and writes tables or files. A stage can be run again at any "
             "time: it replaces what it wrote for the run.",
             "    raw logs -> events -> samples -> importance -> weights -> ranker -> metrics "
             "-> report",
-            "`python jobs/pipeline.py CONFIG` runs the line from `simulate_logs` to `report`; "
+            "`python jobs/pipeline.py CONFIG` runs the pipeline from `simulate_logs` to `report`; "
             "every stage is also a job of its own.",
-            markdown_table(("stage", "what it does", "sections that it reads"), rows),
+            markdown_table(("stage", "what it does", "sections it reads"), rows),
         ]
     )

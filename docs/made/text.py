@@ -1,4 +1,4 @@
-"""Markdown of tables, sentences and docstrings."""
+"""Markdown for tables, sentences and docstrings."""
 
 import re
 from typing import Any
@@ -10,43 +10,43 @@ _SYMBOLS = r"(?:alpha|eta|gamma|lambda|lr|pi|theta)\b"
 
 
 def markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table; cells may hold what divides cells."""
+    """A Markdown table; `|` in cells is escaped."""
 
-    def told(cells: tuple[str, ...]) -> str:
+    def line(cells: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    return "\n".join([told(head), "|" + "---|" * len(head), *map(told, rows)])
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
 
 
 def inline(text: str) -> str:
-    """A docstring's line as Markdown: what looks like HTML is none."""
+    """Docstring text as Markdown: `<` outside of code does not open an HTML tag."""
     parts = re.split(r"(`+[^`]+`+)", text)
     parts[::2] = [re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts[::2]]
     return "".join(parts)
 
 
 def sentence(text: str) -> str:
-    """With a capital, unless it begins with a symbol, and a full stop."""
+    """The text with a capital, unless it begins with a symbol, and a full stop."""
     text = text if text.endswith((".", "!", "?")) else f"{text}."
     begins_with_word = re.match(rf"(?!{_SYMBOLS})(?:[a-z]{{2,}}[ ,;:.-]|a )", text) is not None
     return text[0].upper() + text[1:] if begins_with_word else text
 
 
 def indented(text: str) -> str:
-    """As the body of a block."""
+    """The text indented by four spaces, as the body of a block."""
     return "\n".join(f"    {line}" if line else "" for line in text.splitlines())
 
 
-def admonitions(one: griffe.Object) -> list[str]:
-    """The sections of a docstring that have a name, as Reads."""
+def admonitions(item: griffe.Object) -> list[str]:
+    """The named sections of a docstring that are not Google's own, such as Reads."""
     return [
         f'!!! {section.value.kind} "{section.title}"\n\n{indented(section.value.contents)}'
-        for section in (one.docstring.parsed if one.docstring else ())
+        for section in (item.docstring.parsed if item.docstring else ())
         if section.kind is griffe.DocstringSectionKind.admonition
     ]
 
 
 def documented(path: str, **options: Any) -> str:
-    """A docstring, by mkdocstrings."""
-    told = yaml.safe_dump({"options": options}) if options else ""
-    return f"::: {path}\n" + "".join(f"    {line}\n" for line in told.splitlines())
+    """The directive that makes mkdocstrings render a docstring."""
+    block = yaml.safe_dump({"options": options}) if options else ""
+    return f"::: {path}\n" + "".join(f"    {line}\n" for line in block.splitlines())

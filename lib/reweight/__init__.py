@@ -1,8 +1,8 @@
 """reweight: learn how much each training sample of a click or purchase log is worth.
 
-In a notebook ``reweight.run("shop.yaml")`` runs the whole line, and
-``reweight.load("monday", root="out/shop")`` looks at a run that is over. In a pipeline of Spark ML
-``from reweight.ml import SampleWeighter``.
+In a notebook, ``reweight.run("shop.yaml")`` runs the whole pipeline, and
+``reweight.load("monday", root="out/shop")`` opens a finished run. In a Spark ML pipeline, use
+``from reweight.spark_ml import SampleWeighter``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ __all__ = ["RunView", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """The notebook's names when they are asked for: to import the package starts no Spark."""
+    """Imports the notebook's names on first use, so that importing the package stays cheap."""
     if name in __all__:
         from reweight.runner import notebook
 

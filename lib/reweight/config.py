@@ -1,4 +1,4 @@
-"""A run's config: one YAML file, one typed section per stage."""
+"""A run's config: one YAML file, with one typed section per stage."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from reweight.core.errors import ConfigError
 from reweight.core.job_config import JobConfig
 from reweight.core.run import Config, JobRun
 from reweight.core.run_folder import RunFolder
-from reweight.core.section import RunId
+from reweight.core.section import RunId, all_errors
 from reweight.evaluate.statistics import Evaluation
 from reweight.explain.section import Explaining
 from reweight.importance.base import ImportanceMethod
@@ -31,12 +31,12 @@ from reweight.train_ranker.rankers.logistic_regression import Ranking
 from reweight.training.plan import Fitting
 from reweight.tune.search import Tuning
 
-# Keys whose value is a run's name.
-_NAMES = {"run_id", "model_run_id"}
+# Keys whose value is the name of a run.
+_RUN_KEYS = {"run_id", "model_run_id"}
 
 
 class MethodsConfig(JobConfig):
-    """A job over importance methods.
+    """The config of a job that uses importance methods.
 
     Attributes:
         importance: the methods.
@@ -47,9 +47,10 @@ class MethodsConfig(JobConfig):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [method.name for method in self.importance]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
+        if duplicates := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(
-                f"importance: the name(s) {twice} stand for two methods; set `name` on one of them"
+                f"importance: expected different names for the methods, got {duplicates} more than "
+                "once; set `name` on one of them"
             )
         return self
 
@@ -58,31 +59,31 @@ class MethodsConfig(JobConfig):
         for method in self.importance:
             if method.method == BASELINE and method.name != BASELINE:
                 raise ValueError(
-                    f"importance: expected the name '{BASELINE}' for the method '{BASELINE}', which "
-                    f"every result is a difference to; got '{method.name}'; leave its `name` out"
+                    f"importance: expected the name '{BASELINE}' for the method '{BASELINE}', with "
+                    f"which every result is compared, got '{method.name}'; remove its `name`"
                 )
         return self
 
     @model_validator(mode="after")
     def _parts_combine(self) -> Self:
         methods = {method.name: method for method in self.importance}
-        faults = [
-            f"'{method.name}' cannot combine '{part}', which {fault}"
+        reasons = [
+            f"'{method.name}' cannot combine '{part}', which {reason}"
             for method in self.importance
             for part in method.combines()
-            if (fault := _fault_of_part(methods.get(part)))
+            if (reason := _not_combinable(methods.get(part)))
         ]
-        if faults:
-            raise ValueError(f"importance: {'; '.join(faults)}; the run has {sorted(methods)}")
+        if reasons:
+            raise ValueError(f"importance: {'; '.join(reasons)}; the run has {sorted(methods)}")
         return self
 
 
 class RunConfig(MethodsConfig):
-    """One run, complete: the sections are in the order of the stages.
+    """The config of a run, with its sections in the order of the stages.
 
     Attributes:
-        seed: of everything that is random.
-        model_run_id: run whose stored models score this run's samples; None trains here.
+        seed: seed of everything that is random.
+        model_run_id: run whose fitted models score this run's samples; None fits new ones.
     """
 
     elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how}
@@ -109,26 +110,26 @@ class RunConfig(MethodsConfig):
     @model_validator(mode="before")
     @classmethod
     def _with_uniform(cls, data: Any) -> Any:
-        # Every result is a difference to `uniform`, so a run without it has no result.
+        # Every result is a difference to `uniform`, so every run needs it.
         return _with_methods(data, BASELINE)
 
     @model_validator(mode="after")
     def _labels_can_be_open(self) -> Self:
         if self.splits.open_windows == "train" and not self.sampling.label.window:
             raise ValueError(
-                "splits.open_windows: labels have no window that could be open at the cut; set "
+                "splits.open_windows: expected a label window that can be open at the cut; set "
                 "sampling.label.window, or leave open_windows at gap"
             )
         if self.splits.unlabelled == "train" and not self.sampling.label.value:
             raise ValueError(
-                "splits.unlabelled: labels that are events are never null; set "
-                "sampling.label.value, or leave unlabelled at immature"
+                "splits.unlabelled: expected labels that can be null, but label events never are; "
+                "set sampling.label.value, or leave unlabelled at immature"
             )
         return self
 
 
 class BenchmarkConfig(MethodsConfig):
-    """A benchmark of the methods."""
+    """The config of a benchmark of the methods."""
 
     example: ClassVar[str] = "conf/benchmark/published.yaml"
 
@@ -142,12 +143,14 @@ class BenchmarkConfig(MethodsConfig):
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
         if taken := {ORACLE, FOREST} & {method.name for method in self.importance}:
-            raise ValueError(f"importance: the benchmark itself brings {sorted(taken)}")
+            raise ValueError(
+                f"importance: the benchmark adds {sorted(taken)} itself; set another `name`"
+            )
         return self
 
 
 class ConditionsConfig(RunConfig):
-    """A run on worlds side by side, whose rankers are judged on the truth."""
+    """The config of a run on several simulated worlds, whose rankers are judged on the truth."""
 
     example: ClassVar[str] = "conf/benchmark/conditions.yaml"
 
@@ -156,13 +159,13 @@ class ConditionsConfig(RunConfig):
     @model_validator(mode="before")
     @classmethod
     def _with_worlds(cls, data: Any) -> Any:
-        """The simulation's worlds are those of the section; a segment tells its world."""
+        """Takes the simulation's worlds from the section, and adds the world to each segment."""
         if not isinstance(data, dict):
             return data
         try:
             section = Conditions.model_validate(data.get("conditions"))
         except ValidationError:
-            # Told again of the field itself, under its own name.
+            # The field's own validation reports the error again, with its full name.
             return data
         simulation, sampling = data.get("simulation"), data.get("sampling")
         if not (isinstance(simulation, dict) and isinstance(sampling, dict)):
@@ -175,65 +178,66 @@ class ConditionsConfig(RunConfig):
         }
 
 
-def _fault_of_part(method: ImportanceMethod | None) -> str | None:
-    """Why other methods cannot be made of this one's importance."""
+def _not_combinable(method: ImportanceMethod | None) -> str | None:
+    """Why a method cannot be part of a combination; None if it can."""
     if method is None:
         return "is not in the run"
     if method.combines():
-        return "is itself made of others"
+        return "is itself a combination"
     if method.signed:
-        return "has importance below 0"
+        return "has negative importance"
     if method.soft:
-        return "says labels that it would lose"
+        return "sets soft labels, which would be lost"
     if method.polarity != "valuable":
-        return f"is high for {method.polarity} rows and not for valuable ones"
+        return f"is high for {method.polarity} rows instead of valuable ones"
     return None
 
 
 def _with_methods(data: Any, *kinds: str) -> Any:
-    """The methods of these kinds too, at the end: the file's own keep their numbers."""
+    """Appends missing methods of these kinds; methods in the file keep their positions."""
     if isinstance(data, dict) and isinstance(methods := data.get("importance", []), list):
-        there = [m.get("method") for m in methods if isinstance(m, dict)]
-        more = [{"method": kind} for kind in kinds if kind not in there]
-        return data | {"importance": [*methods, *more]}
+        present = [m.get("method") for m in methods if isinstance(m, dict)]
+        missing = [{"method": kind} for kind in kinds if kind not in present]
+        return data | {"importance": [*methods, *missing]}
     return data
 
 
-# What the stages of each kind of job are given.
+# What the stages of each kind of job receive.
 Run = JobRun[RunConfig]
 BenchmarkRun = JobRun[BenchmarkConfig]
 ConditionsRun = JobRun[ConditionsConfig]
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a run's YAML file and puts overrides over it; as ``read_config``."""
+    """Reads a run's YAML file and applies overrides; see ``read_config``."""
     return read_config(RunConfig, path, overrides)
 
 
 def read_config(
     kind: type[Config], source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> Config:
-    """Reads a YAML file, or takes its content, and puts overrides over it.
+    """Reads a YAML file, or takes its content, and applies overrides.
 
-    A file may say in what it differs from another: with ``base: other.yaml``, a path from its own
-    folder, what it does not say is as there. Sections are merged, lists replaced.
+    A file can extend another one: with ``base: other.yaml``, a path relative to its own folder,
+    keys that it does not set are taken from there. Sections are merged, lists are replaced.
 
     Args:
-        kind: of the config.
-        source: path of the file, or what it would hold.
-        overrides: ``dotted.key=value`` in YAML's notation; list members by number.
+        kind: class of the config.
+        source: path of the file, or its content.
+        overrides: ``dotted.key=value`` in YAML notation; items of lists by number.
 
     Raises:
-        ConfigError: no such file, no YAML, or wrong values; all wrong values are named together.
+        ConfigError: the file is missing, is not YAML, or has invalid values; the error lists all
+            invalid values.
     """
-    given = isinstance(source, Mapping)
-    path = "the config" if given else str(source)
-    if not given and not Path(path).is_file():
+    has_content = isinstance(source, Mapping)
+    path = "the config" if has_content else str(source)
+    if not has_content and not Path(path).is_file():
         raise ConfigError(
-            "the config file is not there",
+            "the config file does not exist",
             expected="the path of a YAML file",
             got=path,
-            fix="see the folder conf/ for complete examples",
+            fix="pass the path of an existing file; the folder conf/ has complete examples",
         )
     try:
         tree = OmegaConf.create(dict(source)) if isinstance(source, Mapping) else _read(Path(path))
@@ -245,67 +249,46 @@ def read_config(
             f"{path} could not be read",
             expected="YAML, with every ${...} defined and every ??? set",
             got=str(error).strip(),
-            fix="mend the file or set the missing value, as data_dir=/data",
+            fix="correct the file or set the missing value, such as data_dir=/data",
         ) from error
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        shown = f"the keys and types that `{kind.example}` shows"
-        raise all_errors(f"{path} is not a valid run", shown, error) from error
+        expected = f"keys and types as in `{kind.example}`"
+        raise all_errors(f"{path} is not a valid config", expected, error) from error
 
 
-def _read(path: Path, above: tuple[Path, ...] = ()) -> DictConfig:
-    """The keys of a file over those of its base."""
+def _read(path: Path, bases: tuple[Path, ...] = ()) -> DictConfig:
+    """The keys of a file, merged over those of its base."""
     tree = OmegaConf.load(path)
     if not isinstance(tree, DictConfig):
-        raise TypeError(f"{path} holds no keys")
+        raise TypeError(f"{path} contains no keys")
     if "base" not in tree:
         return tree
     base = (path.parent / str(tree.pop("base"))).resolve()
-    if base in above:
+    if base in bases:
         raise ValueError(f"{base} is its own base")
-    merged = OmegaConf.merge(_read(base, (*above, base)), tree)
+    merged = OmegaConf.merge(_read(base, (*bases, base)), tree)
     assert isinstance(merged, DictConfig)
     return merged
 
 
 def _override(tree: DictConfig, override: str) -> None:
-    """Puts ``key=value`` over the tree, the value in YAML's notation."""
+    """Sets ``key=value`` in the tree, the value in YAML notation."""
     key, equals, value = override.partition("=")
     try:
         if not equals:
-            raise ValueError("it sets nothing")
-        # ${...} in a value is for the whole tree to resolve.
-        read = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
-        made = read["value"]  # type: ignore[index,call-overload]
-        if key in _NAMES and isinstance(made, int | float):
-            made = value  # The date that names a run is no number, whatever YAML makes of it.
-        OmegaConf.update(tree, key, made, force_add=True)
+            raise ValueError("no '='")
+        # ${...} in a value is resolved later, with the whole tree.
+        content = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
+        parsed = content["value"]  # type: ignore[index,call-overload]
+        if key in _RUN_KEYS and isinstance(parsed, int | float):
+            parsed = value  # A date that names a run stays text, although YAML reads a number.
+        OmegaConf.update(tree, key, parsed, force_add=True)
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
         raise ConfigError(
             f"override '{override}' cannot be read",
-            expected="key=value, as run_id=today fitting.ranks=2 importance.0.training.epochs=5",
+            expected="key=value, such as run_id=today or importance.0.training.epochs=5",
             got=str(error).strip(),
-            fix="write the key, '=' and the value, in YAML's notation, without spaces around '='",
+            fix="write the key, '=' and the value in YAML notation, without spaces around '='",
         ) from error
-
-
-def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
-    """Everything that is wrong with some values, in one message.
-
-    Args:
-        what: one line that names the values.
-        expected: what would have been right.
-        error: of pydantic.
-    """
-    lines = []
-    for one in error.errors(include_url=False):
-        where = ".".join(str(part) for part in one["loc"]) or "(as a whole)"
-        got = "" if one["type"] == "missing" else f" (got: {str(one['input'])[:80]!r})"
-        lines.append(f"\n    {where}: {one['msg']}{got}")
-    return ConfigError(
-        what,
-        expected=expected,
-        got=f"{len(lines)} error(s):" + "".join(lines),
-        fix="mend each key named above; an unknown key is often a misspelt one",
-    )

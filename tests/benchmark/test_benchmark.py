@@ -1,7 +1,7 @@
 """The benchmark as a job runs it: cells into a table, and a page of them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +78,13 @@ def test_the_table_holds_what_a_cell_says(run: BenchmarkRun) -> None:
     np.testing.assert_allclose(both["value_x"], both["value_y"], rtol=1e-9)
 
 
-def test_the_page_is_written(run: BenchmarkRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_written(run: BenchmarkRun, logged: Callable[[], str]) -> None:
     run_stage(run, stages.benchmark_report)
-    content = json.loads((run.folder / "benchmark.json").read_text())
+    content = json.loads((run.folder.content("benchmark")).read_text())
     assert content["cells"] == 2
     assert content["methods"][0] == "oracle"
-    assert "<svg" in (run.folder / "benchmark.html").read_text()
-    assert "random_forest_oob" in capsys.readouterr().out
+    assert "<svg" in (run.folder.page("benchmark")).read_text()
+    assert "random_forest_oob" in logged()
 
 
 def test_cells_that_are_done_are_not_done_again_and_more_seeds_add_to_them(

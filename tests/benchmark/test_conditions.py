@@ -1,7 +1,7 @@
 """Conditions: worlds with one mechanism each, and who is helped under which."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,20 +90,18 @@ def test_every_method_is_judged_in_every_world(found: Found) -> None:
     assert one(found, "clean", "uniform", "ess_share", "value")["value"] == 1
 
 
-def test_the_report_says_who_is_helped(
-    run: ConditionsRun, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_says_who_is_helped(run: ConditionsRun, logged: Callable[[], str]) -> None:
     run_stage(run, conditions_report)
-    values = json.loads((run.folder / "conditions.json").read_text())
+    values = json.loads((run.folder.content("conditions")).read_text())
     assert values["conditions"] == ["clean", "missing"]
     assert values["methods"] == ["random", "self_confidence"]
-    said = capsys.readouterr().out
+    said = logged()
     assert "missing" in said
     assert "self_confidence" in said
 
 
 def test_worlds_that_are_done_are_not_judged_again(
-    run: ConditionsRun, found: Found, capsys: pytest.CaptureFixture[str]
+    run: ConditionsRun, found: Found, logged: Callable[[], str]
 ) -> None:
     lost = found["world"].iloc[0]
     rest = run.spark.createDataFrame(
@@ -112,8 +110,8 @@ def test_worlds_that_are_done_are_not_judged_again(
     run.store.write(CONDITIONS, rest)
     told = run_stage(run, judge_conditions)
     assert (told["worlds"], told["judged now"], told["rows"]) == (2, 1, len(found))
-    said = capsys.readouterr().out
-    assert "1 of 2 worlds are there already" in said
+    said = logged()
+    assert "1 of 2 worlds are already done" in said
     assert "2 of 2 worlds" in said
     order = ["world", "method", "name", "kind"]
     again = run.store.read(CONDITIONS).toPandas().sort_values(order).reset_index(drop=True)
@@ -127,16 +125,16 @@ def test_another_run_shows_its_methods_beside_in_the_same_worlds(
     run: ConditionsRun, spark: SparkSession
 ) -> None:
     folder = Path(run.config.root)
-    (run.folder / "conditions.html").unlink(missing_ok=True)
+    (run.folder.page("conditions")).unlink(missing_ok=True)
     beside = opened(spark, folder, "conditions.beside=[mine]")
     mine = run.store.read(CONDITIONS).where("method <> 'self_confidence'").drop("run_id")
-    open_store(spark, run.store.root, "mine").write(CONDITIONS, mine)
+    open_store(spark, run.config.root, "mine").write(CONDITIONS, mine)
     run_stage(beside, conditions_report)
-    values = json.loads((run.folder / "conditions.json").read_text())
+    values = json.loads((run.folder.content("conditions")).read_text())
     assert values["methods"] == ["random", "self_confidence", "mine/random"]
     cells = values["metrics"]["auc"]["missing"]
     assert cells["mine/random"]["mean"] == cells["random"]["mean"]
-    open_store(spark, run.store.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
+    open_store(spark, run.config.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
     with pytest.raises(TableError, match="did not judge the worlds"):
         run_stage(beside, conditions_report)
 
@@ -189,7 +187,7 @@ def test_the_share_of_the_gap_is_that_of_the_means() -> None:
     assert noise["good"]["verdict"] == "better"
     assert noise["bad"]["share"] == pytest.approx(-0.025 / 0.1025)
     assert noise["bad"]["verdict"] == "worse"
-    assert noise["none"]["verdict"] == "no difference"
+    assert noise["none"]["verdict"] == "no significant difference"
     assert "lost" not in noise
     # Of a gap that may be none there is no share.
     assert not clean["oracle"]["clear"]
@@ -254,22 +252,22 @@ def made_up() -> dict[str, Any]:
 
 def test_the_advice_names_what_helps_and_what_harms(made_up: dict[str, Any]) -> None:
     found = conditions_page.advice(made_up)
-    assert found["late"].startswith("Use helps: it gains 0.80 (0.79 to 0.8")
+    assert found["late"].startswith("Use helps, which reaches 0.80 (0.79 to 0.8")
     assert (
-        "takes 3 s to fit for a million rows, leaves an effective sample size of 50%"
+        "takes 3 s to fit on a million rows, and leaves an effective sample size of 50%"
         in found["late"]
     )
-    assert "Also better than uniform: helps_less. Do not use harms" in found["late"]
-    assert found["hopeless"].startswith("Use uniform: no method is told apart")
-    assert "Do not use harms: worse than uniform" in found["hopeless"]
-    assert found["clean"].startswith("Use uniform: that knowing the truth")
-    assert "Do not use" not in found["clean"]
+    assert "Also better than uniform: helps_less. Avoid harms" in found["late"]
+    assert found["hopeless"].startswith("Use uniform: no method is significantly better")
+    assert "Avoid harms: worse than uniform" in found["hopeless"]
+    assert found["clean"].startswith("Use uniform: even knowing the truth")
+    assert "Avoid" not in found["clean"]
 
 
 def test_what_helps_is_told_though_the_oracle_does_not() -> None:
     rows = rows_of({("c", "oracle"): [0.1, -0.1, 0.1], ("c", "m"): [-0.05, -0.051, -0.05]})
     found = conditions_page.advice(conditions.content(rows, ["c"], ["m"]))
-    assert found["c"].endswith("Better than uniform all the same: m.")
+    assert found["c"].endswith("Still better than uniform: m.")
 
 
 def test_the_page_shows_every_cell_and_what_is_worse(made_up: dict[str, Any]) -> None:
@@ -290,7 +288,7 @@ def test_methods_that_do_nothing_are_called_better_in_one_condition_of_twenty() 
     worlds = [f"c{i}" for i in range(count)]
     values = {(c, m): list(draw.normal(size=5)) for c in worlds for m in [*names, "oracle"]}
     cells = conditions.content(rows_of(values), worlds, names)["metrics"]["log_loss"]
-    wrong = [any(cells[c][m]["verdict"] != "no difference" for m in names) for c in worlds]
+    wrong = [any(cells[c][m]["verdict"] != conditions.NO_DIFFERENCE for m in names) for c in worlds]
     assert np.mean(wrong) < 0.08
     alone = [any(cells[c][m]["low"] > 0 or cells[c][m]["high"] < 0 for m in names) for c in worlds]
     assert np.mean(alone) > 0.2

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from reweight.benchmark.detection import detection
 from reweight.benchmark.detection.detection import curves, drawn, judged
-from reweight.benchmark.detection.protocol import BASELINE, Benchmark, Cell, cells
+from reweight.benchmark.detection.protocol import FOREST, Benchmark, Cell, cells
 from reweight.benchmark.detection.public import Data, PublicTable
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import Method
@@ -56,7 +56,7 @@ def rows() -> dict[tuple[str, str], list[dict[str, Any]]]:
             {"method": "random"},
             {"method": "uniform"},
             {"method": "importance_mlp", "preset": "reference", "name": "bad"}
-            | {"learning_rate": 1e30, "epochs": 3},
+            | {"training": {"learning_rate": 1e30, "epochs": 3}},
         ),
         BENCHMARK,
     )
@@ -93,7 +93,7 @@ def test_controls_and_the_baseline_are_where_they_must_be(rows: Any) -> None:
     assert value(rows, "uniform", "auroc") == 0.5
     assert value(rows, "oracle", "auroc") == 1.0
     assert value(rows, "random", "auroc") == pytest.approx(0.5, abs=0.2)
-    assert value(rows, BASELINE, "auroc") > 0.9
+    assert value(rows, FOREST, "auroc") > 0.9
 
 
 def test_a_method_that_sees_the_label_finds_wrong_ones(rows: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_product_is_made_of_the_values_of_its_parts() -> None:
     assert parts[0] is not None
     assert parts[1] is not None
     np.testing.assert_allclose(found["product"].value, parts[0] * parts[1], rtol=1e-6)
-    assert found["lame"].reason == "its part 'bad' failed"
+    assert found["lame"].reason == "the method 'bad' that it combines failed"
     assert "['value']" in (found["bad"].reason or "")
 
 
@@ -187,7 +187,7 @@ def test_curves_go_on_when_one_class_is_left() -> None:
 
 def test_a_table_that_is_too_small_fails_every_method_with_the_count() -> None:
     found = judged(CELL, line(100), methods({"method": "random"}), BENCHMARK)
-    assert {row["method"] for row in found} == {"random", "oracle", BASELINE}
+    assert {row["method"] for row in found} == {"random", "oracle", FOREST}
     assert {row["name"] for row in found} == {"failed"}
     assert all("too small" in row["reason"] for row in found)
 

@@ -1,5 +1,6 @@
 """Long work in pieces."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,7 @@ def run(spark: SparkSession, tmp_path: Path) -> Run:
     return Run.open(spark, load_config(DEMO, (f"root={tmp_path}",)))
 
 
-def test_pieces_are_done_a_few_at_a_time_and_only_once(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pieces_are_done_a_few_at_a_time_and_only_once(run: Run, logged: Callable[[], str]) -> None:
     keys = [f"k{i}" for i in range(4 * run.spark.sparkContext.defaultParallelism + 1)]
     asked: list[list[str]] = []
 
@@ -32,7 +31,7 @@ def test_pieces_are_done_a_few_at_a_time_and_only_once(
     assert pieces.done(run, TABLE, "letter", keys) == set()
     assert pieces.in_pieces(run, TABLE, "letter", keys, set(), judged) == len(keys)
     assert asked == [keys[:-1], keys[-1:]]
-    assert f"{len(keys)} of {len(keys)} letters" in capsys.readouterr().out
+    assert f"{len(keys)} of {len(keys)} letters" in logged()
     there = pieces.done(run, TABLE, "letter", [*keys, "new"])
     assert there == set(keys)
     assert pieces.in_pieces(run, TABLE, "letter", [*keys, "new"], there, judged) == 1
@@ -45,6 +44,6 @@ def test_pieces_are_done_a_few_at_a_time_and_only_once(
 
 def test_a_table_of_an_earlier_form_is_named(run: Run) -> None:
     run.store.write(TABLE, run.spark.createDataFrame([("a", 1)], "letter string, number bigint"))
-    with pytest.raises(TableError, match="an earlier form") as caught:
+    with pytest.raises(TableError, match="an earlier schema") as caught:
         pieces.done(run, TABLE, "world", ["a"])
     assert "a column 'world'" in str(caught.value)

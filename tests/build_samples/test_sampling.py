@@ -258,7 +258,7 @@ GOOD = {"rows": 9, "ids": 9, "groups": 9, "mature": 7, "positives": 2, "negative
     [
         ({"rows": 0}, ["no event is a sample", "sampling.anchor"]),
         ({"ids": 8}, ["not unique", "9 distinct", "8", "sampling.key"]),
-        ({"groups": 6}, ["without a group", "null for 3 of 9", "sampling.group"]),
+        ({"groups": 6}, ["have no group", "null for 3 of 9", "sampling.group"]),
         ({"negatives": 4}, ["neither 0 nor 1", "1 of 7"]),
     ],
 )
@@ -278,9 +278,9 @@ def test_columns_that_samples_would_replace_are_refused_by_name(spark: SparkSess
         "id int, event_time timestamp, delay int, position int, value double",
     )
     section = Sampling(anchor="true", key=("id",), label=Label(value="value > 1"))
-    with pytest.raises(SourceError, match="names that samples give") as caught:
+    with pytest.raises(SourceError, match="names that samples use") as caught:
         check_sampling(log, section)
-    assert "came:     ['delay', 'position', 'value']" in str(caught.value)
+    assert "got:      ['delay', 'position', 'value']" in str(caught.value)
     taken = section.model_copy(update={"keep": {"position": "position", "value": "value"}})
     check_sampling(log.drop("delay"), taken)
 
@@ -292,7 +292,7 @@ def test_columns_that_samples_would_replace_are_refused_by_name(spark: SparkSess
         ({"positives": 7, "negatives": 0}, ["only one class", "7 positive, 0 negative"]),
         (
             {"mature": 0, "positives": 0, "negatives": 0},
-            ["no sample has a label that is settled", "none of 9", "`sampling.label.window`"],
+            ["no sample has a settled label", "none of 9", "`sampling.label.window`"],
         ),
     ],
 )

@@ -376,8 +376,8 @@ def test_facts_are_joined_to_events_by_exact_keys(spark: SparkSession, tmp_path:
 @pytest.mark.parametrize(
     ("facts", "lookup", "parts"),
     [
-        ("item,shop\n7,a\n8,b\n7,c\n", {}, ["'items' has a key twice", "2 rows for [7]", "`keys`"]),
-        ("item,shop\n7,a\n8\n", {}, ["line that does not parse", "came:     one in file:"]),
+        ("item,shop\n7,a\n8,b\n7,c\n", {}, ["'items' has duplicate", "2 rows for [7]", "`keys`"]),
+        ("item,shop\n7,a\n8\n", {}, ["line that does not parse", "a malformed line in file:"]),
         ("item,shop\n7,a\n", {"keys": {"id": "item"}}, ["id: bigint and string", "try_cast"]),
         (
             "item,shop\n7,a\n",
@@ -456,7 +456,7 @@ def test_no_key_means_something_else_in_yaml(part: type[Section]) -> None:
 @pytest.mark.parametrize(
     ("raw", "total", "bad", "limit", "said"),
     [
-        ({"a": 1, "b": 0}, 1, 0, 1.0, r"\['b'\] hold no row"),
+        ({"a": 1, "b": 0}, 1, 0, 1.0, r"\['b'\] have no rows"),
         ({"a": 5}, 4, 0, 1.0, "5 rows: events"),
         ({"a": 5}, 6, 0, 1.0, "5 rows: events"),
         ({"a": 60, "b": 40}, 100, 30, 0.29, r"(?s)30\.0%.*29\.0%.*malformed: 30"),

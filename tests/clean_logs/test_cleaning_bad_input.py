@@ -18,8 +18,9 @@ from reweight.clean_logs.sources import readable
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run, load_config
 from reweight.core.errors import SourceError, TableError
+from reweight.core.run_folder import read_records
 from reweight.core.tables import EVENTS, REJECTED
-from reweight.runner.records import read_records, run_stage
+from reweight.runner.records import run_stage
 
 COLUMNS = {"event_time": "try_to_timestamp(ts)", "id": "try_cast(id AS bigint)", "kind": "kind"}
 SCHEMA = "id bigint, kind string, ts string"
@@ -133,14 +134,14 @@ CASES: dict[str, tuple[Given, list[str]]] = {
         ["cleaning.sources.log", "nowhere"],
     ),
     "empty file": (csv(""), ["log.csv", "an empty file"]),
-    "empty file of json": (lambda _, folder: json_source(folder), ["['log'] hold no row"]),
-    "header alone": (csv("id,kind,ts\n"), ["['log'] hold no row"]),
+    "empty file of json": (lambda _, folder: json_source(folder), ["['log'] have no rows"]),
+    "header alone": (csv("id,kind,ts\n"), ["['log'] have no rows"]),
     "empty folder": (lambda _, folder: section(folder), ["cleaning.sources.log", "csv files at"]),
     "empty folder of parquet": (
         lambda _, folder: section(folder, "parquet"),
         ["cleaning.sources.log", "schema"],
     ),
-    "one source of two is empty": (one_of_two_empty, ["the sources ['two'] hold no row"]),
+    "one source of two is empty": (one_of_two_empty, ["the sources ['two'] have no rows"]),
     "sources of two types": (
         typed_beside_text,
         ["'text' and 'typed' differ", "id: string and bigint", "try_cast"],
@@ -156,7 +157,7 @@ CASES: dict[str, tuple[Given, list[str]]] = {
     ),
     "time that is none": (
         csv(GOOD, columns=COLUMNS | {"event_time": "ts"}),
-        ["`event_time` of the source 'log' is no time", "type string", "try_to_timestamp"],
+        ["`event_time` of the source 'log' is not a time", "type string", "try_to_timestamp"],
     ),
     "rules of unknown columns": (
         csv(
@@ -185,7 +186,7 @@ CASES: dict[str, tuple[Given, list[str]]] = {
     ),
     "column that makes two rows of one": (
         csv(GOOD, columns=COLUMNS | {"n": "explode(array(1, 2))"}),
-        ["do not add up", "2 rows: events + rejected", "came:     4"],
+        ["do not add up", "2 rows: events + rejected", "got:      4"],
     ),
     "expression that fails on a row": (
         csv(GOOD, columns=COLUMNS | {"n": "raise_error(concat('no ', kind))"}),
@@ -195,19 +196,19 @@ CASES: dict[str, tuple[Given, list[str]]] = {
         csv(GOOD + "x,buy,2026-03-01\ny,buy,late\n", required=["id"], max_rejected=0.4),
         ["50.0%", "at most 40.0%", "missing:event_time: 1", "missing:id: 2", "max_rejected"],
     ),
-    "cut gzip": (broken_gzip, ["cut.csv.gz", "Unexpected end of input stream", "again whole"]),
+    "cut gzip": (broken_gzip, ["cut.csv.gz", "Unexpected end of input stream", "read in part"]),
     "cut gzip of json": (broken_gzip_of_json, ["cut.json.gz", "Unexpected end of input stream"]),
     "no gzip at all": (
         lambda _, folder: section(file(folder, GOOD, "plain.csv.gz")),
         ["plain.csv.gz", "not a gzip file"],
     ),
-    "cut parquet": (broken_parquet, ["cut.parquet", "again whole"]),
+    "cut parquet": (broken_parquet, ["cut.parquet", "read in part"]),
     "retyped column": (retyped_parquet, ["BIGINT", "DOUBLE", "schema"]),
     "columns in another order": (other_header, ["swapped.csv", "header does not conform"]),
     "column twice": (csv("id,kind,id,ts\n1,a,1,2026-03-01\n"), ["log.csv", "`id` already exists"]),
     "names that are taken": (
         csv("id,_raw,_source\n1,a,2026-03-01\n"),
-        ["names that are taken", "came:     ['_raw', '_source']"],
+        ["reserved names", "got:      ['_raw', '_source']"],
     ),
     "UTF-16": (csv(GOOD.encode("utf-16")), ["log.csv", "encoding", "UTF-8"]),
     "unknown encoding": (csv(GOOD, {"options": {"encoding": "klingon"}}), ["klingon"]),
@@ -240,7 +241,7 @@ def test_the_stage_names_what_is_wrong_and_writes_nothing(
     with pytest.raises(SourceError) as error:
         run_stage(run, clean_logs)
     said = str(error.value)
-    for part in (*parts, "expected:", "came:", "to do:"):
+    for part in (*parts, "expected:", "got:", "fix:"):
         assert part in said
     assert "\tat " not in said and len(said) < 3000
     assert commits(root) == before

@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from reweight.core.heartbeat import Heartbeat, forget, progress, signs, stuck
 
 
 def write(folder: Path, rank: int, turn: int, since: float) -> None:
-    path = folder / "ranks" / f"{rank}.json"
+    path = folder / f"{rank}.json"
     path.parent.mkdir(exist_ok=True)
     sign = {"rank": rank, "host": "h", "pid": 1, "epoch": 1, "turn": turn, "doing": "training"}
     path.write_text(json.dumps(sign | {"since": since, "seen": since}))
@@ -65,9 +67,10 @@ def test_nobody_is_stuck_while_one_rank_gets_on(tmp_path: Path) -> None:
     assert "silent" in str(found[0])
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_a_rank_whose_task_is_gone_ends_itself(tmp_path: Path) -> None:
     hanging = (
-        "import time; from pathlib import Path; from reweight.heartbeat import Heartbeat\n"
+        "import time; from pathlib import Path; from reweight.core.heartbeat import Heartbeat\n"
         f"with Heartbeat(Path({str(tmp_path)!r}), 0).beating(): time.sleep(60)"
     )
     # The task starts the rank and is killed once it lives.

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from pyspark.sql import SparkSession
 
 from reweight.clean_logs import cleaning
 from reweight.config import Run, load_config
-from reweight.core import run as runs
 from reweight.core.errors import RunError, SampleError, SourceError
 from reweight.core.revision import revision
 from reweight.core.run import Summary
+from reweight.core.run_folder import RunFolder, read_records
 from reweight.core.tracking.section import Tracking
 from reweight.runner.job import run_stages
 from reweight.runner.lock import run_lock
-from reweight.runner.records import finish, pending, read_records, run_stage
+from reweight.runner.records import finish, pending, run_stage
 
 DEMO = str(Path(__file__).parents[2] / "conf" / "demo.yaml")
 
@@ -54,31 +54,32 @@ def names(stages: Sequence[object]) -> list[str]:
 
 
 def test_a_run_that_is_held_cannot_be_held_again(tmp_path: Path) -> None:
-    with run_lock(str(tmp_path), "r"):
-        with pytest.raises(RunError, match="in progress already") as caught, _held(tmp_path):
+    with run_lock(RunFolder.of(tmp_path, "r")):
+        with pytest.raises(RunError, match="already in progress") as caught, _held(tmp_path):
             pass
         assert '"pid"' in str(caught.value)
-        with run_lock(str(tmp_path), "another"):
+        with run_lock(RunFolder.of(tmp_path, "another")):
             pass
-    with run_lock(str(tmp_path), "r"):
+    with run_lock(RunFolder.of(tmp_path, "r")):
         pass
 
 
 def _held(root: Path):  # type: ignore[no-untyped-def]
-    return run_lock(str(root), "r")
+    return run_lock(RunFolder.of(root, "r"))
 
 
 def test_taking_a_run_clears_what_a_killed_process_left_half_written(tmp_path: Path) -> None:
-    folder, scratch = run_folder(str(tmp_path), "r"), scratch_folder(str(tmp_path), "r")
-    (folder / "models").mkdir(parents=True)
-    (folder / "models" / ".curves.json.part").touch()
-    (folder / "models" / "curves.json").touch()
+    folder = RunFolder.of(tmp_path, "r")
+    models, scratch = folder.models.path, folder.scratch
+    models.mkdir(parents=True)
+    (models / ".curves.json.part").touch()
+    (models / "curves.json").touch()
     (scratch / "blockmgr").mkdir(parents=True)
-    with run_lock(str(tmp_path), "r"):
+    with run_lock(RunFolder.of(tmp_path, "r")):
         assert not scratch.exists()
         scratch.mkdir()
     assert not scratch.exists()
-    assert [p.name for p in (folder / "models").iterdir()] == ["curves.json"]
+    assert [p.name for p in models.iterdir()] == ["curves.json"]
 
 
 def test_records_say_what_became_of_every_attempt(run: Run) -> None:
@@ -146,12 +147,12 @@ def test_a_stage_that_read_what_has_no_version_is_done_again(
 
 
 def test_an_attempt_that_is_taken_up_says_how_to_start_anew(
-    run: Run, capsys: pytest.CaptureFixture[str]
+    run: Run, logged: Callable[[], str]
 ) -> None:
     for _ in range(2):
         with pytest.raises(SampleError):
             run_stages(run, (first, second))
-    (said,) = re.findall("delete (.*)", capsys.readouterr().out)
+    (said,) = re.findall("delete (.*)", logged())
     Path(said).unlink()
     assert names(pending(run, (first, second))) == ["first", "second"]
 
@@ -165,7 +166,7 @@ def test_a_finished_attempt_is_done_again_from_the_start(run: Run) -> None:
 
 def test_records_from_before_the_attempt_do_not_count(run: Run) -> None:
     run_stage(run, first)
-    path = run.folder / "records" / "first.json"
+    path = run.folder.record("first")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"started": "2020-01-01T00:00:00"}))
     pending(run, (first,))
     assert names(pending(run, (first,))) == ["first"]
@@ -193,19 +194,19 @@ def test_a_run_that_is_trained_otherwise_is_the_same_run(
     run_stage(run, first)
     one_rank = opened(spark, tmp_path, "fitting.ranks=1", "fitting.retries=0")
     assert names(pending(one_rank, (first, second))) == ["second"]
-    told: list[Any] = []
-    monkeypatch.setattr(Tracking, "tell", lambda self, folder, record, said, say: told.append(said))
+    logged: list[Any] = []
+    monkeypatch.setattr(Tracking, "log", lambda self, folder, record, config: logged.append(config))
     for one in (run, one_rank):
         run_stage(one, first)
-    # A tracker refuses another value for what it was told before.
-    assert told[0] == told[1]
+    # A tracker refuses another value of a parameter that was logged before.
+    assert logged[0] == logged[1]
 
 
 def test_what_is_kept_of_the_config_holds_no_secret_and_is_a_config(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     run = opened(spark, tmp_path, "spark={spark.hadoop.fs.s3a.secret.key: hush}")
-    kept = run.folder / "config.json"
+    kept = run.folder.config
     assert "hush" not in kept.read_text()
     # JSON is YAML: the file can be run again.
     assert load_config(str(kept)).hash() == run.config.hash()
@@ -214,10 +215,10 @@ def test_what_is_kept_of_the_config_holds_no_secret_and_is_a_config(
 @pytest.fixture
 def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of a package that lies in the repository of another project."""
-    path = tmp_path / "theirs" / "venv" / "runs.py"
+    path = tmp_path / "theirs" / "venv" / "__init__.py"
     path.parent.mkdir(parents=True)
     path.write_text("one = 1\n")
-    monkeypatch.setattr(runs, "__file__", str(path))
+    monkeypatch.setattr("reweight.core.revision._PACKAGE", path.parent)
     git(tmp_path / "theirs", "init", "--quiet")
     commit(tmp_path / "theirs", "--allow-empty")
     return path

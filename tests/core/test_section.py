@@ -28,7 +28,7 @@ def test_a_length_of_time_is_whole_seconds(written: object, seconds: int) -> Non
 def test_a_length_without_a_known_unit_is_refused_with_the_units(written: str) -> None:
     with pytest.raises(ValidationError, match="second, minute, hour, day, week") as caught:
         TypeAdapter(Seconds).validate_python(written)
-    assert f"came '{written}'" in str(caught.value)
+    assert f"got '{written}'" in str(caught.value)
 
 
 @pytest.mark.parametrize("written", [0, -5, "0 days"])

@@ -12,11 +12,13 @@ from pyspark.sql import SparkSession
 
 from reweight.core.session import DELTA, LOCAL, SEMANTICS, spark_session
 
+pytestmark = pytest.mark.usefixtures("starts_processes")
+
 NO_DELTA = """
 from pathlib import Path
 from pyspark.sql import SparkSession
-from reweight.errors import SetupError
-from reweight.session import spark_session
+from reweight.core.errors import SetupError
+from reweight.core.session import spark_session
 
 spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
 try:
@@ -28,7 +30,7 @@ spark.stop()
 
 STARTED = """
 from pathlib import Path
-from reweight.session import spark_session
+from reweight.core.session import spark_session
 
 settings = {"spark.master": "local[1]", "spark.sql.shuffle.partitions": "3"}
 spark = spark_session(Path("logs") / "spark.log", settings)
@@ -140,7 +142,7 @@ def stage(run):
     seen.update(same=run.spark is spark, ansi=run.spark.conf.get("spark.sql.ansi.enabled"))
     return {}
 
-from reweight.job import run_job
+from reweight.runner.job import run_job
 
 before = dict(spark.sparkContext.getConf().getAll())
 status = run_job(stage, argv=sys.argv[3:])

@@ -1,4 +1,4 @@
-"""Trackers: what is told of a run, and that it arrives; each is tested where it is installed."""
+"""Trackers: what is logged of a run, and that it arrives; each is tested where it is installed."""
 
 import importlib.util
 import json
@@ -13,7 +13,8 @@ import pytest
 from reweight.config import load_config
 from reweight.core.errors import SetupError
 from reweight.core.files import write_json
-from reweight.core.tracking.event import Told
+from reweight.core.run_folder import RunFolder
+from reweight.core.tracking.event import StageEvent
 from reweight.core.tracking.section import Tracking
 from reweight.core.tracking.trackers import Tracker
 
@@ -22,7 +23,7 @@ CONFIG = {"seed": 3, "fitting": {"ranks": 2}, "importance": [{"method": "random"
 CURVES = {"mlp": [{"train": 0.5, "validation": 0.6}, {"train": 0.25, "validation": 0.3}]}
 COMPARISON = {"test": {"random": {"auc": {"value": 0.75, "difference": -0.01, "outcome": "worse"}}}}
 
-TellAll = Callable[[Tracking], list[str]]
+LogAll = Callable[[Tracking], list[str]]
 
 
 def record(stage: str, **own: Any) -> dict[str, Any]:
@@ -50,22 +51,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tell_all(folder: Path) -> TellAll:
-    """Tells of every stage; returns what was said of trackers that failed."""
+def log_all(folder: Path, caplog: pytest.LogCaptureFixture) -> LogAll:
+    """Logs every stage; returns the warnings about trackers that failed."""
 
-    def tell(tracking: Tracking) -> list[str]:
-        said: list[str] = []
+    def log(tracking: Tracking) -> list[str]:
         for stage in ("clean_logs", "fit_importance", "report"):
-            one = json.loads((folder / "records" / f"{stage}.json").read_text())
-            tracking.tell(folder, one, CONFIG, said.append)
-        return said
+            ended = json.loads((folder / "records" / f"{stage}.json").read_text())
+            tracking.log(RunFolder(folder), ended, CONFIG)
+        return [entry.getMessage() for entry in caplog.records]
 
-    return tell
+    return log
 
 
-def told(folder: Path, stage: str, **own: Any) -> Told:
-    known = json.loads((folder / "records" / f"{stage}.json").read_text())
-    return Told.of(folder, known | own, CONFIG)
+def event(folder: Path, stage: str, **changes: Any) -> StageEvent:
+    ended = json.loads((folder / "records" / f"{stage}.json").read_text())
+    return StageEvent.of(RunFolder(folder), ended | changes, CONFIG)
 
 
 def installed(package: str) -> None:
@@ -73,8 +73,8 @@ def installed(package: str) -> None:
         pytest.skip(f'{package} is not installed: pip install "reweight[tracking]"')
 
 
-def test_numbers_of_a_stage_are_told_under_names_that_trackers_take(folder: Path) -> None:
-    found = told(folder, "clean_logs")
+def test_numbers_of_a_stage_are_logged_under_names_that_trackers_take(folder: Path) -> None:
+    found = event(folder, "clean_logs")
     assert dict(found.metrics) == {
         "clean_logs/seconds": 2.5,
         "clean_logs/raw": 10.0,
@@ -88,31 +88,33 @@ def test_numbers_of_a_stage_are_told_under_names_that_trackers_take(folder: Path
 
 
 def test_curves_come_with_the_training_and_metrics_with_the_report(folder: Path) -> None:
-    fitted, reported = told(folder, "fit_importance"), told(folder, "report")
+    fitted, reported = event(folder, "fit_importance"), event(folder, "report")
     assert fitted.curves == {"loss/mlp/train": [0.5, 0.25], "loss/mlp/validation": [0.6, 0.3]}
     assert reported.curves == {}
     assert reported.metrics["test/random/auc/value"] == 0.75
     assert reported.metrics["test/random/auc/difference"] == -0.01
     assert list(reported.files) == ["records/report.json", "report.html", "report.json"]
     assert fitted.key == reported.key
-    assert told(folder, "report", config_hash="another").key != reported.key
+    assert event(folder, "report", config_hash="another").key != reported.key
 
 
-def test_a_stage_that_failed_is_told_of_without_what_it_did_not_make(folder: Path) -> None:
-    found = told(folder, "fit_importance", status="failed")
+def test_a_stage_that_failed_is_logged_without_what_it_did_not_make(folder: Path) -> None:
+    found = event(folder, "fit_importance", status="failed")
     assert found.curves == {}
     assert found.tags["reweight.status.fit_importance"] == "failed"
 
 
-def test_nobody_is_told_unless_asked_for(folder: Path, tell_all: TellAll) -> None:
+def test_nothing_is_logged_by_default(folder: Path, log_all: LogAll) -> None:
     before = sorted(folder.rglob("*"))
     assert Tracking().trackers() == ()
-    assert tell_all(Tracking()) == []
+    assert log_all(Tracking()) == []
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_no_tracker_is_imported_by_a_job_that_asks_for_none() -> None:
-    script = "import sys, reweight.job; print({'mlflow', 'tensorboard', 'wandb'} & {*sys.modules})"
+    trackers = "{'mlflow', 'tensorboard', 'wandb'}"
+    script = f"import sys, reweight.runner.job; print({trackers} & {{*sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
@@ -124,7 +126,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_the_work(
 ) -> None:
     config = load_config(DEMO, ["tracking={mlflow: {}, wandb: {project: shop}}"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SetupError, match="tracking asks for mlflow, wandb") as caught:
+    with pytest.raises(SetupError, match="tracking needs mlflow, wandb") as caught:
         config.tracking.check()
     assert 'pip install "reweight[tracking]"' in str(caught.value)
     Tracking().check()
@@ -135,19 +137,19 @@ class Broken(Tracker):
 
     package = "broken"
 
-    def tell(self, told: Told) -> None:
+    def log(self, event: StageEvent) -> None:
         raise ConnectionError("no route to host\nand more")
 
 
 def test_a_tracker_that_fails_costs_the_run_a_line(
-    tell_all: TellAll, monkeypatch: pytest.MonkeyPatch
+    log_all: LogAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tracking, "trackers", lambda self: (Broken(),))
-    assert tell_all(Tracking()) == ["broken was not told: ConnectionError: no route to host"] * 3
+    assert log_all(Tracking()) == ["could not log to broken: ConnectionError: no route to host"] * 3
 
 
 def test_mlflow_has_one_run_with_everything(
-    folder: Path, tell_all: TellAll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, log_all: LogAll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed("mlflow")
     from mlflow import MlflowClient
@@ -159,8 +161,8 @@ def test_mlflow_has_one_run_with_everything(
     tracking = Tracking.model_validate({"mlflow": {"uri": uri, "experiment": "shop"}})
     tracking.check()
     # A stage that is done again is told again, of the same run.
-    assert tell_all(tracking) == []
-    assert tell_all(tracking) == []
+    assert log_all(tracking) == []
+    assert log_all(tracking) == []
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("shop")
     assert experiment is not None
@@ -179,7 +181,10 @@ def test_mlflow_has_one_run_with_everything(
 
 
 def test_mlflow_starts_another_run_for_another_config(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     installed("mlflow")
     from mlflow import MlflowClient
@@ -189,12 +194,12 @@ def test_mlflow_starts_another_run_for_another_config(
     uri = (tmp_path / "mlruns").as_uri()
     tracking = Tracking.model_validate({"mlflow": {"uri": uri}})
     for number, status in (("one", "done"), ("two", "failed")):
-        said: list[str] = []
-        one = record("clean_logs", config_hash=number, status=status)
+        ended = record("clean_logs", config_hash=number, status=status)
         # More values than a server takes at once.
         many = {"seed": number, "many": list(range(150))}
-        tracking.tell(folder, one | {"summary": {"n": list(range(1100))}}, many, said.append)
-        assert said == []
+        summary = {"n": list(range(1100))}
+        tracking.log(RunFolder(folder), ended | {"summary": summary}, many)
+        assert not caplog.records
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("reweight")
     assert experiment is not None
@@ -207,14 +212,14 @@ def test_mlflow_starts_another_run_for_another_config(
     }
 
 
-def test_tensorboard_reads_scalars_and_curves_once(folder: Path, tell_all: TellAll) -> None:
+def test_tensorboard_reads_scalars_and_curves_once(folder: Path, log_all: LogAll) -> None:
     installed("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tracking = Tracking.model_validate({"tensorboard": {}})
     tracking.check()
-    assert tell_all(tracking) == []
-    assert tell_all(tracking) == []
+    assert log_all(tracking) == []
+    assert log_all(tracking) == []
     files = list((folder / "tensorboard").iterdir())
     assert len(files) == 3
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
@@ -226,7 +231,7 @@ def test_tensorboard_reads_scalars_and_curves_once(folder: Path, tell_all: TellA
 
 
 def test_weights_and_biases_keeps_an_offline_run(
-    folder: Path, tell_all: TellAll, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    folder: Path, log_all: LogAll, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     installed("wandb")
     monkeypatch.chdir(tmp_path)
@@ -236,11 +241,11 @@ def test_weights_and_biases_keeps_an_offline_run(
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
     tracking = Tracking.model_validate({"wandb": {"project": "shop"}})
     tracking.check()
-    assert tell_all(tracking) == []
-    assert tell_all(tracking) == []
+    assert log_all(tracking) == []
+    assert log_all(tracking) == []
     runs = sorted((folder / "wandb").glob("*/offline-run-*"))
     assert len(runs) == 3
-    key = told(folder, "report").key
+    key = event(folder, "report").key
     # One id: `wandb sync` makes one run of them.
     kept = [path for run in runs for path in run.glob("*.wandb")]
     assert {path.name for path in kept} == {f"run-{key}.wandb"}

@@ -71,7 +71,7 @@ def diagnosed(
     run = opened(spark, root, run_id, *overrides)
     for stage in (simulate_logs, clean_logs, build_samples, diagnose):
         run_stage(run, stage)
-    found = json.loads((run.folder / "diagnose.json").read_text())["findings"]
+    found = json.loads((run.folder.content("diagnose")).read_text())["findings"]
     return run, {one["mechanism"]: one for one in found}
 
 
@@ -131,7 +131,7 @@ def test_missing_purchases_are_said_to_be_out_of_sight(made: tuple[Run, Findings
 
 def test_the_page_names_every_mechanism_and_no_user(made: tuple[Run, Findings]) -> None:
     run, findings = made
-    text = (run.folder / "diagnose.html").read_text()
+    text = (run.folder.page("diagnose")).read_text()
     for name in findings:
         assert name.capitalize() in text
     # Ids of users begin so in the simulation.

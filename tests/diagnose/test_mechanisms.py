@@ -110,7 +110,7 @@ def test_quantiles_and_shares_of_the_delay_are_exact(spark: SparkSession) -> Non
     assert own["share after an hour"].value == pytest.approx(0.98)
     assert own["share after a day"].value == pytest.approx(0.52)
     assert "share after a week" not in own
-    assert own["50% of the labels are there after, h"].value == pytest.approx(25, rel=0.006)
+    assert own["50% of the labels arrive within, h"].value == pytest.approx(25, rel=0.006)
     assert own["share of immature rows"].value == pytest.approx(50 / 450)
     assert late.p == pytest.approx(stats.binom.sf(127, 200, 0.1))
     assert missing.p is None

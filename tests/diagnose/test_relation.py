@@ -148,7 +148,7 @@ def test_a_group_that_likes_the_opposite_is_found_though_its_rate_is_the_same(
     found = rare_groups(moved, moved)
     assert found.p is not None
     assert found.p < 1e-4
-    assert "'rare' the features say another thing" in found.text
+    assert "'rare' features and label relate differently" in found.text
     # By the rates alone there is nothing to see.
     alone = rare_groups(moved, None)
     assert alone.p is not None

@@ -1,10 +1,10 @@
 """What the importance of a run's rows is made of."""
 
 import json
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from tests.stages.conftest import OpenRun
 
 from reweight.config import Run
 from reweight.core.errors import TableError
@@ -14,6 +14,8 @@ from reweight.importance.attribution import BESIDE
 from reweight.runner.records import run_stage
 
 pytestmark = pytest.mark.timeout(600)
+
+OpenRun = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +45,22 @@ def test_what_no_network_makes_comes_from_no_feature(found: pd.DataFrame) -> Non
 
 
 def test_the_page_shows_it_and_one_sample_alone(
-    run: Run, open_run: OpenRun, capsys: pytest.CaptureFixture[str]
+    run: Run, open_run: OpenRun, logged: Callable[[], str]
 ) -> None:
     row = run.store.read(WEIGHTS).where("method = 'importance_mlp_robust'").first()
     assert row is not None
     one = open_run("first", f"explaining.sample_id={row['sample_id']}")
     run_stage(one, explain)
-    values = json.loads((run.folder / "explain.json").read_text())
+    values = json.loads((run.folder.content("explain")).read_text())
     assert values["sample"]["sample_id"] == str(row["sample_id"])
     parts = values["sample"]["methods"]["importance_mlp_robust"]
     assert sum(p["mean"] for p in parts) == pytest.approx(row["importance"], abs=1e-4)
-    page = (run.folder / "explain.html").read_text()
+    page = (run.folder.page("explain")).read_text()
     assert str(row["sample_id"]) in page
     assert page.count("<svg") >= 2
-    assert f"sample {row['sample_id']}" in capsys.readouterr().out
+    assert f"sample {row['sample_id']}" in logged()
 
 
 def test_a_sample_that_is_not_there_is_named(open_run: OpenRun, found: pd.DataFrame) -> None:
-    with pytest.raises(TableError, match="sample to explain is not there"):
+    with pytest.raises(TableError, match="sample to explain does not exist"):
         run_stage(open_run("first", "explaining.sample_id=12"), explain)

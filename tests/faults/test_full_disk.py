@@ -19,6 +19,7 @@ from pipelines import (
     tables,
     wait_for,
 )
+from reweight.core.run_folder import RunFolder
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -61,4 +62,4 @@ def test_a_full_scratch_disk_is_told_and_the_run_can_be_started_again(
     finish(start(root, job=job))
     assert_same_tables(tables(spark, root, ["truth"]), undisturbed.tables)
     assert raw_lines(spark, root) == raw_lines(spark, undisturbed.root)
-    assert not scratch_folder(str(root), "line").exists()
+    assert not RunFolder.of(str(root), "line").scratch.exists()

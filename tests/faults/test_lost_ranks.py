@@ -76,8 +76,8 @@ def test_a_rank_that_dies_is_replaced_from_the_last_checkpoint(
     sign = wait_for(lambda: rank_after_epoch(root, 1, 3))
     os.kill(sign["pid"], signal.SIGKILL)
     said = finish(process)
-    assert "taking it up again from the last checkpoint" in said
-    assert len(record(root, "fit_importance")["summary"]["taken up again after"]) == 1
+    assert "resuming from the last checkpoint" in said
+    assert len(record(root, "fit_importance")["summary"]["resumed after"]) == 1
     assert_same_curve(root, straight)
 
 
@@ -90,8 +90,8 @@ def test_a_rank_whose_executor_or_python_worker_dies_is_replaced_too(
     parents = psutil.Process(sign["pid"]).parents()
     next(p for p in parents if above in " ".join(p.cmdline())).kill()
     said = finish(process)
-    assert "taking it up again from the last checkpoint" in said
-    assert len(record(root, "fit_importance")["summary"]["taken up again after"]) == 1
+    assert "resuming from the last checkpoint" in said
+    assert len(record(root, "fit_importance")["summary"]["resumed after"]) == 1
     assert_same_curve(root, straight)
 
 

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines import Undisturbed, assert_same_tables, finish, record, start, tables, wait_for
+from reweight.core.run_folder import RunFolder
 from reweight.core.store import Store
 from reweight.core.store_places import open_store
 from reweight.core.tables import WEIGHTS
@@ -128,9 +129,9 @@ def test_a_constraint_that_another_run_adds_first_is_taken_as_it_is(
 def test_of_two_jobs_of_one_run_one_wins_and_the_other_says_why(tmp_path: Path) -> None:
     root = tmp_path / "root"
     first = start(root, job="simulate_logs")
-    wait_for((run_folder(str(root), "line") / "owner.json").exists)
+    wait_for((RunFolder.of(str(root), "line").owner).exists)
     said = finish(start(root, job="simulate_logs"), status=2)
-    assert "run 'line' is in progress already" in said
+    assert "run 'line' is already in progress" in said
     assert str(first.pid) in said
     finish(first)
 

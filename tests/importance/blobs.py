@@ -58,7 +58,7 @@ class Said:
 
     @classmethod
     def of(cls, model: ImportanceModel, batch: Batch) -> "Said":
-        learners = model.kept()
+        learners = model.checkpoints()
         with torch.no_grad():
             z = torch.stack([learner.logits(batch) for learner in learners]).double().numpy()
         unseen = learners[0].unseen(batch.sample_id).numpy() > 0

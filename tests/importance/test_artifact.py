@@ -18,7 +18,7 @@ from reweight.importance.training import TrainFacts
 
 FACTS = TrainFacts(dim=3, cardinalities=(4,), rows=50, positives=10, seed=5)
 METHOD = ImportanceMlp.model_validate(
-    {"hidden": (6,), "embedding": 2, "k": 3.0, "lambda": 0.25, "cross_fit": 2}
+    {"training": {"hidden": (6,), "embedding": 2}, "k": 3.0, "lambda": 0.25, "cross_fit": 2}
 )
 
 
@@ -83,7 +83,9 @@ def test_a_model_without_tensors_is_stored_as_well(tmp_path: Path) -> None:
 
 
 def test_tensors_of_another_shape_are_refused(stored: ModelArtifact) -> None:
-    other = METHOD.model_copy(update={"hidden": (7,)})
+    other = METHOD.model_copy(
+        update={"training": METHOD.training.model_copy(update={"hidden": (7,)})}
+    )
     said = other.model_dump_json(by_alias=True)
     mixed = ModelArtifact(said, stored.facts, stored.epochs, stored.tensors)
     with pytest.raises(RuntimeError, match="size mismatch"):
@@ -148,7 +150,7 @@ def test_models_of_one_training_are_scored_by_the_same_members() -> None:
     assert [a is b for a, b in zip(one.checkpoints(), margin.checkpoints(), strict=True)] == [
         True
     ] * 3
-    assert mlp.checkpoints()[0] not in one.kept()
+    assert mlp.checkpoints()[0] not in one.checkpoints()
     found = scorer(batch_of())
     for name, own in stored.items():
         assert torch.equal(found[name], Scorer({name: own})(batch_of())[name])

@@ -355,6 +355,6 @@ def test_members_that_would_see_one_class_are_refused(
     if not refused:
         training.check(facts)
         return
-    with pytest.raises(TrainingError, match="one class alone") as caught:
+    with pytest.raises(TrainingError, match="only one class") as caught:
         training.check(facts)
     assert f"of {members} members" in str(caught.value)

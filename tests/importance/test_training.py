@@ -104,7 +104,8 @@ def test_the_kind_of_a_training_is_part_of_its_key() -> None:
 
 def test_every_hyperparameter_of_the_published_training_is_part_of_its_key() -> None:
     changes = [{}, {"k": 3}, {"lambda": 0.5}, {"loss": "mse"}, {"penalty": "sum"}]
-    changes += [{"class_weights": True}, {"cross_fit": 2}, {"epochs": 3}, {"hidden": (4,)}]
+    changes += [{"class_weights": True}, {"cross_fit": 2}, {"training": {"epochs": 3}}]
+    changes += [{"training": {"hidden": (4,)}}]
     trainings = [ImportanceMlp.model_validate(change).learns() for change in changes]
     assert len({training.key for training in trainings}) == len(changes)
     # What the config calls it, and not what is learnt, is no part.

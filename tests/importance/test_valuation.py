@@ -156,7 +156,7 @@ def test_more_rows_than_the_limit_are_refused_before_the_work() -> None:
 
 
 def test_a_split_without_rows_is_refused_by_name() -> None:
-    with pytest.raises(TrainingError, match=r"no rows of the split.*validation"):
+    with pytest.raises(TrainingError, match=r"no rows in the split.*validation"):
         fitted(validation=VALIDATION.rows(torch.arange(0)), methods=(KnnShapley(),))
 
 

@@ -31,8 +31,12 @@ def small(member: type[ImportanceMethod]) -> ImportanceMethod:
         for name, value in default
         if isinstance(value, Training)
     }
-    flat = {"epochs": 12, "learning_rate": 0.01, "hidden": (8,), "embedding": 2, "budget": 1000}
-    changes |= {name: value for name, value in flat.items() if name in member.model_fields}
+    quick = {"epochs": 12, "learning_rate": 0.01, "hidden": (8,), "embedding": 2}
+    if (settings := getattr(default, "training", None)) and "training" not in changes:
+        fields = type(settings).model_fields
+        changes["training"] = {name: value for name, value in quick.items() if name in fields}
+    if "budget" in member.model_fields:
+        changes["budget"] = 1000
     return member.model_validate(changes)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from pipelines import DELTA_PACKAGE, ROOT, TINY
 
+pytestmark = pytest.mark.usefixtures("starts_processes")
+
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 
 

@@ -1,4 +1,4 @@
-"""Every notebook, from its first cell to its last, as plain Python."""
+"""Every notebook, run as plain Python from its first cell to its last."""
 
 import json
 import os
@@ -11,6 +11,8 @@ from runpy import run_path
 import pytest
 from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.usefixtures("starts_processes")
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.py"))
 FIRST = "quick_start.py"
@@ -22,27 +24,28 @@ SMALL = {
 }
 
 
-def test_the_readme_tells_of_every_notebook() -> None:
-    told = re.findall(r"^\| `(\w+\.py)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_docs_list_every_notebook() -> None:
+    page = (ROOT / "docs/notebooks.md").read_text()
+    listed = re.findall(r"^\| `(\w+\.py)` \|", page, re.MULTILINE)
     assert len(NOTEBOOKS) > 4
-    assert sorted(told) == NOTEBOOKS
+    assert sorted(listed) == NOTEBOOKS
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_is_one_to_databricks_and_to_python(name: str) -> None:
+def test_a_notebook_is_valid_for_databricks_and_python(name: str) -> None:
     source = (ROOT / "notebooks" / name).read_text()
     assert source.startswith("# Databricks notebook source\n# MAGIC %md\n")
     cells = source.split("\n# COMMAND ----------\n")
     assert len(cells) > 3
     for cell in cells:
         compile(cell, name, "exec")
-        # A cell is text or code.
+        # A cell holds either text or code.
         lines = [line for line in cell.splitlines() if line.strip()]
-        told = {line.startswith("# MAGIC") for line in lines if "notebook source" not in line}
-        assert len(told) == 1, cell
+        is_text = {line.startswith("# MAGIC") for line in lines if "notebook source" not in line}
+        assert len(is_text) == 1, cell
 
 
-def test_a_notebook_for_jupyter_has_the_same_cells(tmp_path: Path) -> None:
+def test_a_jupyter_notebook_has_the_same_cells(tmp_path: Path) -> None:
     sources = [str(ROOT / "notebooks" / name) for name in NOTEBOOKS]
     subprocess.run([sys.executable, ROOT / "scripts/ipynb.py", tmp_path, *sources], check=True)
     for name in NOTEBOOKS:
@@ -59,7 +62,7 @@ def test_a_notebook_for_jupyter_has_the_same_cells(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != FIRST])
-def test_a_notebook_runs_in_a_session_that_is_there(
+def test_a_notebook_runs_in_an_existing_session(
     spark: SparkSession, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -73,7 +76,7 @@ def test_a_notebook_runs_in_a_session_that_is_there(
 
 
 @pytest.mark.timeout(900)
-def test_the_first_notebook_starts_a_session_where_there_is_none(tmp_path: Path) -> None:
+def test_the_first_notebook_starts_its_own_session(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, f"notebooks/{FIRST}"],
         cwd=ROOT,

@@ -103,7 +103,7 @@ def _at(spark: SparkSession, root: Path, size: int) -> dict[str, float]:
     methods = tuple(m for m in run.config.importance if m.learns())
     begin = time.monotonic()
     fit_methods(run, rows, methods, run.folder / "models")
-    models = {m.name: ModelArtifact.read(run.folder / "models" / m.name) for m in methods}
+    models = {m.name: ModelArtifact.read(run.folder.models.model(m.name)) for m in methods}
     train = scored(rows.where("split = 'train'"), models, ("sample_id",))
     judged = train.select(F.col(methods[0].name).cast("double").alias("s"), _wrong().alias("w"))
     evaluator = BinaryClassificationEvaluator(rawPredictionCol="s", labelCol="w", numBins=4000)

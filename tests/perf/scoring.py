@@ -10,9 +10,7 @@ from tests.perf.measuring import Figure, by_turns, median_ratio, session
 from tests.perf.synthetic import DIM, filled
 from torch.multiprocessing import get_context
 
-from reweight.build_samples.feature_stats import STATS
 from reweight.config import Run
-from reweight.fit_importance.fit import MODELS
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
@@ -42,8 +40,8 @@ def compared(run: Run, preset: str, pool: Pool) -> Figure:
     mine = replace(run, config=run.config.model_copy(update={"importance": (Uniform(), method)}))
     for one in mine.config.importance:
         stored = ModelArtifact.of(one, FACTS, one.build(FACTS))
-        stored.write(run.folder / MODELS / one.name)
-        shutil.copyfile(run.folder / STATS, run.folder / MODELS / one.name / STATS)
+        stored.write(run.folder.models.model(one.name))
+        shutil.copyfile(run.folder.features, run.folder.models.features(one.name))
     seconds = by_turns(
         {
             "in memory": lambda: pool.map(_score, [(preset, ROWS // 2)] * 2),

@@ -5,7 +5,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.build_samples.feature_stats import STATS, FeatureStats
+from reweight.build_samples.feature_stats import FeatureStats
 from reweight.config import Run, load_config
 from reweight.core.files import write_json
 from reweight.core.tables import SAMPLES
@@ -56,11 +56,11 @@ def open_run(spark: SparkSession, root: Path, run_id: str, *overrides: str, dim:
     """A run whose table ``samples`` is still to be written."""
     names = (f"root={root}", f"run_id={run_id}", "ranking.recalibrate=[]", "weighting.ess_refuse=0")
     run = Run.open(spark, load_config(CONFIG, (*names, *overrides)))
-    run.folder.mkdir(parents=True, exist_ok=True)
+    run.folder.path.mkdir(parents=True, exist_ok=True)
     stats = FeatureStats(
         names=tuple(f"f{i}" for i in range(dim)), scaling={}, vocabulary={}, cardinalities={}
     )
-    write_json(run.folder / STATS, stats.model_dump())
+    write_json(run.folder.features, stats.model_dump())
     return run
 
 

@@ -196,10 +196,10 @@ def cells(low: float | None, high: float | None) -> dict[str, float | None]:
     [
         (-0.2, -0.1, "better", "worse"),
         (0.1, 0.2, "worse", "better"),
-        (-0.1, 0.2, "not told apart", "not told apart"),
-        (0.0, 0.0, "not told apart", "not told apart"),
-        (0.0, 0.2, "not told apart", "not told apart"),
-        (None, None, "not told apart", "not told apart"),
+        (-0.1, 0.2, "no significant difference", "no significant difference"),
+        (0.0, 0.0, "no significant difference", "no significant difference"),
+        (0.0, 0.2, "no significant difference", "no significant difference"),
+        (None, None, "no significant difference", "no significant difference"),
     ],
 )
 def test_an_outcome_is_where_the_interval_lies(
@@ -211,16 +211,20 @@ def test_an_outcome_is_where_the_interval_lies(
 
 def test_the_verdict_names_the_methods_by_what_their_intervals_say(values: dict[str, Any]) -> None:
     found = values["verdict"]
-    assert found["methods"] == {"better": "better", "worse": "worse", "even": "not told apart"}
+    assert found["methods"] == {
+        "better": "better",
+        "worse": "worse",
+        "even": "no significant difference",
+    }
     assert found["text"] == (
-        "Lower test log loss than uniform: better. Higher: worse. Not told apart from it: even."
+        "Lower test log loss than uniform: better. Higher: worse. No significant difference: even."
     )
 
 
 def test_the_verdict_without_a_better_method_says_so() -> None:
     test = {"uniform": {}, "a": {"log_loss": cells(0.1, 0.2)}, "b": {"log_loss": cells(-1, 1)}}
     assert verdict(test, "uniform")["text"] == (
-        "No method has a lower test log loss than uniform. Higher: a. Not told apart from it: b."
+        "No method has a lower test log loss than uniform. Higher: a. No significant difference: b."
     )
 
 
@@ -228,15 +232,16 @@ def test_the_verdict_says_how_far_weights_that_know_nothing_move_the_loss() -> N
     cell = {"value": 0.6, "difference": -0.0053, "low": -0.007, "high": -0.003}
     test = {"uniform": {}, "random": {"log_loss": cell}}
     assert (
-        "Weights that know nothing (random) move it by -0.0053" in verdict(test, "uniform")["text"]
+        "Weights drawn at random (random) change the loss by -0.0053"
+        in verdict(test, "uniform")["text"]
     )
     test = {"uniform": {}, "random": {"log_loss": cell | {"high": 0.003}}}
-    assert "know nothing" not in verdict(test, "uniform")["text"]
+    assert "drawn at random" not in verdict(test, "uniform")["text"]
 
 
 def test_the_verdict_of_a_run_with_the_baseline_alone() -> None:
     found = verdict({"uniform": {"log_loss": {"value": 0.5}}}, "uniform")
-    assert found == {"text": "This run has no method beside uniform.", "methods": {}}
+    assert found == {"text": "This run has no method besides uniform.", "methods": {}}
 
 
 def test_the_verdict_is_on_log_loss_and_on_no_other_metric() -> None:
@@ -352,8 +357,8 @@ def test_without_intervals_values_are_told_and_nothing_is_told_apart() -> None:
     values = values_of(intervals=False)
     json.dumps(values, allow_nan=False)
     assert values["verdict"]["text"] == (
-        "No method has a lower test log loss than uniform. Not told apart from it: better, worse, "
-        "even."
+        "No method has a lower test log loss than uniform. No significant difference: better, "
+        "worse, even."
     )
     assert "0.4800" in table(values)[2]
     assert "[" not in table(values)[2]

@@ -8,9 +8,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from reweight.config import Run
+from reweight.core.run_folder import read_records
 from reweight.core.tables import EVENTS, METRICS, REJECTED, SAMPLES, WEIGHTS
 from reweight.runner.pipeline import PIPELINE
-from reweight.runner.records import read_records, run_stage
+from reweight.runner.records import run_stage
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -42,7 +43,7 @@ def test_every_table_of_the_line_is_in_the_catalog(spark: SparkSession, named: R
     records = read_records(named.folder)
     assert {r["status"] for r in records.values()} == {"done"}
     assert {name for r in records.values() for name in r["outputs"]} == made
-    assert (named.folder / "report.html").exists()
+    assert (named.folder.page("report")).exists()
     assert not (Path(named.config.root) / "tables").exists()
     # A catalog of a metastore would leave its files where the process was started.
     assert not Path("metastore_db").exists()

@@ -7,19 +7,18 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from reweight.build_samples.feature_stats import STATS
 from reweight.build_samples.stage import build_samples
 from reweight.config import Run, RunConfig, read_config
-from reweight.core.columns import in_sample
+from reweight.core.columns import in_sample_flag
 from reweight.core.errors import ReweightError, TableError, WeightError
 from reweight.core.files import write_json
 from reweight.core.tables import EVENTS
-from reweight.fit_importance.fit import MODELS
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.training import TrainFacts
-from reweight.score_weights.models import POLICY, policy_stats, read_models
+from reweight.score_weights.models import read_models
 from reweight.score_weights.policy import PolicyStats
-from reweight.score_weights.rows import weights
+from reweight.score_weights.rows import weight_rows
+from reweight.score_weights.stage import policies
 
 OpenRun = Callable[..., Run]
 LATER = "model_run_id=monday"
@@ -48,7 +47,7 @@ def opened(spark: SparkSession, tmp_path: Path) -> OpenRun:
     ("rows", "said"),
     [
         (["(1, 0)", "(1, 1)"], "sample_id is not unique"),
-        (["(1, 0)", "(2, 3)"], "labels that are neither 0 nor 1"),
+        (["(1, 0)", "(2, 3)"], "some labels are neither 0 nor 1"),
         (["(1, 0)", "(2, null)"], "monday/features.json"),
     ],
 )
@@ -67,24 +66,28 @@ def test_models_score_no_samples_of_other_statistics_than_they_were_fitted_on(
 ) -> None:
     monday, tuesday = opened("monday"), opened("tuesday", LATER)
     for folder in (monday.folder, tuesday.folder):
-        write_json(folder / STATS, stats(1.0))
+        write_json(folder.features, stats(1.0))
     for method in monday.config.importance:
-        folder = monday.folder / MODELS / method.name
+        folder = monday.folder.models.model(method.name)
         ModelArtifact.of(method, FACTS, method.build(FACTS)).write(folder)
         with pytest.raises(TableError, match=f"{method.name}/features.json"):
-            read_models(monday)
-        write_json(folder / STATS, stats(1.0))
-    assert read_models(monday) == read_models(tuesday)
+            models_of(monday)
+        write_json(monday.folder.models.features(method.name), stats(1.0))
+    assert models_of(monday) == models_of(tuesday)
     # Monday's samples are built anew, then Tuesday's by the new statistics.
-    write_json(monday.folder / STATS, stats(2.0))
-    with pytest.raises(TableError, match="of other statistics") as caught:
-        read_models(monday)
+    write_json(monday.folder.features, stats(2.0))
+    with pytest.raises(TableError, match="with other statistics") as caught:
+        models_of(monday)
     assert "run 'fit_importance' again" in str(caught.value)
-    assert read_models(tuesday)
-    write_json(tuesday.folder / STATS, stats(2.0))
-    with pytest.raises(TableError, match="'random' was fitted on features of other") as caught:
-        read_models(tuesday)
+    assert models_of(tuesday)
+    write_json(tuesday.folder.features, stats(2.0))
+    with pytest.raises(TableError, match="'random' was fitted on features with other") as caught:
+        models_of(tuesday)
     assert "run 'fit_importance' of run 'monday'" in str(caught.value)
+
+
+def models_of(run: Run) -> dict[str, ModelArtifact]:
+    return read_models(run.config.model_folder.models, run.config.importance, run.folder.features)
 
 
 def stats(mean: float) -> dict[str, Any]:
@@ -103,17 +106,17 @@ def scored(spark: SparkSession) -> DataFrame:
 def test_rows_of_a_later_day_are_weighed_by_the_numbers_of_the_other_run(
     opened: OpenRun, scored: DataFrame
 ) -> None:
-    numbers = policy_stats(opened("monday", "weighting.temper=0.5"), scored)
+    numbers = policies(opened("monday", "weighting.temper=0.5").config, scored)
     # The limits of the effective sample size are of the run that learns.
     later = opened("tuesday", LATER, "weighting.temper=0.5", "weighting.ess_refuse=0.99")
-    assert policy_stats(later, scored.where("random > 3")) == numbers
+    assert policies(later.config, scored.where("random > 3")) == numbers
 
 
 @pytest.mark.parametrize(
     ("earlier", "later", "said"),
     [
-        ("temper=0.5", "temper=1", ("temper: 0.5, as in", "came:     temper: 1.0")),
-        ("map=auto", "map=rank", ('map: "auto", as in', 'came:     map: "rank"')),
+        ("temper=0.5", "temper=1", ("temper: 0.5, as in", "got:      temper: 1.0")),
+        ("map=auto", "map=rank", ('map: "auto", as in', 'got:      map: "rank"')),
         ("clip_ratio=2", "clip_ratio=null", ("clip_ratio: 2.0, as in", "clip_ratio: null")),
         ("segment_cap=0.5", "segment_cap=null", ("segment_cap: 0.5, as in", "segment_cap: null")),
     ],
@@ -121,9 +124,9 @@ def test_rows_of_a_later_day_are_weighed_by_the_numbers_of_the_other_run(
 def test_another_policy_than_that_of_the_other_run_is_refused(
     opened: OpenRun, scored: DataFrame, earlier: str, later: str, said: tuple[str, str]
 ) -> None:
-    policy_stats(opened("monday", f"weighting.{earlier}"), scored)
-    with pytest.raises(WeightError, match="of another section `weighting`") as caught:
-        policy_stats(opened("tuesday", LATER, f"weighting.{later}"), scored)
+    policies(opened("monday", f"weighting.{earlier}").config, scored)
+    with pytest.raises(WeightError, match="other settings in the section `weighting`") as caught:
+        policies(opened("tuesday", LATER, f"weighting.{later}").config, scored)
     for words in said:
         assert words in str(caught.value)
 
@@ -132,16 +135,16 @@ def test_numbers_that_do_not_say_of_which_policy_they_are_are_refused(
     opened: OpenRun, scored: DataFrame
 ) -> None:
     monday = opened("monday")
-    numbers = policy_stats(monday, scored)["random"].model_dump()
-    write_json(monday.folder / MODELS / "random" / POLICY, numbers)
-    with pytest.raises(WeightError, match="of another section `weighting`") as caught:
-        policy_stats(opened("tuesday", LATER), scored)
+    numbers = policies(monday.config, scored)["random"].model_dump()
+    write_json(monday.folder.models.policy("random"), numbers)
+    with pytest.raises(WeightError, match="other settings in the section `weighting`") as caught:
+        policies(opened("tuesday", LATER).config, scored)
     assert "run the stage 'score_weights' of that run again" in str(caught.value)
 
 
 def test_a_run_that_was_never_scored_has_no_policy(opened: OpenRun, scored: DataFrame) -> None:
-    with pytest.raises(WeightError, match="are not there") as caught:
-        policy_stats(opened("tuesday", LATER), scored)
+    with pytest.raises(WeightError, match="are missing") as caught:
+        policies(opened("tuesday", LATER).config, scored)
     assert "monday/models/random/policy.json" in str(caught.value)
 
 
@@ -152,7 +155,9 @@ def test_no_row_of_a_later_day_was_trained_on(
     run = opened("tuesday", *more)
     rows = run.spark.createDataFrame(
         [(1, "train", 0.5, True), (2, "test", 0.5, True)],
-        f"sample_id bigint, split string, random float, `{in_sample('random')}` boolean",
+        f"sample_id bigint, split string, random float, `{in_sample_flag('random')}` boolean",
     )
-    found = weights(run, rows, {"random": PolicyStats(map="identity")}).orderBy("sample_id")
+    found = weight_rows(
+        rows, run.config.weighting, {"random": PolicyStats(map="identity")}, in_sample=not more
+    ).orderBy("sample_id")
     assert [row["in_sample"] for row in found.collect()] == seen

@@ -105,8 +105,8 @@ def test_a_config_can_be_a_dict_and_a_run_a_few_stages(spark: SparkSession, root
 
 
 def test_a_wrong_config_is_told_before_anything_runs(root: Path) -> None:
-    with pytest.raises(ConfigError, match="the config is not a valid run"):
+    with pytest.raises(ConfigError, match="the config is not a valid config"):
         reweight.run({"run_id": "bad", "root": str(root / "bad")})
-    with pytest.raises(ConfigError, match="the config file is not there"):
+    with pytest.raises(ConfigError, match="the config file does not exist"):
         reweight.run(root / "none.yaml")
     assert not (root / "bad").exists()

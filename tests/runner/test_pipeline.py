@@ -8,9 +8,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.config import Run
+from reweight.core.run_folder import read_records
 from reweight.core.tables import EVENTS, METRICS, PREDICTIONS, REJECTED, SAMPLES, TRUTH, WEIGHTS
 from reweight.runner.pipeline import PIPELINE
-from reweight.runner.records import read_records
 
 METHODS = [
     "uniform",
@@ -119,18 +119,18 @@ def test_metrics_hold_values_and_differences_with_intervals(run: Run) -> None:
 
 
 def test_the_report_is_one_file_that_names_every_method_and_table_version(run: Run) -> None:
-    text = (run.folder / "report.html").read_text()
+    text = (run.folder.page("report")).read_text()
     for word in (*METHODS, "samples@", "weights@"):
         assert word in text
     assert "src=" not in text
     assert "https://" not in text.replace("https://matplotlib.org", "")
-    content = json.loads((run.folder / "report.json").read_text())
+    content = json.loads((run.folder.content("report")).read_text())
     assert content["verdict"]["text"] in text
 
 
 def test_a_model_folder_stands_alone(run: Run) -> None:
     for method in METHODS:
-        files = {path.name for path in (run.folder / "models" / method).iterdir()}
+        files = {path.name for path in (run.folder.models.model(method)).iterdir()}
         assert {"model.json", "model.safetensors", "features.json", "policy.json"} <= files
 
 

@@ -14,12 +14,13 @@ from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run
 from reweight.core.errors import TrainingError
+from reweight.core.run_folder import read_records
 from reweight.core.tables import EVENTS, PREDICTIONS, REJECTED, SAMPLES, WEIGHTS, Table
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.stage import fit_importance
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.training import TrainFacts
-from reweight.runner.records import read_records, run_stage
+from reweight.runner.records import run_stage
 from reweight.score_weights.scoring import scored
 from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import train_ranker
@@ -83,7 +84,7 @@ def test_more_ranks_than_slots_fail_in_seconds_with_both_numbers(
 ) -> None:
     many = open_run("first", "fitting.ranks=16", "fitting.shards=16")
     before = _content(run.store.read(WEIGHTS))
-    record = run.folder / "records" / "fit_importance.json"
+    record = run.folder.record("fit_importance")
     of_the_run = record.read_text()
     with pytest.raises(TrainingError, match="fewer slots than ranks") as caught:
         run_stage(many, fit_importance)
@@ -165,9 +166,9 @@ def test_segments_that_are_none_or_too_many_are_refused_before_the_training(
 ) -> None:
     other = open_run("first", "importance=[{method: reweighing}]")
     samples = run.store.read(SAMPLES).withColumn("segment", F.expr(segment))
-    with pytest.raises(TrainingError, match="weighs segments") as caught:
+    with pytest.raises(TrainingError, match="segments cannot be weighted") as caught:
         fit_methods(other, samples, other.config.importance, tmp_path)
-    assert f"came:     {came}" in str(caught.value)
+    assert f"got:      {came}" in str(caught.value)
 
 
 def test_a_training_of_another_seed_other_settings_or_other_code_is_a_new_one(
@@ -229,4 +230,4 @@ def _sorted(frame: DataFrame) -> pd.DataFrame:
 
 
 def _losses(run: Run) -> str:
-    return (run.folder / "models" / "curves.json").read_text()
+    return (run.folder.models.curves).read_text()

@@ -10,11 +10,12 @@ from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run
 from reweight.core.errors import TrainingError
+from reweight.core.run_folder import read_records
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate.stage import evaluate
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.stage import fit_importance
-from reweight.runner.records import read_records, run_stage
+from reweight.runner.records import run_stage
 from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import train_ranker
 
@@ -134,7 +135,7 @@ def test_how_late_labels_come_must_be_known(run: Run, open_run: OpenRun, tmp_pat
     samples = run.store.read(SAMPLES).withColumns(
         {"mature": half, "delay": F.lit(None).cast("double")}
     )
-    with pytest.raises(TrainingError, match="cannot tell how late labels come"):
+    with pytest.raises(TrainingError, match="cannot learn how late labels arrive"):
         fit_methods(other, samples, other.config.importance, tmp_path)
     early = samples.withColumn("delay", F.lit(-0.25))
     with pytest.raises(TrainingError, match="cannot use the delays") as caught:

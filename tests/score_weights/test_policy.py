@@ -1,5 +1,6 @@
 """The weight policy: its formula, mean 1 over training whatever the options, and its guards."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.stats import rankdata
 
+from reweight.core.baselines import BASELINE
 from reweight.core.columns import soft_label
 from reweight.core.errors import WeightError
 from reweight.score_weights.policy import (
@@ -17,9 +19,10 @@ from reweight.score_weights.policy import (
     Weighting,
     fit_policy,
     weight,
-    weights_in_memory,
+    weight_in_memory,
 )
 from reweight.score_weights.rows import wide_weights
+from reweight.score_weights.training_rows import FrameRows, MemoryRows
 
 Array = NDArray[np.float64]
 ROWS = 600
@@ -37,6 +40,31 @@ POLARITY = {"wide": "valuable", "narrow": "suspicious", "some_zero": "hard"}
 def train(spark: SparkSession) -> DataFrame:
     rows = zip(range(ROWS), *[values.tolist() for values in IMPORTANCE.values()], strict=True)
     return spark.createDataFrame(list(rows), ["sample_id", *IMPORTANCE]).coalesce(1).cache()
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What the policy asks of a method."""
+
+    name: str
+    polarity: str = "valuable"
+    signed: bool = False
+
+
+def fit(
+    rows: DataFrame, policy: Weighting, polarity: dict[str, str], signed: bool = False
+) -> dict[str, PolicyStats]:
+    methods = [Weighed(name, kind, signed) for name, kind in polarity.items()]
+    return fit_policy(FrameRows(rows), policy, methods)
+
+
+def in_memory(
+    method: Weighed, importance: Array, policy: Weighting, segments: Any = None
+) -> tuple[Array, PolicyStats]:
+    """Weights of training rows in memory, and what the policy learnt."""
+    rows = MemoryRows({method.name: importance}, segments)
+    stats = fit_policy(rows, policy, [method])[method.name]
+    return weight_in_memory(importance, policy, stats, segments), stats
 
 
 def weights(rows: DataFrame, policy: Weighting, stats: dict[str, PolicyStats]) -> dict[str, Array]:
@@ -85,12 +113,17 @@ def test_weights_follow_the_formula_and_have_mean_1(
     train: DataFrame, options: dict[str, Any]
 ) -> None:
     policy = Weighting.model_validate({"ess_refuse": 0, "ess_warn": 0} | options)
-    stats = fit_policy(train, policy, POLARITY)
+    stats = fit(train, policy, POLARITY)
     for method, found in weights(train, policy, stats).items():
         wanted = expected(IMPORTANCE[method], policy, POLARITY[method])
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
-        own = weights_in_memory(method, IMPORTANCE[method], policy, POLARITY[method])
-        np.testing.assert_allclose(own, wanted, rtol=1e-9, atol=1e-12)
+        weighed = Weighed(method, POLARITY[method])
+        memory, learnt = in_memory(weighed, IMPORTANCE[method], policy)
+        np.testing.assert_allclose(memory, found, rtol=1e-9, atol=1e-12)
+        assert learnt.ranks == stats[method].ranks
+        assert learnt.model_dump(exclude={"ranks"}) == pytest.approx(
+            stats[method].model_dump(exclude={"ranks"}), rel=1e-9
+        )
         assert found.mean() == pytest.approx(1, abs=1e-9)
         assert (found >= 0).all()
         assert stats[method].ess_share == pytest.approx(1 / (wanted**2).mean(), rel=1e-9)
@@ -101,8 +134,8 @@ def test_weights_follow_the_formula_and_have_mean_1(
     ("importance", "options", "said"),
     [
         ([1.0, np.nan], {}, "is not finite"),
-        ([1.0, -1.0], {}, "makes no weights"),
-        ([0.0, 0.0], {}, "makes no weights"),
+        ([1.0, -1.0], {}, "gives no valid weights"),
+        ([0.0, 0.0], {}, "gives no valid weights"),
         ([0.0] * 9 + [1.0], {"clip_quantile": 0.5}, "clip_quantile"),
         ([0.0] * 30 + [1.0], {}, "too few effective samples"),
     ],
@@ -113,13 +146,13 @@ def test_what_spark_refuses_is_refused_in_memory(
 ) -> None:
     policy = Weighting.model_validate(options)
     with pytest.raises(WeightError, match=said):
-        weights_in_memory("m", np.array(importance), policy, "valuable")
+        in_memory(Weighed("m"), np.array(importance), policy)
 
 
 @pytest.mark.parametrize("options", [{"temper": 0}, {"mix": 0}])
 def test_both_ends_of_temper_and_mix_are_uniform(train: DataFrame, options: dict[str, Any]) -> None:
     policy = Weighting.model_validate(options)
-    stats = fit_policy(train, policy, POLARITY)
+    stats = fit(train, policy, POLARITY)
     for found in weights(train, policy, stats).values():
         np.testing.assert_allclose(found, 1, rtol=1e-12)
 
@@ -128,7 +161,7 @@ def test_a_constant_factor_in_importance_does_not_matter(train: DataFrame) -> No
     policy = Weighting(temper=0.5, mix=0.9, clip_ratio=2.0)
     scaled = train.withColumn("wide", 1000 * F.col("wide"))
     one, two = (
-        weights(rows, policy, fit_policy(rows, policy, {"wide": "valuable"}))["wide"]
+        weights(rows, policy, fit(rows, policy, {"wide": "valuable"}))["wide"]
         for rows in (train, scaled)
     )
     np.testing.assert_allclose(one, two, rtol=1e-9)
@@ -138,7 +171,7 @@ def test_the_numbers_are_those_of_training_and_weigh_later_rows(
     spark: SparkSession, train: DataFrame
 ) -> None:
     policy = Weighting(clip_ratio=2.0)
-    stats = fit_policy(train, policy, {"wide": "valuable"})
+    stats = fit(train, policy, {"wide": "valuable"})
     stored = {m: PolicyStats.model_validate_json(s.model_dump_json()) for m, s in stats.items()}
     assert stored == stats
     later = spark.createDataFrame([(0, 0.0), (1, 1.0), (2, 1e6)], ["sample_id", "wide"])
@@ -152,7 +185,7 @@ def test_ranks_of_later_rows_are_those_they_would_have_had_in_training(
     spark: SparkSession, train: DataFrame
 ) -> None:
     policy = Weighting(map="rank")
-    stats = fit_policy(train, policy, {"some_zero": "hard"})
+    stats = fit(train, policy, {"some_zero": "hard"})
     values = IMPORTANCE["some_zero"]
     later = spark.createDataFrame(
         [(0, -1.0), (1, 0.0), (2, 1.0), (3, 99.0)], ["sample_id", "some_zero"]
@@ -168,14 +201,14 @@ def test_rank_takes_importance_of_any_sign(spark: SparkSession) -> None:
         list(enumerate([-30.0, -2.0, 0.0, 5.0])), ["sample_id", "influence"]
     )
     policy = Weighting(map="rank")
-    stats = fit_policy(rows, policy, {"influence": "valuable"})
+    stats = fit(rows, policy, {"influence": "valuable"})
     np.testing.assert_allclose(weights(rows, policy, stats)["influence"], [0.4, 0.8, 1.2, 1.6])
 
 
 def test_the_highest_rank_of_a_suspicious_method_weighs_least(spark: SparkSession) -> None:
     rows = spark.createDataFrame(list(enumerate([-30.0, -2.0, 0.0, 5.0])), ["sample_id", "doubt"])
     policy = Weighting(map="rank")
-    stats = fit_policy(rows, policy, {"doubt": "suspicious"})
+    stats = fit(rows, policy, {"doubt": "suspicious"})
     np.testing.assert_allclose(weights(rows, policy, stats)["doubt"], [2, 4 / 3, 2 / 3, 0])
 
 
@@ -183,16 +216,17 @@ def test_importance_that_can_be_negative_is_ranked_unless_the_config_says_otherw
     spark: SparkSession,
 ) -> None:
     rows = spark.createDataFrame(list(enumerate([-3.0, 1.0, 2.0, 9.0])), ["sample_id", "margin"])
-    stats = fit_policy(rows, Weighting(), {"margin": "valuable"}, signed=["margin"])
+    stats = fit(rows, Weighting(), {"margin": "valuable"}, signed=True)
     np.testing.assert_allclose(weights(rows, Weighting(), stats)["margin"], [0.4, 0.8, 1.2, 1.6])
-    own = weights_in_memory("m", np.array([-3.0, 1, 2, 9]), Weighting(), "valuable", signed=True)
-    np.testing.assert_allclose(own, [0.4, 0.8, 1.2, 1.6])
-    with pytest.raises(WeightError, match="makes no weights"):
-        fit_policy(rows, Weighting(map="identity"), {"margin": "valuable"}, signed=["margin"])
+    signed = Weighed("m", signed=True)
+    memory, _ = in_memory(signed, np.array([-3.0, 1, 2, 9]), Weighting())
+    np.testing.assert_allclose(memory, [0.4, 0.8, 1.2, 1.6])
+    with pytest.raises(WeightError, match="gives no valid weights"):
+        fit(rows, Weighting(map="identity"), {"margin": "valuable"}, signed=True)
 
 
 def test_suspicious_importance_is_flipped_and_no_other(train: DataFrame) -> None:
-    stats = fit_policy(train, Weighting(), POLARITY)
+    stats = fit(train, Weighting(), POLARITY)
     assert {m: s.map for m, s in stats.items()} == {
         "wide": "identity",
         "narrow": "flip",
@@ -222,7 +256,7 @@ def test_importance_that_is_not_finite_is_refused(
 ) -> None:
     policy = Weighting.model_validate({"map": kind})
     with pytest.raises(WeightError, match="'bad' is not finite") as error:
-        fit_policy(frame(spark, [1.0, value, 2.0]), policy, {"bad": "valuable"})
+        fit(frame(spark, [1.0, value, 2.0]), policy, {"bad": "valuable"})
     assert "1 rows" in str(error.value)
 
 
@@ -241,44 +275,46 @@ def test_importance_that_makes_no_weights_is_refused(
     spark: SparkSession, values: list[float | None], polarity: str, temper: float
 ) -> None:
     with pytest.raises(
-        WeightError, match=r"(?s)'bad' makes no weights.*weighting\.map to rank"
+        WeightError, match=r"(?s)'bad' gives no valid weights.*weighting\.map to rank"
     ) as error:
-        fit_policy(frame(spark, values), Weighting(temper=temper), {"bad": polarity})
+        fit(frame(spark, values), Weighting(temper=temper), {"bad": polarity})
     assert "expected: values >= 0" in str(error.value)
 
 
 # One row of weight among 20: ESS 1/20 of the rows; among 4: 1/4.
 def test_a_tiny_effective_sample_size_is_refused_with_advice(spark: SparkSession) -> None:
     with pytest.raises(WeightError) as error:
-        fit_policy(frame(spark, [1.0] + [0.0] * 19), Weighting(), {"bad": "valuable"})
+        fit(frame(spark, [1.0] + [0.0] * 19), Weighting(), {"bad": "valuable"})
     for part in ("'bad'", "5.0%", "10%", "weighting.mix", "weighting.temper", "clip_ratio"):
         assert part in str(error.value)
 
 
 def test_a_low_effective_sample_size_is_warned_of(
-    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = frame(spark, [1.0, 0.0, 0.0, 0.0])
-    stats = fit_policy(rows, Weighting(), {"bad": "valuable"})
+    stats = fit(rows, Weighting(), {"bad": "valuable"})
     assert stats["bad"].ess_share == pytest.approx(0.25)
-    said = capsys.readouterr().out
-    for part in ("warning", "'bad'", "25.0%", "weighting.mix"):
-        assert part in said
-    fit_policy(rows, Weighting(mix=0.2), {"bad": "valuable"})
-    assert capsys.readouterr().out == ""
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    for part in ("'bad'", "25.0%", "weighting.mix"):
+        assert part in record.getMessage()
+    caplog.clear()
+    fit(rows, Weighting(mix=0.2), {"bad": "valuable"})
+    assert not caplog.records
 
 
 def test_the_limits_of_the_effective_sample_size_are_settings(spark: SparkSession) -> None:
     rows = frame(spark, [1.0, 1.0, 0.0])
     with pytest.raises(WeightError, match=r"66\.7%"):
-        fit_policy(rows, Weighting(ess_refuse=0.7), {"bad": "valuable"})
-    assert fit_policy(rows, Weighting(ess_refuse=0.6), {"bad": "valuable"})
+        fit(rows, Weighting(ess_refuse=0.7), {"bad": "valuable"})
+    assert fit(rows, Weighting(ess_refuse=0.6), {"bad": "valuable"})
 
 
 def test_a_bad_method_is_named_among_good_ones(spark: SparkSession) -> None:
     rows = spark.createDataFrame([(1.0, -1.0), (2.0, 3.0)], ["good", "bad"])
     with pytest.raises(WeightError, match="'bad'"):
-        fit_policy(rows, Weighting(), {"good": "valuable", "bad": "valuable"})
+        fit(rows, Weighting(), {"good": "valuable", "bad": "valuable"})
 
 
 @pytest.mark.parametrize(
@@ -312,7 +348,7 @@ def test_a_cap_at_a_quantile_that_is_zero_is_refused(spark: SparkSession) -> Non
     train = spark.createDataFrame(rows, ["sample_id", "m"]).coalesce(1)
     policy = Weighting(clip_quantile=0.9, ess_refuse=0)
     with pytest.raises(WeightError, match=r"clip_quantile leaves 'm' no weights"):
-        fit_policy(train, policy, {"m": "valuable"})
+        fit(train, policy, {"m": "valuable"})
 
 
 # Of the rows of "wide" two segments hold most of the weight; every seventh row is of none.
@@ -325,12 +361,14 @@ def test_no_segment_has_more_than_its_cap_of_the_weight(train: DataFrame) -> Non
     segments = train.sparkSession.createDataFrame(
         [(i, s) for i, s in enumerate(SEGMENT.tolist())], "sample_id bigint, segment string"
     )
-    rows = train.join(segments, "sample_id").cache()
+    # What all methods are compared to has no cap.
+    rows = train.join(segments, "sample_id").withColumnRenamed("narrow", BASELINE).cache()
+    polarity = {BASELINE if m == "narrow" else m: kind for m, kind in POLARITY.items()}
     policy = Weighting(segment_cap=0.5, clip_ratio=5, ess_refuse=0)
-    stats = fit_policy(rows, policy, POLARITY, baselines=["narrow"])
+    stats = fit(rows, policy, polarity)
     found = weights(rows, policy, stats)
     assert set(stats["wide"].factors) == {"dear"}
-    assert stats["narrow"].factors == {}
+    assert stats[BASELINE].factors == {}
     shares = {m: w[SEGMENT == "dear"].sum() / w.sum() for m, w in found.items()}
     free = expected(IMPORTANCE["wide"], policy, "valuable")
     assert free[SEGMENT == "dear"].sum() / ROWS > 0.6
@@ -339,13 +377,8 @@ def test_no_segment_has_more_than_its_cap_of_the_weight(train: DataFrame) -> Non
         assert own.mean() == pytest.approx(1)
         ess = own.sum() ** 2 / (ROWS * (own**2).sum())
         assert stats[method].ess_share == pytest.approx(ess)
-        memory = weights_in_memory(
-            method,
-            IMPORTANCE[method],
-            policy,
-            POLARITY[method],
-            segments=None if method == "narrow" else SEGMENT,
-        )
+        importance = IMPORTANCE["narrow" if method == BASELINE else method]
+        memory, _ = in_memory(Weighed(method, polarity[method]), importance, policy, SEGMENT)
         np.testing.assert_allclose(own, memory, rtol=1e-9)
     # Within a segment and beside it, weights keep their proportions.
     for part in (SEGMENT == "dear", SEGMENT != "dear"):

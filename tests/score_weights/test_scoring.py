@@ -7,7 +7,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.core.columns import in_sample, soft_label
+from reweight.core.columns import in_sample_flag, soft_label
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
@@ -32,8 +32,10 @@ METHODS: dict[str, ImportanceMethod] = {
     "uniform": Uniform(),
     "random": Random(),
     "class_balanced": ClassBalanced(),
-    "folds": ImportanceMlp.model_validate({"hidden": (16, 8), "cross_fit": 5}),
-    "in_sample": ImportanceMlp.model_validate({"preset": "reference", "hidden": (16,)}),
+    "folds": ImportanceMlp.model_validate({"training": {"hidden": (16, 8)}, "cross_fit": 5}),
+    "in_sample": ImportanceMlp.model_validate(
+        {"preset": "reference", "training": {"hidden": (16,)}}
+    ),
     "halves": SelfConfidence.model_validate({"training": HALVES}),
     "margin": SelfConfidence.model_validate({"training": HALVES, "margin": True}),
 }
@@ -115,7 +117,7 @@ def test_scoring_keeps_the_columns_that_are_asked_for(samples: DataFrame) -> Non
         ("label", "float"),
         ("sample_id", "bigint"),
         *[(name, "float") for name in METHODS],
-        *[(in_sample(name), "boolean") for name in TRAINED],
+        *[(in_sample_flag(name), "boolean") for name in TRAINED],
     ]
     labels = {row["sample_id"]: row["label"] for row in samples.collect()}
     assert {row["sample_id"]: row["label"] for row in rows.collect()} == labels
@@ -145,7 +147,7 @@ def test_soft_labels_are_a_column_beside_the_importance(samples: DataFrame) -> N
     assert rows.columns == [
         "sample_id",
         *["pu", *METHODS, soft_label("pu")],
-        *[in_sample(name) for name in ("pu", *TRAINED)],
+        *[in_sample_flag(name) for name in ("pu", *TRAINED)],
     ]
     with torch.inference_mode():
         wanted = stored.model().soft_label(EnsembleOutputs(batch_of()))
@@ -154,16 +156,18 @@ def test_soft_labels_are_a_column_beside_the_importance(samples: DataFrame) -> N
 
 
 def test_rows_that_all_members_see_are_marked(samples: DataFrame) -> None:
-    marks = [in_sample(name) for name in TRAINED]
+    marks = [in_sample_flag(name) for name in TRAINED]
     rows = scored(samples, models_of(FACTS), ("sample_id",)).select("sample_id", *marks).toPandas()
     shares = rows[marks].mean().to_dict()
-    assert shares[in_sample("folds")] == 0
-    assert shares[in_sample("in_sample")] == 1
-    assert rows[in_sample("halves")].equals(rows[in_sample("margin")].rename(in_sample("halves")))
+    assert shares[in_sample_flag("folds")] == 0
+    assert shares[in_sample_flag("in_sample")] == 1
+    assert rows[in_sample_flag("halves")].equals(
+        rows[in_sample_flag("margin")].rename(in_sample_flag("halves"))
+    )
     learner = METHODS["halves"].build(FACTS).checkpoints()[0]
     marked = learner.in_sample(torch.tensor(rows["sample_id"].to_numpy()))
     assert 0 < marked.sum() < ROWS / 8
-    assert rows[in_sample("halves")].tolist() == marked.tolist()
+    assert rows[in_sample_flag("halves")].tolist() == marked.tolist()
 
 
 def test_no_rows_are_no_scores(samples: DataFrame) -> None:

@@ -263,12 +263,12 @@ def test_in_a_session_of_strict_sql(spark: SparkSession, assembled: DataFrame) -
 
 REFUSED: dict[str, tuple[dict[str, Any], type[ReweightError], str]] = {
     "no such label": ({"labelCol": "lable"}, SampleError, "there is no column 'lable'"),
-    "another number": ({"labelCol": "x0"}, SampleError, "'x0' is no label"),
+    "another number": ({"labelCol": "x0"}, SampleError, "'x0' is not a label"),
     "one class": ({"labelCol": "value_of_one"}, SampleError, "only one value"),
     "no numbers": ({"featuresCol": "text"}, SampleError, "a vector, or an array of numbers"),
     "broken features": ({"featuresCol": "broken"}, SampleError, "NaN or too large in 1 of"),
-    "taken name": ({"outputCol": "value"}, SampleError, "the column(s) ['value'] already"),
-    "null id": ({"idCol": "nothing"}, SampleError, "'nothing' is no id"),
+    "taken name": ({"outputCol": "value"}, SampleError, "already has the column(s) ['value']"),
+    "null id": ({"idCol": "nothing"}, SampleError, "'nothing' is not an id"),
     "none held out": (
         {"method": "aum", "validationIndicatorCol": "never"},
         SampleError,
@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ReweightError], str]] = {
     "needs a column": (
         {"method": "ipw_position", "softLabelCol": "p"},
         ConfigError,
-        "positionCol: the place",
+        "positionCol: the position",
     ),
     "needs a target": ({"method": "density_ratio"}, ConfigError, "not set: targetCol"),
     "labels of its own": (
@@ -291,7 +291,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ReweightError], str]] = {
     "made of others": (
         {"method": "product", "methodOptions": {"of": ["random", "uniform"]}},
         ConfigError,
-        "one that combines others",
+        "a method that combines others",
     ),
 }
 
@@ -312,7 +312,7 @@ def test_what_cannot_be_is_refused_with_the_reason(case: str, assembled: DataFra
     with pytest.raises(kind) as caught:
         weigher(**params).fit(odd)
     assert told in str(caught.value)
-    assert "to do:" in str(caught.value)
+    assert "fix:" in str(caught.value)
 
 
 def test_a_row_without_features_ends_the_job_with_the_reason(assembled: DataFrame) -> None:

@@ -214,7 +214,7 @@ def test_weights_that_cannot_be_trained_on_are_refused(samples: DataFrame, name:
     [
         ("if(sample_id = 3, null, 0.5D)", "1 weights"),
         ("if(sample_id < 2, 1.5D, 0.5D)", "2 weights"),
-        ("if(sample_id = 3, double('NaN'), 0.5D)", "or soft labels that are not in [0, 1]"),
+        ("if(sample_id = 3, double('NaN'), 0.5D)", "or soft labels outside [0, 1]"),
         ("0D", "for label 0 and 0 for label 1"),
     ],
 )

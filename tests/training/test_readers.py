@@ -218,6 +218,6 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
 @pytest.mark.skipif(find_spec("petastorm") is None, reason="Petastorm is not installed here")
 def test_petastorm_refuses_a_folder_that_it_would_not_find(tmp_path: Path) -> None:
     folder = write(tmp_path / "a#b")
-    with pytest.raises(TrainingError, match="cannot take the path") as caught:
+    with pytest.raises(TrainingError, match="cannot open the path") as caught:
         next(READERS["petastorm"](Shard(folder, 0, SHARDS, 7, 5)))
-    assert f"came:     {folder}" in str(caught.value)
+    assert f"got:      {folder}" in str(caught.value)

@@ -34,9 +34,14 @@ from reweight.training.rank import failed_ranks, train_rank
 CPU = torch.device("cpu")
 FACTS = TrainFacts(dim=5, cardinalities=(3,), rows=240, positives=80, seed=4)
 REFERENCE = ImportanceMlp.model_validate(
-    {"preset": "reference", "hidden": (8, 4), "epochs": 4, "k": 2, "lambda": 0.001}
+    {
+        "preset": "reference",
+        "training": {"hidden": (8, 4), "epochs": 4},
+        "k": 2,
+        "lambda": 0.001,
+    }
 )
-ROBUST = ImportanceMlp.model_validate({"hidden": (8,), "epochs": 3, "cross_fit": 3})
+ROBUST = ImportanceMlp.model_validate({"training": {"hidden": (8,), "epochs": 3}, "cross_fit": 3})
 HALVES = {"members": 4, "hidden": (6,), "epochs": 4, "bins": 0, "embedding": 2}
 BEST = SelfConfidence.model_validate({"training": HALVES, "keep": {"which": "best", "count": 2}})
 # Of the same training as BEST.
@@ -107,7 +112,7 @@ def trainer_of(method: ImportanceMethod, facts: TrainFacts = FACTS) -> Trainer:
 
 def test_the_reference_preset_trains_as_plain_torch_does() -> None:
     method = ImportanceMlp.model_validate(
-        {"preset": "reference", "epochs": 3, "k": 10, "lambda": 0.0005}
+        {"preset": "reference", "training": {"epochs": 3}, "k": 10, "lambda": 0.0005}
     )
     facts = TrainFacts(dim=100, rows=192, positives=60, seed=1)
     train = listed(*[batch_of(64, seed, dim=100) for seed in range(3)])
@@ -142,7 +147,12 @@ def test_the_reference_preset_trains_as_plain_torch_does() -> None:
 
 def test_cross_fitting_trains_as_separate_networks_on_their_own_rows_do() -> None:
     method = ImportanceMlp.model_validate(
-        {"hidden": (16, 8), "epochs": 3, "cross_fit": 3, "k": 2, "class_weights": True}
+        {
+            "training": {"hidden": (16, 8), "epochs": 3},
+            "cross_fit": 3,
+            "k": 2,
+            "class_weights": True,
+        }
     )
     facts = TrainFacts(dim=5, rows=180, positives=60, seed=2)
     train, validation = listed(*[batch_of(60, s) for s in range(3)]), listed(batch_of(30, 7))
@@ -265,8 +275,8 @@ def scripted(trainer: Trainer, losses: list[float]) -> list[set[int]]:
     held, curve = [], []
     for epoch, loss in enumerate(losses, 1):
         curve.append({"epoch": float(epoch), "train": loss, "out_of_bag": loss})
-        trainer.keep(epoch, curve)
-        held.append(set(trainer.kept))
+        trainer.save(epoch, curve)
+        held.append(set(trainer.checkpoints))
     for method in trainer.methods:
         assert set(trainer.wanted(method, curve)) <= held[-1]
     return held
@@ -318,7 +328,7 @@ def test_what_is_held_is_the_learner_as_it_was_at_that_epoch() -> None:
         states.append({k: v.clone() for k, v in trainer.learner.state_dict().items()})
 
     fit([trainer], rows, rows, after_epoch=note)
-    assert list(trainer.kept) == [1, 2, 3, 4]
+    assert list(trainer.checkpoints) == [1, 2, 3, 4]
     for epoch, state in enumerate(states, 1):
         found = trainer.at(epoch, FACTS).state_dict()
         assert all(torch.equal(found[name], state[name]) for name in state)
@@ -418,7 +428,8 @@ def train(plan: FitPlan) -> None:
 
 
 def epochs(method: ImportanceMlp, number: int) -> ImportanceMlp:
-    return method.model_copy(update={"epochs": number})
+    training = method.training.model_copy(update={"epochs": number})
+    return method.model_copy(update={"training": training})
 
 
 def parameters(folder: Path, method: ImportanceMethod) -> dict[str, Tensor]:
@@ -541,9 +552,11 @@ def test_an_error_of_a_rank_is_left_in_a_file(
     assert "TrainingError: the snapshot has too few row groups" in said
     assert "Traceback" in said
     (message,) = failed_ranks(tmp_path).values()
-    assert message.startswith("reweight.errors.TrainingError: the snapshot has too few row groups")
+    assert message.startswith(
+        "reweight.core.errors.TrainingError: the snapshot has too few row groups"
+    )
     # All that it says, on one line.
-    assert all(part in message for part in ("; expected: ", "; came: ", "; to do: "))
+    assert all(part in message for part in ("; expected: ", "; got: ", "; fix: "))
     # A full disk has no room for it.
     (tmp_path / "errors" / "rank-1.txt").touch()
     assert "could not be written" in failed_ranks(tmp_path)["rank-1"]

@@ -18,7 +18,7 @@ def test_a_search_trains_every_candidate_and_takes_the_lowest_validation_loss(
 ) -> None:
     searching = open_run("first", "tuning.values=[0.001,1.0]")
     summary = run_stage(searching, tune)
-    found = json.loads((run.folder / "tuning.json").read_text())
+    found = json.loads((run.folder.tuning).read_text())
     assert [trial["lambda_"] for trial in found["trials"]] == [0.001, 1.0]
     low, high = found["trials"]
     # A stronger pull towards weight 1 leaves more effective samples.

@@ -1,4 +1,4 @@
-"""The benchmark: which methods find the damage that was planted in public tables."""
+"""The benchmarks: which methods find planted damage, and which help under which condition."""
 
 from reweight.benchmark.detection.protocol import Benchmark
 

@@ -1,4 +1,4 @@
-"""Fits of many methods in memory: equal trainings once, and a method that fails spoils no other."""
+"""Fits many methods in memory: shared trainings run once, and failures stay isolated."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,19 +12,19 @@ from reweight.importance.batch import Batch
 from reweight.importance.training import TrainFacts, Training
 from reweight.training.in_memory import fit_in_memory
 
-# Training rows, validation rows and facts for methods that are fitted together.
+# Gives the training rows, validation rows and facts for methods that are fitted together.
 Rows = Callable[[Sequence[ImportanceMethod]], tuple[Batch, Batch, TrainFacts]]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A method that was fitted, or why it was not.
+    """A fitted method, or the reason why it failed.
 
     Attributes:
-        method: which.
-        stored: its model; None where it failed.
-        seconds: that the fit took, with all methods of the same training.
-        reason: of a failure.
+        method: the method.
+        stored: its artifact; None if it failed.
+        seconds: duration of the fit, including all methods of the same training.
+        reason: reason of the failure; None if it was fitted.
     """
 
     method: ImportanceMethod
@@ -34,12 +34,15 @@ class Fit:
 
 
 def fits(methods: Sequence[ImportanceMethod], rows: Rows, batch_size: int) -> Iterator[Fit]:
-    """Fits methods, those of one training together.
+    """Fits methods; those that share a training are fitted together.
 
     Args:
-        methods: to fit.
-        rows: gives what methods that are fitted together need.
-        batch_size: rows of a step.
+        methods: the methods to fit.
+        rows: gives the rows and facts for methods that are fitted together.
+        batch_size: rows per training step.
+
+    Yields:
+        The fit of each method.
     """
     groups: dict[tuple[str, bool], list[ImportanceMethod]] = {}
     for method in methods:
@@ -60,11 +63,11 @@ def facts_of(
     """What a model may know of its training rows.
 
     Args:
-        train: the rows.
+        train: the training rows.
         cardinalities: sizes of the id spaces.
-        seed: of the model's random numbers.
-        training: that asks for quantiles, if it does.
-        segments: of the rows.
+        seed: seed of the model's random numbers.
+        training: the training, which may need quantiles of the features; None for no training.
+        segments: segments of the rows.
     """
     features, bins = train.features.numpy(), training.quantile_bins if training else 0
     cuts = np.quantile(features, np.linspace(0, 1, bins + 1), axis=0).T if bins else []
@@ -74,19 +77,19 @@ def facts_of(
         rows=len(train),
         positives=int(train.label.sum()),
         seed=seed,
-        quantiles=tuple(tuple(map(float, own)) for own in cuts),
+        quantiles=tuple(tuple(map(float, edges)) for edges in cuts),
         segments=segments,
     )
 
 
 def said(error: Exception) -> str:
-    """What an error says, short."""
+    """The type and the first line of an error, for the results."""
     first = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}"[:300]
 
 
 def _together(group: Sequence[ImportanceMethod], rows: Rows, batch_size: int) -> Iterator[Fit]:
-    """Methods of one training; where they fail together, each alone."""
+    """Fits the methods of one training; if they fail together, each on its own."""
     start = time.perf_counter()
     try:
         train, validation, facts = rows(group)

@@ -1,4 +1,4 @@
-"""Long work in pieces: a few in each commit, and what is in the table is not done again."""
+"""Incremental work: a few keys per commit, and keys already in the table are skipped."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,15 +11,21 @@ from reweight.core.errors import TableError
 from reweight.core.run import JobRun
 from reweight.core.tables import Table
 
-# Pieces of a commit, for each slot of the session: what a stop loses, and what waits for the last.
+# Keys per commit and slot of the session: more lose more work at a stop, fewer leave slots idle.
 _PER_SLOT = 4
 
 
 def done(run: JobRun[Any], table: Table, column: str, keys: Sequence[str]) -> set[str]:
-    """Which of the keys are in the column of the table, in this run's rows.
+    """The keys that this run's rows of the table already have.
+
+    Args:
+        run: the run.
+        table: the table with the results.
+        column: the column of the table that names the key of a row.
+        keys: the keys to look for.
 
     Raises:
-        TableError: the table is there without the column.
+        TableError: the table exists without the column.
     """
     try:
         rows = run.store.read(table)
@@ -27,13 +33,13 @@ def done(run: JobRun[Any], table: Table, column: str, keys: Sequence[str]) -> se
         return set()
     if column not in rows.columns:
         raise TableError(
-            f"the table '{table.name}' is of an earlier form",
+            f"the table '{table.name}' has an earlier schema",
             expected=f"a column '{column}' in {run.store.name(table)}",
-            got=str(rows.columns),
+            got=f"the columns {rows.columns}",
             fix="move the table away, or give this run another root",
         )
-    found = rows.select(column).distinct().toPandas()[column]
-    return set(found) & set(keys)
+    values = rows.select(column).distinct().toPandas()[column]
+    return set(values) & set(keys)
 
 
 def in_pieces(
@@ -41,41 +47,41 @@ def in_pieces(
     table: Table,
     column: str,
     keys: Sequence[str],
-    there: set[str],
-    judged: Callable[[list[str]], DataFrame],
+    done_keys: set[str],
+    compute: Callable[[list[str]], DataFrame],
 ) -> int:
-    """Writes the rows of every key that is not there, a few keys in each commit.
+    """Writes the rows of every missing key, a few keys per commit, and reports progress.
 
     Args:
-        run: says how far the work is.
-        table: its slice of this run holds the rows of the keys alone.
-        column: of the table, names the key of a row.
-        keys: all that is wanted.
-        there: those of them that ``done`` found.
-        judged: makes the rows of some keys.
+        run: the run, whose rows of the table are the rows of the keys and nothing else.
+        table: the table with the results.
+        column: the column of the table that names the key of a row.
+        keys: all keys of the run.
+        done_keys: the keys that ``done`` returned.
+        compute: makes the rows of the given keys.
 
     Returns:
-        How many keys were left.
+        The number of keys that were missing.
     """
-    left = [key for key in keys if key not in there]
-    if there:
-        run.say(f"{len(there)} of {len(keys)} {column}s are there already")
+    missing = [key for key in keys if key not in done_keys]
+    if done_keys:
+        run.say(f"{len(done_keys)} of {len(keys)} {column}s are already done")
     size = _PER_SLOT * run.spark.sparkContext.defaultParallelism
-    began = time.monotonic()
-    for start in range(0, len(left), size):
-        chunk = left[start : start + size]
-        own = ", ".join(f"'{key}'" for key in chunk)
-        # What earlier settings left goes with the first commit under new ones.
-        where = f"{column} IN ({own})" if there or start else None
-        run.store.write(table, judged(chunk), where)
-        ready = start + len(chunk)
-        rest = (time.monotonic() - began) / ready * (len(left) - ready)
-        about = f", about {rest:.0f} s left" if rest else ""
-        run.say(f"{len(there) + ready} of {len(keys)} {column}s{about}")
-    return len(left)
+    started = time.monotonic()
+    for start in range(0, len(missing), size):
+        chunk = missing[start : start + size]
+        names = ", ".join(f"'{key}'" for key in chunk)
+        # The first commit under new settings removes the rows of earlier ones.
+        where = f"{column} IN ({names})" if done_keys or start else None
+        run.store.write(table, compute(chunk), where)
+        finished = start + len(chunk)
+        seconds_left = (time.monotonic() - started) / finished * (len(missing) - finished)
+        estimate = f", about {seconds_left:.0f} s left" if seconds_left else ""
+        run.say(f"{len(done_keys) + finished} of {len(keys)} {column}s{estimate}")
+    return len(missing)
 
 
 def found(run: JobRun[Any], table: Table, column: str, keys: Sequence[str]) -> pd.DataFrame:
-    """Rows of the keys, in the driver's memory: of tables that are small by nature."""
+    """The rows of the keys, in the driver's memory: the tables are small by nature."""
     rows = run.store.read(table).drop("run_id").toPandas()
     return rows[rows[column].isin(keys)].reset_index(drop=True)

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The stage build_samples: events -> samples with label, split and features."""

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Raw features -> encoded features, by the statistics of the training split."""
 
 import math
 from collections.abc import Sequence
@@ -24,27 +24,27 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
     """Adds ``features`` array<float>[D], in the order of ``stats.names``.
 
     Args:
-        samples: of ``with_raw_features``.
+        samples: output of ``with_raw_features``.
         features: the section.
-        stats: of this run's training split, or of the run whose models are used.
+        stats: statistics of this run's training split, or of the run whose models are used.
 
     Raises:
-        SampleError: the statistics are of other features.
+        SampleError: the statistics belong to other features.
     """
     names = feature_names(features, stats.vocabulary)
     _check_stats(features, stats, names)
     numbers = list(numeric_features(features))
-    optional = [place for place, n in enumerate(numbers) if n.optional]
+    optional = [index for index, n in enumerate(numbers) if n.optional]
     parts = [
         scaled(F.col("_numbers"), [stats.scaling[n.name] for n in numbers]),
-        F.transform(literals(optional, "int"), lambda place: F.get("_numbers", place).isNull()),
+        F.transform(literals(optional, "int"), lambda index: F.get("_numbers", index).isNull()),
         F.array(*[wave for part in features.cyclic for wave in _waves(part)]),
         *[
             F.transform(
                 literals(stats.vocabulary[name], "string"),
-                F.get("_values", F.lit(place)).eqNullSafe,
+                F.get("_values", F.lit(index)).eqNullSafe,
             )
-            for place, name in enumerate(features.one_hot)
+            for index, name in enumerate(features.one_hot)
         ],
         F.array_repeat(F.lit(0.0), len(stats.names) - len(names)),
     ]
@@ -57,10 +57,10 @@ def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]
     if declared != stored or set(features.one_hot) != set(stats.vocabulary):
         differ = sorted({*names} ^ {n for n in stats.names if not n.startswith("padding_")})
         raise SampleError(
-            "the stored statistics are of other features",
+            "the stored statistics belong to other features",
             expected="the section `features` of the run whose models are used",
             got=f"not in both: {differ}" if differ else "another order, or other categorical ids",
-            fix="copy the section from the config of that run (`model_run_id`)",
+            fix="copy the section from the config of the run that `model_run_id` names",
         )
 
 
@@ -71,19 +71,19 @@ def _hashed(field: Categorical) -> Column:
 
 
 def scaled(numbers: Column, scaling: Sequence[tuple[float, float]]) -> Column:
-    """An array of numbers less their means, over their scales; 0 for what is null.
+    """An array of numbers minus their means, divided by their scales; 0 for nulls.
 
     Args:
         numbers: array<double>.
-        scaling: mean and scale of each place.
+        scaling: (mean, scale) of each element.
     """
     means, deviations = (literals([s[i] for s in scaling], "double") for i in (0, 1))
 
-    def one(x: Column, place: Column) -> Column:
-        z = (x - F.get(means, place)) / F.get(deviations, place)
+    def standardised(x: Column, index: Column) -> Column:
+        z = (x - F.get(means, index)) / F.get(deviations, index)
         return F.when(x.isNotNull(), F.greatest(F.least(z, F.lit(FAR)), F.lit(-FAR))).otherwise(0)
 
-    return F.transform(numbers, one)
+    return F.transform(numbers, standardised)
 
 
 def _waves(part: str) -> tuple[Column, Column]:
@@ -92,44 +92,45 @@ def _waves(part: str) -> tuple[Column, Column]:
 
 
 def check_features(samples: DataFrame, events: DataFrame, features: Features) -> None:
-    """Checks every expression of the section, on samples and events.
+    """Checks every expression of the section against the samples and the events.
 
     Raises:
-        SourceError: some do not fit; all of them are named together.
+        SourceError: some expressions do not fit; the error lists them all.
     """
-    own = {f"numeric.{k}": v for k, v in features.numeric.items()}
-    own |= {f"one_hot.{k}": f.value for k, f in features.one_hot.items()}
-    own |= {f"categorical.{k}": f.value for k, f in features.categorical.items()}
-    past: dict[str, str] = {}
+    on_samples = {f"numeric.{k}": v for k, v in features.numeric.items()}
+    on_samples |= {f"one_hot.{k}": f.value for k, f in features.one_hot.items()}
+    on_samples |= {f"categorical.{k}": f.value for k, f in features.categorical.items()}
+    on_events: dict[str, str] = {}
     for name, history in features.history.items():
-        own |= {f"history.{name}.keys.{k}": k for k in history.keys}
-        past |= {f"history.{name}.keys.{k}": k for k in history.keys}
-        past |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
-    check_expressions(samples, own)
-    check_expressions(events, past)
+        on_samples |= {f"history.{name}.keys.{k}": k for k in history.keys}
+        on_events |= {f"history.{name}.keys.{k}": k for k in history.keys}
+        on_events |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
+    check_expressions(samples, on_samples)
+    check_expressions(events, on_events)
 
 
 def with_raw_features(samples: DataFrame, events: DataFrame, features: Features) -> DataFrame:
-    """Adds the features before any statistic.
+    """Adds the features as they are before encoding.
 
-    They are arrays, ``numeric_features`` array<double>, ``_values`` array<string> and ``ids`` array<int>:
-    a plan with a column or an aggregate for each of 2,000 features takes minutes to compile.
+    They are arrays, ``_numbers`` array<double> (in the order of ``numeric_features``), ``_values``
+    array<string> and ``ids`` array<int>: a plan with a column or an aggregate for each of 2,000
+    features takes minutes to compile.
     """
     joined = samples
     for name, history in features.history.items():
         joined = with_history(joined, known_before(samples, events, name, history), history)
     numbers = [n for n in numeric_features(features) if n.name not in features.numeric]
-    # A sample whose key is null has no history: nothing counted, nothing known.
+    # A sample with a null key has no history: its counts are 0, and all else is missing.
     past = [
         F.col(f"_n_{n.name}") if n.optional else F.coalesce(f"_n_{n.name}", F.lit(0.0))
         for n in numbers
     ]
-    own = [F.expr(sql).cast("double") for sql in features.numeric.values()]
+    declared = [F.expr(sql).cast("double") for sql in features.numeric.values()]
     values = [F.expr(f.value).cast("string") for f in features.one_hot.values()]
     ids = [_hashed(f) for f in features.categorical.values()]
     return joined.withColumns(
         {
-            "_numbers": F.transform(F.array(*past, *own).cast("array<double>"), finite),
+            "_numbers": F.transform(F.array(*past, *declared).cast("array<double>"), finite),
             "_values": F.array(*values).cast("array<string>"),
             "ids": F.array(*ids).cast("array<int>"),
         }

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Statistics of the features: means, scales and vocabularies of the training split."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from reweight.core.errors import SampleError, TableError
 from reweight.core.hashing import uniform
 from reweight.core.section import Section
 
-# Quantiles of so many rows are as good as those of all: the error is about 1 / sqrt(rows).
+# Quantiles of this many rows are accurate enough: their error is about 1 / sqrt(rows).
 _QUANTILE_ROWS = 20_000
 
 
 class FeatureStats(Section):
-    """What was learnt from the training split; enough to encode the rows of a later day.
+    """Statistics of the training split; enough to encode the rows of a later day.
 
     Attributes:
-        names: of the dense features, length D.
+        names: names of the dense features, length D.
         scaling: numeric feature -> (mean, scale).
         vocabulary: one-hot feature -> its values.
         cardinalities: categorical field -> size of its id space.
@@ -36,27 +36,27 @@ class FeatureStats(Section):
         return tuple(self.cardinalities.values())
 
 
-# No row of n is more than sqrt(n) deviations from the mean, so only rows outside training are cut.
+# No row of n is more than sqrt(n) deviations from the mean: training rows are never clipped.
 FAR = 1e6
 
 
 def fit_features(train: DataFrame, features: Features) -> FeatureStats:
-    """Means, scales and vocabularies of the training split.
+    """Fits means, scales and vocabularies to the training split.
 
     Args:
-        train: training rows of ``with_raw_features``.
+        train: training rows, as ``with_raw_features`` returns them.
         features: the section.
 
     Raises:
-        SampleError: a feature has no value at all, or the vector does not fit into ``dim``.
+        SampleError: a feature has no values, or the vector does not fit into ``dim``.
     """
     scaling, vocabulary = _scaling(train, features), _vocabulary(train, features)
-    if empty := [name for name, found in {**scaling, **vocabulary}.items() if not found]:
+    if empty := [name for name, stats in {**scaling, **vocabulary}.items() if not stats]:
         raise SampleError(
             f"the feature(s) {empty} have no value in the training split",
-            expected="at least one row that is not null, NaN or infinite",
+            expected="at least one value that is not null, NaN or infinite",
             got="none",
-            fix="check the expression, or leave the feature out",
+            fix="check the expression, or remove the feature",
         )
     names = feature_names(features, vocabulary)
     dim = features.dim or len(names)
@@ -65,7 +65,7 @@ def fit_features(train: DataFrame, features: Features) -> FeatureStats:
             "the features do not fit into features.dim" if names else "no feature is declared",
             expected=f"1 to {dim} features" if names else "at least one dense feature",
             got=f"{len(names)}; beyond the limit: {list(names[dim:])}",
-            fix="raise features.dim, leave it out, or declare other features",
+            fix="raise features.dim, remove it, or declare other features",
         )
     padding = [f"padding_{i}" for i in range(len(names), dim)]
     return FeatureStats(
@@ -81,47 +81,49 @@ def feature_quantiles(train: DataFrame, rows: int, bins: int) -> tuple[tuple[flo
 
     Args:
         train: training rows with ``sample_id`` and ``features``.
-        rows: how many there are.
-        bins: how many pieces the quantiles cut a feature into.
+        rows: number of training rows.
+        bins: number of bins into which the quantiles cut a feature.
     """
-    some = train.where(uniform(0, "quantiles", "sample_id") <= _QUANTILE_ROWS / max(rows, 1))
-    places = [i / bins for i in range(bins + 1)]
-    cuts = F.expr(f"percentile(value, array({', '.join(map(str, places))}))")
-    # Small by nature: a few numbers per feature.
-    found = (
-        some.select(F.posexplode("features").alias("place", "value"))
-        .groupBy("place")
+    drawn = train.where(uniform(0, "quantiles", "sample_id") <= _QUANTILE_ROWS / max(rows, 1))
+    shares = [i / bins for i in range(bins + 1)]
+    cuts = F.expr(f"percentile(value, array({', '.join(map(str, shares))}))")
+    # Small: a few numbers per feature.
+    quantiles = (
+        drawn.select(F.posexplode("features").alias("index", "value"))
+        .groupBy("index")
         .agg(cuts.alias("cuts"))
-        .orderBy("place")
+        .orderBy("index")
         .collect()
     )
-    return tuple(tuple(row["cuts"]) for row in found)
+    return tuple(tuple(row["cuts"]) for row in quantiles)
 
 
 def _scaling(train: DataFrame, features: Features) -> dict[str, tuple[float, ...]]:
-    """Mean and scale of each number; nothing for one without a value."""
+    """Mean and scale of each numeric feature; empty for one without values."""
     known = scales(train, "_numbers")
-    return {n.name: known.get(place, ()) for place, n in enumerate(numeric_features(features))}
+    return {n.name: known.get(index, ()) for index, n in enumerate(numeric_features(features))}
 
 
 def scales(train: DataFrame, numbers: str) -> dict[int, tuple[float, float]]:
-    """Mean and scale of each place of an array that has a value, the same for any partitioning.
+    """Mean and scale of each element of an array, by index; elements without values are left out.
+
+    They do not depend on how the rows are partitioned.
 
     Args:
         train: training rows.
-        numbers: name of the column of arrays.
+        numbers: name of the column with the arrays.
     """
     x = F.col("x")
-    rows = train.select(F.posexplode(numbers).alias("place", "x")).where(x.isNotNull())
-    # Small by nature: one row per feature.
-    found = rows.groupBy("place").agg(F.avg(x), F.stddev_pop(x), F.min(x)).collect()
-    return {row[0]: _rounded(*row[1:]) for row in found}
+    rows = train.select(F.posexplode(numbers).alias("index", "x")).where(x.isNotNull())
+    # Small: one row per feature.
+    moments = rows.groupBy("index").agg(F.avg(x), F.stddev_pop(x), F.min(x)).collect()
+    return {row[0]: _rounded(*row[1:]) for row in moments}
 
 
 def _rounded(mean: float, deviation: float, low: float) -> tuple[float, float]:
-    """Mean and scale, to a millionth of the scale: the order of a sum shows in digits beyond."""
+    """Mean and scale, to a millionth of the scale: further digits depend on the summation order."""
     if deviation <= 1e-12 * max(abs(mean), 1e-12):
-        # A constant has no scale: it becomes 0, and a later change shows in its own unit.
+        # A constant has no scale: it becomes 0, and later deviations keep their own unit.
         return low, 1.0
     scale = float(f"{deviation:.7g}")
     return round(mean / scale * 1e6) * scale / 1e6, scale
@@ -131,35 +133,35 @@ def _vocabulary(train: DataFrame, features: Features) -> dict[str, tuple[str, ..
     if not features.one_hot:
         return {}
     limits = [f.values for f in features.one_hot.values()]
-    values = train.select(F.posexplode("_values").alias("place", "value")).where(
+    values = train.select(F.posexplode("_values").alias("index", "value")).where(
         "value is not null"
     )
-    counts = values.groupBy("place", "value").count()
-    rank = F.row_number().over(Window.partitionBy("place").orderBy(F.desc("count"), "value"))
-    # The first condition is a plain number, so that each task drops what is beyond before sorting.
-    few = (F.col("rank") <= max(limits)) & (
-        F.col("rank") <= F.get(literals(limits, "int"), F.col("place"))
+    counts = values.groupBy("index", "value").count()
+    rank = F.row_number().over(Window.partitionBy("index").orderBy(F.desc("count"), "value"))
+    # The first condition is a constant, so that each task can drop rows before sorting.
+    frequent = (F.col("rank") <= max(limits)) & (
+        F.col("rank") <= F.get(literals(limits, "int"), F.col("index"))
     )
-    # Small by nature: at most the configured number of values per feature.
-    kept = counts.withColumn("rank", rank).where(few).collect()
+    # Small: at most the configured number of values per feature.
+    chosen = counts.withColumn("rank", rank).where(frequent).collect()
     return {
-        name: tuple(sorted(row["value"] for row in kept if row["place"] == place))
-        for place, name in enumerate(features.one_hot)
+        name: tuple(sorted(row["value"] for row in chosen if row["index"] == index))
+        for index, name in enumerate(features.one_hot)
     }
 
 
 def read_stats(path: Path) -> FeatureStats:
-    """The statistics by which samples are encoded: a run's, or those that a model was fitted on.
+    """Reads the statistics with which samples are encoded: those of a run, or of a model.
 
     Raises:
-        TableError: there are none.
+        TableError: the file does not exist.
     """
     if not path.is_file():
         raise TableError(
-            "the statistics of the features are not there",
+            "the statistics of the features do not exist",
             expected=str(path),
             got="no such file",
-            fix="run the stage 'build_samples' first, and 'fit_importance' if it is a model that "
-            "lacks them, or check root and model_run_id",
+            fix="run the stage 'build_samples' first, and 'fit_importance' if a model lacks them, "
+            "or check root and model_run_id",
         )
     return FeatureStats.model_validate_json(path.read_text())

@@ -1,8 +1,8 @@
-"""Samples -> numbers: declared columns, times, and aggregates of what happened before.
+"""Samples -> numbers: declared columns, times, and aggregates of earlier events.
 
 A history feature of a sample counts events in whole grains of time (hours or days) that ended
-before the sample's own grain began. So it uses nothing of the sample's own time or later, and a key
-with a billion events is a row per grain before any task has to hold it.
+before the sample's own grain began. So it uses nothing from the sample's own grain or later, and a
+key with a billion events is reduced to one row per grain before any task has to hold it.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,8 @@ class OneHot(Section):
 
     Attributes:
         value: expression.
-        values: how many; the most frequent of the training split, others share none.
+        values: number of values that get a feature, the most frequent ones of the training split;
+            all other values are encoded as zeros.
     """
 
     value: Sql
@@ -31,8 +32,8 @@ class Categorical(Section):
     """A column with many values, one hashed id.
 
     Attributes:
-        value: expression; null has the id 0 of its own.
-        buckets: size of the id space of this field.
+        value: expression; null gets the id 0, which no value has.
+        buckets: number of ids of this field.
     """
 
     value: Sql
@@ -43,14 +44,14 @@ class Features(Section):
     """The section ``features``.
 
     Attributes:
-        numeric: name -> expression over the sample's columns; standardised, with an indicator of
+        numeric: name -> expression over the sample's columns; standardised, with an indicator for
             missing values (null, NaN, infinite).
         cyclic: parts of the sample's time, each as sine and cosine.
         one_hot: columns with few values.
-        history: point-in-time aggregates.
+        history: point-in-time aggregates of earlier events.
         categorical: columns with many values, as hashed ``ids``.
-        dim: length of the dense vector: padded with zeros, or refused when it is too small. None
-            for as many as are declared.
+        dim: length of the dense vector, which is padded with zeros; too small a value is refused.
+            None for the number of declared features.
     """
 
     numeric: dict[Name, Sql] = {}
@@ -63,14 +64,14 @@ class Features(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> "Features":
         names = [n.name for n in numeric_features(self)]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
-            raise ValueError(f"expected a name of its own for each feature; got twice: {twice}")
+        if duplicates := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"expected different names for the features, got twice: {duplicates}")
         return self
 
 
 @dataclass(frozen=True)
 class NumericFeature:
-    """A numeric feature: its name, and whether a row can lack it."""
+    """A numeric feature: its name, and whether it can be missing."""
 
     name: str
     optional: bool
@@ -95,7 +96,7 @@ def feature_names(features: Features, vocabulary: dict[str, tuple[str, ...]]) ->
 
 
 def numeric_features(features: Features) -> Iterator[NumericFeature]:
-    """The features that are standardised: declared ones, then those of the histories."""
+    """The features that are standardised: those of the histories, then the declared ones."""
     for name, history in features.history.items():
         for window in history.windows:
             for count in history.counts:

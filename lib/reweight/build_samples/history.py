@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""History features: point-in-time aggregates of the events before a sample."""
 
 from functools import reduce
 from typing import Literal
@@ -15,11 +15,12 @@ class History(Section):
 
     Attributes:
         keys: columns in which events and sample are equal (user; item; user and item; category).
-        counts: name -> condition on the events that are counted; enters as log(1 + count).
-        rates: name -> [count, count]: the first over the second; missing where the second is 0.
-        recency: counts whose latest event's age, in days as log(1 + days), is a feature.
-        windows: how far back; ``all`` for everything before.
-        grain: step of time; a sample sees whole steps that ended before its own began.
+        counts: name -> condition on the events to count; the feature is log(1 + count).
+        rates: name -> [count, count]: the first divided by the second; missing where the second is
+            0.
+        recency: counts for which the age of the latest event is a feature, as log(1 + days).
+        windows: how far back to look; ``all`` for everything before.
+        grain: step of time; a sample uses only whole steps that ended before its own began.
     """
 
     keys: tuple[Name, ...] = Field(min_length=1)
@@ -33,31 +34,33 @@ class History(Section):
     def _known_counts(self) -> "History":
         named = {*self.recency, *[n for pair in self.rates.values() for n in pair]}
         if unknown := sorted(named - set(self.counts)):
-            raise ValueError(f"expected names among {sorted(self.counts)}; got {unknown}")
-        if cut := [w for w in self.windows if w != "all" and (w < self.grain or w % self.grain)]:
-            raise ValueError(f"expected windows of whole grains ({self.grain} s); got {cut}")
+            raise ValueError(f"expected names of counts, {sorted(self.counts)}; got {unknown}")
+        if partial := [
+            w for w in self.windows if w != "all" and (w < self.grain or w % self.grain)
+        ]:
+            raise ValueError(f"expected windows of whole grains ({self.grain} s); got {partial}")
         return self
 
 
 def known_before(samples: DataFrame, events: DataFrame, name: str, history: History) -> DataFrame:
-    """A row per key and grain of the samples: the features of what happened before."""
+    """The features of earlier events, one row for each key and grain of the samples."""
     past = _past(samples, events, history)
     keyed = Window.partitionBy(*history.keys).orderBy("_grain")
     columns: dict[str, Column] = {}
     before = keyed.rangeBetween(Window.unboundedPreceding, -1)
     for window in history.windows:
-        # What came before a window is taken off what came before the sample: both frames grow by
-        # a row at a time, where a sliding one would be added up anew for every row.
-        gone = None
+        # The sum before the window is subtracted from the sum before the sample: both frames grow
+        # row by row, whereas a sliding frame would be summed again for every row.
+        expired = None
         if window != "all":
             older = -(window // history.grain) - 1
-            gone = keyed.rangeBetween(Window.unboundedPreceding, older)
-        columns |= _windowed(name, history, short(window), before, gone)
+            expired = keyed.rangeBetween(Window.unboundedPreceding, older)
+        columns |= _windowed(name, history, short(window), before, expired)
     now = F.col("_grain") * history.grain
     for count in history.recency:
         age = now - F.max(f"_last_{count}").over(before)
         columns[f"_n_{name}_{count}_age"] = F.log1p(age / 86400)
-    return past.withColumns(columns).where("_wanted").select(*history.keys, "_grain", *columns)
+    return past.withColumns(columns).where("_has_sample").select(*history.keys, "_grain", *columns)
 
 
 def with_history(samples: DataFrame, known: DataFrame, history: History) -> DataFrame:
@@ -68,7 +71,7 @@ def with_history(samples: DataFrame, known: DataFrame, history: History) -> Data
 
 
 def _past(samples: DataFrame, events: DataFrame, history: History) -> DataFrame:
-    """One row per key and grain in which there are events or samples: counts and latest times."""
+    """One row for each key and grain with events or samples: counts and latest times."""
     keyed = reduce(Column.__and__, [F.col(k).isNotNull() for k in history.keys])
     seconds = F.unix_seconds("event_time")
     counted = {f"_is_{n}": F.expr(sql) for n, sql in history.counts.items()}
@@ -78,30 +81,33 @@ def _past(samples: DataFrame, events: DataFrame, history: History) -> DataFrame:
         *[F.when(c, seconds).alias(n) for n, c in counted.items()],
         F.lit(False).alias("_sample"),
     )
-    asked = samples.where(keyed).select(
+    sample_keys = samples.where(keyed).select(
         *history.keys, _grain(history).alias("_grain"), F.lit(True).alias("_sample")
     )
-    both = happened.unionByName(asked, allowMissingColumns=True)
+    both = happened.unionByName(sample_keys, allowMissingColumns=True)
     return both.groupBy(*history.keys, "_grain").agg(
         *[F.count(f"_is_{n}").alias(f"_count_{n}") for n in history.counts],
         *[F.max(f"_is_{n}").alias(f"_last_{n}") for n in history.recency],
-        F.max("_sample").alias("_wanted"),
+        F.max("_sample").alias("_has_sample"),
     )
 
 
 def _windowed(
-    name: str, history: History, short: str, before: WindowSpec, gone: WindowSpec | None
+    name: str, history: History, short: str, before: WindowSpec, expired: WindowSpec | None
 ) -> dict[str, Column]:
     def total(count: str, over: WindowSpec) -> Column:
         return F.coalesce(F.sum(f"_count_{count}").over(over), F.lit(0))
 
     sums = {
-        n: total(n, before) - total(n, gone) if gone else total(n, before) for n in history.counts
+        n: total(n, before) - total(n, expired) if expired else total(n, before)
+        for n in history.counts
     }
     counts = {f"_n_{name}_{n}_{short}": F.log1p(sums[n]) for n in history.counts}
     rates = {
-        f"_n_{name}_{rate}_{short}": F.when(sums[below] > 0, sums[above] / sums[below])
-        for rate, (above, below) in history.rates.items()
+        f"_n_{name}_{rate}_{short}": F.when(
+            sums[denominator] > 0, sums[numerator] / sums[denominator]
+        )
+        for rate, (numerator, denominator) in history.rates.items()
     }
     return counts | rates
 
@@ -111,7 +117,7 @@ def _grain(history: History) -> Column:
 
 
 def short(window: int | str) -> str:
-    """A window as part of a name, as ``7d``."""
+    """A window as part of a name, such as ``7d``."""
     if isinstance(window, str):
         return window
     units = {"d": 86400, "h": 3600, "m": 60, "s": 1}

@@ -1,8 +1,8 @@
 """Events -> samples: which events are training rows, and what their labels are.
 
-Two shapes. *From events*: an anchor event (impression, click, invoice) is a sample, and its label
-is whether a label event with the same keys follows within a window. *From rows*: every event is a
-sample and carries its label.
+There are two forms. *From events*: an anchor event (impression, click, invoice) is a sample, and
+its label is whether a label event with the same keys follows within the label window. *From rows*:
+every event is a sample and carries its label.
 """
 
 from functools import reduce
@@ -18,11 +18,11 @@ from reweight.core.section import Name, Seconds, Section, Sql
 
 
 class Collapse(Section):
-    """Several events that are one thing (the lines of an invoice) made one event.
+    """Merges events that belong together (the lines of an invoice) into one event.
 
     Attributes:
-        keys: event columns that name the thing.
-        columns: columns of the one event, as aggregate expressions; ``event_time`` among them.
+        keys: event columns that are equal in events that belong together.
+        columns: columns of the merged event, as aggregate expressions, including ``event_time``.
     """
 
     keys: tuple[Name, ...] = Field(min_length=1)
@@ -31,7 +31,7 @@ class Collapse(Section):
     @model_validator(mode="after")
     def _has_time(self) -> "Collapse":
         if "event_time" not in self.columns:
-            raise ValueError("expected a column `event_time`, as min(event_time)")
+            raise ValueError("expected a column `event_time`, such as min(event_time)")
         return self
 
 
@@ -39,11 +39,11 @@ class Label(Section):
     """What makes a sample positive.
 
     Attributes:
-        where: condition on the event that follows (from events).
-        keys: columns in which it equals the anchor.
-        window: how long after the anchor it may come; None for until the log ends, which is right
-            only where the log holds whole sessions.
-        value: expression that is the label itself, 0/1 or boolean (from rows).
+        where: condition on the label event (from events).
+        keys: columns in which the label event equals its anchor.
+        window: how long after its anchor a label event may arrive; None for any time before the
+            log ends, which is right only where the log holds whole sessions.
+        value: expression for the label itself, 0/1 or boolean (from rows).
     """
 
     where: Sql | None = None
@@ -52,11 +52,11 @@ class Label(Section):
     value: Sql | None = None
 
     @model_validator(mode="after")
-    def _one_shape(self) -> "Label":
+    def _one_form(self) -> "Label":
         if (self.where is None) == (self.value is None):
             raise ValueError("expected either `where` and `keys`, or `value`")
         if self.where is not None and not self.keys:
-            raise ValueError("expected `keys`: the columns that tie a label event to its sample")
+            raise ValueError("expected `keys`: the columns that link a label event to its sample")
         return self
 
 
@@ -64,16 +64,15 @@ class Sampling(Section):
     """The section ``sampling``.
 
     Attributes:
-        collapse: makes one event of several before anything else.
+        collapse: merges several events into one before anything else.
         anchor: condition on the events that are samples.
         key: the natural key of a sample; its 64-bit hash is ``sample_id`` and must be unique.
-            Empty where rows have no identity (equal rows are different samples): then the hash is
-            of the whole row and of its number among equal rows.
-        group: expression whose equal values are one group (user, session); None where every
-            sample is a group of its own.
+            Empty if rows have no identity (equal rows are different samples): the whole row and
+            its number among equal rows are hashed instead.
+        group: expression for the group (user, session); None if every sample is its own group.
         label: what makes a sample positive.
         segment: expression for slices of the report (user group, country).
-        keep: further columns that methods may use, as expressions.
+        keep: further columns that methods can use, as expressions.
     """
 
     collapse: Collapse | None = None
@@ -85,16 +84,16 @@ class Sampling(Section):
     keep: dict[Literal["position", "propensity", "value"], Sql] = {}
 
 
-# What tells of the label, and changes with the day on which the log ends.
+# Columns that reveal the label, and that change with the day on which the log ends.
 LABEL_COLUMNS = ("label", "label_time", "mature", "elapsed", "delay")
 
-_KEPT = {"position": "int", "propensity": "double", "value": "double"}
-# What a sample has of its own, whatever its event says.
-_OWN = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "features", "ids")
+_KEEP_TYPES = {"position": "int", "propensity": "double", "value": "double"}
+# Columns that samples define themselves, whatever columns the events have.
+_RESERVED = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "features", "ids")
 
 
 def collapsed(events: DataFrame, sampling: Sampling) -> DataFrame:
-    """The events, with those that are one thing made one row."""
+    """The events, with those that belong together merged into one row."""
     if sampling.collapse is None:
         return events
     check_expressions(events, {f"collapse.keys.{k}": k for k in sampling.collapse.keys})
@@ -105,26 +104,26 @@ def collapsed(events: DataFrame, sampling: Sampling) -> DataFrame:
 
 
 def check_sampling(events: DataFrame, sampling: Sampling) -> None:
-    """Checks the names of the events' columns, and every expression of the section on them.
+    """Checks the names of the event columns, and every expression of the section against them.
 
     Raises:
-        SourceError: a column would be replaced by one that samples have of their own, or some
-            expressions do not fit; all of them are named together.
+        SourceError: a column would be replaced by one that samples define themselves, or
+            expressions do not fit; the error lists them all.
     """
     label = sampling.label
-    said: dict[str, str | None] = dict.fromkeys(_KEPT) | {"segment": sampling.segment}
-    said |= {str(name): sql for name, sql in sampling.keep.items()}
-    taken = [c for c in events.columns if c in _OWN or said.get(c, c) != c]
+    kept: dict[str, str | None] = dict.fromkeys(_KEEP_TYPES) | {"segment": sampling.segment}
+    kept |= {str(name): sql for name, sql in sampling.keep.items()}
+    taken = [c for c in events.columns if c in _RESERVED or kept.get(c, c) != c]
     if taken:
         raise SourceError(
-            "columns of the events have names that samples give to something else",
-            expected=f"any names but {list(_OWN)}; and {list(said)} only where the section "
-            "sampling takes them as they are",
+            "event columns have names that samples use for something else",
+            expected=f"any names except {list(_RESERVED)}, and {list(kept)} only where the section "
+            "sampling uses them unchanged",
             got=str(taken),
-            fix="name them otherwise in cleaning.columns, or set sampling.keep.position: position, "
-            "and others in the same way",
+            fix="rename them in cleaning.columns, or set sampling.keep.position: position and "
+            "likewise for the others",
         )
-    wanted: dict[str, str | None] = {
+    expressions: dict[str, str | None] = {
         "anchor": sampling.anchor,
         "group": sampling.group,
         "segment": sampling.segment,
@@ -134,19 +133,20 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
         **{f"key.{k}": k for k in sampling.key},
         **{f"label.keys.{k}": k for k in label.keys},
     }
-    check_expressions(events, {k: v for k, v in wanted.items() if v is not None})
+    check_expressions(events, {k: v for k, v in expressions.items() if v is not None})
 
 
 def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFrame:
     """The samples: anchors with ``label``, ``label_time``, ``mature``, ``elapsed`` and ``delay``.
 
-    A sample is mature when its window was over before the log ended. A positive whose window is
-    still open is *not* mature either: to keep early positives and drop the negatives beside them
-    would raise the label rate of the newest days. ``elapsed`` is how much of the window was over
-    when the log ended, as a share of it; ``delay`` when in it the label got, null where none did.
+    A sample is mature if its label window closed before the log ended. A positive whose window is
+    still open is *not* mature either: keeping early positives while dropping the negatives beside
+    them would raise the label rate of the newest days. ``elapsed`` is the share of the window that
+    had passed when the log ended; ``delay`` is when in the window the label event arrived, as a
+    share of it, null where none did.
 
     Args:
-        events: (collapsed) events.
+        events: the events, collapsed if configured.
         sampling: the section.
         log_end: time of the last event, timestamp.
     """
@@ -166,11 +166,11 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
         )
     samples = _with_next_time(events, sampling)
     window = label.window
-    found = F.col("label_time").isNotNull()
+    has_label_event = F.col("label_time").isNotNull()
     if window is None:
         return samples.withColumns(
             {
-                "label": found.cast("float"),
+                "label": has_label_event.cast("float"),
                 "mature": F.lit(True),
                 "elapsed": F.lit(1.0),
                 "delay": F.lit(None).cast("double"),
@@ -179,7 +179,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     begin, width = F.unix_micros("event_time"), window * 1_000_000
     return samples.withColumns(
         {
-            "label": found.cast("float"),
+            "label": has_label_event.cast("float"),
             "mature": begin + width <= F.unix_micros(log_end),
             "elapsed": F.least(F.lit(1.0), (F.unix_micros(log_end) - begin) / width),
             "delay": (F.unix_micros("label_time") - begin) / width,
@@ -188,9 +188,9 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
 
 
 def label_event(sampling: Sampling) -> str:
-    """The condition on an event that is a label, or a sample whose own label is 1."""
+    """The condition on label events, or on samples that carry the label 1."""
     label = sampling.label
-    # The label of a row may be a number as well as a condition.
+    # The label of a row may be a number or a condition.
     return label.where or f"({sampling.anchor}) AND CAST(({label.value}) AS float) = 1"
 
 
@@ -199,15 +199,15 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     if sampling.key:
         sample_id = F.xxhash64(*sampling.key)
     else:
-        # Of what the log says: whether a label has come meanwhile makes no other row of it. A hash
-        # passes over nulls, so where they stand is hashed too.
-        said = [c for c in samples.columns if c not in LABEL_COLUMNS]
-        content = F.xxhash64(*said, F.array(*[F.col(c).isNull() for c in said]))
+        # Without the label columns, so that a label that arrives later does not change the id. A
+        # hash skips nulls, so their positions are hashed too.
+        columns = [c for c in samples.columns if c not in LABEL_COLUMNS]
+        content = F.xxhash64(*columns, F.array(*[F.col(c).isNull() for c in columns]))
         number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
         sample_id = F.xxhash64(content, number)
     kept = {
         name: F.expr(sampling.keep.get(name, "null")).cast(kind)  # type: ignore[call-overload]
-        for name, kind in _KEPT.items()
+        for name, kind in _KEEP_TYPES.items()
     }
     return samples.withColumns(
         {
@@ -220,14 +220,14 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
 
 
 def check_samples(facts: dict[str, int]) -> None:
-    """Demands unique ids, groups for all, and no other labels than 0 and 1.
+    """Checks that ids are unique, that every sample has a group, and that labels are 0 or 1.
 
     Args:
-        facts: ``rows``, ``ids`` (distinct), ``groups`` (rows that have one), ``mature`` rows, and
-            of these ``positives`` and ``negatives``.
+        facts: ``rows``, distinct ``ids``, ``groups`` (rows that have one), ``mature`` rows, and
+            the ``positives`` and ``negatives`` among them.
 
     Raises:
-        SampleError: one of them fails.
+        SampleError: a check fails.
     """
     rows = facts["rows"]
     if rows == 0:
@@ -235,48 +235,48 @@ def check_samples(facts: dict[str, int]) -> None:
             "no event is a sample",
             expected="events for which `sampling.anchor` is true",
             got="none",
-            fix="check the condition against the values of the events table",
+            fix="check the condition against the values in the table `events`",
         )
     if facts["ids"] != rows:
         raise SampleError(
             "sample_id is not unique",
             expected=f"{rows} distinct values of `sampling.key`",
             got=f"{facts['ids']}",
-            fix="add the column that tells the samples apart to `sampling.key`, or reject "
+            fix="add the column that distinguishes the samples to `sampling.key`, or reject "
             "duplicates in cleaning",
         )
     if facts["groups"] != rows:
         raise SampleError(
-            "samples without a group",
-            expected="a value of `sampling.group` for each of the samples",
+            "some samples have no group",
+            expected="a value of `sampling.group` for every sample",
             got=f"null for {rows - facts['groups']} of {rows}",
-            fix="require the column in cleaning, or coalesce it to a value of its own",
+            fix="require the column in cleaning, or coalesce nulls to another value",
         )
     if other := facts["mature"] - facts["positives"] - facts["negatives"]:
         raise SampleError(
-            "labels that are neither 0 nor 1",
-            expected="0, 1, true or false from `sampling.label.value`; null for not known yet",
+            "some labels are neither 0 nor 1",
+            expected="0, 1, true or false from `sampling.label.value`; null while not known",
             got=f"another number for {other} of {facts['mature']} samples",
-            fix="write it as a condition, as `rating >= 4`",
+            fix="write it as a condition, such as `rating >= 4`",
         )
 
 
 def check_classes(facts: dict[str, int]) -> None:
-    """Demands settled labels of both classes, which only rows to learn from need.
+    """Checks that there are settled labels of both classes, which only training needs.
 
     Args:
-        facts: as of ``check_samples``.
+        facts: as in ``check_samples``.
 
     Raises:
-        SampleError: there are none, or of one class.
+        SampleError: no label is settled, or all are of one class.
     """
     if facts["mature"] == 0:
         raise SampleError(
-            "no sample has a label that is settled",
-            expected="samples whose label window was over before the log ended",
+            "no sample has a settled label",
+            expected="samples whose label window closed before the log ended",
             got=f"none of {facts['rows']}",
-            fix="use a log that is longer than `sampling.label.window`, or a shorter window; check "
-            "`sampling.label.value` if it is that which is never known",
+            fix="use a log that is longer than `sampling.label.window`, or a shorter window; with "
+            "`sampling.label.value`, check that it is not always null",
         )
     if min(facts["positives"], facts["negatives"]) == 0:
         raise SampleError(
@@ -288,10 +288,10 @@ def check_classes(facts: dict[str, int]) -> None:
 
 
 def _with_next_time(events: DataFrame, sampling: Sampling) -> DataFrame:
-    """Anchors with the time of the first label event after each, one linear pass.
+    """Anchors with the time of the first label event after each, in one linear pass.
 
-    Label events go to the time bucket (as long as the window) of their own and to the one before,
-    so that an anchor finds its own in one bucket, and the history of a hot key is cut by time.
+    A label event goes into its own time bucket (as long as the label window) and the one before, so
+    that an anchor finds its label event in one bucket, and a hot key is cut into buckets by time.
     """
     label = sampling.label
     anchor, hit = F.expr(sampling.anchor), F.expr(label.where or "false")
@@ -305,10 +305,10 @@ def _with_next_time(events: DataFrame, sampling: Sampling) -> DataFrame:
     )
     hits = events.where(hit & keyed).select("*", F.explode(earlier).alias("_bucket"))
     hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"))
-    # A row of a null key can have no label event: its own hash keeps such rows from one task.
+    # A row with a null key has no label event; hashing the row spreads such rows over the tasks.
     spread = F.when(~keyed & F.col("_anchor"), F.xxhash64(*sampling.key, "event_time"))
     both = anchors.unionByName(hits, allowMissingColumns=True).withColumn("_spread", spread)
-    # Newest first, so that the frame of strictly later rows grows and is not built anew each time.
+    # Newest first, so that the frame of strictly later rows grows instead of being rebuilt.
     later = (
         Window.partitionBy(*label.keys, "_bucket", "_spread")
         .orderBy(F.unix_micros("event_time").desc())

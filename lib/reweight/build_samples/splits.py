@@ -1,12 +1,13 @@
 """Train, validation and test: by hash of the group, by hash of the row, or by time.
 
-Beside the three there are rows that belong to none: ``immature`` (the label window was open when
-the log ended) and ``gap`` (it reaches over a cut in time, so the label tells of the other side; or
-the row is of a segment that its part leaves out).
-They are kept and scored; nothing is trained or judged on them. Who trains every day cannot wait for
-them: with ``open_windows: train`` the rows whose window reaches over the first cut are trained on,
-with what was known of their labels at the cut. And who has labelled a part of the rows may train on
-the others: with ``unlabelled: train`` those of the training part are negatives that nobody settled.
+Some rows belong to none of the three: ``immature`` (the label window was open when the log ended)
+and ``gap`` (the label window reaches across a cut in time, so the label reveals the other side; or
+the row's part leaves its segment out). They are kept and scored, but never trained or judged on.
+
+Daily training cannot wait for labels: with ``open_windows: train``, rows whose label window reaches
+across the first cut are trained on, with what was known of their labels at the cut. If only some
+rows have labels, the others can be trained on too: with ``unlabelled: train``, those in the
+training part are unsettled negatives.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from reweight.core.section import Section
 
 PARTS = ("train", "validation", "test")
 
-# A stretch of time in which there are rows: its first and last second, and their number.
+# A period of time that contains rows: its first and last second, and the number of rows.
 _Step = tuple[int, int, int]
 
 
@@ -32,17 +33,17 @@ class Splits(Section):
 
     Attributes:
         by: ``group`` and ``row`` draw by hash; ``time`` cuts at two times.
-        shares: of train, validation and test; they sum to 1.
-        target: share of the training split, its newest part, that stands for the distribution
-            that the ranker will meet.
-        open_windows: rows whose label window reaches over the cut between train and validation:
-            left out (``gap``), or trained on (``train``) with the label of that moment, which
-            methods for late labels mend. With ``by: time`` alone.
-        unlabelled: rows whose ``sampling.label.value`` is null: left out (``immature``), or those
-            of the training part trained on (``train``) as 0 until a method says otherwise.
-        judged: segments that are validated and tested on and never trained on, the others the other
-            way round: another policy, another country. With ``by: row`` all rows are of use, else
-            what is left over is a ``gap``. None: all segments are in all parts.
+        shares: shares of train, validation and test, which sum to 1.
+        target: newest share of the training split, which stands for the distribution that the
+            ranker will meet.
+        open_windows: rows whose label window reaches across the cut between train and validation
+            are left out (``gap``), or trained on (``train``) with the label known at the cut, which
+            methods for delayed labels correct. Only with ``by: time``.
+        unlabelled: rows whose ``sampling.label.value`` is null are left out (``immature``), or, in
+            the training part, trained on (``train``) as 0 until a method says otherwise.
+        judged: segments that are only validated and tested on, while all others are only trained
+            on: another policy, another country. With ``by: row`` every row is used, otherwise rows
+            that are left over are a ``gap``. If empty, all segments are in all parts.
     """
 
     by: Literal["group", "row", "time"] = "group"
@@ -56,8 +57,8 @@ class Splits(Section):
     def _cut_in_time(self) -> "Splits":
         if self.open_windows == "train" and self.by != "time":
             raise ValueError(
-                f"open_windows: train is for by: time, where windows are open at a cut; by is "
-                f"{self.by}"
+                "open_windows: train needs by: time, where label windows are open at a cut; "
+                f"got by: {self.by}"
             )
         return self
 
@@ -70,13 +71,13 @@ class Splits(Section):
 
 
 def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> DataFrame:
-    """Adds ``split`` and ``target``; what came after a cut is taken from rows that train before it.
+    """Adds ``split`` and ``target``; training rows lose what was not known at the cut.
 
     Args:
-        samples: with ``sample_id``, ``group_id``, ``segment``, ``event_time`` and what
-            ``with_label`` adds.
+        samples: rows with ``sample_id``, ``group_id``, ``segment``, ``event_time`` and the columns
+            that ``with_label`` adds.
         splits: the section.
-        seed: of the hash.
+        seed: seed of the hash.
         window: length of the label window in seconds, 0 for none.
     """
     if splits.by == "time":
@@ -101,18 +102,18 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
     samples = samples.withColumn("split", F.when(settled, part).otherwise("immature"))
     in_train = F.col("split") == "train"
     if splits.unlabelled == "train":
-        # As rows of open windows: 0, and not settled, in whatever part.
+        # Like rows with open label windows: 0 and not settled, in every part.
         samples = samples.withColumn("label", F.coalesce("label", F.lit(0.0).cast("float")))
-    # The newest share: the cut leaves 1 - share of the training rows before it.
+    # The newest share: 1 - share of the training rows lie before the cut.
     (since,) = time_cuts(samples.where(in_train), (1 - splits.target,))
     return samples.withColumn("target", in_train & (F.unix_seconds("event_time") >= since))
 
 
 def _with_judged(part: Column, splits: Splits, seed: int) -> Column:
-    """The part, where some segments are judged on and the others trained on."""
+    """The part, where some segments are only judged on and the others only trained on."""
     judged = F.coalesce(F.col("segment").isin(*splits.judged), F.lit(False))
     if splits.by == "row":
-        # Nothing else holds a row to its part: all of them are of use.
+        # Nothing else ties a row to its part, so every row can be used.
         _, validation, test = splits.shares
         share = validation / (validation + test)
         drawn = uniform(seed, "judged", "sample_id")
@@ -122,7 +123,7 @@ def _with_judged(part: Column, splits: Splits, seed: int) -> Column:
 
 
 def check_splits(counts: dict[str, tuple[int, int]]) -> None:
-    """Demands rows in every part and both classes in training.
+    """Checks that every part has rows and that training has both classes.
 
     Args:
         counts: part -> (rows, positives).
@@ -146,28 +147,28 @@ def check_splits(counts: dict[str, tuple[int, int]]) -> None:
             "the training split has only one class",
             expected="labels 0 and 1",
             got=shown,
-            fix="use more data, or another splits.by",
+            fix="use more data, or change splits.by",
         )
 
 
 def time_cuts(samples: DataFrame, shares: tuple[float, ...]) -> list[int]:
-    """Times before which the given shares of the rows lie, in seconds since 1970.
+    """Times that have the given shares of the rows before them, in seconds since 1970.
 
-    Exact to 1 % of the rows or to the second, and the same however the rows are partitioned, which
-    approximate quantiles are not.
+    Exact to 1 % of the rows or to the second and, unlike approximate quantiles, independent of how
+    the rows are partitioned.
 
     Args:
-        samples: with ``event_time``.
-        shares: ascending, in [0, 1).
+        samples: rows with ``event_time``.
+        shares: the shares, ascending, in [0, 1).
     """
     seconds = F.unix_seconds("event_time")
 
     def steps(low: int, high: int) -> list[_Step]:
         step = F.floor((seconds - low) / max(1, (high - low) // 1000))
         counted = samples.where(seconds.between(low, high)).groupBy(step)
-        # Small by nature: about 1,000 steps.
-        found = counted.agg(F.min(seconds), F.max(seconds), F.count("*")).collect()
-        return sorted((row[1], row[2], row[3]) for row in found)
+        # Small: about 1,000 steps.
+        spans = counted.agg(F.min(seconds), F.max(seconds), F.count("*")).collect()
+        return sorted((row[1], row[2], row[3]) for row in spans)
 
     span = samples.agg(F.min(seconds), F.max(seconds)).first()
     if span is None or span[0] is None:
@@ -178,24 +179,27 @@ def time_cuts(samples: DataFrame, shares: tuple[float, ...]) -> list[int]:
 
 
 def _cut(
-    steps: list[_Step], wanted: float, fine: float, within: Callable[[int, int], list[_Step]]
+    steps: list[_Step],
+    rows_before: float,
+    tolerance: float,
+    finer_steps: Callable[[int, int], list[_Step]],
 ) -> int:
-    """The time before which the wanted number of rows lies.
+    """The time that has the given number of rows before it.
 
-    One event of a wrong year makes the first steps coarse, so a step of many rows is cut again.
+    One event with a wrong year makes the first steps coarse, so a step with many rows is cut again.
     """
-    if wanted <= 0:
+    if rows_before <= 0:
         return steps[0][0]
     before, after = 0, None
     while True:
         sums = list(accumulate((rows for _, _, rows in steps), initial=before))
-        place = next(i for i in range(len(steps)) if sums[i + 1] >= wanted)
-        first, last, rows = steps[place]
-        before = sums[place]
-        after = steps[place + 1][0] if place + 1 < len(steps) else after
-        if rows <= fine or first == last:
+        index = next(i for i in range(len(steps)) if sums[i + 1] >= rows_before)
+        first, last, rows = steps[index]
+        before = sums[index]
+        after = steps[index + 1][0] if index + 1 < len(steps) else after
+        if rows <= tolerance or first == last:
             return first if after is None else after
-        steps = within(first, last)
+        steps = finer_steps(first, last)
 
 
 def _cuts(samples: DataFrame, splits: Splits) -> list[int]:
@@ -216,26 +220,28 @@ def _by_time(first: int, second: int, window: int) -> Column:
 
 
 def _with_open(part: Column, first: int) -> Column:
-    """The part, or train for all that began before the first cut."""
+    """The part, or train for all rows that began before the first cut."""
     return F.when(F.unix_seconds("event_time") < first, "train").otherwise(part)
 
 
 def _as_known(samples: DataFrame, first: int, window: int) -> DataFrame:
-    """The rows that began before the first cut, as whoever trained at the cut knew them."""
+    """The rows; of those that began before the first cut, only what was known at the cut."""
     begins = F.unix_seconds("event_time")
     before = begins < first
     known = F.unix_seconds("label_time") < first
     passed = F.least(F.lit(1.0), (F.lit(first) - begins) / window)
 
-    def of(name: str, then: Column) -> Column:
-        return F.when(before, then).otherwise(F.col(name))
+    def at_cut(name: str, value: Column) -> Column:
+        return F.when(before, value).otherwise(F.col(name))
 
     return samples.withColumns(
         {
-            "label": of("label", F.when(known, F.col("label")).otherwise(F.lit(0.0)).cast("float")),
-            "label_time": of("label_time", F.when(known, F.col("label_time"))),
-            "mature": of("mature", begins + window < first),
-            "elapsed": of("elapsed", passed),
-            "delay": of("delay", F.when(known, F.col("delay"))),
+            "label": at_cut(
+                "label", F.when(known, F.col("label")).otherwise(F.lit(0.0)).cast("float")
+            ),
+            "label_time": at_cut("label_time", F.when(known, F.col("label_time"))),
+            "mature": at_cut("mature", begins + window < first),
+            "elapsed": at_cut("elapsed", passed),
+            "delay": at_cut("delay", F.when(known, F.col("delay"))),
         }
     )

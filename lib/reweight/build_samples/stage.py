@@ -1,17 +1,17 @@
 """The stage build_samples.
 
 Reads:
-    The table ``events``. With ``model_run_id`` the feature statistics of that run too.
+    The table ``events``; with ``model_run_id`` also the feature statistics of that run.
 
 Writes:
-    The table ``samples``, and ``features.json``: names, means, scales and vocabularies, learnt from
-    the training split alone.
+    The table ``samples``, and ``features.json``: names, means, scales and vocabularies of the
+    training split alone.
 
 Refuses:
-    Expressions that do not fit the events, no event that is a sample, ids that are not unique,
-    samples without a group, labels other than 0 and 1, and statistics that are of other features.
-    Without ``model_run_id`` also one class alone, an empty part of the split, and features without
-    a value in the training split or more of them than ``features.dim``.
+    Expressions that do not fit the events, a log without samples, ids that are not unique, samples
+    without a group, labels other than 0 and 1, and statistics of other features. Without
+    ``model_run_id`` also samples of only one class, an empty part of the split, features without a
+    value in the training split, and more features than ``features.dim``.
 """
 
 from typing import Any
@@ -29,15 +29,15 @@ from reweight.core.tables import EVENTS, SAMPLES
 
 
 def build_samples(run: Run) -> dict[str, Any]:
-    """Makes samples of events: label, split, features that use only what was known before."""
+    """Turns events into samples: label, split, features that use only what was known before."""
     config = run.config
     events = sampling.collapsed(run.store.read(EVENTS).drop("run_id"), config.sampling)
     sampling.check_sampling(events, config.sampling)
-    # As a number: a timestamp would come through the driver's own time zone.
+    # As a number: a timestamp would be converted to the driver's own time zone.
     last = events.agg(F.max(F.unix_micros("event_time"))).first()[0]  # type: ignore[index]
     log_end = F.timestamp_micros(F.lit(last).cast("long"))
     labelled = sampling.with_label(events, config.sampling, log_end)
-    # A feature must not use the label, nor when it came.
+    # A feature must not use the label or its time.
     known = labelled.drop(*sampling.LABEL_COLUMNS)
     encoding.check_features(known, events, config.features)
     prepared = (
@@ -75,14 +75,15 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
         "samples": rows,
         "splits": {part: n for part, (n, _) in counts.items()},
         "positives": {part: p for part, (_, p) in counts.items()},
-        "features": f"{len(used)}, in a vector of {len(stats.names)}; named in {run.folder.features.name}",
+        "features": f"{len(used)} in a vector of {len(stats.names)}; names in "
+        f"{run.folder.features.name}",
         "ids": dict(stats.cardinalities),
     }
 
 
 def _facts(samples: DataFrame) -> dict[str, int]:
     known = F.col("mature")
-    found = samples.agg(
+    facts = samples.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_distinct("sample_id").alias("ids"),
         F.count("group_id").alias("groups"),
@@ -90,11 +91,11 @@ def _facts(samples: DataFrame) -> dict[str, int]:
         F.count(F.when(known & (F.col("label") == 1), 1)).alias("positives"),
         F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
     ).first()
-    assert found is not None
-    return found.asDict()
+    assert facts is not None
+    return facts.asDict()
 
 
 def _counts(samples: DataFrame) -> dict[str, tuple[int, int]]:
-    # Small by nature: one row per part of the split.
+    # Small: one row per part of the split.
     rows = samples.groupBy("split").agg(F.count("*").alias("n"), F.sum("label").alias("p"))
     return {row["split"]: (row["n"], int(row["p"] or 0)) for row in rows.orderBy("split").collect()}

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The stage clean_logs: raw logs -> events and rejected lines."""

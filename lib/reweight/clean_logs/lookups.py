@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Lookups: small tables of facts about a key, joined to the events."""
 
 from functools import reduce
 
@@ -12,19 +12,19 @@ from reweight.core.expressions import check_expressions
 
 
 def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> DataFrame:
-    """Joins the small tables of facts to the events.
+    """Joins the lookups to the events.
 
     Raises:
-        SourceError: a lookup has a broken line, keys of another type than the events', or a key
-            twice (the join would multiply events).
+        SourceError: a lookup has a malformed line, keys that differ in type from those of the
+            events, or duplicate keys (the join would multiply events).
     """
     for name, lookup in cleaning.lookups.items():
-        place = f"lookups.{name}"
-        table = read(spark, name, f"{place}.source", lookup.source)
-        wanted = {f"{place}.keys.{k}": v for k, v in lookup.keys.items()}
-        wanted |= {f"{place}.columns.{k}": v for k, v in lookup.columns.items()}
-        check_expressions(table, wanted)
-        check_expressions(rows, {f"{place}.keys.{k}": k for k in lookup.keys})
+        key = f"lookups.{name}"
+        table = read(spark, name, f"{key}.source", lookup.source)
+        expressions = {f"{key}.keys.{k}": v for k, v in lookup.keys.items()}
+        expressions |= {f"{key}.columns.{k}": v for k, v in lookup.columns.items()}
+        check_expressions(table, expressions)
+        check_expressions(rows, {f"{key}.keys.{k}": k for k in lookup.keys})
         keys = [F.expr(sql).alias(f"_on_{column}") for column, sql in lookup.keys.items()]
         facts = [F.expr(sql).alias(column) for column, sql in lookup.columns.items()]
         table = table.select("_source_file", "_malformed", *keys, *facts)
@@ -40,28 +40,28 @@ def _check_lookup(rows: DataFrame, table: DataFrame, name: str, on: list[str]) -
     types = [(c, rows.schema[c].dataType, table.schema[f"_on_{c}"].dataType) for c in on]
     if differ := [f"{c}: {a.simpleString()} and {b.simpleString()}" for c, a, b in types if a != b]:
         raise SourceError(
-            f"the keys of the lookup '{name}' are of another type than the events'",
+            f"the keys of the lookup '{name}' differ in type from those of the events",
             expected="equal types, so that equal keys are equal",
             got="; ".join(differ),
-            fix=f"cast in cleaning.lookups.{name}.keys, as try_cast(x AS bigint)",
+            fix=f"cast in cleaning.lookups.{name}.keys, for example try_cast(x AS bigint)",
         )
     keys = [f"_on_{c}" for c in on]
     broken = F.min(F.when(F.col("_malformed"), F.col("_source_file"))).alias("broken")
     whole = reduce(Column.__and__, [F.col(k).isNotNull() for k in keys])
-    found = table.groupBy(*keys).agg(F.count("*").alias("rows"), broken)
-    wrong = found.where(F.col("broken").isNotNull() | (whole & (F.col("rows") > 1))).first()
-    if wrong is None:
+    by_key = table.groupBy(*keys).agg(F.count("*").alias("rows"), broken)
+    faulty = by_key.where(F.col("broken").isNotNull() | (whole & (F.col("rows") > 1))).first()
+    if faulty is None:
         return
-    if wrong["broken"] is not None:
+    if faulty["broken"] is not None:
         raise SourceError(
             f"the lookup '{name}' has a line that does not parse",
-            expected="facts without fault: they go into many events",
-            got=f"one in {wrong['broken']}",
-            fix="mend the file",
+            expected="valid lines only, since each of them can affect many events",
+            got=f"a malformed line in {faulty['broken']}",
+            fix="correct the file",
         )
     raise SourceError(
-        f"the lookup '{name}' has a key twice",
+        f"the lookup '{name}' has duplicate keys",
         expected=f"one row per {on}",
-        got=f"{wrong['rows']} rows for {[wrong[k] for k in keys]}",
-        fix="make its rows unique, or add the column that tells them apart to `keys`",
+        got=f"{faulty['rows']} rows for {[faulty[k] for k in keys]}",
+        fix="make its rows unique, or add the column that distinguishes them to `keys`",
     )

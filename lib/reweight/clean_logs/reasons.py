@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The reasons to reject rows: rules and duplicates, with their counts."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -12,10 +12,10 @@ from reweight.core.expressions import check_expressions
 
 
 def with_reasons(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
-    """Adds ``_reasons``: everything that is wrong with a row by itself, array<string>.
+    """Adds ``_reasons`` array<string>: everything that is wrong with a row on its own.
 
     Raises:
-        SourceError: a rule names a column that is not there.
+        SourceError: a rule does not fit the columns.
     """
     _check_rules(rows, cleaning)
     reasons = [
@@ -31,20 +31,20 @@ def with_reasons(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
         _when(_outside_time(cleaning), "out_of_range:event_time"),
         *[_when(F.expr(condition), name) for name, condition in cleaning.reject.items()],
     ]
-    # Decoders put this sign where bytes fit no character.
+    # Decoders put this character in the place of bytes that they cannot decode.
     undecodable = _when(F.col("_raw").contains("\ufffd"), "undecodable")
-    # The fields of a line that did not parse say nothing, so nothing more is said of them.
-    wrong = F.when(F.col("_malformed"), F.array(F.lit("malformed"), undecodable)).otherwise(
+    # The fields of a malformed line mean nothing, so no rule is applied to them.
+    all_reasons = F.when(F.col("_malformed"), F.array(F.lit("malformed"), undecodable)).otherwise(
         F.array(undecodable, *reasons)
     )
-    return rows.withColumn("_reasons", F.array_compact(wrong))
+    return rows.withColumn("_reasons", F.array_compact(all_reasons))
 
 
 def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     """Adds the reasons ``duplicate`` (all raw fields equal) and ``duplicate_key``.
 
-    One shuffle serves both: rows go by the hash of the key, or of the raw row where there is no
-    key, so that neither null keys nor broken lines gather in one task.
+    One shuffle serves both: rows are partitioned by the hash of the key, or of the raw row where
+    there is no key, so that neither null keys nor malformed lines pile up in one task.
     """
     rule = cleaning.duplicates
     if not rule.exact and not rule.keys:
@@ -55,7 +55,7 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
         ~F.col("_malformed") & F.lit(bool(rule.keys)),
     )
     key = F.when(keyed, F.xxhash64(*rule.keys)) if rule.keys else F.lit(None).cast("long")
-    # A later column's hash starts from the earlier's: only a number in front makes another hash.
+    # A constant in front seeds the hash of the next column, which gives an independent hash.
     raw_hash = [F.xxhash64("_raw").alias("_h1"), F.xxhash64(F.lit(1), "_raw").alias("_h2")]
     rows = rows.select("*", *raw_hash, keyed.alias("_keyed"))
     rows = rows.withColumn("_key", F.coalesce(key, F.col("_h1"))).repartition("_key")
@@ -67,20 +67,20 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     )
     rows = rows.withColumn("_copy", F.row_number().over(same_row) if rule.exact else F.lit(1))
     rows = rows.withColumn("_turn", F.when(F.col("_keyed"), F.row_number().over(same_key)))
-    found = F.array_compact(
+    duplicates = F.array_compact(
         F.array(
             _when(F.col("_copy") > 1, "duplicate"),
             _when((F.col("_copy") == 1) & (F.col("_turn") > 1), "duplicate_key"),
         )
     )
-    return rows.withColumn("_reasons", F.concat("_reasons", found)).drop(
+    return rows.withColumn("_reasons", F.concat("_reasons", duplicates)).drop(
         "_h1", "_h2", "_keyed", "_key", "_copy", "_turn"
     )
 
 
 def count_reasons(rows: DataFrame) -> tuple[int, int, dict[str, int]]:
-    """Number of rows, of rejected rows, and of rows per reason, in one pass."""
-    # Small by nature: one row per distinct set of reasons.
+    """Number of rows, of rejected rows and of rows per reason, in one pass."""
+    # Small: one row per distinct set of reasons.
     sets = rows.groupBy("_reasons").count().collect()
     total = sum(row["count"] for row in sets)
     bad = sum(row["count"] for row in sets if row["_reasons"])
@@ -94,37 +94,46 @@ def count_reasons(rows: DataFrame) -> tuple[int, int, dict[str, int]]:
 def check_counts(
     raw: Mapping[str, int], total: int, bad: int, reasons: Mapping[str, int], limit: float
 ) -> None:
-    """Demands that rows add up and that not too many were rejected.
+    """Checks that the rows add up and that not too many were rejected.
+
+    Args:
+        raw: source -> number of raw rows.
+        total: number of cleaned rows, events and rejected ones.
+        bad: number of rejected rows.
+        reasons: reason -> number of rows.
+        limit: largest share of rows that may be rejected.
 
     Raises:
-        SourceError: a source without rows, rows lost or doubled, or more rejected than ``limit``.
+        SourceError: a source has no rows, rows were lost or doubled, or more than ``limit`` were
+            rejected.
     """
     if empty := [name for name, rows in raw.items() if rows == 0]:
         raise SourceError(
-            f"the sources {empty} hold no row",
+            f"the sources {empty} have no rows",
             expected="at least one line of data in each",
             got="0 rows",
-            fix="check `cleaning.sources.*.path`, or take the source out",
+            fix="check `cleaning.sources.*.path`, or remove the source",
         )
     if (rows := sum(raw.values())) != total:
         raise SourceError(
             "raw rows and cleaned rows do not add up",
             expected=f"{rows} rows: events + rejected",
             got=f"{total}",
-            fix="if a file changed while it was read, run again on files that rest; an expression "
-            "of cleaning.columns may make one row of one row (explode is the source's)",
+            fix="if a file changed while it was read, run again on files that no longer change; "
+            "use `explode` of the source, not cleaning.columns, to make several rows of one",
         )
     if bad / rows > limit:
         raise SourceError(
             f"{bad / rows:.1%} of the raw rows were rejected",
             expected=f"at most {limit:.1%} (cleaning.max_rejected)",
             got=", ".join(f"{k}: {v}" for k, v in reasons.items()),
-            fix="mend the mapping or the rules; raise cleaning.max_rejected if the log is like that",
+            fix="correct the mapping or the rules; if the log really is this invalid, raise "
+            "cleaning.max_rejected",
         )
 
 
 def _check_rules(rows: DataFrame, cleaning: Cleaning) -> None:
-    # Each as it will be used, so that its type is checked too.
+    # Each in the form in which it is used, so that its type is checked too.
     rules = {f"reject.{k}": f"CASE WHEN {v} THEN 1 END" for k, v in cleaning.reject.items()}
     rules |= {f"required.{c}": c for c in cleaning.required}
     rules |= {f"allowed.{c}": f"CAST({c} AS string)" for c in cleaning.allowed}
@@ -146,8 +155,8 @@ def _outside(column: str, low: float | None, high: float | None) -> Column:
     value = F.col(column).cast("double")
     below = value < low if low is not None else F.lit(False)
     above = value > high if high is not None else F.lit(False)
-    no_number = F.col(column).isNotNull() & value.isNull()
-    return below | above | no_number | F.isnan(value) | (F.abs(value) == float("inf"))
+    not_numeric = F.col(column).isNotNull() & value.isNull()
+    return below | above | not_numeric | F.isnan(value) | (F.abs(value) == float("inf"))
 
 
 def _outside_time(cleaning: Cleaning) -> Column:

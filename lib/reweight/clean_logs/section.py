@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The section ``cleaning``: how raw logs become events."""
 
 from datetime import datetime
 
@@ -12,24 +12,25 @@ class Lookup(Section):
     """A small table of facts about a key, joined to the events (items, shops, campaigns).
 
     Attributes:
-        source: where the table is.
-        keys: event column -> expression over the table that it equals.
-        columns: new event columns, expressions over the table.
+        source: location of the table.
+        keys: event column -> expression over the table that it must equal.
+        columns: new event column -> expression over the table.
     """
 
     source: Source
-    keys: dict[Name, Sql] = Field(min_length=1)  # `on` would be YAML's word for true
+    keys: dict[Name, Sql] = Field(min_length=1)  # not `on`, which YAML reads as true
     columns: dict[Name, Sql] = Field(min_length=1)
 
 
 class Duplicates(Section):
-    """What counts as the same row twice.
+    """Which rows count as duplicates.
 
     Attributes:
-        exact: a row with all raw fields equal to another's is a duplicate of it.
+        exact: whether rows in which all raw fields are equal are duplicates.
         keys: event columns that identify an event; rows where one is null are never duplicates.
-        prefer: of rows with equal keys the one without other faults wins, then the smallest value
-            of this expression (null is the last), then the smallest hash of the raw row.
+        prefer: of rows with equal keys, one without other faults is kept; then the one with the
+            smallest value of this expression (nulls last), then with the smallest hash of the raw
+            row.
     """
 
     exact: bool = True
@@ -42,18 +43,19 @@ class Cleaning(Section):
 
     Attributes:
         sources: name -> raw files; all are mapped by the same ``columns``. Expressions may also
-            use ``source`` (the name) and ``source_file``, unless the log has columns so named.
+            use ``source`` (the name) and ``source_file``, unless the log has columns of these
+            names.
         lookups: name -> small table joined to the events.
-        columns: event column -> expression over the raw columns; ``event_time`` must be there.
-            A time without a zone is read as UTC.
-        required: columns that may not be null (``event_time`` never may).
+        columns: event column -> expression over the raw columns; ``event_time`` is required. A
+            time without a time zone is read as UTC.
+        required: columns that must not be null (``event_time`` never may be).
         allowed: column -> the only values that it may have.
-        ranges: column -> [lowest, highest], null for open. What is no finite number is outside of
-            every range.
+        ranges: column -> [lowest, highest], null for no limit. Anything that is not a finite number
+            is out of range.
         not_before: earliest ``event_time``, inclusive.
         not_after: latest ``event_time``, inclusive.
-        reject: reason -> condition over the event columns that makes a row unusable.
-        duplicates: what counts as the same row twice.
+        reject: reason -> condition over the event columns; rows that meet it are rejected.
+        duplicates: which rows count as duplicates.
         max_rejected: share of raw rows that may be rejected before the job fails.
     """
 
@@ -73,21 +75,23 @@ class Cleaning(Section):
     @classmethod
     def _has_time(cls, columns: dict[str, str]) -> dict[str, str]:
         if "event_time" not in columns:
-            raise ValueError("expected a column `event_time`: every event has a time")
+            raise ValueError("expected a column `event_time`, since every event has a time")
         return columns
 
     @field_validator("not_before", "not_after")
     @classmethod
     def _is_time(cls, time: str | None) -> str | None:
-        # Of the forms that Python reads, as 20260101, Spark reads some as null: no limit at all.
+        # Spark reads some forms that Python accepts, such as 20260101, as null: no limit at all.
         return None if time is None else datetime.fromisoformat(time).isoformat(" ")
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "Cleaning":
-        names = [*self.columns, *[c for one in self.lookups.values() for c in one.columns]]
+        names = [*self.columns, *[c for lookup in self.lookups.values() for c in lookup.columns]]
         lower = [name.lower() for name in names]
-        if twice := sorted({name for name in lower if lower.count(name) > 1}):
-            raise ValueError(f"event columns {twice} are defined twice (Spark ignores case)")
+        if duplicates := sorted({name for name in lower if lower.count(name) > 1}):
+            raise ValueError(f"event columns {duplicates} are defined twice (Spark ignores case)")
         if taken := sorted(n for n in lower if n.startswith("_") or n == "run_id"):
-            raise ValueError(f"event columns {taken}: `run_id` and names with `_` are taken")
+            raise ValueError(
+                f"event columns {taken}: `run_id` and names with a leading `_` are reserved"
+            )
         return self

@@ -4,13 +4,13 @@ Reads:
     The raw files of ``cleaning.sources`` and ``cleaning.lookups``: CSV, JSON lines, Parquet, Delta.
 
 Writes:
-    The tables ``events`` and ``rejected``. Every raw row is in one of them, and rejected ones with
-    all reasons against them.
+    The tables ``events`` and ``rejected``. Every raw row is in one of them, the rejected ones with
+    all reasons.
 
 Refuses:
-    Files that are not there or cannot be read to their end, empty sources, expressions that do not
-    fit the columns, an ``event_time`` that is no time, sources that differ in the types of a
-    column, lookups with a key twice or a broken line, more rejected rows than
+    Files that are missing or cannot be read to their end, empty sources, expressions that do not
+    fit the columns, an ``event_time`` that is not a time, sources that differ in the types of a
+    column, lookups with duplicate keys or malformed lines, more rejected rows than
     ``cleaning.max_rejected``, and counts that do not add up.
 """
 
@@ -25,7 +25,7 @@ from reweight.core.tables import EVENTS, REJECTED
 
 
 def input_versions(run: Run) -> dict[str, str | None]:
-    """Versions of the raw logs, by their place in ``cleaning``; None where there is none."""
+    """Versions of the raw logs, by their key in ``cleaning``; None where they are not known."""
     return cleaning.versions(run.spark, run.config.cleaning)
 
 
@@ -43,17 +43,17 @@ def clean_logs(run: Run) -> dict[str, Any]:
         )
     try:
         with readable():
-            total, bad, broken = reasons.count_reasons(rows)
+            total, bad, by_reason = reasons.count_reasons(rows)
             raw = cleaning.count_rows(sources)
-        reasons.check_counts(raw, total, bad, broken, section.max_rejected)
+        reasons.check_counts(raw, total, bad, by_reason, section.max_rejected)
         written = run.store.write(EVENTS, cleaning.events(rows))
-        thrown = run.store.write(REJECTED, cleaning.rejected(rows))
-        reasons.check_counts(raw, written + thrown, thrown, broken, 1.0)
+        rejected = run.store.write(REJECTED, cleaning.rejected(rows))
+        reasons.check_counts(raw, written + rejected, rejected, by_reason, 1.0)
     finally:
         rows.unpersist()
     return {
         "raw": sum(raw.values()),
         "events": written,
-        "rejected": thrown,
-        "reasons": broken,
+        "rejected": rejected,
+        "reasons": by_reason,
     }

@@ -1,7 +1,7 @@
-"""The operations that formulas are written over, so that columns and arrays share one formula.
+"""The operations that formulas are written in, so that columns and arrays share one formula.
 
-``+ - * /`` and comparisons are the values' own; what else a formula needs is a method here, once
-for Spark's columns and once for numpy's arrays.
+``+ - * /`` and comparisons come with the values themselves. Every other operation that a formula
+needs is a method here, implemented once for Spark columns and once for numpy arrays.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ class Arithmetic(ABC, Generic[Value]):
 
     @abstractmethod
     def clip(self, x: Value, low: float, high: float) -> Value:
-        """x, cut to [low, high]."""
+        """x, limited to [low, high]."""
 
     @abstractmethod
     def power(self, x: Value, exponent: float) -> Value:
@@ -48,19 +48,22 @@ class Arithmetic(ABC, Generic[Value]):
 
     @abstractmethod
     def share_at_or_below(self, x: Value, points: Distribution) -> Value:
-        """By a known distribution; the first known value that is not smaller than x decides."""
+        """Share of the rows at or below x in a known distribution.
+
+        It is the share of the first point whose value is not smaller than x, or of the last point.
+        """
 
     @abstractmethod
     def factor(self, keys: Any, factors: Mapping[str, float]) -> Value:
-        """The factor of each key, 1 for a null or unknown one."""
+        """The factor of each key, 1 for null and unknown keys."""
 
 
 class ColumnArithmetic(Arithmetic[Column]):
-    """Over columns of a Spark frame."""
+    """Operations on columns of a Spark frame."""
 
     def clip(self, x: Column, low: float, high: float) -> Column:
-        """x, cut to [low, high]; null stays null."""
-        # Spark's least and greatest pass over null.
+        """x, limited to [low, high]; null stays null."""
+        # Spark's least and greatest ignore nulls.
         return F.when(x.isNotNull(), F.greatest(F.lit(low), F.least(F.lit(high), x)))
 
     def power(self, x: Column, exponent: float) -> Column:
@@ -76,7 +79,7 @@ class ColumnArithmetic(Arithmetic[Column]):
         return F.log1p(x)
 
     def floor(self, x: Column) -> Column:
-        """Largest whole number at or below x, a bigint."""
+        """Largest whole number at or below x, as a bigint."""
         return F.floor(x)
 
     def where(self, condition: Column, yes: Any, no: Any) -> Column:
@@ -84,23 +87,23 @@ class ColumnArithmetic(Arithmetic[Column]):
         return F.when(condition, yes).otherwise(no)
 
     def share_at_or_below(self, x: Column, points: Distribution) -> Column:
-        """By a filter over an array: there are a few thousand points at most."""
+        """By filtering an array: there are at most a few thousand points."""
         values = F.array(*[F.lit(value) for value, _ in points])
         shares = F.array(*[F.lit(share) for _, share in points])
         below = F.size(F.filter(values, lambda value: value < x.cast("double")))
         return F.element_at(shares, F.least(below + 1, F.lit(len(points))))
 
     def factor(self, keys: Column, factors: Mapping[str, float]) -> Column:
-        """By a map of literals."""
+        """By looking up each key in a map of literals."""
         pairs = [F.lit(part) for pair in factors.items() for part in pair]
         return F.coalesce(F.create_map(*pairs)[keys], F.lit(1.0))
 
 
 class ArrayArithmetic(Arithmetic[Array]):
-    """Over arrays in memory, float64 [N]."""
+    """Operations on arrays in memory, float64 [N]."""
 
     def clip(self, x: Array, low: float, high: float) -> Array:
-        """x, cut to [low, high]."""
+        """x, limited to [low, high]."""
         return np.clip(x, low, high)
 
     def power(self, x: Array, exponent: float) -> Array:
@@ -129,9 +132,9 @@ class ArrayArithmetic(Arithmetic[Array]):
         return np.asarray(shares[np.minimum(np.searchsorted(values, x), len(points) - 1)])
 
     def factor(self, keys: Any, factors: Mapping[str, float]) -> Array:
-        """By look-up of each distinct key."""
-        known, place = np.unique([str(key) for key in keys], return_inverse=True)
-        return np.array([factors.get(key, 1.0) for key in known])[place]
+        """By looking up each distinct key."""
+        distinct, index = np.unique([str(key) for key in keys], return_inverse=True)
+        return np.array([factors.get(key, 1.0) for key in distinct])[index]
 
 
 COLUMNS = ColumnArithmetic()

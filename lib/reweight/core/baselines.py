@@ -1,6 +1,6 @@
-"""The methods that stand in every comparison, by name."""
+"""The names of the methods that every comparison includes."""
 
-# What every result is a difference to: all weights are 1.
+# Every result is a difference to this method: all its weights are 1.
 BASELINE = "uniform"
-# Weights that know nothing, and cost effective samples.
+# Weights without any information, which only lower the effective sample size.
 CONTROL = "random"

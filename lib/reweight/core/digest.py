@@ -1,4 +1,4 @@
-"""The identity of what texts say."""
+"""A short hash that identifies texts."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Distributions of columns, the same however rows are partitioned."""
+"""Empirical distributions that do not depend on how rows are partitioned."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,8 @@ Distribution = tuple[tuple[float, float], ...]
 def distribution(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, Distribution]:
     """The empirical distribution of several columns: (value, share at or below), ascending.
 
-    Exact at the edges of bins that are 0.5 % wide, and the same however rows are partitioned,
-    which approximate quantiles are not.
+    Exact at the edges of bins that are 0.5 % wide and, unlike approximate quantiles, independent
+    of how the rows are partitioned.
 
     Args:
         rows: any frame.
@@ -27,10 +27,10 @@ def distribution(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, Dis
     long = F.inline(
         F.array(*[F.struct(F.lit(n).alias("name"), v.alias("value")) for n, v in values.items()])
     )
-    size = F.floor(F.log2(F.abs("value")) * _BINS).cast("long")
-    # Zero has no logarithm; the sign goes with the bin, ordered by the values themselves below.
-    bins = rows.select(long).groupBy("name", F.signum("value"), size)
-    # Small by nature: 128 bins per factor of two.
+    magnitude = F.floor(F.log2(F.abs("value")) * _BINS).cast("long")
+    # The sign is part of the bin, and zero, which has no logarithm, gets a bin of its own.
+    bins = rows.select(long).groupBy("name", F.signum("value"), magnitude)
+    # Small: 128 bins per factor of two.
     counted = bins.agg(F.count("*").alias("n"), F.max("value").alias("value")).collect()
     return {
         name: _cumulated([(row["value"], row["n"]) for row in counted if row["name"] == name])
@@ -39,21 +39,21 @@ def distribution(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, Dis
 
 
 def distribution_of(values: NDArray[np.float64]) -> Distribution:
-    """The same of values that lie in memory, float64 [N], finite."""
+    """The empirical distribution of values in memory, float64 [N], all finite."""
     with np.errstate(divide="ignore"):
-        size = np.floor(np.log2(np.abs(values)) * _BINS)
-    bins = pd.DataFrame({"sign": np.sign(values), "size": size, "value": values})
-    counted = bins.groupby(["sign", "size"])["value"].agg(["max", "size"])
+        magnitude = np.floor(np.log2(np.abs(values)) * _BINS)
+    bins = pd.DataFrame({"sign": np.sign(values), "magnitude": magnitude, "value": values})
+    counted = bins.groupby(["sign", "magnitude"])["value"].agg(["max", "size"])
     return _cumulated([(float(value), int(n)) for value, n in counted.itertuples(index=False)])
 
 
 def _cumulated(bins: list[tuple[float, int]]) -> Distribution:
-    """Largest value and number of rows of each bin -> shares at or below, ascending."""
+    """(largest value, rows) of each bin -> (value, share at or below), ascending."""
     ordered = sorted(bins)
     shares = np.cumsum([n for _, n in ordered]) / max(1, sum(n for _, n in ordered))
     return tuple((float(v), float(s)) for (v, _), s in zip(ordered, shares, strict=True))
 
 
 def quantile(points: Distribution, share: float) -> float:
-    """The smallest value at or below which at least the share of the rows lies."""
+    """The smallest value with at least this share of the rows at or below it."""
     return next(value for value, below in points if below >= share - 1e-12)

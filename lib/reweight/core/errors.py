@@ -1,13 +1,13 @@
-"""Named errors: each says what was expected, what it got instead, and how to fix it."""
+"""Named errors: each says what is wrong, what was expected, what it got, and how to fix it."""
 
 from typing import Any
 
 
 class ReweightError(Exception):
-    """Something that the person who started the job can put right.
+    """A problem that the user who started the job can fix.
 
     Args:
-        what: one line that names the thing that is wrong.
+        what: one line that names the problem.
         expected: what would have been right.
         got: what there was instead.
         fix: the next step for the user.
@@ -30,7 +30,7 @@ class ReweightError(Exception):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By its fields: errors of tasks and ranks cross processes."""
+        """Pickles the error by its fields, since errors of tasks and ranks cross processes."""
         return _rebuilt, (type(self), self.what, self.expected, self.got, self.fix)
 
 
@@ -41,7 +41,7 @@ def _rebuilt(
 
 
 class ConfigError(ReweightError):
-    """A config file that cannot be a run."""
+    """A config that does not describe a valid run."""
 
 
 class SetupError(ReweightError):
@@ -49,7 +49,7 @@ class SetupError(ReweightError):
 
 
 class RunError(ReweightError):
-    """A run that another process works on."""
+    """A run that does not exist, lacks something, or is in use by another process."""
 
 
 class SourceError(ReweightError):
@@ -57,7 +57,7 @@ class SourceError(ReweightError):
 
 
 class TableError(ReweightError):
-    """A table that is missing, has another schema, or breaks a promise about its rows."""
+    """A table that is missing, has another schema, or holds rows that break a constraint."""
 
 
 class SampleError(ReweightError):
@@ -65,12 +65,12 @@ class SampleError(ReweightError):
 
 
 class WeightError(ReweightError):
-    """Weights that no ranker should be given."""
+    """Weights that no ranker should be trained on."""
 
 
 class TrainingError(ReweightError):
-    """Distributed training that could not start or did not end well."""
+    """Distributed training that could not start or did not finish."""
 
 
 class RankError(TrainingError):
-    """A rank that died, raised or hung: resuming the training may go well."""
+    """A rank that died, raised or hung: resuming the training may succeed."""

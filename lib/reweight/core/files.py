@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes beside the place and moves it there; a process killed meanwhile leaves a `.part`."""
+    """Writes a file beside the path, then renames it; a killed process leaves only a `.part`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_bytes(content)

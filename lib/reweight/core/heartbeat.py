@@ -1,7 +1,7 @@
-"""Signs of life of training ranks: each says what it does, and since when, in a file of its own.
+"""Heartbeats of training ranks: each writes what it is doing, and since when, to its own file.
 
-A rank that hangs makes the others wait for it, so all of them stop. What tells it from the others
-is that it is behind: it reads or computes while they wait for its gradients.
+A rank that hangs makes the others wait for it, so all of them stop. It can be recognised because
+it is behind: it is still reading or computing while the others wait for its gradients.
 """
 
 import json
@@ -22,17 +22,17 @@ _PERIOD = 1.0
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rank does.
+    """What a rank is doing.
 
     Attributes:
         rank: its number.
-        host: where it runs.
-        pid: of its process there.
-        epoch: in which it is, from 1.
-        turn: how many things it did before; all ranks do the same ones.
-        doing: in words.
-        since: seconds since 1970 when it began to do that.
-        seen: when the rank last wrote.
+        host: the host on which it runs.
+        pid: the id of its process there.
+        epoch: its current epoch, from 1.
+        turn: number of steps before the current one; all ranks take the same steps.
+        doing: the current step, in words.
+        since: when the step began, in seconds since 1970.
+        seen: when the rank last wrote, in seconds since 1970.
     """
 
     rank: int
@@ -45,7 +45,7 @@ class Sign:
     seen: float
 
     def __str__(self) -> str:
-        """For an error message."""
+        """One line for an error message."""
         now = time.time()
         silent = f", silent for {now - self.seen:.0f} s" if now - self.seen > 5 * _PERIOD else ""
         return (
@@ -55,18 +55,18 @@ class Sign:
 
 
 class Heartbeat:
-    """Writes a rank's sign every second, in a thread: also when the rank itself hangs."""
+    """Writes a rank's sign every second, from a thread, so also while the rank itself hangs."""
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._path = folder / f"{rank}.json"
         self._rank, self._parent = rank, os.getppid()
-        self._place = (1, 0, "starting", time.time())
+        self._step = (1, 0, "starting", time.time())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     @contextmanager
     def beating(self) -> Iterator["Heartbeat"]:
-        """Beats as long as the block runs."""
+        """Beats while the block runs."""
         self._write()
         self._thread.start()
         token = _CURRENT.set(self)
@@ -78,19 +78,19 @@ class Heartbeat:
             self._thread.join()
 
     def now(self, epoch: int, doing: str) -> None:
-        """Says what the rank does from now on; costs next to nothing."""
-        self._place = (epoch, self._place[1] + 1, doing, time.time())
+        """Records what the rank does from now on; costs next to nothing."""
+        self._step = (epoch, self._step[1] + 1, doing, time.time())
 
     def _beat(self) -> None:
         while not self._stop.wait(_PERIOD):
             if os.getppid() != self._parent:
-                # The task that started this rank is gone (killed, cancelled): so is its purpose.
+                # The task that started this rank is gone (killed or cancelled), so stop too.
                 os._exit(1)
             self._write()
 
     def _write(self) -> None:
         host, now = socket.gethostname(), time.time()
-        sign = Sign(self._rank, host, os.getpid(), *self._place, seen=now)
+        sign = Sign(self._rank, host, os.getpid(), *self._step, seen=now)
         write_whole(self._path, json.dumps(asdict(sign)).encode())
 
 
@@ -98,26 +98,26 @@ _CURRENT: ContextVar[Heartbeat | None] = ContextVar("heartbeat", default=None)
 
 
 def progress(doing: str) -> None:
-    """Says that this rank makes progress in a long computation; without a rank, nothing.
+    """Records progress of this rank within a long computation; does nothing outside of a rank.
 
     Args:
-        doing: in words; what is said in a loop must be said as often by every rank.
+        doing: the step, in words; within a loop every rank must record it equally often.
     """
-    if (own := _CURRENT.get()) is not None:
-        own.now(own._place[0], doing)
+    if (heartbeat := _CURRENT.get()) is not None:
+        heartbeat.now(heartbeat._step[0], doing)
 
 
 def signs(folder: Path) -> list[Sign]:
-    """The last sign of every rank, the one that is furthest behind first."""
-    found = [Sign(**json.loads(p.read_text())) for p in folder.glob("*.json")]
-    return sorted(found, key=lambda sign: (sign.turn, sign.since))
+    """The last sign of every rank, the one furthest behind first."""
+    last_signs = [Sign(**json.loads(p.read_text())) for p in folder.glob("*.json")]
+    return sorted(last_signs, key=lambda sign: (sign.turn, sign.since))
 
 
 def stuck(folder: Path, timeout: float) -> list[Sign]:
-    """The signs of all ranks, if none of them made progress for ``timeout`` seconds; else none."""
-    found = signs(folder)
-    latest = max((sign.since for sign in found), default=time.time())
-    return found if time.time() - latest > timeout else []
+    """The signs of all ranks if none made progress for ``timeout`` seconds, else no signs."""
+    last_signs = signs(folder)
+    latest = max((sign.since for sign in last_signs), default=time.time())
+    return last_signs if time.time() - latest > timeout else []
 
 
 def forget(folder: Path) -> None:

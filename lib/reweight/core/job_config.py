@@ -1,4 +1,4 @@
-"""What the config of every job says, whatever the job does."""
+"""The settings that every job has, whatever it does."""
 
 from typing import Any, ClassVar
 
@@ -8,18 +8,18 @@ from reweight.core.tracking.section import Tracking
 
 
 class JobConfig(Section):
-    """What the config of every job says.
+    """The settings that every job has.
 
     Attributes:
-        run_id: names the run's rows in every table and its folder; one of digits alone is quoted.
+        run_id: names the run's rows in every table and its folder; quote one that is all digits.
         root: folder of the tables and of the runs' folders; on a cluster a shared path, on
-            Databricks one of a volume (``/Volumes/...``).
-        catalog: ``schema`` or ``catalog.schema`` that has the tables instead of ``root``.
+            Databricks a path in a volume (``/Volumes/...``).
+        catalog: ``schema`` or ``catalog.schema`` that holds the tables instead of ``root``.
         data_dir: for interpolation (``${data_dir}``).
         spark: Spark settings for a session that the job starts itself.
         tracking: experiment trackers that the run is logged to.
-        example: a file that shows the whole of such a config, for messages.
-        elsewhere: keys that no result depends on, as pydantic's ``exclude`` takes them.
+        example: a complete config of this kind, named in error messages.
+        elsewhere: keys that no result depends on, in the form of pydantic's ``exclude``.
     """
 
     example: ClassVar[str] = "conf/demo.yaml"
@@ -35,9 +35,9 @@ class JobConfig(Section):
     tracking: Tracking = Tracking()
 
     def hash(self) -> str:
-        """Hash of the config: equal for runs that compute the same thing."""
+        """Hash of the config: equal for runs that compute the same results."""
         return digest(self.model_dump_json(exclude=self.elsewhere))
 
     def kept(self) -> dict[str, Any]:
-        """What may be kept of it: Spark settings and addresses of servers can hold their keys."""
+        """The part that may be stored: Spark settings and server addresses can contain secrets."""
         return self.model_dump(mode="json", by_alias=True, exclude={"spark", "tracking"})

@@ -1,10 +1,10 @@
-"""What the library says while it works: lines of the logger ``reweight``, and progress bars."""
+"""The library's log lines (logger ``reweight``) and progress bars."""
 
 import logging
 import sys
 from typing import Any, TextIO
 
-# Names of loggers whose lines begin a part of the work; the lines of others are indented below.
+# Loggers whose lines are headings; the lines of other loggers are indented below them.
 _HEADINGS = ("reweight.runner.job", "reweight.heading")
 _MARKS = {logging.WARNING: "warning: ", logging.ERROR: "error: ", logging.CRITICAL: "error: "}
 
@@ -16,7 +16,7 @@ class _Lines(logging.Formatter):
 
 
 class _Standard(logging.StreamHandler[TextIO]):
-    """Writes to the standard output of the moment, which a notebook or a test may replace."""
+    """Writes to the current standard output, which a notebook or a test may replace."""
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
@@ -27,11 +27,11 @@ class _Standard(logging.StreamHandler[TextIO]):
 
 
 def log_to_console(level: int = logging.INFO) -> None:
-    """Shows the library's lines on standard output, unless the application handles them itself.
+    """Shows the library's log lines on standard output; for applications that set up no logging.
 
     Args:
-        level: lowest level that is shown; ``logging.WARNING`` for ``--quiet``, ``logging.DEBUG``
-            for ``-v``.
+        level: lowest level shown; ``logging.WARNING`` for ``--quiet``, ``logging.DEBUG`` for
+            ``-v``.
     """
     logger = logging.getLogger("reweight")
     logger.setLevel(level)
@@ -43,17 +43,17 @@ def log_to_console(level: int = logging.INFO) -> None:
 
 
 def is_interactive() -> bool:
-    """Whether progress can be drawn: in a terminal or a notebook."""
+    """Whether a progress bar can be drawn: in a terminal or a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def progress_bar(total: int, doing: str, unit: str) -> Any:
-    """A bar in a terminal or a notebook; elsewhere one that draws nothing.
+    """A progress bar in a terminal or a notebook; elsewhere one that draws nothing.
 
     Args:
-        total: steps of the work.
-        doing: what is done, in a word or two.
-        unit: of a step.
+        total: number of steps.
+        doing: the work, in a word or two.
+        unit: what a step is called.
 
     Returns:
         A ``tqdm`` bar: ``update(n)``, ``set_postfix_str(text)``, ``close()``.

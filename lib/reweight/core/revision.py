@@ -1,4 +1,4 @@
-"""Which code runs."""
+"""Which version of the code is running."""
 
 import functools
 import hashlib
@@ -12,8 +12,8 @@ _PACKAGE = Path(__file__).parents[1]
 
 @functools.cache
 def revision() -> str:
-    """What code runs: its Git revision, and a hash of the files where that does not name them."""
-    # A repository that only lies around the package, as one with a .venv in it, says nothing of it.
+    """The code's Git revision, with a hash of the files where Git alone does not identify them."""
+    # A repository that merely contains the package, such as in a .venv, does not track it.
     tracked = _git("ls-files", "--error-unmatch", "__init__.py")
     name = _git("describe", "--always", "--dirty", "--abbrev=12") if tracked else ""
     clean = name and not name.endswith("-dirty")
@@ -21,7 +21,7 @@ def revision() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What Git says in the package's folder: nothing where it is not installed, or refuses."""
+    """The output of Git in the package's folder; empty where Git is missing or fails."""
     try:
         finished = subprocess.run(  # noqa: S603
             ["git", *arguments],  # noqa: S607

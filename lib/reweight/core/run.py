@@ -1,4 +1,4 @@
-"""A run in progress: what every stage is given."""
+"""A run in progress: what every stage receives."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ Config = TypeVar("Config", bound=JobConfig)
 
 @dataclass
 class JobRun(Generic[Config]):
-    """A config, a session and the run's places.
+    """The config, the session and the tables of a run in progress.
 
     Attributes:
         spark: the session.
@@ -40,11 +40,11 @@ class JobRun(Generic[Config]):
         """Starts a run, or resumes one.
 
         Raises:
-            TableError: the schema of the tables is not there.
+            TableError: the schema for the tables does not exist.
             SetupError: a tracker is not installed.
         """
         config.tracking.check()
-        root = str(Path(config.root).absolute())  # Delta's SQL knows no relative path
+        root = str(Path(config.root).absolute())  # Delta's SQL needs an absolute path
         run = cls(spark, config, open_store(spark, root, config.run_id, config.catalog))
         run.store.check()
         run.folder.path.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ class JobRun(Generic[Config]):
 
     @property
     def folder(self) -> RunFolder:
-        """What the run leaves beside the tables: models, statistics, records, the report."""
+        """The run's files beside the tables: models, statistics, records, the report."""
         return RunFolder.of(self.config.root, self.config.run_id)
 
     def say(self, text: str) -> None:

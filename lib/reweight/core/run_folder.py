@@ -1,49 +1,51 @@
-"""The files that a run leaves beside its tables: the only place where their names are written."""
+"""The files that a run leaves beside its tables: the only place that defines their names."""
 
 import hashlib
+import json
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
 class ModelsFolder:
-    """Where a training leaves the models of its methods; driver and executors share it.
+    """Where training leaves the models of its methods; driver and executors share it.
 
     Attributes:
-        path: of the folder.
+        path: the folder.
     """
 
     path: Path
 
     @property
     def curves(self) -> Path:
-        """Losses by epoch."""
+        """Loss curves by epoch."""
         return self.path / "curves.json"
 
     @property
     def checkpoint(self) -> Path:
-        """Of a training that is not finished."""
+        """The checkpoint of an unfinished training."""
         return self.path / "checkpoint.pt"
 
     @property
     def fitted(self) -> Path:
-        """Says of which rows, settings and code the models are."""
+        """Records the rows, settings and code that the models were fitted with."""
         return self.path / "fitted.json"
 
     @property
     def errors(self) -> Path:
-        """Folder of the tracebacks of ranks that failed."""
+        """Folder of the tracebacks of failed ranks."""
         return self.path / "errors"
 
     @property
     def heartbeats(self) -> Path:
-        """Folder of the ranks' signs of life."""
+        """Folder of the ranks' heartbeats."""
         return self.path / "ranks"
 
     def model(self, method: str) -> Path:
-        """Folder of a fitted model, which stands alone."""
+        """Folder of a fitted model, which is self-contained."""
         return self.path / method
 
     def features(self, method: str) -> Path:
@@ -51,16 +53,16 @@ class ModelsFolder:
         return self.model(method) / "features.json"
 
     def policy(self, method: str) -> Path:
-        """What the weight policy learnt for a method."""
+        """The statistics of the weight policy for a method."""
         return self.model(method) / "policy.json"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run leaves beside the tables.
+    """The files that a run leaves beside its tables.
 
     Attributes:
-        path: ``<root>/runs/<run_id>``: on a cluster a path that driver and executors share.
+        path: ``<root>/runs/<run_id>``; on a cluster a path that driver and executors share.
     """
 
     path: Path
@@ -87,21 +89,21 @@ class RunFolder:
 
     @property
     def snapshot(self) -> Path:
-        """Folder of the rows as training reads them, while it does."""
+        """Folder of the rows that training reads; it exists only while training runs."""
         return (self.path / "snapshot").absolute()
 
     def ranker(self, method: str) -> Path:
-        """Folder of the ranker that was trained on a method's weights."""
+        """Folder of the ranker trained on a method's weights."""
         return self.path / "rankers" / method
 
     @property
     def evaluation(self) -> Path:
-        """Curves, and what the weights are like."""
+        """Curves, and a summary of the weights."""
         return self.path / "evaluation.json"
 
     @property
     def tuning(self) -> Path:
-        """What came of each candidate of a search."""
+        """The result of each candidate of a search."""
         return self.path / "tuning.json"
 
     def candidates(self, name: str) -> ModelsFolder:
@@ -109,11 +111,11 @@ class RunFolder:
         return ModelsFolder(self.path / "tuning" / name)
 
     def page(self, name: str) -> Path:
-        """A page that stands alone, as ``report``."""
+        """A self-contained page, such as ``report``."""
         return self.path / f"{name}.html"
 
     def content(self, name: str) -> Path:
-        """What the page of the same name shows, as JSON."""
+        """The content of the page of the same name, as JSON."""
         return self.path / f"{name}.json"
 
     @property
@@ -127,7 +129,7 @@ class RunFolder:
 
     @property
     def attempt(self) -> Path:
-        """Says whether the last attempt was interrupted: without it none is resumed."""
+        """Whether the last attempt was interrupted; without this file nothing is resumed."""
         return self.path / "attempt.json"
 
     @property
@@ -137,19 +139,25 @@ class RunFolder:
 
     @property
     def owner(self) -> Path:
-        """Who holds the lock."""
+        """Which process holds the lock."""
         return self.path / "owner.json"
 
     @property
     def spark_log(self) -> Path:
-        """What Spark and its JVM print."""
+        """The output of Spark and its JVM."""
         return self.path / "spark.log"
 
     @property
     def scratch(self) -> Path:
-        """What a session that we start ourselves spills to.
+        """The folder to which a session that the job starts itself spills.
 
-        Its name is the run's, so that the next attempt of a killed run can clear it.
+        Its name depends only on the run, so that the next attempt of a killed run can clear it.
         """
         name = hashlib.sha256(str(self.path.absolute()).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"reweight-{os.getuid()}-{name}"
+
+
+def read_records(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """The records of a run's stages, by stage name, oldest first."""
+    records = {p.stem: json.loads(p.read_text()) for p in folder.records.glob("*.json")}
+    return dict(sorted(records.items(), key=lambda item: str(item[1]["started"])))

@@ -1,4 +1,4 @@
-"""What every config section is made of: the frozen base class and the types of its values."""
+"""What every config section is built from: a frozen base class and types for its values."""
 
 import re
 from typing import Annotated
@@ -10,7 +10,10 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
 )
+
+from reweight.core.errors import ConfigError
 
 
 class Section(BaseModel):
@@ -19,14 +22,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-# A name that reaches SQL or a path: checked here so that nothing else has to quote it.
+# A name that goes into SQL or a path: validated here so that nothing else has to quote it.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 
 def _text(value: object) -> object:
-    """A name that YAML made a number of is lost: 2026_11_25 is 20261125 there, and 0101 is 65."""
+    """Refuses numbers: YAML has changed the name by then, 2026_11_25 to 20261125 and 0101 to 65."""
     if isinstance(value, int | float):
-        raise ValueError("expected text, which this is not in YAML: quote it, as '20260131'")
+        raise ValueError("expected text, which this is not in YAML; quote it, such as '20260131'")
     return value
 
 
@@ -36,26 +39,26 @@ RunId = Annotated[
 
 
 def _mounted(folder: str) -> str:
-    """To a path of plain files an address is the name of a folder: of each machine its own."""
+    """Refuses addresses: as paths of plain files they would be a local folder on each machine."""
     if re.match(r"\w[\w+.-]+:", folder):
         raise ValueError(
-            "expected a path that all machines see mounted, as /shared or /Volumes/...; "
-            "an address (hdfs:, s3a:, dbfs:, file:) is none"
+            "expected a path that all machines see mounted, such as /shared or /Volumes/..., "
+            "not an address (hdfs:, s3a:, dbfs:, file:)"
         )
     return folder
 
 
-# What is read and written there are also plain files, by every process.
+# Every process also reads and writes plain files there.
 Folder = Annotated[str, AfterValidator(_mounted)]
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}"
-# A schema (`reweight`, `main.reweight`), and a table with or without it, of a catalog.
+# A schema of a catalog (`reweight`, `main.reweight`), and a table with or without its schema.
 SchemaName = Annotated[str, StringConstraints(pattern=rf"^{_PART}(\.{_PART})?$")]
 TableName = Annotated[str, StringConstraints(pattern=rf"^{_PART}(\.{_PART}){{0,2}}$")]
 
 
 def quoted(*parts: str) -> str:
-    """A name as SQL takes it, whatever is in its parts."""
+    """A quoted SQL name, whatever its parts contain."""
     return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
 
 
@@ -68,12 +71,33 @@ _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 def _seconds(value: object) -> object:
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"\s*(\d+)\s*([a-z]+?)s?\s*", value)
-    if found is None or found[2] not in _UNITS:
+    match = re.fullmatch(r"\s*(\d+)\s*([a-z]+?)s?\s*", value)
+    if match is None or match[2] not in _UNITS:
         units = ", ".join(_UNITS)
-        raise ValueError(f"expected a number and a unit ({units}), as '3 days'; got '{value}'")
-    return int(found[1]) * _UNITS[found[2]]
+        raise ValueError(f"expected a number and a unit ({units}), such as '3 days'; got '{value}'")
+    return int(match[1]) * _UNITS[match[2]]
 
 
-# A length of time in whole seconds; "3 days" and "12 hours" are understood.
+# A length of time in whole seconds; texts such as "3 days" and "12 hours" are accepted.
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(gt=0)]
+
+
+def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
+    """All validation errors in one message.
+
+    Args:
+        what: one line that names the problem.
+        expected: what would have been right.
+        error: the errors that pydantic found.
+    """
+    lines = []
+    for details in error.errors(include_url=False):
+        key = ".".join(str(part) for part in details["loc"]) or "(the whole)"
+        got = "" if details["type"] == "missing" else f" (got: {str(details['input'])[:80]!r})"
+        lines.append(f"\n    {key}: {details['msg']}{got}")
+    return ConfigError(
+        what,
+        expected=expected,
+        got=f"{len(lines)} error(s):" + "".join(lines),
+        fix="correct each key listed above; an unknown key is often a misspelt one",
+    )

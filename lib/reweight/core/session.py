@@ -1,4 +1,4 @@
-"""The Spark session: one place for its settings, on a laptop, under spark-submit, in a notebook."""
+"""The Spark session and its settings, for a laptop, spark-submit and notebooks alike."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from reweight.core.errors import SetupError
 
-# The same rows on Spark 3.5 and 4: both switched the defaults of these between versions.
+# For the same rows on Spark 3.5 and 4, whose defaults differ.
 SEMANTICS = {
     "spark.sql.ansi.enabled": "false",
     "spark.sql.legacy.timeParserPolicy": "CORRECTED",
@@ -24,7 +24,7 @@ DELTA = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
 
-# What a process of our own starts with; spark-submit takes the like from conf/spark/*.conf.
+# Settings of a session started by this process; for spark-submit they are in conf/spark/*.conf.
 LOCAL = {
     "spark.master": "local[*]",
     "spark.driver.memory": "2g",
@@ -32,7 +32,7 @@ LOCAL = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "8",
     "spark.databricks.delta.snapshotPartitions": "2",
-    # Fewer slots than ranks must fail in seconds, not after ten silent minutes.
+    # With fewer slots than ranks, fail within seconds, not after ten silent minutes.
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "2s",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",
     "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning",
@@ -40,9 +40,9 @@ LOCAL = {
 
 
 def given_session() -> SparkSession | None:
-    """The session that somebody else started and will stop, or None.
+    """The session that someone else started and will stop, or None.
 
-    A notebook has one that is active; on Databricks every process has one, active or not yet.
+    A notebook may have an active one; on Databricks every process has one, active or not.
     """
     active = SparkSession.getActiveSession()
     if active is None and on_databricks():
@@ -51,13 +51,13 @@ def given_session() -> SparkSession | None:
 
 
 def on_databricks() -> bool:
-    """Whether this process runs on a cluster of Databricks."""
+    """Whether this process runs on a Databricks cluster."""
     return "DATABRICKS_RUNTIME_VERSION" in os.environ
 
 
 @contextlib.contextmanager
 def borrowed(spark: SparkSession) -> Iterator[SparkSession]:
-    """A given session that speaks our semantics within, and what it spoke before afterwards."""
+    """A given session whose own SQL settings are restored after the block."""
     before = {key: spark.conf.get(key, None) for key in SEMANTICS}
     try:
         yield spark
@@ -72,45 +72,44 @@ def borrowed(spark: SparkSession) -> Iterator[SparkSession]:
 def spark_session(
     log: Path, settings: dict[str, str] | None = None, scratch: Path | None = None
 ) -> SparkSession:
-    """Finds or starts the session.
+    """Returns the existing session, or starts one.
 
-    A session that is there (a notebook's, that of a job on Databricks) is used as it is: of its
-    settings only ``SEMANTICS`` are set, which may change while it runs. Under ``spark-submit`` the
-    JVM runs already and must have been started with Delta. In a plain Python process the JVM is
-    started here, with Delta's jars, and what it prints goes to ``log`` and not over the job's
-    progress.
+    An existing session (of a notebook, or of a job on Databricks) is used as it is, except for
+    ``SEMANTICS``, which can be set while it runs. Under ``spark-submit`` the JVM is already running
+    and must have been started with Delta. In a plain Python process the JVM is started here, with
+    Delta's jars, and its output goes to ``log`` so that it does not clutter the job's progress.
 
     Args:
         log: file for the output of a JVM that is started here.
-        settings: Spark settings of a session that is started here, over the defaults.
-        scratch: folder that such a session spills to; Spark's own choice by default.
+        settings: Spark settings for a session that is started here; they override the defaults.
+        scratch: folder to which such a session spills; by default Spark's own choice.
 
     Raises:
-        SetupError: no Java, no Delta classes, or Delta's jars could not be fetched.
+        SetupError: Java or the Delta classes are missing, or Delta's jars could not be fetched.
     """
     spark = given_session()
     if spark is None and "PYSPARK_GATEWAY_PORT" in os.environ:
         spark = SparkSession.builder.getOrCreate()
     if spark is None:
-        places = {} if scratch is None else _places(scratch)
-        spark = _start(log, LOCAL | DELTA | SEMANTICS | places | (settings or {}))
-    # The runtime of Databricks has Delta built in, and no extension that says so.
+        spilling = {} if scratch is None else _scratch_settings(scratch)
+        spark = _start(log, LOCAL | DELTA | SEMANTICS | spilling | (settings or {}))
+    # The Databricks runtime has Delta built in, without naming it among the extensions.
     extensions = spark.conf.get("spark.sql.extensions", "") or ""
     if "DeltaSparkSessionExtension" not in extensions and not on_databricks():
         raise SetupError(
             "this Spark session was started without Delta Lake",
             expected="spark.sql.extensions with io.delta.sql.DeltaSparkSessionExtension",
             got=f"spark.sql.extensions = '{extensions}'",
-            fix="spark-submit --properties-file conf/spark/local.conf (it holds the package and the "
-            "two settings), or run the job with plain python",
+            fix="run spark-submit --properties-file conf/spark/local.conf (it has the package and "
+            "the two settings), or run the job with plain python",
         )
     for key, value in SEMANTICS.items():
         spark.conf.set(key, value)
-    _quieted()
+    _silence_sql_logs()
     return spark
 
 
-def _places(scratch: Path) -> dict[str, str]:
+def _scratch_settings(scratch: Path) -> dict[str, str]:
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
         "spark.local.dir": str(scratch),
@@ -127,19 +126,19 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
             "Spark needs Java and none was found",
             expected="Java 17 or newer on PATH, or JAVA_HOME",
             got="neither",
-            fix="Debian/Ubuntu: apt-get install openjdk-17-jre-headless; Fedora: dnf install "
-            "java-17-openjdk-headless; macOS: brew install openjdk@17; conda: conda install "
-            "-c conda-forge openjdk=17",
+            fix="install Java; Debian/Ubuntu: apt-get install openjdk-17-jre-headless; Fedora: dnf "
+            "install java-17-openjdk-headless; macOS: brew install openjdk@17; conda: conda "
+            "install -c conda-forge openjdk=17",
         )
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    # Spark's own modules warn of pyarrow's future; a person watching a job can do nothing about it.
+    # Spark's own modules trigger warnings of pyarrow, which a user can do nothing about.
     os.environ.setdefault("PYTHONWARNINGS", settings["spark.executorEnv.PYTHONWARNINGS"])
     builder = SparkSession.builder.appName("reweight")
     for key, value in settings.items():
         builder = builder.config(key, value)
     log.parent.mkdir(parents=True, exist_ok=True)
-    # The JVM inherits our stdout and stderr when it is launched: lend it the log's for that moment.
+    # The JVM inherits stdout and stderr when it is launched, so both go to the log for that moment.
     sys.stdout.flush()
     sys.stderr.flush()
     stdout, stderr = os.dup(1), os.dup(2)
@@ -157,8 +156,8 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
             os.close(stderr)
 
 
-def _quieted() -> None:
-    """Spark 4 logs an error of SQL as one long line of JSON, and raises it: once is enough."""
+def _silence_sql_logs() -> None:
+    """Silences the loggers with which Spark 4 repeats every SQL error as a long line of JSON."""
     with contextlib.suppress(ImportError):
         from pyspark.logger import PySparkLogger
 
@@ -171,10 +170,10 @@ def _failed_start(log: Path, error: Exception) -> SetupError:
     if "unresolved dependency" in text or "Server access error" in text:
         return SetupError(
             "the jars of Delta Lake could not be fetched",
-            expected="Maven Central (or the mirror of ~/.ivy2) within reach, once, for about 8 MB",
-            got="no answer; see " + str(log),
-            fix="on a machine without a network put delta-spark and delta-storage in a folder and "
-            "set spark.jars to them in conf/spark/local.conf",
+            expected="access to Maven Central (or a mirror set in ~/.ivy2), once, for about 8 MB",
+            got=f"no answer; see {log}",
+            fix="on a machine without network access, put the jars delta-spark and delta-storage "
+            "into a folder and set spark.jars to them in conf/spark/local.conf",
         )
     return SetupError(
         "Spark did not start",

@@ -1,7 +1,7 @@
-"""The only way in which a stage reads or writes rows of the tables.
+"""The only way for a stage to read or write tables.
 
-A run replaces its own slice (``run_id = '...'``) in one atomic commit and touches nothing else; it
-reads one pinned version.
+A run replaces its own slice (``run_id = '...'``) in one atomic commit and touches nothing else. It
+reads a pinned version.
 """
 
 import json
@@ -19,44 +19,37 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from reweight.core.errors import TableError
-from reweight.core.tables import (
-    Table,
-)
+from reweight.core.tables import Table
 
-# A commit that another writer was faster than; nothing was written, so it can be tried again.
-# Known by name: Delta's Python classes for these reach us on some versions of Spark only.
+# The commit lost a race with another writer; nothing was written, so it can be retried.
+# Matched by name, because Delta's Python exceptions are raised only on some versions of Spark.
 _LOST_RACE = re.compile(
     r"\b((\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception"
     r"|DELTA_CONSTRAINT_ALREADY_EXISTS)\b"
 )
-
-
 _ATTEMPTS = 6
 
-
-# A folder or a name without a table: another run makes it right now, or was killed as it did.
-_UNMADE = re.compile(
+# A folder or a name without a table: another run is creating it, or was killed doing so.
+_HALF_CREATED = re.compile(
     "DELTA_(TABLE_NOT_FOUND|MISSING_DELTA_TABLE|CREATE_TABLE_WITH_NON_EMPTY_LOCATION)"
     "|TABLE_OR_VIEW_(ALREADY_EXISTS|NOT_FOUND)"
 )
-
-
-# After so many attempts (3 to 10 seconds) nobody is at it any more.
+# After so many attempts (3 to 10 seconds) no other run can still be creating it.
 _PATIENCE = 3
 
 
 @dataclass
 class Store(ABC):
-    """The tables as one run sees them; remembers what was read and written.
+    """The tables as one run sees them, with a record of what was read and written.
 
     Attributes:
         spark: the session.
-        run_id: whose slice is read and written.
-        lineage: facts that go into the commit's metadata (stage, config hash, revision).
-        inputs: table name to version read, filled by ``read``.
-        outputs: table name to version written, filled by ``write``.
-        retries: how often a commit was tried again: it lost a race with another run's, or found a
-            table half made.
+        run_id: the run whose slice is read and written.
+        lineage: facts for the metadata of commits (stage, config hash, revision).
+        inputs: table name -> version read; filled by ``read``.
+        outputs: table name -> version written; filled by ``write``.
+        retries: how often a commit was retried because it lost a race with another run or found a
+            half-created table.
     """
 
     spark: SparkSession
@@ -68,47 +61,49 @@ class Store(ABC):
 
     @abstractmethod
     def name(self, table: Table) -> str:
-        """The table as SQL names it, quoted."""
+        """The quoted SQL name of the table."""
 
     @abstractmethod
     def folder(self, table: Table) -> str:
-        """Where the table's files are; empty where only the catalog knows it."""
+        """The folder of the table's files; empty where only the catalog knows it."""
 
     @abstractmethod
     def exists(self, table: Table) -> bool:
-        """Whether the table was ever written."""
+        """Whether the table exists."""
 
     @abstractmethod
     def check(self) -> None:
-        """Looks for the place of the tables, before work is done for them.
+        """Checks that the place for the tables exists, before any work is done.
 
         Raises:
-            TableError: it is not there.
+            TableError: it does not exist.
         """
 
     @abstractmethod
     def _make(self, table: Table, columns: StructType) -> None:
-        """Makes the table where it does not exist."""
+        """Creates the table if it does not exist."""
 
     @abstractmethod
-    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
-        """Replaces the rows that fulfil a condition in one commit."""
+    def _overwrite(
+        self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
+    ) -> None:
+        """Replaces the rows that meet a condition, in one commit."""
 
     @abstractmethod
     def _can_be_foreign(self) -> bool:
-        """Whether something else may stand in the table's place."""
+        """Whether another kind of table may already have this name."""
 
     def read(self, table: Table, run_id: str | None = None) -> DataFrame:
-        """The run's slice of the table, at the version that is newest now.
+        """The run's slice of the table, pinned to the current version.
 
         Raises:
-            TableError: the table, or the run's slice of it, is not there.
+            TableError: the table does not exist or has no rows of the run.
         """
         run_id = run_id or self.run_id
         if not self.exists(table):
             raise self._missing(table, run_id, "no such table")
         version = self.history(table, 1)[0]["version"]
-        # The name is made of checked parts or quoted, the version a number.
+        # Safe to interpolate: the name is quoted, and the version is a number.
         pinned = self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
         frame = pinned.where(F.col("run_id") == run_id)
         if frame.isEmpty():
@@ -118,22 +113,23 @@ class Store(ABC):
 
     def history(self, table: Table, commits: int) -> list[Row]:
         """The newest commits of the table, newest first."""
-        # Of the open-source Delta the Python class takes no name of three parts.
+        # The Python class of open-source Delta does not accept three-part names.
         return self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT {commits}").collect()
 
     def write(self, table: Table, rows: DataFrame, where: str | None = None) -> int:
         """Replaces the run's slice of the table in one commit.
 
         Args:
-            table: where to.
+            table: the table to write to.
             rows: the slice; ``run_id`` is added here.
-            where: a condition that all of ``rows`` fulfil: only what fulfils it is replaced.
+            where: a condition that all of ``rows`` meet; only rows that meet it are replaced.
 
         Returns:
-            The number of rows written, as Delta counted them.
+            The number of rows written, as counted by Delta.
 
         Raises:
-            TableError: columns or types differ from the table's, or a constraint is broken.
+            TableError: columns or types differ from the table's, a row breaks a constraint, or the
+                table cannot be created or written.
         """
         rows = self._conformed(table, rows)
         commit = json.dumps(
@@ -150,22 +146,22 @@ class Store(ABC):
                 self._replace(table, rows, where, commit)
                 return self._committed(table, commit, rows)
             except Exception as error:
-                unmade = _UNMADE.search(str(error)) is not None
+                half_created = _HALF_CREATED.search(str(error)) is not None
                 if isinstance(error, TableError):
                     raise
-                if attempt == _ATTEMPTS or not (unmade or _lost_race(error)):
+                if attempt == _ATTEMPTS or not (half_created or _lost_race(error)):
                     raise self._explained(table, error) from error
-                if unmade and attempt == _PATIENCE:
+                if half_created and attempt == _PATIENCE:
                     self._clear(table)
                 self.retries += 1
-                # Runs that collided must not do so again in step.
+                # Random, so that runs that collided do not collide again.
                 time.sleep(random.uniform(0.5, 1.5) * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
 
     def _replace(self, table: Table, rows: DataFrame, where: str | None, commit: str) -> None:
-        own = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
+        condition = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
         options = {"mergeSchema": str(table.schema is None).lower(), "userMetadata": commit}
-        self._overwrite(table, rows, own, options)
+        self._overwrite(table, rows, condition, options)
 
     def _conformed(self, table: Table, rows: DataFrame) -> DataFrame:
         rows = rows.select(
@@ -182,24 +178,24 @@ class Store(ABC):
                 f"rows do not fit the table '{table.name}'",
                 expected=str({k: v for k, v in differ if expected.get(k) == v}),
                 got=str({k: v for k, v in differ if got.get(k) == v}),
-                fix=f"this is a fault of the stage '{table.made_by}': please report it",
+                fix=f"report this: it is a bug in the stage '{table.made_by}'",
             )
         return rows.select(*schema.names)
 
     def _create(self, table: Table, schema: StructType) -> None:
         if not self.exists(table):
-            # Of an open table nothing is known but this run's rows: no column is NOT NULL.
-            loose = StructType([StructField(f.name, f.dataType) for f in schema])
-            self._make(table, table.columns() or loose)
+            # The rows of one run cannot tell which columns of an open table are never null.
+            nullable = StructType([StructField(f.name, f.dataType) for f in schema])
+            self._make(table, table.columns() or nullable)
         if not (table.checks or self._can_be_foreign()):
             return
         detail: Any = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").first()
         if (detail["format"], detail["partitionColumns"]) != ("delta", ["run_id"]):
             raise TableError(
                 f"there is another table in the place of '{table.name}'",
-                expected=f"no table {self.name(table)}, or one that runs wrote before",
-                got=f"one of the form {detail['format']}, cut by {detail['partitionColumns']}",
-                fix="give the runs a root or a schema of their own; nothing was written",
+                expected=f"no table {self.name(table)}, or one that earlier runs wrote",
+                got=f"a {detail['format']} table, partitioned by {detail['partitionColumns']}",
+                fix="use a separate root or schema for the runs; nothing was written",
             )
         for name, condition in table.checks.items():
             if f"delta.constraints.{name}" not in detail["properties"]:
@@ -208,7 +204,7 @@ class Store(ABC):
                 )
 
     def _clear(self, table: Table) -> None:
-        """Removes the log of a table that was never made: Delta refuses to make it over that."""
+        """Removes the log of a half-created table, over which Delta refuses to create one."""
         folder = self.folder(table)
         if self.exists(table) or not folder:
             return
@@ -216,19 +212,21 @@ class Store(ABC):
         path: Any = jvm.org.apache.hadoop.fs.Path
         log = path(f"{folder}/_delta_log")
         files = log.getFileSystem(self.spark._jsc.hadoopConfiguration())
-        # With a commit it is a table, though the catalog does not know it (any more).
+        # With a commit it is a table, even if the catalog does not know it.
         if not files.globStatus(path(log, "[0-9]*")):
             files.delete(log, True)
 
     def _committed(self, table: Table, commit: str, rows: DataFrame) -> int:
-        # Small by nature: the newest entries of the log. Another run may have written since.
+        # Several entries, since other runs may have committed in the meantime.
         history = self.history(table, 20)
-        own = [entry for entry in history if entry["userMetadata"] == commit]
-        # Nothing over nothing is no commit; any rows are one.
-        if not own and not rows.isEmpty():
+        matching = [entry for entry in history if entry["userMetadata"] == commit]
+        # Replacing no rows with no rows makes no commit; writing rows always does.
+        if not matching and not rows.isEmpty():
             raise _OvertakenError(f"a commit to '{table.name}' is not in its history")
-        self.outputs[table.name] = int((own or history)[0]["version"])
-        return int(own[0]["operationMetrics"].get("numOutputRows", 0)) if own else 0
+        self.outputs[table.name] = int((matching or history)[0]["version"])
+        if not matching:
+            return 0
+        return int(matching[0]["operationMetrics"].get("numOutputRows", 0))
 
     def _missing(self, table: Table, run_id: str, got: str) -> TableError:
         return TableError(
@@ -247,22 +245,22 @@ class Store(ABC):
                     f"a row breaks a constraint of the table '{table.name}'",
                     expected=f"{dict(table.checks)} and the NOT NULL columns",
                     got=line.strip()[:500],
-                    fix="nothing was written; mend the rows that the stage read",
+                    fix="correct the rows that the stage reads; nothing was written",
                 )
         if _lost_race(error):
             return TableError(
-                f"other runs write the table '{table.name}' all the time",
-                expected=f"a turn within {_ATTEMPTS} attempts",
+                f"other runs kept writing to the table '{table.name}'",
+                expected=f"a successful commit within {_ATTEMPTS} attempts",
                 got=text.splitlines()[0][:300],
                 fix="start the job again; nothing was written",
             )
-        if _UNMADE.search(text):
+        if _HALF_CREATED.search(text):
             return TableError(
-                f"the table '{table.name}' cannot be made",
+                f"the table '{table.name}' cannot be created",
                 expected=f"nothing else in the place of {self.name(table)} "
                 f"({self.folder(table) or 'a folder of the catalog'})",
                 got=text.splitlines()[0][:300],
-                fix="move away what is in its place, or give this run another root or catalog; "
+                fix="move away whatever is there, or use another root or catalog for this run; "
                 "nothing was written",
             )
         if isinstance(error, AnalysisException):
@@ -270,14 +268,14 @@ class Store(ABC):
                 f"table '{table.name}' refuses the rows",
                 expected="the columns and types that earlier runs wrote to it",
                 got=" ".join(text.split("\n\nJVM")[0].split())[:600],
-                fix="give this run another root or catalog, or name and type the columns as the "
-                "table has them",
+                fix="use another root or catalog for this run, or name and type the columns as in "
+                "the table",
             )
         return error
 
 
 class _OvertakenError(Exception):
-    """A commit that another process's has replaced: not every file system renames atomically."""
+    """A commit that another process overwrote: not every file system renames atomically."""
 
 
 def _lost_race(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""The kinds of places that have the tables: a folder, or a schema of a catalog."""
+"""The places that can hold the tables: a folder, or a schema of a catalog."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +15,12 @@ from reweight.core.tables import Table
 
 
 def open_store(spark: SparkSession, root: str, run_id: str, catalog: str | None = None) -> Store:
-    """The tables under the root of the runs, or those of a catalog.
+    """Opens the tables under the root of the runs, or those of a catalog.
 
     Args:
         spark: the session.
-        root: folder of the runs, which has the tables where no catalog does.
-        run_id: whose slice is read and written.
+        root: folder of the runs, which holds the tables unless a catalog does.
+        run_id: the run whose slice is read and written.
         catalog: ``schema`` or ``catalog.schema`` of the tables; None keeps them under ``root``.
     """
     if catalog is None:
@@ -30,7 +30,7 @@ def open_store(spark: SparkSession, root: str, run_id: str, catalog: str | None 
 
 @dataclass
 class FolderStore(Store):
-    """Tables that are folders.
+    """Tables in folders.
 
     Attributes:
         root: folder of the runs.
@@ -39,7 +39,7 @@ class FolderStore(Store):
     root: str = ""
 
     def name(self, table: Table) -> str:
-        """The table as SQL names it, quoted."""
+        """The quoted SQL name of the table."""
         return f"delta.{quoted(self.folder(table))}"
 
     def folder(self, table: Table) -> str:
@@ -47,22 +47,24 @@ class FolderStore(Store):
         return f"{self.root}/tables/{table.name}"
 
     def exists(self, table: Table) -> bool:
-        """Whether the table was ever written."""
+        """Whether the table exists."""
         return DeltaTable.isDeltaTable(self.spark, self.folder(table))
 
     def check(self) -> None:
-        """A folder is made where it is not there."""
+        """Checks nothing: Delta creates missing folders."""
 
     def _make(self, table: Table, columns: StructType) -> None:
         builder = DeltaTable.createIfNotExists(self.spark).location(self.folder(table))
         builder.addColumns(columns).partitionedBy("run_id")
-        # With its constraints at once: each that is added later is a commit and a scan.
+        # With its constraints at once: adding one later costs a commit and a scan.
         for name, condition in table.checks.items():
             builder.property(f"delta.constraints.{name}", condition)
         builder.execute()
 
-    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
-        writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", own)
+    def _overwrite(
+        self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
+    ) -> None:
+        writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", condition)
         writer.options(**options).save(self.folder(table))
 
     def _can_be_foreign(self) -> bool:
@@ -71,7 +73,7 @@ class FolderStore(Store):
 
 @dataclass
 class CatalogStore(Store):
-    """Tables of a catalog.
+    """Tables in a catalog.
 
     Attributes:
         catalog: ``schema`` or ``catalog.schema`` of the tables.
@@ -80,24 +82,23 @@ class CatalogStore(Store):
     catalog: str = ""
 
     def name(self, table: Table) -> str:
-        """The table as SQL names it, quoted."""
+        """The quoted SQL name of the table."""
         return quoted(*self.catalog.split("."), table.name)
 
     def folder(self, table: Table) -> str:
-        """Where a metastore puts the table's files.
+        """The folder in which a metastore puts the table's files.
 
-        Unity Catalog has folders of its own for its tables: there, nothing is at this one, or its
-        name is empty.
+        Unity Catalog chooses its own folders: there, this one has no files, or its name is empty.
         """
         schema = self.spark.catalog.getDatabase(quoted(*self.catalog.split(".")))
         return f"{schema.locationUri}/{table.name}" if schema.locationUri else ""
 
     def exists(self, table: Table) -> bool:
-        """Whether the table was ever written."""
+        """Whether the table exists."""
         return self.spark.catalog.tableExists(self.name(table))
 
     def check(self) -> None:
-        """Looks for the schema of the tables, before work is done for them.
+        """Checks that the schema for the tables exists, before any work is done.
 
         Raises:
             TableError: the catalog has no such schema.
@@ -107,21 +108,23 @@ class CatalogStore(Store):
             raise TableError(
                 f"there is no schema '{self.catalog}' for the tables",
                 expected="`catalog`: a schema, or catalog.schema, that this session can see",
-                got="none of this name",
-                fix=f"make it once (CREATE SCHEMA {schema}), ask for the right to use it, or leave "
-                "`catalog` out to keep the tables under `root`",
+                got="no schema of this name",
+                fix=f"create it once (CREATE SCHEMA {schema}), ask for the right to use it, or "
+                "remove `catalog` to keep the tables under `root`",
             )
 
     def _make(self, table: Table, columns: StructType) -> None:
-        # The builder takes no name of three parts; on Spark 3.5 only the JVM writes DDL.
+        # The builder does not accept three-part names; on Spark 3.5 only the JVM can write DDL.
         empty: Any = self.spark.createDataFrame([], columns)
         self.spark.sql(
             f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({empty._jdf.schema().toDDL()}) "
             "USING delta PARTITIONED BY (run_id)"
         )
 
-    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
-        rows.writeTo(self.name(table)).options(**options).overwrite(F.expr(own))
+    def _overwrite(
+        self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
+    ) -> None:
+        rows.writeTo(self.name(table)).options(**options).overwrite(F.expr(condition))
 
     def _can_be_foreign(self) -> bool:
         return True

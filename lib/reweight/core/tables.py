@@ -16,10 +16,10 @@ class Table:
     """A Delta table of the runs.
 
     Attributes:
-        name: of its folder under ``<root>/tables``, or in the schema of a catalog.
+        name: its folder under ``<root>/tables``, or its name in the schema of a catalog.
         made_by: the stage that writes it, named in error messages.
-        schema: DDL of the columns beside ``run_id``; None where the config names the columns.
-        checks: CHECK constraints, name to SQL condition.
+        schema: DDL of the columns except ``run_id``; None where the config defines the columns.
+        checks: CHECK constraints, name -> SQL condition.
     """
 
     name: str
@@ -28,16 +28,16 @@ class Table:
     checks: Mapping[str, str] = field(default_factory=dict)
 
     def columns(self) -> StructType | None:
-        """The declared schema with ``run_id`` in front, or None for an open table."""
+        """The declared schema, ``run_id`` first; None for an open table."""
         if self.schema is None:
             return None
-        # Spark 3.5 has no other public way from DDL to a schema.
+        # Spark 3.5 has no other public way to turn DDL into a schema.
         ddl = "run_id string not null, " + self.schema
         return SparkSession.active().createDataFrame([], ddl).schema
 
 
 EVENTS = Table("events", "clean_logs")
-"""What happened, a row for each usable line of the logs; its columns are the config's.
+"""What happened: one row for each valid line of the logs. The config defines the columns.
 
 Attributes:
     event_time: when it happened, UTC.
@@ -48,13 +48,13 @@ REJECTED = Table(
     "clean_logs",
     "source string not null, source_file string, reasons array<string> not null, raw string",
 )
-"""Lines of the logs that are no events, each with all reasons against it.
+"""Lines of the logs that are not valid events, each with all reasons.
 
 Attributes:
     source: name of the source in ``cleaning.sources``.
     source_file: path of the file.
-    reasons: names of all rules that the row breaks.
-    raw: the row as it was read.
+    reasons: names of all rules that the line breaks.
+    raw: the line as it was read.
 """
 TRUTH = Table(
     "truth",
@@ -62,17 +62,17 @@ TRUTH = Table(
     "impression_id string not null, relevance double, seen boolean, bot boolean, "
     "wanted boolean, would_buy boolean, delay_hours double, recorded boolean",
 )
-"""What a simulated log does not say, a row for each impression; only benchmarks may read it.
+"""What a simulated log hides: one row for each impression. Only benchmarks may read it.
 
 Attributes:
-    impression_id: of the impression.
-    relevance: probability of a click on what is seen.
-    seen: whether the user looked at it.
-    bot: whether the user is a program.
+    impression_id: id of the impression.
+    relevance: probability of a click if the item is seen.
+    seen: whether the user looked at the item.
+    bot: whether the user is a bot.
     wanted: whether the user wanted the item, seen or not.
     would_buy: whether a purchase follows, in the log or not.
-    delay_hours: from the impression to the purchase; null where none follows.
-    recorded: whether the log has a purchase.
+    delay_hours: hours from the click to the purchase; null where none follows.
+    recorded: whether the log contains a purchase.
 """
 SAMPLES = Table(
     "samples",
@@ -86,20 +86,20 @@ SAMPLES = Table(
 """Training rows made of events.
 
 Attributes:
-    sample_id: hash of 64 bits of the sample's key.
-    group_id: user or session: what intervals resample, and what a split by group keeps together.
-    event_time: when the sample was, UTC.
-    label: 1 or 0; null where it is not known yet.
-    label_time: when the first label event came.
-    mature: whether the label window was over when the label was taken.
-    elapsed: how much of the window was over then, as a share of it.
-    delay: when in the window the label came, as a share of it; null where none came.
+    sample_id: 64-bit hash of the sample's key.
+    group_id: user or session; intervals resample groups, and a split by group keeps them together.
+    event_time: time of the sample, UTC.
+    label: 1 or 0; null while it is not known.
+    label_time: time of the first label event.
+    mature: whether the label window had closed when the label was taken.
+    elapsed: share of the label window that had passed by then.
+    delay: when in the label window the label event arrived, as a share of it; null if none did.
     split: ``train``, ``validation`` or ``test``; ``immature`` and ``gap`` belong to none of them.
-    target: whether the row is of the newest part of the training split (``splits.target``).
-    segment: slice of the report, and what some methods weigh (``sampling.segment``).
-    position: place in the list, counted from 1 (``sampling.keep``).
-    propensity: known probability that the row was looked at (``sampling.keep``).
-    value: what the row brought, if it is positive (``sampling.keep``).
+    target: whether the row is in the newest part of the training split (``splits.target``).
+    segment: slice for the report, also used by some methods (``sampling.segment``).
+    position: position in the list, counted from 1 (``sampling.keep``).
+    propensity: known probability that the user looked at the row (``sampling.keep``).
+    value: value of the row if it is positive (``sampling.keep``).
     features: dense features, D numbers.
     ids: hashed categorical values, F numbers.
 """
@@ -114,14 +114,14 @@ WEIGHTS = Table(
         "label_range": "label IS NULL OR (label >= 0 AND label <= 1)",
     },
 )
-"""Importance and weight, a row for each sample and method.
+"""Importance and weight: one row for each sample and method.
 
 Attributes:
     method: name of the method in the run.
-    sample_id: of the sample.
+    sample_id: id of the sample.
     importance: raw output of the method.
-    weight: what the ranker is given; of mean 1 over the training split.
-    label: soft label to train on; null where the recorded label counts.
+    weight: weight for the ranker; mean 1 over the training split.
+    label: soft label to train on; null where the recorded label is used.
     in_sample: whether all networks that scored this training row were trained on it; false with
         ``model_run_id``.
 """
@@ -132,16 +132,16 @@ PREDICTIONS = Table(
     "segment string, split string not null, label float not null, probability double not null",
     {"probability_range": "probability >= 0 AND probability <= 1"},
 )
-"""What the rankers say, a row for each validation and test sample and method.
+"""Predictions of the rankers: one row for each validation or test sample and method.
 
 Attributes:
-    method: by whose weights the ranker was trained.
-    sample_id: of the sample.
-    group_id: of the sample.
-    segment: of the sample.
+    method: the method on whose weights the ranker was trained.
+    sample_id: id of the sample.
+    group_id: group of the sample.
+    segment: segment of the sample.
     split: ``validation`` or ``test``.
     label: recorded label.
-    probability: p(y = 1) by the ranker.
+    probability: the ranker's p(y = 1).
 """
 METRICS = Table(
     "metrics",
@@ -149,16 +149,16 @@ METRICS = Table(
     "method string not null, seed bigint not null, split string not null, segment string, "
     "name string not null, kind string not null, value double, low double, high double",
 )
-"""Results, a row for each number.
+"""Results: one row for each number.
 
 Attributes:
-    method: that it is of.
-    seed: of the run.
-    split: on whose rows it was measured.
-    segment: on whose rows it was measured; null for all.
-    name: of the metric.
-    kind: ``value``; ``difference``, to that of ``uniform`` on the same rows; ``weight``, of the
-        weights of the training rows.
+    method: the method that was measured.
+    seed: seed of the run.
+    split: the split on which it was measured.
+    segment: the segment on which it was measured; null for all rows.
+    name: name of the metric.
+    kind: ``value``; ``difference`` to the value of ``uniform`` on the same rows; ``weight`` for
+        metrics of the weights of the training rows.
     value: the number.
     low: lower end of its interval.
     high: upper end of its interval.
@@ -169,17 +169,17 @@ ATTRIBUTIONS = Table(
     "method string not null, part string not null, rows bigint not null, mean double not null, "
     "mean_abs double not null, mean_0 double, mean_1 double",
 )
-"""What importance is made of, a row for each method and part.
+"""What importance is made of: one row for each method and part.
 
 Attributes:
-    method: that it is of.
-    part: a feature; ``(categories)``, all of them together; ``(base)``, what a row that has nothing
-        gets; ``(remainder)``, what the sum leaves over.
-    rows: training rows that were looked at.
-    mean: of what the part adds to importance.
-    mean_abs: of its absolute value: how much the part moves importance.
-    mean_0: of what it adds in rows with label 0.
-    mean_1: of what it adds in rows with label 1.
+    method: the method that was explained.
+    part: a feature; ``(categories)``, all categorical fields together; ``(base)``, the importance
+        of the baseline row; ``(remainder)``, what the sum leaves over.
+    rows: number of training rows that were explained.
+    mean: mean of what the part adds to importance.
+    mean_abs: mean absolute value of it: how much the part moves importance.
+    mean_0: mean of it over rows with label 0.
+    mean_1: mean of it over rows with label 1.
 """
 BENCHMARK = Table(
     "benchmark",
@@ -187,20 +187,20 @@ BENCHMARK = Table(
     "cell string not null, table string not null, damage string not null, rate double not null, "
     "seed bigint not null, method string not null, name string not null, share double, "
     "value double, reason string",
-    # A row says a number or why there is none.
+    # A row has either a number or the reason why there is none.
     {"value_or_reason": "(value IS NULL) <> (reason IS NULL)"},
 )
-"""Which methods find planted faults, a row for each cell, method and number.
+"""Which methods find planted faults: one row for each cell, method and number.
 
 Attributes:
-    cell: hash of the cell and of all that its result depends on.
+    cell: hash of the cell and of everything that its result depends on.
     table: name of the public table.
     damage: kind of the planted fault.
-    rate: share of the rows that it hit, of those that it can hit.
-    seed: of the draw.
-    method: that was judged.
-    name: of the metric.
-    share: of the rows that were removed, for curves.
+    rate: share of the eligible rows that have the fault.
+    seed: seed of the draw.
+    method: the method that was judged.
+    name: name of the metric.
+    share: share of the rows that were removed, for curves.
     value: the number; null where the method failed.
     reason: why there is no number.
 """
@@ -211,15 +211,16 @@ CONDITIONS = Table(
     "method string not null, name string not null, kind string not null, value double, "
     "low double, high double, reason string",
 )
-"""Which weights help the ranker, a row for each world, method and number.
+"""Which weights help the ranker: one row for each world, method and number.
 
 Attributes:
-    world: hash of the world and of all that its result depends on.
-    log: hash of what the samples of all worlds depend on; methods of equal ones can be compared.
-    condition: what goes wrong in it.
-    seed: of the world.
-    method: by whose weights the ranker was trained.
-    name: of the metric.
+    world: hash of the world and of everything that its result depends on.
+    log: hash of everything that the samples of all worlds depend on; methods with equal hashes can
+        be compared.
+    condition: what goes wrong in the world.
+    seed: seed of the world.
+    method: the method on whose weights the ranker was trained.
+    name: name of the metric.
     kind: ``value``, ``difference`` to ``uniform``, ``cost``, or ``failed``.
     value: the number.
     low: lower end of its interval.

@@ -1,7 +1,8 @@
-"""Which mechanisms that spoil labels can be seen in a log, and how strong they are.
+"""Which mechanisms that distort labels are visible in a log, and how strong they are.
 
-A module per mechanism: aggregates on Spark, small frames on the driver, one finding. Every test is
-against a material size and not against none, so that a large log does not make trifles visible.
+Each mechanism has a module: aggregates on Spark, small frames on the driver, one finding. Every
+test is against a material effect size rather than 0, so that a large log does not make trifles
+visible.
 """
 
 from reweight.diagnose.findings import Finding, Measure, content, lines

@@ -1,10 +1,9 @@
-"""Drift: of the label rate, of the features, and of the relation between the two.
+"""Drift of the label rate, of the features, and of the relation between the two.
 
-Rate: chi-square over periods of equal length, of what rows of groups that are alike are worth
-(module clusters). Features: how well a classifier tells late training rows from early ones of
-groups that it has not seen (area under the ROC curve; Lopez-Paz and Oquab 2017), with a bootstrap
-of groups. Relation: the score test of module relation on the difference of the late and the early
-half.
+Rate: chi-square over periods of equal length, on effective numbers of rows (module clusters).
+Features: how well a classifier separates late training rows from early ones, on groups that it has
+not seen (area under the ROC curve; Lopez-Paz and Oquab 2017), with a bootstrap over groups.
+Relation: the score test of module relation on the difference between the late and the early half.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ from reweight.train_ranker.rankers.logistic_regression import with_margins
 Array = NDArray[np.float64]
 RATE, FEATURES = "drift of the label rate", "drift of the features"
 RELATION = "drift of the relation"
-# Material: rates that spread by a tenth of their mean, an area of 0.55, log odds that moved by 0.2.
+# Material: a spread of a tenth of the mean rate, an area of 0.55, a shift of 0.2 in the log odds.
 RATE_SPREAD, AREA, SHIFT = 0.1, 0.55, 0.2
 PERIODS = 20
 _BUCKETS, _REPLICATES = 100, 500
@@ -38,12 +37,13 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Columns:
-    """Which of the features a question is put to.
+    """The features that the tests use.
 
     Attributes:
-        names: of all features, [D].
-        steady: places of those that do not tell the time by themselves, as history and calendar do.
-        seed: of the held-out groups and of the bootstrap.
+        names: names of all features, [D].
+        steady: indices of the features that do not reveal the time by themselves, as history and
+            calendar features do.
+        seed: seed of the held-out groups and of the bootstrap.
     """
 
     names: tuple[str, ...]
@@ -52,17 +52,17 @@ class Columns:
 
     @property
     def used(self) -> tuple[int, ...]:
-        """Places of all that is no padding."""
+        """Indices of all features that are not padding."""
         return tuple(i for i, n in enumerate(self.names) if not n.startswith("padding_"))
 
     @property
     def modelled(self) -> tuple[int, ...]:
-        """Places of what the label is predicted from: history that grows would look like drift."""
+        """Indices of the label's predictors, without history, whose growth looks like drift."""
         return self.steady or self.used
 
 
 def rate_drift(mature: DataFrame) -> Finding:
-    """Whether the label rate is the same in periods of equal length.
+    """Tests whether the label rate is the same in periods of equal length.
 
     Args:
         mature: samples with ``event_time``, ``group_id`` and ``label``.
@@ -75,40 +75,40 @@ def rate_drift(mature: DataFrame) -> Finding:
     # Small by nature: 20 periods.
     rows = counted(mature, F.floor((seconds - span[0]) / length)).toPandas().sort_values("part")
     effect = design_effect(rows)
-    # What the rows are worth.
+    # Effective numbers of rows and positives.
     n, y = (rows[name].to_numpy(float) / effect for name in ("n", "y"))
     rates = [share("", *pair) for pair in zip(y, n, strict=True)]
     q = y.sum() / n.sum()
-    # Of what the rates vary, the part that chance does not explain.
+    # The part of the variance between periods that chance does not explain.
     excess = float((n * (y / n - q) ** 2).sum() - (len(n) - 1) * q * (1 - q)) / n.sum()
-    spread = Measure("spread of the rate over periods, of its mean", max(0.0, excess) ** 0.5 / q)
+    spread = Measure("relative spread of the rate over periods", max(0.0, excess) ** 0.5 / q)
     lowest, highest = (end(m.value for m in rates) for end in (min, max))
-    text = f"From {lowest:.4f} to {highest:.4f} over {len(n)} periods."
+    text = f"The rate ranges from {lowest:.4f} to {highest:.4f} over {len(n)} periods."
     days = (rows["part"] + 0.5) * length / 86_400
     points = [[d, m.value, m.low, m.high] for d, m in zip(days.tolist(), rates, strict=True)]
     return Finding(RATE, text, p_rates_vary(y, n, RATE_SPREAD), (spread,), {"rates": points})
 
 
 def feature_drift(halves: DataFrame, columns: Columns) -> Finding:
-    """Whether the features of a training row tell if it is early or late.
+    """Tests whether the features of a training row reveal if it is early or late.
 
     Args:
         halves: training rows with ``late``, ``group_id`` and ``features``.
-        columns: its verdict is on the steady ones.
+        columns: the features; the verdict depends on the steady ones only.
     """
     area, steady = (
         _area(halves, places, columns.seed) if places else None
         for places in (columns.used, columns.steady)
     )
     means = _moved(halves, columns)
-    told = ", ".join(f"{name} {moved:+.2f}" for name, moved in means[:_SHOWN])
-    text = f"Largest differences, late less early, in standard deviations: {told}."
+    largest = ", ".join(f"{name} {moved:+.2f}" for name, moved in means[:_SHOWN])
+    text = f"Largest differences, late minus early, in standard deviations: {largest}."
     everything = (area.measure("area under ROC, all features"),) if area else ()
-    points = {"moved": [list(one) for one in means[: 2 * _SHOWN]]}
+    points = {"moved": [list(pair) for pair in means[: 2 * _SHOWN]]}
     if steady is None:
         return Finding(
             FEATURES,
-            "Every feature is history or calendar, or one half has no rows: " + text,
+            "All features are history or calendar, or one half has no rows. " + text,
             None,
             everything,
             points,
@@ -119,34 +119,33 @@ def feature_drift(halves: DataFrame, columns: Columns) -> Finding:
 
 
 def relation_drift(judged: DataFrame | None, names: Sequence[str]) -> Finding:
-    """Whether features say another thing of the label in the late half than in the early one.
+    """Tests whether features and label relate differently in the late and the early half.
 
     Args:
-        judged: of ``relation.crossed``, with ``late``.
-        names: of its features, [D].
+        judged: the output of ``relation.crossed``, with ``late``.
+        names: names of its features, [D].
     """
     halves = relation.scores(judged, "late") if judged is not None else {}
     if len(halves) < 2:
         return Finding(
             RELATION,
-            "The training rows have too few of a class, or one time only.",
+            "The training rows have too few rows of a class, or only one time.",
             needs="more labelled rows",
         )
     contrast = halves[1].less(halves[0])
     if not contrast.enough():
         return Finding(RELATION, "There are too few groups.", needs="more groups (users)")
-    found = relation.departure(contrast, SHIFT)
-    strongest = sorted(zip(names, found.signed, strict=True), key=lambda one: -abs(one[1]))
-    told = ", ".join(f"{name} {z:+.1f}" for name, z in strongest[:_SHOWN])
-    text = (
-        f"Largest differences of what a feature says, late less early, in standard errors: {told}."
-    )
-    size = Measure("shift of the log odds from early to late, root mean square", found.size)
-    return Finding(RELATION, text, found.p, (size,))
+    departure = relation.departure(contrast, SHIFT)
+    strongest = sorted(zip(names, departure.signed, strict=True), key=lambda pair: -abs(pair[1]))
+    largest = ", ".join(f"{name} {z:+.1f}" for name, z in strongest[:_SHOWN])
+    text = "Largest changes in the effect of a feature, late minus early, in standard errors: "
+    text += f"{largest}."
+    size = Measure("shift of the log odds from early to late, root mean square", departure.size)
+    return Finding(RELATION, text, departure.p, (size,))
 
 
 def _area(halves: DataFrame, places: Sequence[int], seed: int) -> Estimate | None:
-    """Area under the ROC curve of late against early, on groups that the classifier did not see."""
+    """Area under the ROC curve of late against early, on groups unseen by the classifier."""
     rows = vectors(halves.withColumn("label", F.col("late").cast("float")), places)
     held = drawn(seed, "held") < 0.5
     train = rows.where(~held)
@@ -154,9 +153,9 @@ def _area(halves: DataFrame, places: Sequence[int], seed: int) -> Estimate | Non
     if not sizes[0] or not 0 < sizes[1] < sizes[0]:
         return None
     scored = with_margins(rows.where(held), {"z": fitted(train, sizes[0])})
-    # Bins of 0.05 of the log odds; beyond 10 they say the same.
-    place = F.floor(F.least(F.greatest("z", F.lit(-10.0)), F.lit(10.0)) * 20) + 200
-    sums = scored.groupBy(bucket(seed, _BUCKETS).alias("bucket"), place.alias("bin")).agg(
+    # Bins of 0.05 in log odds, which are clipped at 10.
+    bin_ = F.floor(F.least(F.greatest("z", F.lit(-10.0)), F.lit(10.0)) * 20) + 200
+    sums = scored.groupBy(bucket(seed, _BUCKETS).alias("bucket"), bin_.alias("bin")).agg(
         F.count("*").alias("n"), F.sum("label").alias("y")
     )
     # Small by nature: 100 buckets times 401 bins.
@@ -170,7 +169,7 @@ def _area(halves: DataFrame, places: Sequence[int], seed: int) -> Estimate | Non
 
 
 def _resampled(sums: Mapping[str, Array], statistic: Any, seed: int) -> Estimate:
-    """A statistic of sums over buckets, [buckets, k] each, and its error by the bootstrap."""
+    """A statistic of sums over buckets, [buckets, k] each, and its bootstrap error."""
     parts = list(sums.values())
     drawn = bootstrap.draws(len(parts[0]), _REPLICATES, seed)
     values = statistic(*[drawn @ part for part in parts])
@@ -179,17 +178,17 @@ def _resampled(sums: Mapping[str, Array], statistic: Any, seed: int) -> Estimate
 
 
 def _moved(halves: DataFrame, columns: Columns) -> list[tuple[str, float]]:
-    """Differences of means, late less early, over the pooled deviation; largest first."""
+    """Differences of means, late minus early, in pooled standard deviations; largest first."""
     vector = array_to_vector(F.col("features").cast("array<double>"))
-    found = halves.select("late", vector.alias("v")).groupBy("late")
-    both = found.agg(Summarizer.metrics("mean", "variance").summary(F.col("v")).alias("s"))
+    by_half = halves.select("late", vector.alias("v")).groupBy("late")
+    summaries = by_half.agg(Summarizer.metrics("mean", "variance").summary(F.col("v")).alias("s"))
     # Small by nature: two rows of D means.
-    parts = {int(row["late"]): row["s"] for row in both.collect()}
+    parts = {int(row["late"]): row["s"] for row in summaries.collect()}
     if len(parts) < 2:
         return []
     early, late = parts[0], parts[1]
     deviation = np.sqrt((early["variance"].toArray() + late["variance"].toArray()) / 2)
-    less = late["mean"].toArray() - early["mean"].toArray()
-    moved = np.divide(less, deviation, out=np.zeros_like(less), where=deviation > 1e-9)
-    own = [(columns.names[i], float(moved[i])) for i in columns.used]
-    return sorted(own, key=lambda one: (-abs(one[1]), one[0]))
+    difference = late["mean"].toArray() - early["mean"].toArray()
+    moved = np.divide(difference, deviation, out=np.zeros_like(difference), where=deviation > 1e-9)
+    used = [(columns.names[i], float(moved[i])) for i in columns.used]
+    return sorted(used, key=lambda pair: (-abs(pair[1]), pair[0]))

@@ -1,8 +1,8 @@
-"""What is said of a mechanism: numbers with intervals, a verdict, and which methods it concerns.
+"""The finding on a mechanism: numbers with intervals, a verdict, and the methods it concerns.
 
-A finding has a p-value of the hypothesis that the effect is not of material size. It is visible
-where p < 5 % / number of the tests (Bonferroni): on a log without any mechanism the chance that
-anything at all is visible is at most 5 %.
+A finding has a p-value for the hypothesis that the effect is not material. The mechanism is visible
+if p < 5 % / number of tests (Bonferroni): on a log without any mechanism, the chance that anything
+is visible is at most 5 %.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Measure:
-    """A number with its 95 % interval; none where the log itself was counted."""
+    """A number with its 95 % interval, or without one if the log itself was counted."""
 
     name: str
     value: float
@@ -26,23 +26,23 @@ class Measure:
     high: float | None = None
 
     def text(self) -> str:
-        """As the page and the console write it."""
+        """The number as the page and the console show it."""
         interval = "" if self.low is None else f" [{number(self.low, 3)}, {number(self.high, 3)}]"
         return f"{number(self.value, 3)}{interval}"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the log says of one mechanism.
+    """What the log shows of one mechanism.
 
     Attributes:
         mechanism: its name, a key of ``ADVICE``.
-        text: what was measured, or why it cannot be seen.
-        p: of the test that the effect is not material; 0 or 1 where the log was counted by a rule,
-            None where nothing can be seen.
-        measures: the numbers, the first of them the strength of the effect.
+        text: what was measured, or why the mechanism cannot be seen.
+        p: p-value for the hypothesis that the effect is not material; 0 or 1 if a rule on counts
+            decides, None if the mechanism cannot be seen.
+        measures: the numbers, of which the first is the strength of the effect.
         points: what the plot draws.
-        needs: what the log or its config would have to bring, where nothing can be seen.
+        needs: what the log or its config lacks if the mechanism cannot be seen.
     """
 
     mechanism: str
@@ -69,50 +69,50 @@ ADVICE = {
     "position bias": _Advice(
         ("doubly_robust", "ipw_position"),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES, *_PREFER_HARD),
-        "Negatives far down may never have been seen: it is they that are doubtful, and what "
-        "trusts recorded labels learns the bias. Show a part of the lists in random order: that "
-        "gives propensities. Where there is no such bias either may do harm.",
+        "Negatives far down the list may never have been seen, so they are the doubtful rows, and "
+        "methods that trust recorded labels learn the bias. Showing some of the lists in random "
+        "order gives propensities. Without position bias, both methods may do harm.",
     ),
     "delayed labels": _Advice(
         ("delayed_feedback",),
         (*_DOUBT_POSITIVES, *_FOLLOW_TARGET, "density_ratio"),
         "Train on the newest rows as well, with splits: {by: time, open_windows: train}, and let "
-        "delayed_feedback weigh them; mature_only is what it has to beat. A window that is too "
-        "short makes negatives of purchases that come late.",
+        "delayed_feedback weight them; the baseline to beat is mature_only. A label window that is "
+        "too short turns late purchases into negatives.",
     ),
     "rare groups": _Advice(
         ("group_dro", "reweighing", "focal"),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES),
-        "A small group that differs looks like wrong labels. What lifts it costs the others: look "
-        "at the table by segment of the report for each method.",
+        "A small group that differs looks like wrong labels. Raising its weight costs the others: "
+        "check each method in the report's table by segment.",
     ),
     "bursts and bots": _Advice(
         (),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES, *_PREFER_HARD, "importance_mlp"),
-        "Reject such groups in cleaning where a rule can name them. In simulated worlds weights do "
-        "not help against them, nor does a ranker gain from knowing the truth.",
+        "Reject such groups in cleaning if a rule can identify them. In simulated worlds weights "
+        "do not help against them, and neither does knowing the truth.",
     ),
     "drift of the label rate": _Advice(
         _FOLLOW_TARGET,
         ("class_balanced",),
-        "Split by time, so that the rate of the newest days judges the ranker.",
+        "Split by time, so that the ranker is judged at the label rate of the newest days.",
     ),
     "drift of the features": _Advice(
         ("density_ratio", *_FOLLOW_TARGET),
         (),
-        "Where only the features move, the density ratio is the weight that theory asks for.",
+        "If only the features drift, the density ratio is the right weight in theory.",
     ),
     "drift of the relation": _Advice(
         _FOLLOW_TARGET,
         ("density_ratio", "self_confidence", "data_maps", "aum"),
-        "Old rows say what is no longer so. Methods that believe in the majority may call the "
-        "newest rows wrong.",
+        "Old rows show a relation that no longer holds. Methods that trust the majority may treat "
+        "the newest rows as wrong.",
     ),
     "missing labels": _Advice(
         ("pu_prior",),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES),
-        "Where chance decides which positives are recorded and their true rate is known, pu_prior "
-        "says what the others are.",
+        "If positives go unrecorded at random and their true rate is known, pu_prior estimates "
+        "which rows without a label event are positive.",
     ),
 }
 
@@ -138,14 +138,14 @@ def content(findings: Sequence[Finding]) -> list[Values]:
     ]
 
 
-def lines(found: Sequence[Values]) -> list[str]:
-    """A line per finding, for a console."""
-    told = []
-    for one in found:
-        first = "; ".join(f"{m['name']} {m['text']}" for m in one["measures"][:1])
-        said = first or one["text"]
-        told.append(f"{one['mechanism'].ljust(24)} {one['verdict'].ljust(15)} {said}")
-    return told
+def lines(findings: Sequence[Values]) -> list[str]:
+    """One line per finding, for the console."""
+    result = []
+    for finding in findings:
+        strength = "; ".join(f"{m['name']} {m['text']}" for m in finding["measures"][:1])
+        shown = strength or finding["text"]
+        result.append(f"{finding['mechanism'].ljust(24)} {finding['verdict'].ljust(15)} {shown}")
+    return result
 
 
 def _verdict(finding: Finding, tests: int) -> Verdict:

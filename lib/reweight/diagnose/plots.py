@@ -1,4 +1,4 @@
-"""The plots of a diagnosis, a figure for each finding that has something to draw."""
+"""The plots of a diagnosis: one figure for each finding that has points to draw."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,8 +17,8 @@ def plots(content: Content) -> dict[str, str]:
         "drift_of_the_label_rate": _rates,
         "drift_of_the_features": _moved,
     }
-    there = {f["key"] for f in content["findings"] if f["points"]}
-    return pictures({key: draw for key, draw in drawn.items() if key in there}, content)
+    drawable = {f["key"] for f in content["findings"] if f["points"]}
+    return pictures({key: draw for key, draw in drawn.items() if key in drawable}, content)
 
 
 def _points(content: Content, key: str) -> Values:
@@ -39,7 +39,7 @@ def _position(content: Content) -> Figure:
     rate.set(title="label rate", xlabel="position", ylim=(0, None))
     for name, label, colour in (
         ("raw", "raw", GREY),
-        ("within", "of the same thing", COLOURS[0]),
+        ("within", "of the same item", COLOURS[0]),
     ):
         if points[name]:
             _line(ratio, points[name], colour, label)
@@ -77,12 +77,12 @@ def _peaks(content: Content) -> Figure:
     figure, (axis,) = panels(width=6.0)
     left = [x for x, _ in points["peaks"]]
     axis.bar(left, [y for _, y in points["peaks"]], width=left, align="edge", color="#9ecae1")
-    axis.axvline(points["limit"], color=GREY, lw=0.8, ls="--", label="a burst is beyond")
+    axis.axvline(points["limit"], color=GREY, lw=0.8, ls="--", label="limit of a burst")
     axis.set(xscale="log", xlabel="events in the busiest hour", ylabel="share of groups")
-    # Bursts are few: on a linear axis they would not be seen.
+    # Bursts are rare: on a linear axis they would be invisible.
     axis.set_yscale("log")
-    for one in (axis.xaxis, axis.yaxis):
-        plain(one)
+    for side in (axis.xaxis, axis.yaxis):
+        plain(side)
     legend(axis)
     return figure
 
@@ -100,5 +100,5 @@ def _moved(content: Content) -> Figure:
     axis.barh([name for name, _ in moved], [value for _, value in moved], color="#9ecae1")
     axis.axvline(0, color=GREY, lw=0.6)
     axis.invert_yaxis()
-    axis.set_xlabel("late less early, in standard deviations")
+    axis.set_xlabel("late minus early, in standard deviations")
     return figure

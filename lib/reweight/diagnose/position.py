@@ -1,9 +1,9 @@
-"""Position bias: the label rate of the same thing at different positions.
+"""Position bias: the label rate of the same item at different positions.
 
-The raw rate falls with the position also because what is good is ranked high. So rows are compared
-within strata of one thing (an item), by Mantel and Haenszel's ratio (module rates). Groups have
-rows at all places, so that what their rows have in common falls out of a ratio of places. Positions
-with few rows are pooled with their neighbours to one place, which is named by its first position.
+The raw rate also falls with the position because good items are ranked high. So rows are compared
+within strata of one item, by the Mantel-Haenszel ratio (module rates). Groups have rows at all
+positions, so what the rows of a group have in common cancels out of a ratio of positions. Positions
+with few rows are pooled with their neighbours into a band, which is named by its first position.
 """
 
 import math
@@ -18,101 +18,101 @@ from reweight.diagnose.findings import Finding, Values
 from reweight.diagnose.rates import Estimate, log_ratio, share, two_rates
 
 NAME = "position bias"
-# The rate at the last position, as a part of that at the first: above, the bias is no matter.
+# Material: the rate at the last position is below this share of the rate at the first.
 MATERIAL = 0.8
-# Positions are pooled to places that begin in different hundredths of the rows, so that those of a
-# hundredth and more stand alone; what is left with fewer than this is not compared.
-_PLACES, _LEAST_SHARE = 100, 0.005
+# Bands start in different hundredths of the rows, so positions with at least a hundredth of them
+# stand alone; bands with less than this share of the rows are not compared.
+_BANDS, _LEAST_SHARE = 100, 0.005
 
 _Sums = dict[str, dict[int, Estimate]]
-# First position of a place -> (rows, positives), ascending.
-_Rates = dict[int, tuple[float, float]]
+# First position of a band -> (rows, positives), ascending.
+_Counts = dict[int, tuple[float, float]]
 
 
 def position_bias(mature: DataFrame, fields: Sequence[str]) -> Finding:
-    """How much less the same thing is chosen far down.
+    """How much less often the same item is chosen far down the list.
 
     Args:
-        mature: samples with ``position``, ``label`` and ``ids``, [F] numbers of things.
-        fields: what the things are, [F].
+        mature: samples with ``position``, ``label`` and ``ids``, [F] numbers of items.
+        fields: names of the kinds of items, [F].
     """
     bands = _bands(mature)
     compared = bands[bands["n"] >= _LEAST_SHARE * bands["n"].sum()]
     if len(compared) < 2:
         return Finding(
             NAME,
-            "The samples have no position, or one only.",
-            needs="the place of a sample in its list, as sampling.keep.position",
+            "The samples have no position, or only one.",
+            needs="the position of a sample in its list, as sampling.keep.position",
         )
-    places = _places(compared)
-    first, last = min(places), max(places)
+    counts = _counts(compared)
+    first, last = min(counts), max(counts)
     raw = {
-        k: found for k, (n, y) in places.items() if (found := two_rates(y, n, *places[first][::-1]))
+        k: ratio for k, (n, y) in counts.items() if (ratio := two_rates(y, n, *counts[first][::-1]))
     }
     if not fields:
         return Finding(
             NAME,
-            "The rate by position is there, but nothing to compare the same thing by.",
-            points=_points(places, {}, raw),
+            "The rate by position is known, but there are no items to compare within.",
+            points=_points(counts, {}, raw),
             needs="the item, as one of features.categorical",
         )
     all_strata = _strata(mature, fields, bands, compared)
-    strata = {name: own for name, own in all_strata.items() if last in own}
+    strata = {name: ratios for name, ratios in all_strata.items() if last in ratios}
     if not strata:
         return Finding(
             NAME,
             "The last or the first position has no positive label to compare.",
-            points=_points(places, {}, raw),
+            points=_points(counts, {}, raw),
             needs="more rows",
         )
-    # The ids that leave the least of the effect are those that explain most of the raw one.
+    # The items that leave the smallest effect explain most of the raw one.
     name = min(strata, key=lambda field: abs(strata[field][last].value))
     ratios = strata[name]
-    found = ratios[last]
-    falls = found.p_beyond(-math.log(MATERIAL)) if found.value < 0 else 1.0
+    ratio = ratios[last]
+    falls = ratio.p_beyond(-math.log(MATERIAL)) if ratio.value < 0 else 1.0
     exponent = _exponent(ratios, first)
-    measures = [found.measure_ratio(f"ratio of position {last} to {first}, within {name}")]
+    measures = [ratio.measure_ratio(f"ratio of position {last} to {first}, within {name}")]
     if last in raw:
         measures.append(raw[last].measure_ratio(f"ratio of position {last} to {first}, raw"))
-    measures.append(exponent.measure("as if seen with probability position^-e, e"))
-    text = f"Rows of the same {name} have {math.exp(found.value):.2f} times the label rate at "
-    text += f"position {last} that they have at position {first}."
-    return Finding(NAME, text, falls, tuple(measures), _points(places, ratios, raw))
+    measures.append(exponent.measure("e, if rows are seen with probability position^-e"))
+    text = f"Within the same {name}, the label rate at position {last} is "
+    text += f"{math.exp(ratio.value):.2f} times the rate at position {first}."
+    return Finding(NAME, text, falls, tuple(measures), _points(counts, ratios, raw))
 
 
 def _bands(mature: DataFrame) -> pd.DataFrame:
-    """Rows ``n`` and positives ``y`` of each place, by its first position."""
+    """Rows ``n`` and positives ``y`` of each band, by its first position."""
     positions = mature.where("position IS NOT NULL").groupBy("position")
     sums = positions.agg(F.count("*").cast("double").alias("n"), F.sum("label").alias("y"))
     before = F.sum("n").over(Window.orderBy("position")) - F.col("n")
-    band = F.floor(before * _PLACES / F.sum("n").over(Window.partitionBy()))
+    band = F.floor(before * _BANDS / F.sum("n").over(Window.partitionBy()))
     totals = [F.min("position").alias("position"), F.sum("n").alias("n"), F.sum("y").alias("y")]
-    # Small by nature: at most 100 places.
-    found = sums.withColumn("band", band).groupBy("band").agg(*totals).toPandas()
-    return found.drop(columns="band").set_index("position").sort_index()
+    # Small by nature: at most 100 bands.
+    bands = sums.withColumn("band", band).groupBy("band").agg(*totals).toPandas()
+    return bands.drop(columns="band").set_index("position").sort_index()
 
 
-def _places(compared: pd.DataFrame) -> _Rates:
-    """Rows and positives of each place."""
+def _counts(compared: pd.DataFrame) -> _Counts:
+    """Rows and positives of each band."""
     return {int(k): (n, y) for k, n, y in compared[["n", "y"]].itertuples()}
 
 
 def _strata(
     mature: DataFrame, fields: Sequence[str], bands: pd.DataFrame, compared: pd.DataFrame
 ) -> _Sums:
-    """Name of the ids -> place -> log ratio to the first place within equal ids."""
+    """Kind of item -> band -> log ratio to the first band within the same item."""
     begins, first = F.lit([int(k) for k in bands.index]), int(compared.index[0])
-    place = F.array_max(F.filter(begins, lambda begin: begin <= F.col("position")))
+    band = F.array_max(F.filter(begins, lambda begin: begin <= F.col("position")))
     cells = (
-        mature.withColumn("position", place)
+        mature.withColumn("position", band)
         .where(F.col("position").isin([int(k) for k in compared.index]))
         .select("position", "label", F.posexplode("ids").alias("field", "stratum"))
         .groupBy("field", "stratum", "position")
         .agg(F.count("*").alias("n1"), F.sum("label").alias("a"))
     )
-    own = Window.partitionBy("field", "stratum")
+    same_stratum = Window.partitionBy("field", "stratum")
     at_first = F.col("position") == first
-    n0, c = (F.sum(F.when(at_first, F.col(x))).over(own) for x in ("n1", "a"))
+    n0, c = (F.sum(F.when(at_first, F.col(x))).over(same_stratum) for x in ("n1", "a"))
     a, n1, both = F.col("a"), F.col("n1"), F.col("n1") + F.col("n0")
     sums = (
         cells.select("*", n0.alias("n0"), c.alias("c"))
@@ -124,12 +124,12 @@ def _strata(
             F.sum(n1 * F.col("n0") * (a + F.col("c")) / both**2 - a * F.col("c") / both).alias("v"),
         )
     )
-    found: _Sums = {name: {} for name in fields}
-    # Small by nature: fields times at most 100 positions.
+    ratios: _Sums = {name: {} for name in fields}
+    # Small by nature: fields times at most 100 bands.
     for row in sorted(sums.collect()):
         if estimate := log_ratio(row["r"], row["s"], row["v"]):
-            found[fields[row["field"]]][row["position"]] = estimate
-    return found
+            ratios[fields[row["field"]]][row["position"]] = estimate
+    return ratios
 
 
 def _exponent(ratios: dict[int, Estimate], first: int) -> Estimate:
@@ -141,14 +141,14 @@ def _exponent(ratios: dict[int, Estimate], first: int) -> Estimate:
     return Estimate(float((w * x * y).sum()) / information, 1 / math.sqrt(information))
 
 
-def _points(places: _Rates, ratios: dict[int, Estimate], raw: dict[int, Estimate]) -> Values:
-    def drawn(own: dict[int, Estimate]) -> list[list[float | None]]:
-        found = [(k, r.measure_ratio("")) for k, r in own.items()]
-        return [[k, m.value, m.low, m.high] for k, m in found]
+def _points(counts: _Counts, ratios: dict[int, Estimate], raw: dict[int, Estimate]) -> Values:
+    def drawn(estimates: dict[int, Estimate]) -> list[list[float | None]]:
+        measures = [(k, r.measure_ratio("")) for k, r in estimates.items()]
+        return [[k, m.value, m.low, m.high] for k, m in measures]
 
-    rates = [(k, share("", y, n)) for k, (n, y) in places.items()]
+    rates = [(k, share("", y, n)) for k, (n, y) in counts.items()]
     return {
         "rate": [[k, m.value, m.low, m.high] for k, m in rates],
         "within": drawn(ratios),
-        "raw": drawn({k: r for k, r in raw.items() if k != min(places)}),
+        "raw": drawn({k: r for k, r in raw.items() if k != min(counts)}),
     }

@@ -1,6 +1,6 @@
-"""Intervals and tests of rates and of ratios of rates.
+"""Intervals and tests for rates and for ratios of rates.
 
-Mantel and Haenszel's ratio over strata i, of rates a_i / n1_i and c_i / n0_i, N_i = n1_i + n0_i:
+The Mantel-Haenszel ratio of the rates a_i / n1_i and c_i / n0_i over strata i, N_i = n1_i + n0_i:
     ratio = R / S;  R = sum_i a_i n0_i / N_i;  S = sum_i c_i n1_i / N_i
     var log ratio = V / (R S);  V = sum_i (n1_i n0_i (a_i + c_i) / N_i^2 - a_i c_i / N_i)
 (Greenland and Robins 1985, Biometrics 41). One stratum gives the plain ratio of two rates.
@@ -21,37 +21,37 @@ Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its standard error; a ratio is held as its logarithm."""
+    """A number with its standard error; for a ratio, that of its logarithm."""
 
     value: float
     error: float
 
     def measure(self, name: str) -> Measure:
-        """With its 95 % interval."""
+        """The number with its 95 % interval."""
         reach = Z95 * self.error
         return Measure(name, self.value, self.value - reach, self.value + reach)
 
     def measure_ratio(self, name: str) -> Measure:
-        """The ratio of which this is the logarithm, with its 95 % interval."""
+        """The ratio whose logarithm this is, with its 95 % interval."""
         low, middle, high = (
             math.exp(self.value + side * Z95 * self.error) for side in (-1.0, 0.0, 1.0)
         )
         return Measure(name, middle, low, high)
 
     def p_beyond(self, limit: float) -> float:
-        """One-sided p of the hypothesis that the true size |value| is at most the limit."""
+        """One-sided p-value for the hypothesis that the true |value| is at most the limit."""
         return float(stats.norm.sf((abs(self.value) - limit) / max(self.error, 1e-12)))
 
 
 def log_ratio(r: float, s: float, v: float) -> Estimate | None:
-    """Log of Mantel and Haenszel's ratio from its three sums; None where a side has no case."""
+    """Log of the Mantel-Haenszel ratio from its three sums; None if a side has no positive."""
     if min(r, s) <= 0:
         return None
     return Estimate(math.log(r / s), math.sqrt(max(v, 0.0) / (r * s)))
 
 
 def two_rates(a: float, n1: float, c: float, n0: float) -> Estimate | None:
-    """Log of the ratio of the rates a / n1 and c / n0."""
+    """Log of the ratio of the rates a / n1 and c / n0; None if a side has no row or positive."""
     if min(n1, n0) <= 0:
         return None
     n = n1 + n0
@@ -59,25 +59,25 @@ def two_rates(a: float, n1: float, c: float, n0: float) -> Estimate | None:
 
 
 def share(name: str, hits: float, rows: float) -> Measure:
-    """A share with Wilson's interval; of rows that are worth less the numbers need not be whole."""
+    """A share with Wilson's interval; effective counts need not be whole numbers."""
     if rows <= 0:
         return Measure(name, 0.0, 0.0, 1.0)
-    found, more = hits / rows, Z95**2 / rows
-    middle = (found + more / 2) / (1 + more)
-    reach = math.sqrt(found * (1 - found) * more + more**2 / 4) / (1 + more)
-    return Measure(name, found, max(0.0, middle - reach), min(1.0, middle + reach))
+    rate, shrinkage = hits / rows, Z95**2 / rows
+    middle = (rate + shrinkage / 2) / (1 + shrinkage)
+    reach = math.sqrt(rate * (1 - rate) * shrinkage + shrinkage**2 / 4) / (1 + shrinkage)
+    return Measure(name, rate, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def p_rates_vary(hits: Array, rows: Array, spread: float) -> float:
-    """p of the hypothesis that rates differ by no more than a relative standard deviation.
+    """p-value for the hypothesis that the rates have a relative standard deviation <= ``spread``.
 
-    The chi-square statistic against one rate q is then at most noncentral chi-square, with
+    The chi-square statistic against a single rate q is then at most noncentral chi-square, with
     noncentrality n spread^2 q / (1 - q).
 
     Args:
         hits: positives of each part, [parts].
-        rows: of each part, [parts].
-        spread: of the true rates, as a share of their mean.
+        rows: rows of each part, [parts].
+        spread: standard deviation of the true rates, as a share of their mean.
     """
     n, q = rows.sum(), hits.sum() / rows.sum()
     if not 0 < q < 1 or len(rows) < 2:

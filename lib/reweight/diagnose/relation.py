@@ -1,15 +1,16 @@
-"""Whether the relation of features and label is another in a part of the rows: a score test.
+"""Whether features and label relate differently in a part of the rows: a score test.
 
-A logistic regression of all rows is fitted on one half of the groups and judges the other. With its
-probability p_i, v_i = p_i (1 - p_i), and a part's means x_j weighted by v, the scores of a part are
+A logistic regression of all rows is fitted on one half of the groups and applied to the other. With
+its probability p_i, v_i = p_i (1 - p_i), and a part's means x_j weighted by v, the scores of the
+part are
     U_j = sum_i (x_ij - x_j) (y_i - p_i)
-and of mean 0 where the model holds there. Over B buckets b of groups, with I_b the sum of v,
+which have mean 0 if the model holds there. Over B buckets b of groups, with I_b the sum of v,
     V_j = max(sum_i v_i (x_ij - x_j)^2, B / (B - 1) sum_b (U_bj - U_j I_b / I)^2)
     Q = sum_j U_j^2 / V_j
-(what the model says of the variance, or what the groups show where their rows are alike). Q
-is a mixture of chi-squares, taken as a chi2(f) with a = sum_jl r_jl^2 / D and f = D / a of the
-correlations r of the scores (Satterthwaite 1946). A departure of the log odds of root mean square d
-adds about d^2 sum_i v_i, so Q tests against a d that matters as a noncentral chi-square.
+V_j is the model's variance or, if rows of a group are alike, the larger one between buckets. Q is a
+mixture of chi-squares, approximated by a chi2(f) with a = sum_jl r_jl^2 / D and f = D / a, where r
+are the correlations of the scores (Satterthwaite 1946). A departure of the log odds with root mean
+square d adds about d^2 sum_i v_i, so Q is tested against a material d as a noncentral chi-square.
 """
 
 from collections.abc import Sequence
@@ -34,9 +35,9 @@ from reweight.train_ranker.rankers.logistic_regression import (
 )
 
 Array = NDArray[np.float64]
-# Of buckets of groups: fewer that hold rows do not tell how much the scores vary.
+# Buckets of groups, and how many must hold rows to show how much the scores vary.
 BUCKETS, _LEAST_BUCKETS = 200, 30
-# Of each class in each fold.
+# Rows of each class in each fold.
 _FEWEST = 20
 _RANKING = Ranking(max_iter=30)
 
@@ -46,9 +47,9 @@ class Scores:
     """The scores of a part.
 
     Attributes:
-        sums: U_bj, float64 [BUCKETS, D]; a bucket without rows is 0.
+        sums: U_bj, float64 [BUCKETS, D]; 0 for a bucket without rows.
         information: I_b, float64 [BUCKETS].
-        variance: of U_j as the model has it, float64 [D].
+        variance: variance of U_j under the model, float64 [D].
     """
 
     sums: Array
@@ -56,7 +57,7 @@ class Scores:
     variance: Array
 
     def less(self, other: "Scores") -> "Scores":
-        """Of the contrast of two parts: half of the difference, for d that is between them."""
+        """The scores of a contrast: half the difference, so d is the shift between the parts."""
         return Scores(
             (self.sums - other.sums) / 2,
             (self.information + other.information) / 4,
@@ -64,7 +65,7 @@ class Scores:
         )
 
     def enough(self) -> bool:
-        """Whether there are buckets enough to know how the scores vary."""
+        """Whether enough buckets hold rows to show how much the scores vary."""
         return int(self.sums.any(axis=1).sum()) >= _LEAST_BUCKETS
 
 
@@ -73,9 +74,9 @@ class Departure:
     """How far the relation of a part is from the model.
 
     Attributes:
-        size: root mean square of the departure of the log odds; 0 where chance explains Q.
-        p: of the test that it is at most the limit.
-        signed: U_j / sqrt(V_j), float64 [D]; 0 for a feature that does not vary.
+        size: root mean square of the departure of the log odds; 0 if chance explains Q.
+        p: p-value for the hypothesis that it is at most the limit.
+        signed: U_j / sqrt(V_j), float64 [D]; 0 for a constant feature.
     """
 
     size: float
@@ -84,18 +85,18 @@ class Departure:
 
 
 def departure(scores: Scores, limit: float) -> Departure:
-    """Tests the scores of a part against a departure of the log odds that matters.
+    """Tests the scores of a part against a material departure of the log odds.
 
     Args:
-        scores: of the part.
-        limit: root mean square of the departure that does not matter.
+        scores: the scores of the part.
+        limit: largest root mean square of the departure that is not material.
     """
     information = float(scores.information.sum())
     expected = scores.information[:, None] / max(information, 1e-12)
-    # About what the bucket would have by its size: that sizes differ is no variance.
-    apart = scores.sums - expected * scores.sums.sum(0)
-    shown = (apart**2).sum(0) * BUCKETS / (BUCKETS - 1)
-    variance = np.maximum(shown, scores.variance)
+    # Relative to what the size of a bucket predicts: unequal sizes are not variance.
+    deviations = scores.sums - expected * scores.sums.sum(0)
+    empirical = (deviations**2).sum(0) * BUCKETS / (BUCKETS - 1)
+    variance = np.maximum(empirical, scores.variance)
     varies = variance > 1e-8 * max(variance.max(initial=0.0), 1e-12)
     count = int(varies.sum())
     signed = np.zeros(len(variance))
@@ -104,7 +105,7 @@ def departure(scores: Scores, limit: float) -> Departure:
     deviation = np.sqrt(variance[varies])
     signed[varies] = scores.sums[:, varies].sum(0) / deviation
     q = float((signed**2).sum())
-    normed = apart[:, varies] / deviation
+    normed = deviations[:, varies] / deviation
     scale = max(1.0, float(((normed.T @ normed) ** 2).sum()) / count)
     moved = information * limit**2
     p = float(stats.ncx2.sf(q / scale, count / scale, moved / scale))
@@ -113,16 +114,16 @@ def departure(scores: Scores, limit: float) -> Departure:
 
 
 def crossed(rows: DataFrame, places: Sequence[int], seed: int) -> DataFrame | None:
-    """Adds ``own``, log odds of the label by a model that saw no row of the group.
+    """Adds ``own``, the log odds of the label by a model that saw no row of the group.
 
     Args:
-        rows: with ``group_id``, ``features``, ``label`` and ``mature``; labels that are not settled
-            tell of nothing but the time, and their rows are left out.
-        places: of the features that are used, [D]; ``features`` becomes these.
-        seed: of the folds and buckets.
+        rows: with ``group_id``, ``features``, ``label`` and ``mature``; rows that are not mature
+            are left out, since their labels only reflect the time.
+        places: indices of the features to use, [D]; ``features`` is reduced to these.
+        seed: seed of the folds and buckets.
 
     Returns:
-        With ``bucket`` of the group too; None where a fold has too few rows of a class.
+        The rows, also with the ``bucket`` of the group; None if a fold has too few rows of a class.
     """
     fold = (drawn(seed, "fold") < 0.5).cast("int")
     rows = vectors(rows.where("mature"), places).withColumns(
@@ -137,16 +138,16 @@ def crossed(rows: DataFrame, places: Sequence[int], seed: int) -> DataFrame | No
         f"_not_{1 - k}": fitted(rows.where(F.col("fold") == k), n)
         for k, (n, _) in sorted(folds.items())
     }
-    own = F.when(F.col("fold") == 0, F.col("_not_0")).otherwise(F.col("_not_1"))
-    return with_margins(rows, models).withColumn("own", own).drop(*models, "vector")
+    log_odds = F.when(F.col("fold") == 0, F.col("_not_0")).otherwise(F.col("_not_1"))
+    return with_margins(rows, models).withColumn("own", log_odds).drop(*models, "vector")
 
 
 def scores(judged: DataFrame, part: str) -> dict[Any, Scores]:
     """The scores of each part of the rows.
 
     Args:
-        judged: of ``crossed``.
-        part: column with few values.
+        judged: the output of ``crossed``.
+        part: name of a column with few values.
     """
     p = 1 / (1 + F.exp(-F.col("own")))
     residual, variance = F.col("label") - p, p * (1 - p)
@@ -158,21 +159,21 @@ def scores(judged: DataFrame, part: str) -> dict[Any, Scores]:
     )
     parts = judged.withColumns({"_residual": residual, "_variance": variance})
     vector = array_to_vector(sums.cast("array<double>"))
-    found = (
+    summaries = (
         parts.select(part, "bucket", vector.alias("v"))
         .groupBy(part, "bucket")
         .agg(Summarizer.metrics("sum").summary(F.col("v")).alias("s"))
     )
-    own: dict[Any, Array] = {}
+    by_part: dict[Any, Array] = {}
     # Small by nature: parts times 200 buckets of 3 D + 2 sums.
-    for row in found.collect():
+    for row in summaries.collect():
         values = row["s"]["sum"].toArray()
-        own.setdefault(row[part], np.zeros((BUCKETS, len(values))))[row["bucket"]] = values
-    return {name: _centred(values) for name, values in own.items()}
+        by_part.setdefault(row[part], np.zeros((BUCKETS, len(values))))[row["bucket"]] = values
+    return {name: _centred(values) for name, values in by_part.items()}
 
 
 def _centred(sums: Array) -> Scores:
-    """Scores about the part's own means, so that a rate that is another is not counted."""
+    """Scores about the part's own means, so that a different label rate does not count."""
     residual, information = sums[:, :1], sums[:, 1]
     scores, firsts, seconds = np.split(sums[:, 2:], 3, axis=1)
     total = max(float(information.sum()), 1e-12)
@@ -182,21 +183,21 @@ def _centred(sums: Array) -> Scores:
 
 
 def drawn(seed: int, stream: str) -> Column:
-    """A number in (0, 1) of the group."""
+    """A uniform number in (0, 1) for each group."""
     return uniform(seed, f"mechanisms-{stream}", "group_id")
 
 
 def bucket(seed: int, buckets: int) -> Column:
-    """The bucket of the group."""
+    """The bucket of each group."""
     return F.floor(drawn(seed, "bucket") * buckets).cast("int")
 
 
 def vectors(rows: DataFrame, places: Sequence[int]) -> DataFrame:
-    """Leaves the features at these places, and adds them as ``vector``."""
-    some = F.transform(F.lit(list(places)), lambda place: F.get("features", place))
-    return with_vector(rows.withColumn("features", some), ())
+    """Reduces ``features`` to the given indices, and adds them as ``vector``."""
+    selected = F.transform(F.lit(list(places)), lambda place: F.get("features", place))
+    return with_vector(rows.withColumn("features", selected), ())
 
 
 def fitted(rows: DataFrame, count: int) -> Ranker:
-    """The ranker of the line on rows of equal weight."""
+    """The pipeline's ranker, fitted on rows of equal weight."""
     return fit_ranker(rows.withColumn("_one", F.lit(1.0)), "_one", count, _RANKING)

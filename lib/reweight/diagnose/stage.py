@@ -1,15 +1,15 @@
-"""The stage diagnose, on its own: after build_samples, before any model.
+"""The stage diagnose, which runs on its own after build_samples and before any model.
 
 Reads:
     The tables ``events`` and ``samples``.
 
 Writes:
-    ``diagnose.html`` and ``diagnose.json``: for each mechanism a verdict, numbers, and methods to
-    try.
+    ``diagnose.html`` and ``diagnose.json``: a verdict, numbers, and methods to try for each
+    mechanism.
 
 Refuses:
-    Tables without rows of this run. Where a mechanism cannot be seen in this log it says what the
-    log or its config would have to bring.
+    Tables without rows of this run. A mechanism that cannot be seen in this log is not refused: the
+    page names what the log or its config lacks.
 """
 
 from typing import Any
@@ -32,12 +32,12 @@ from reweight.diagnose.findings import Finding, content, lines
 from reweight.diagnose.plots import plots
 from reweight.report import page
 
-# Of the training rows that models are fitted on: more make no other verdict.
+# Training rows that models are fitted on: more rows do not change a verdict.
 _MODELLED = 1_000_000
 
 
 def diagnose(run: Run) -> dict[str, Any]:
-    """Says which mechanisms that spoil labels are visible in the log, how strong, and what to try.
+    """Reports which mechanisms visibly distort the labels, how strongly, and what to try.
 
     It reads `events` and `samples`, and writes `diagnose.html` and `diagnose.json`.
     """
@@ -45,21 +45,21 @@ def diagnose(run: Run) -> dict[str, Any]:
     samples = run.store.read(SAMPLES).persist(StorageLevel.DISK_ONLY)
     try:
         rows = samples.count()
-        found = content(_findings(run, events, samples))
+        findings = content(_findings(run, events, samples))
     finally:
         samples.unpersist()
-    visible = [one["mechanism"] for one in found if one["verdict"] == "visible"]
+    visible = [finding["mechanism"] for finding in findings if finding["verdict"] == "visible"]
     values = {
         "run_id": run.config.run_id,
         "rows": rows,
         "revision": revision(),
         "visible": visible,
-        "findings": found,
+        "findings": findings,
     }
     write_json(run.folder.content("diagnose"), values)
     path = run.folder.page("diagnose")
     path.write_text(page.rendered("diagnose.html.j2", values | {"plots": plots(values)}))
-    for line in lines(found):
+    for line in lines(findings):
         run.say(line)
     return {"visible": ", ".join(visible) or "nothing", "report": str(path)}
 
@@ -76,7 +76,7 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
         late, missing = delay.delayed_labels(samples, section.label.window, own_time)
         return [
             position.position_bias(
-                _with_things(mature, events, section, run.config.features),
+                _with_item_hashes(mature, events, section, run.config.features),
                 list(run.config.features.categorical),
             ),
             late,
@@ -91,12 +91,13 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
         halves.unpersist()
 
 
-def _with_things(
+def _with_item_hashes(
     mature: DataFrame, events: DataFrame, section: Sampling, features: Features
 ) -> DataFrame:
-    """Puts a hash of 64 bits of each categorical value in the place of its id.
+    """Replaces each categorical id by a 64-bit hash of its value.
 
-    In a bucket that good and poor items share the good ones stand in front, as in the whole log.
+    Ids are buckets: if good and poor items share one, the good ones rank higher within it, as they
+    do in the whole log.
     """
     if "position" not in section.keep or not features.categorical:
         return mature
@@ -107,18 +108,18 @@ def _with_things(
 
 
 def _halves(samples: DataFrame, seed: int) -> DataFrame:
-    """Training rows with ``late``, 0 or 1: the halves by time."""
+    """Training rows with ``late``: 0 for the earlier half by time, 1 for the later."""
     train = samples.where("split = 'train'")
-    some = min(1.0, _MODELLED / max(1, train.count()))
-    train = train.where(uniform(seed, "diagnose", "group_id") <= some)
+    share = min(1.0, _MODELLED / max(1, train.count()))
+    train = train.where(uniform(seed, "diagnose", "group_id") <= share)
     (cut,) = splits.time_cuts(train, (0.5,))
     late = (F.unix_seconds("event_time") >= cut).cast("int")
-    kept = ("group_id", "segment", "features", "label", "mature")
-    return train.select(*kept, late.alias("late"))
+    columns = ("group_id", "segment", "features", "label", "mature")
+    return train.select(*columns, late.alias("late"))
 
 
 def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
-    """Places of the features that are neither history nor calendar nor padding."""
+    """Indices of the features that are neither history nor calendar nor padding."""
     numeric = {*features.numeric, *[f"{name}_missing" for name in features.numeric]}
     return tuple(
         place
@@ -128,7 +129,7 @@ def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
 
 
 def _rates(section: Sampling, features: Features) -> dict[str, tuple[str, str]]:
-    """What a user may do too often: the label, and the rates that the features declare."""
+    """The rates that bots may exceed: the label rate, and those that the features declare."""
     rates = {"label rate": (sampling.label_event(section), section.anchor)}
     for history in features.history.values():
         for name, (above, below) in history.rates.items():

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Metrics of the rankers with paired intervals, and statistics of the weights."""

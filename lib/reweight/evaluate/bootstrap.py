@@ -1,8 +1,9 @@
-"""Intervals from a bootstrap of buckets of groups.
+"""Bootstrap intervals over buckets of groups.
 
-Rows of a group depend on each other, so whole groups are resampled. On big data groups are hashed
-into a fixed number of buckets, a bucket is reduced to sums, and buckets are resampled: the cost
-does not grow with the rows. The same draws serve every method, so a difference is a paired one.
+Rows of a group depend on each other, so whole groups are resampled. On big data, groups are hashed
+into a fixed number of buckets, each bucket is reduced to sums, and the buckets are resampled: the
+cost does not grow with the number of rows. All methods share the same draws, so differences are
+paired.
 """
 
 import numpy as np
@@ -12,10 +13,10 @@ Array = NDArray[np.float64]
 
 
 def draws(buckets: int, replicates: int, seed: int) -> Array:
-    """How often each bucket is in each resample, float64 [replicates, buckets]; rows sum to it.
+    """How often each resample draws each bucket, float64 [replicates, buckets].
 
-    One bucket alone does not tell how another would differ: its draws are NaN, as are the intervals
-    that follow from them.
+    Each row sums to the number of buckets. A single bucket does not show how buckets vary: its
+    draws are NaN, and so are the intervals computed from them.
     """
     if buckets == 1:
         return np.full((replicates, 1), np.nan)
@@ -28,14 +29,14 @@ def interval(values: Array, point: float, resampled: float, confidence: float) -
     """The percentile interval of a statistic.
 
     Args:
-        values: of the resamples; NaN where the statistic was not defined.
-        point: the statistic on all rows, exact.
-        resampled: the same from what is resampled (coarser bins); the interval is moved by the
-            difference.
-        confidence: as 0.95.
+        values: the statistic on each resample; NaN where it is undefined.
+        point: the exact statistic on all rows.
+        resampled: the statistic on all rows, from the coarser bins that are resampled; the interval
+            is shifted by ``point - resampled``.
+        confidence: level of the interval, such as 0.95.
 
     Returns:
-        (low, high); NaN where it cannot be told.
+        (low, high); NaN where no interval can be computed.
     """
     values = values[np.isfinite(values)]
     if len(values) < 2 or not np.isfinite(point):

@@ -1,10 +1,10 @@
-r"""Metrics from histograms of scores: numpy alone, vectorised over resamples.
+r"""Metrics from histograms of scores: numpy only, vectorised over resamples.
 
-A histogram holds, per bin of ascending score, the number of positives and negatives, so that
+A histogram holds the number of positives and negatives per bin of ascending score, so that
     AUC = sum_b pos_b (neg_{<b} + neg_b / 2) / (P N)
 and average precision = sum_b (pos_b / P) precision_b, over bins from the highest score down, as
-scikit-learn defines it. Rows in one bin count as ties. All functions take arrays whose last axis is
-the bins and broadcast over the axes before it; where a metric is not defined (one class) it is NaN.
+scikit-learn defines it. Rows in the same bin count as ties. All functions take arrays whose last
+axis is the bins and broadcast over the other axes; an undefined metric (one class only) is NaN.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def auc(pos: Array, neg: Array) -> Array:
 
 
 def average_precision(pos: Array, neg: Array) -> Array:
-    """Area under the precision-recall curve by steps; [..., bins] -> [...]."""
+    """Area under the stepwise precision-recall curve; [..., bins] -> [...]."""
     hits = np.cumsum(pos[..., ::-1], axis=-1)
     seen = np.cumsum((pos + neg)[..., ::-1], axis=-1)
     steps: Array = pos[..., ::-1] * ratio(hits, seen, 0.0)
@@ -28,40 +28,40 @@ def average_precision(pos: Array, neg: Array) -> Array:
 
 
 def entropy(rate: Array) -> Array:
-    """Entropy of a label with this rate, in nats."""
+    """Entropy of a label with this positive rate, in nats."""
     rate = np.clip(rate, 1e-300, 1 - 1e-16)
     return np.asarray(-(rate * np.log(rate) + (1 - rate) * np.log1p(-rate)))
 
 
 def calibration_error(count: Array, predicted: Array, positives: Array) -> Array:
-    """ECE: mean over bins of |mean prediction - label rate|, weighted by rows; [..., bins]."""
+    """ECE: row-weighted mean over bins of |mean prediction - label rate|; [..., bins] -> [...]."""
     return ratio(np.abs(predicted - positives).sum(-1), count.sum(-1))
 
 
 def confusion(pos: Array, neg: Array) -> tuple[Array, Array, Array, Array]:
-    """(tp, fp, fn, tn) when bin b and above are called positive; each [..., bins]."""
+    """(tp, fp, fn, tn) if bin b and all higher bins are called positive; each [..., bins]."""
     tp = np.cumsum(pos[..., ::-1], axis=-1)[..., ::-1]
     fp = np.cumsum(neg[..., ::-1], axis=-1)[..., ::-1]
     return tp, fp, pos.sum(-1, keepdims=True) - tp, neg.sum(-1, keepdims=True) - fp
 
 
 def macro_precision(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
-    """Mean of the precision of both classes; a class never predicted has precision 0."""
+    """Mean precision of the two classes; a class that is never predicted has precision 0."""
     return (ratio(tp, tp + fp, 0.0) + ratio(tn, tn + fn, 0.0)) / 2
 
 
 def macro_recall(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
-    """Mean of the recall of both classes. Equal to macro precision with the arguments swapped."""
+    """Mean recall of the two classes; equals macro precision with the arguments swapped."""
     return (ratio(tp, tp + fn, 0.0) + ratio(tn, tn + fp, 0.0)) / 2
 
 
 def macro_f1(tp: Array, fp: Array, fn: Array, tn: Array) -> Array:
-    """Mean of the F1 of both classes."""
+    """Mean F1 of the two classes."""
     return (ratio(2 * tp, 2 * tp + fp + fn, 0.0) + ratio(2 * tn, 2 * tn + fp + fn, 0.0)) / 2
 
 
 def ratio(above: Array, below: Array, undefined: float = np.nan) -> Array:
-    """above / below, and ``undefined`` where below is 0; NaN where one of them is."""
+    """above / below; ``undefined`` where below is 0, NaN where either is NaN."""
     below = np.asarray(below, dtype=np.float64)
     empty = below <= 0
     return np.asarray(np.where(empty, undefined, above / np.where(empty, 1.0, below)))

@@ -1,4 +1,8 @@
-"""TODO docstring."""
+"""Predictions -> sums whose size does not depend on the number of rows.
+
+Three passes: a fine histogram of scores (point values, thresholds, curves), a pass by group (GAUC,
+NDCG), and a coarse histogram by bucket of groups (intervals).
+"""
 
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -13,22 +17,21 @@ from reweight.core.arithmetic import COLUMNS, Arithmetic, Value
 from reweight.evaluate import metrics
 from reweight.evaluate.statistics import VALUES, Evaluation, values_of
 
-# Width of a fine bin in log odds, and where the outermost bins are: the error of the AUC from
-# ties within a bin is below 1e-5.
+# Width of a fine bin in log odds, and where the outermost bins start: ties within a bin change the
+# AUC by less than 1e-5.
 FINE, EDGE = 0.005, 20.0
-
-
+# Predictions below this are raised to it, so that their logarithm is finite.
 LOWEST = 1e-15
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """What is left of predictions, as frames of small size.
+    """Predictions reduced to small frames.
 
     Attributes:
-        bins: a row per method, split and fine bin: ``n``, ``pos`` and the sum ``predicted``.
-        thresholds: method -> fine bin from which on a row is called positive.
-        values: of ``values_of``, for every method and split.
+        bins: one row per method, split and fine bin: ``n``, ``pos`` and the sum ``predicted``.
+        thresholds: method -> lowest fine bin that is called positive.
+        values: the output of ``values_of`` for every method and split.
     """
 
     bins: pd.DataFrame
@@ -36,7 +39,7 @@ class Reduced:
     values: pd.DataFrame
 
     def probabilities(self) -> dict[str, float]:
-        """The thresholds as probabilities: the lower edge of their bins."""
+        """The thresholds as probabilities, at the lower edges of their bins."""
         return {
             method: round(float(1 / (1 + np.exp(-FINE * bin_))), 4)
             for method, bin_ in self.thresholds.items()
@@ -44,12 +47,12 @@ class Reduced:
 
 
 def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Reduced:
-    """The passes over the rows of the table ``predictions``.
+    """Reduces the rows of the table ``predictions``.
 
     Args:
-        predictions: the table.
-        evaluation: the section.
-        seed: of the buckets and of the bootstrap.
+        predictions: rows of the table.
+        evaluation: the section ``evaluation``.
+        seed: seed of the buckets and of the bootstrap.
     """
     rows = _with_parts(predictions, evaluation, seed)
     fine = _summed(rows, ["segment", "bin"]).persist(StorageLevel.DISK_ONLY)
@@ -57,71 +60,71 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
         by_bin = fine.groupBy("method", "split", "bin").agg(
             *[F.sum(name).alias(name) for name in ("n", "pos", "predicted")]
         )
-        # Small by nature: bins that occur, at most 8,000 per method and split.
+        # Small by nature: the occupied bins, at most 8,000 per method and split.
         bins = by_bin.toPandas()
-        known, thresholds = known_bins(bins, evaluation)
-        cut = F.broadcast(predictions.sparkSession.createDataFrame(known))
+        bin_table, thresholds = known_bins(bins, evaluation)
+        cut = F.broadcast(predictions.sparkSession.createDataFrame(bin_table))
         groups = _grouped(rows, evaluation)
 
-        def values(cells: pd.DataFrame) -> pd.DataFrame:
-            of_bins = cells["bucket"].isna()
-            return values_of(cells[of_bins], cells[~of_bins], groups, evaluation, seed)
+        def values(sums: pd.DataFrame) -> pd.DataFrame:
+            of_bins = sums["bucket"].isna()
+            return values_of(sums[of_bins], sums[~of_bins], groups, evaluation, seed)
 
         coarse = _summed(
             rows.join(cut, on=["method", "bin"]), ["segment", "bucket", "coarse", "called"]
         )
-        cells = fine.join(cut, on=["method", "bin"]).unionByName(coarse, allowMissingColumns=True)
-        # Small by nature: some numbers and their resamples, per method and split.
-        found = cells.groupBy("method", "split").applyInPandas(values, VALUES).toPandas()
+        sums = fine.join(cut, on=["method", "bin"]).unionByName(coarse, allowMissingColumns=True)
+        # Small by nature: a few numbers and their resamples per method and split.
+        metric_values = sums.groupBy("method", "split").applyInPandas(values, VALUES).toPandas()
     finally:
         fine.unpersist()
-    return Reduced(bins, thresholds, found)
+    return Reduced(bins, thresholds, metric_values)
 
 
 def known_bins(bins: pd.DataFrame, evaluation: Evaluation) -> tuple[pd.DataFrame, dict[str, int]]:
-    """What each fine bin of a method belongs to.
+    """Assigns each fine bin of a method to a coarse bin and to a predicted class.
 
     Args:
         bins: rows ``n`` and positives ``pos`` by ``method``, ``split`` and ``bin``.
-        evaluation: the section.
+        evaluation: the section ``evaluation``.
 
     Returns:
-        A row per ``method`` and ``bin``: its ``coarse`` one, and whether rows of it are ``called``
-        positive; and method -> fine bin from which on they are.
+        One row per ``method`` and ``bin`` with its ``coarse`` bin and whether its rows are
+        ``called`` positive; and method -> lowest fine bin that is called positive.
     """
-    thresholds = {str(m): _threshold(own) for m, own in bins.groupby("method")}
-    known = bins.groupby(["method", "bin"])["n"].sum().reset_index()
-    counts = known.groupby("method")["n"]
-    # Coarse ones hold about equally many rows.
-    middle = (counts.cumsum() - known["n"] / 2) / counts.transform("sum")
+    thresholds = {str(m): _threshold(part) for m, part in bins.groupby("method")}
+    bin_table = bins.groupby(["method", "bin"])["n"].sum().reset_index()
+    counts = bin_table.groupby("method")["n"]
+    # Coarse bins hold about the same number of rows.
+    middle = (counts.cumsum() - bin_table["n"] / 2) / counts.transform("sum")
     last = evaluation.bins - 1
-    known["coarse"] = np.minimum(last, np.floor(middle * evaluation.bins)).astype(int)
-    known["called"] = known["bin"] >= known["method"].map(thresholds)
-    return known.drop(columns="n"), thresholds
+    bin_table["coarse"] = np.minimum(last, np.floor(middle * evaluation.bins)).astype(int)
+    bin_table["called"] = bin_table["bin"] >= bin_table["method"].map(thresholds)
+    return bin_table.drop(columns="n"), thresholds
 
 
-def curves(found: Reduced) -> dict[str, Any]:
-    """ROC, precision-recall and calibration, per method and split: what a report draws."""
+def curves(reduced: Reduced) -> dict[str, Any]:
+    """ROC, precision-recall and calibration curves per method and split, for the report."""
     result: dict[str, Any] = {}
-    for (method, split), part in found.bins.sort_values("bin").groupby(["method", "split"]):
+    for (method, split), part in reduced.bins.sort_values("bin").groupby(["method", "split"]):
         n, pos, predicted = (part[c].to_numpy(float) for c in ("n", "pos", "predicted"))
         tp, fp, _, _ = metrics.confusion(pos, n - pos)
-        take = np.unique(np.linspace(0, len(n) - 1, 150).astype(int))
-        tenth = np.minimum(9, (np.cumsum(n) - n / 2) / n.sum() * 10).astype(int)
-        tenths = [tenth == i for i in range(10) if (tenth == i).any()]
+        shown = np.unique(np.linspace(0, len(n) - 1, 150).astype(int))
+        decile = np.minimum(9, (np.cumsum(n) - n / 2) / n.sum() * 10).astype(int)
+        deciles = [decile == i for i in range(10) if (decile == i).any()]
         result.setdefault(str(method), {})[str(split)] = {
             "roc": [
-                metrics.ratio(fp[take], (n - pos).sum(), 0.0).tolist(),
-                metrics.ratio(tp[take], pos.sum(), 0.0).tolist(),
+                metrics.ratio(fp[shown], (n - pos).sum(), 0.0).tolist(),
+                metrics.ratio(tp[shown], pos.sum(), 0.0).tolist(),
             ],
             "pr": [
-                metrics.ratio(tp[take], pos.sum(), 0.0).tolist(),
-                metrics.ratio(tp[take], (tp + fp)[take], 0.0).tolist(),
+                metrics.ratio(tp[shown], pos.sum(), 0.0).tolist(),
+                metrics.ratio(tp[shown], (tp + fp)[shown], 0.0).tolist(),
             ],
             "calibration": [
-                [float(predicted[t].sum() / n[t].sum()) for t in tenths],
-                [float(pos[t].sum() / n[t].sum()) for t in tenths],
-                [float(n[t].sum()) for t in tenths],
+                [float(predicted[t].sum() / n[t].sum()) for t in deciles],
+                [float(pos[t].sum() / n[t].sum()) for t in deciles],
+                [float(n[t].sum()) for t in deciles],
             ],
         }
     return result
@@ -129,10 +132,10 @@ def curves(found: Reduced) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LossTerms(Generic[Value]):
-    """What a row adds to the sums, and where in the histogram it stands.
+    """A row's contributions to the sums, and its bin in the histogram.
 
     Attributes:
-        p: the prediction, cut to where its logarithms are finite.
+        p: the prediction, clipped so that its logarithms are finite.
         bin: fine bin of its log odds.
         loss: log loss.
         square: squared error.
@@ -147,11 +150,11 @@ class LossTerms(Generic[Value]):
 def loss_terms(
     arithmetic: Arithmetic[Value], probability: Value, positive: Any
 ) -> LossTerms[Value]:
-    """The terms of each row.
+    """Computes the terms of each row.
 
     Args:
-        arithmetic: of columns or arrays.
-        probability: predictions.
+        arithmetic: the operations on columns or arrays.
+        probability: the predictions.
         positive: whether the label is 1.
     """
     p = arithmetic.clip(probability, LOWEST, 1 - 1e-12)
@@ -165,7 +168,7 @@ def loss_terms(
 
 
 def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> DataFrame:
-    """Adds bin, bucket and the terms of the sums."""
+    """Adds each row's segment, bin, bucket and contributions to the sums."""
     terms = loss_terms(COLUMNS, F.col("probability"), F.col("label") == 1)
     largest = [
         row["segment"]
@@ -213,15 +216,15 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     DCG_g = sum over positives at rank r <= k of 1 / log2(1 + r).
     """
     group = Window.partitionBy("method", "split", "group_id")
-    same = Window.partitionBy("method", "split", "group_id", "p")
+    ties = Window.partitionBy("method", "split", "group_id", "p")
     k = evaluation.ndcg_k
     ideal = F.expr(
         f"aggregate(sequence(1, {k}), 0D, (s, r) -> s + IF(r <= n1, 1 / log2(1 + r), 0D))"
     )
     ranked = rows.withColumns(
         {
-            "rank": F.rank().over(group.orderBy("p")) + (F.count("*").over(same) - 1) / 2,
-            # Equal scores are shown in an order that has nothing to do with the label.
+            "rank": F.rank().over(group.orderBy("p")) + (F.count("*").over(ties) - 1) / 2,
+            # Ties are broken independently of the label.
             "place": F.row_number().over(group.orderBy(F.desc("p"), F.xxhash64("sample_id"))),
         }
     )
@@ -245,34 +248,34 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
 def group_terms(
     arithmetic: Arithmetic[Value], n: Value, n1: Value, ranks: Value, dcg: Value, ideal: Value
 ) -> dict[str, Value]:
-    """What a group adds to GAUC and NDCG.
+    """A group's contributions to GAUC and NDCG.
 
     AUC_g = (sum of the ranks of positives - n1 (n1 + 1) / 2) / (n1 n0), with ties at mean rank.
 
     Args:
-        arithmetic: of columns or arrays.
-        n: rows of the group.
-        n1: its positives.
+        arithmetic: the operations on columns or arrays.
+        n: number of rows in the group.
+        n1: number of positives in the group.
         ranks: sum of the ranks of its positives, by ascending score.
         dcg: its discounted cumulative gain.
-        ideal: the largest that it could have; not 0.
+        ideal: its highest possible gain; not 0.
     """
     pairs = arithmetic.where((n1 > 0) & (n1 < n), n1 * (n - n1), 1.0)
     area = (ranks - n1 * (n1 + 1) / 2) / pairs
-    both = arithmetic.where((n1 > 0) & (n1 < n), 1.0, 0.0)
-    some = arithmetic.where(n1 > 0, 1.0, 0.0)
+    has_both_classes = arithmetic.where((n1 > 0) & (n1 < n), 1.0, 0.0)
+    has_positives = arithmetic.where(n1 > 0, 1.0, 0.0)
     return {
         "gauc": arithmetic.where((n1 > 0) & (n1 < n), area * n, 0.0),
-        "gauc_rows": both * n,
+        "gauc_rows": has_both_classes * n,
         "ndcg": arithmetic.where(n1 > 0, dcg / ideal, 0.0),
-        "ndcg_groups": some,
-        "groups_left_out": 1 - both,
+        "ndcg_groups": has_positives,
+        "groups_left_out": 1 - has_both_classes,
     }
 
 
-def _threshold(own: pd.DataFrame) -> int:
-    """The fine bin with the highest macro F1 on the validation split, and on no other."""
-    counts = own[own["split"] == "validation"].groupby("bin")[["n", "pos"]].sum().sort_index()
+def _threshold(bins: pd.DataFrame) -> int:
+    """The fine bin with the highest macro F1 on the validation split; other splits are not used."""
+    counts = bins[bins["split"] == "validation"].groupby("bin")[["n", "pos"]].sum().sort_index()
     if counts.empty:
         return 0  # probability 0.5
     pos, n = counts["pos"].to_numpy(float), counts["n"].to_numpy(float)

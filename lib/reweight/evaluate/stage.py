@@ -5,7 +5,7 @@ Reads:
 
 Writes:
     The table ``metrics``: values, and differences to ``uniform`` on the same rows, with intervals;
-    and ``evaluation.json``: curves, and what the weights are like.
+    and ``evaluation.json``: curves, and statistics of the weights.
 
 Refuses:
     Tables without rows of this run.
@@ -26,29 +26,29 @@ from reweight.score_weights.rows import wide_weights
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Measures rankers and weights: each method beside `uniform`, with an interval."""
+    """Measures rankers and weights, and compares each method to `uniform` with an interval."""
     config = run.config
-    found = reduction.reduce_predictions(
+    reduced = reduction.reduce_predictions(
         run.store.read(PREDICTIONS), config.evaluation, config.seed
     )
-    rows = statistics.measure(found.values, config.evaluation, BASELINE)
+    rows = statistics.measure(reduced.values, config.evaluation, BASELINE)
     weights = _weights(run)
-    write_json(run.folder.evaluation, {"curves": reduction.curves(found), **weights})
+    write_json(run.folder.evaluation, {"curves": reduction.curves(reduced), **weights})
     facts = [
         {"method": m, "split": "train", "name": name, "kind": "weight", "value": float(value)}
-        for m, own in weights["facts"].items()
-        for name, value in own.items()
+        for m, statistics_of_weights in weights["facts"].items()
+        for name, value in statistics_of_weights.items()
     ]
     schema = METRICS.columns()
     assert schema is not None
     names = schema.names[1:]
-    full = [tuple((row | {"seed": config.seed}).get(n) for n in names) for row in rows + facts]
-    run.store.write(METRICS, run.spark.createDataFrame(full, schema=_nullable(names)))
-    return {"metrics": len(full), "thresholds": found.probabilities()}
+    records = [tuple((row | {"seed": config.seed}).get(n) for n in names) for row in rows + facts]
+    run.store.write(METRICS, run.spark.createDataFrame(records, schema=_nullable(names)))
+    return {"metrics": len(records), "thresholds": reduced.probabilities()}
 
 
 def _weights(run: Run) -> dict[str, Any]:
-    """What the weights of the training rows are like, and which rows have the most and least."""
+    """Statistics of the weights of the training rows, and the rows with extreme weights."""
     methods = [m.name for m in run.config.importance]
     wide = wide_weights(run.store.read(WEIGHTS), methods)
     train = run.store.read(SAMPLES).where("split = 'train'")
@@ -57,7 +57,7 @@ def _weights(run: Run) -> dict[str, Any]:
     try:
         facts = weight_summary.weight_facts(joined, methods)
         names = list(read_stats(run.folder.features).names)
-        known = weight_summary.drivers(joined, joined.count(), methods, names, run.config.seed)
+        drivers = weight_summary.drivers(joined, joined.count(), methods, names, run.config.seed)
         return {
             "facts": facts,
             "histograms": weight_summary.histogram(joined, methods),
@@ -66,8 +66,8 @@ def _weights(run: Run) -> dict[str, Any]:
                 for label in (0, 1)
             },
             "segment_shares": weight_summary.segment_shares(joined, methods),
-            "drivers": known,
-            "extremes": weight_summary.extremes(joined, methods, names, known),
+            "drivers": drivers,
+            "extremes": weight_summary.extremes(joined, methods, names, drivers),
         }
     finally:
         joined.unpersist()

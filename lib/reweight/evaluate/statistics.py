@@ -1,8 +1,6 @@
-"""Predictions and weights -> sums that are small whatever the number of rows, and metrics of them.
+"""Sums of predictions -> metrics with intervals, and paired differences to the baseline.
 
-Three passes: a fine histogram of scores (point values, thresholds, curves), a pass by group (GAUC,
-NDCG), and a coarse histogram by bucket of groups (intervals). Metrics of the histograms of a method
-and split are a task of their own. All metrics are unweighted.
+The metrics of each method and split are computed in a separate task. All metrics are unweighted.
 """
 
 from collections.abc import Iterator
@@ -24,13 +22,13 @@ class Evaluation(Section):
     """The section ``evaluation``.
 
     Attributes:
-        ndcg_k: ranks that NDCG looks at.
-        buckets: of groups; what the bootstrap resamples.
-        replicates: resamples.
-        confidence: of the intervals.
-        bins: of the coarse histogram.
-        max_segments: largest segments that are shown; the others are one, ``other``.
-        min_positives: of a segment that counts for the worst-group AUC and log loss.
+        ndcg_k: the cut-off rank of NDCG.
+        buckets: number of buckets of groups, which the bootstrap resamples.
+        replicates: number of resamples.
+        confidence: level of the intervals.
+        bins: number of bins of the coarse histogram.
+        max_segments: number of segments shown, largest first; the rest are pooled as ``other``.
+        min_positives: positives that a segment needs to count for the worst-group AUC and log loss.
     """
 
     ndcg_k: int = Field(default=10, ge=1)
@@ -46,14 +44,14 @@ class Evaluation(Section):
 class Statistics:
     """All that the metrics of one method and split are computed from.
 
-    The first axis of every array is the resample; the value on all rows is a single one.
+    The first axis of every array is the resample; it has length 1 for the value on all rows.
 
     Attributes:
         pos: positives per bin of ascending score [R, bins].
-        neg: negatives [R, bins].
-        predicted: sums of predictions [R, bins].
-        twentieth: bin -> which of 20 equal parts of the rows it is in, [bins].
-        sums: name -> [R].
+        neg: negatives per bin [R, bins].
+        predicted: sums of predictions per bin [R, bins].
+        twentieth: for each bin, which of 20 equal parts of the rows it falls into, [bins].
+        sums: name -> sum over the rows [R].
         segments: segment -> (pos, neg), each [R, bins].
         losses: segment -> sum of log losses [R].
     """
@@ -85,27 +83,29 @@ def values_of(
     """Metrics of one method and split.
 
     Args:
-        fine: sums over its rows by segment and fine bin; also the bin's ``coarse`` one and whether
-            it is ``called`` positive.
+        fine: sums by segment and fine bin, with the ``coarse`` bin of each fine bin and whether it
+            is ``called`` positive.
         coarse: sums by segment, bucket, coarse bin and ``called``.
-        groups: a row per method, split and bucket, also of others: sums over groups.
-        evaluation: the section.
-        seed: of the bootstrap.
+        groups: sums over groups, one row per method, split and bucket; may include other methods
+            and splits.
+        evaluation: the section ``evaluation``.
+        seed: seed of the bootstrap.
 
     Returns:
-        Rows with ``method``, ``split``, ``segment`` (null for all rows), ``name``, ``value``; for
-        all rows also ``coarse``, the value by coarse bins, and ``resampled``, a value per resample.
+        Rows with ``method``, ``split``, ``segment`` (null for all rows), ``name``, ``value``. The
+        metrics over all rows also have ``coarse``, the value from coarse bins, and ``resampled``,
+        one value per resample.
     """
     method, split = fine["method"].iloc[0], fine["split"].iloc[0]
     groups = groups[groups["split"] == split]
-    # The same buckets, and so the same draws, for every method.
+    # The same buckets for every method, and so the same draws.
     buckets = sorted(groups["bucket"].unique())
-    own = groups[groups["method"] == method]
-    drawn = bootstrap.draws(len(buckets), evaluation.replicates, seed)
-    exact = _fine_statistics(fine, own, evaluation.bins)
+    method_groups = groups[groups["method"] == method]
+    resamples = bootstrap.draws(len(buckets), evaluation.replicates, seed)
+    exact = _fine_statistics(fine, method_groups, evaluation.bins)
     whole, resampled = (
-        _metrics(_statistics(coarse, own, buckets, draws, evaluation.bins), evaluation)
-        for draws in (np.ones((1, len(buckets))), drawn)
+        _metrics(_statistics(coarse, method_groups, buckets, draws, evaluation.bins), evaluation)
+        for draws in (np.ones((1, len(buckets))), resamples)
     )
     rows: list[tuple[Any, ...]] = [
         (method, split, None, name, value[0], whole[name][0], resampled[name])
@@ -120,9 +120,9 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
     """Metrics with intervals, and differences to the baseline with paired intervals.
 
     Args:
-        values: of ``values_of``, for every method and split.
-        evaluation: the section.
-        baseline: method that differences are taken to.
+        values: the output of ``values_of`` for every method and split.
+        evaluation: the section ``evaluation``.
+        baseline: the method that the others are compared to.
 
     Returns:
         Rows with ``method``, ``split``, ``segment``, ``name``, ``kind``, ``value``, ``low``,
@@ -130,15 +130,15 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
     """
     rows: list[Row] = []
     of_all = values[values["segment"].isna()]
-    # From Spark they come as lists.
-    resampled = of_all["resampled"].map(lambda own: np.asarray(own, dtype=np.float64))
+    # Spark returns them as lists.
+    resampled = of_all["resampled"].map(lambda draws: np.asarray(draws, dtype=np.float64))
     of_all = of_all.assign(resampled=resampled)
-    found = {
-        key: own.set_index("name")[["value", "coarse", "resampled"]]
-        for key, own in of_all.groupby(["split", "method"])
+    by_method = {
+        key: frame.set_index("name")[["value", "coarse", "resampled"]]
+        for key, frame in of_all.groupby(["split", "method"])
     }
-    for (split, method), own in found.items():
-        rows += _rows(method, split, "value", own, evaluation.confidence)
+    for (split, method), frame in by_method.items():
+        rows += _rows(method, split, "value", frame, evaluation.confidence)
         parts = values[(values["split"] == split) & (values["method"] == method)]
         rows += [
             _row(method, split, segment, name, "value", value, np.nan, np.nan)
@@ -147,8 +147,8 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
             .itertuples(index=False)
         ]
         if method != baseline:
-            less = own - found[split, baseline]
-            rows += _rows(method, split, "difference", less, evaluation.confidence)
+            difference = frame - by_method[split, baseline]
+            rows += _rows(method, split, "difference", difference, evaluation.confidence)
     return rows
 
 
@@ -157,7 +157,7 @@ _GROUP_SUMS = ("gauc", "gauc_rows", "ndcg", "ndcg_groups", "groups_left_out")
 
 
 def _fine_statistics(fine: pd.DataFrame, groups: pd.DataFrame, coarse_bins: int) -> Statistics:
-    """One bucket that holds everything, and a bin for every fine bin that occurs."""
+    """All rows in one bucket, with a bin for every occupied fine bin."""
     bins = fine.drop_duplicates("bin").sort_values("bin")
     cells = fine.assign(bucket=0, coarse=np.searchsorted(bins["bin"], fine["bin"]))
     statistics = _statistics(cells, groups.assign(bucket=0), [0], np.ones((1, 1)), len(bins))
@@ -166,28 +166,37 @@ def _fine_statistics(fine: pd.DataFrame, groups: pd.DataFrame, coarse_bins: int)
 
 
 def _statistics(
-    own: pd.DataFrame, groups: pd.DataFrame, buckets: list[int], drawn: Array, bins: int
+    sums_by_bin: pd.DataFrame, groups: pd.DataFrame, buckets: list[int], drawn: Array, bins: int
 ) -> Statistics:
-    """Resampled sums: the matrix of draws times the sums of each bucket."""
-    row = own["bucket"].map({b: i for i, b in enumerate(buckets)}).to_numpy()
-    column = own["coarse"].to_numpy()
-    own = own.assign(tp=own["pos"] * own["called"], fp=(own["n"] - own["pos"]) * own["called"])
+    """Resampled sums: the matrix of draws times the sums per bucket."""
+    row = sums_by_bin["bucket"].map({b: i for i, b in enumerate(buckets)}).to_numpy()
+    column = sums_by_bin["coarse"].to_numpy()
+    sums_by_bin = sums_by_bin.assign(
+        tp=sums_by_bin["pos"] * sums_by_bin["called"],
+        fp=(sums_by_bin["n"] - sums_by_bin["pos"]) * sums_by_bin["called"],
+    )
 
     def table(name: str, segment: str | None = None) -> Array:
         full = np.zeros((len(buckets), bins))
-        keep = (
-            np.ones(len(own), bool) if segment is None else (own["segment"] == segment).to_numpy()
+        in_segment = (
+            np.ones(len(sums_by_bin), bool)
+            if segment is None
+            else (sums_by_bin["segment"] == segment).to_numpy()
         )
-        np.add.at(full, (row[keep], column[keep]), own[name].to_numpy(float)[keep])
+        np.add.at(
+            full,
+            (row[in_segment], column[in_segment]),
+            sums_by_bin[name].to_numpy(float)[in_segment],
+        )
         return drawn @ full
 
-    by_bucket = own.groupby("bucket")[list(_SUMS)].sum().reindex(buckets).fillna(0.0)
+    by_bucket = sums_by_bin.groupby("bucket")[list(_SUMS)].sum().reindex(buckets).fillna(0.0)
     of_groups = groups.groupby("bucket")[list(_GROUP_SUMS)].sum().reindex(buckets).fillna(0.0)
     sums = {k: drawn @ by_bucket[k].to_numpy(float) for k in _SUMS}
     sums |= {k: drawn @ of_groups[k].to_numpy(float) for k in _GROUP_SUMS}
     pos = table("pos")
     segments, losses = {}, {}
-    for name in sorted(own["segment"].unique()):
+    for name in sorted(sums_by_bin["segment"].unique()):
         part = table("pos", name)
         segments[str(name)] = (part, table("n", name) - part)
         losses[str(name)] = table("log_loss", name).sum(-1)
@@ -211,7 +220,7 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
     n, pos, tp, fp = s.sums["n"], s.pos.sum(-1), s.sums["tp"], s.sums["fp"]
     loss = metrics.ratio(s.sums["log_loss"], n)
     table = (tp, fp, pos - tp, n - pos - fp)
-    # ECE over 20 parts of equal size: with more, chance alone makes it large.
+    # ECE over 20 parts of equal size: with more parts, chance alone makes it large.
     part = np.eye(20)[s.twentieth]
     rows, predicted, positives = ((x @ part) for x in (s.pos + s.neg, s.predicted, s.pos))
     return {
@@ -235,7 +244,7 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
 
 
 def _worst_auc(s: Statistics, min_positives: int) -> Array:
-    """The lowest AUC of a segment with enough positives; NaN where there is none."""
+    """The lowest AUC of any segment with enough positives; NaN if there is none."""
     areas = [
         np.where(pos.sum(-1) >= min_positives, metrics.auc(pos, neg), np.nan)
         for pos, neg in s.segments.values()
@@ -245,7 +254,7 @@ def _worst_auc(s: Statistics, min_positives: int) -> Array:
 
 
 def _worst_loss(s: Statistics, min_positives: int) -> Array:
-    """The highest log loss of such a segment; NaN where there is none."""
+    """The highest log loss of any segment with enough positives; NaN if there is none."""
     losses = [
         np.where(
             pos.sum(-1) >= min_positives, metrics.ratio(s.losses[name], (pos + neg).sum(-1)), np.nan
@@ -259,9 +268,9 @@ def _worst_loss(s: Statistics, min_positives: int) -> Array:
 _COUNTS = ("groups_left_out", "rows", "positives")
 
 
-def _rows(method: str, split: str, kind: str, own: pd.DataFrame, confidence: float) -> list[Row]:
+def _rows(method: str, split: str, kind: str, frame: pd.DataFrame, confidence: float) -> list[Row]:
     rows = []
-    for name, value, coarse, resampled in own.itertuples():
+    for name, value, coarse, resampled in frame.itertuples():
         if kind == "difference" and name in _COUNTS:
             continue
         low, high = bootstrap.interval(resampled, value, coarse, confidence)
@@ -289,7 +298,7 @@ def _row(
     low: float,
     high: float,
 ) -> Row:
-    def known(x: float) -> float | None:
+    def finite(x: float) -> float | None:
         return x if np.isfinite(x) else None
 
     return {
@@ -298,7 +307,7 @@ def _row(
         "segment": segment,
         "name": name,
         "kind": kind,
-        "value": known(value),
-        "low": known(low),
-        "high": known(high),
+        "value": finite(value),
+        "low": finite(low),
+        "high": finite(high),
     }

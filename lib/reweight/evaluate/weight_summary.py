@@ -1,4 +1,4 @@
-"""What the weights of a run are like: effective sample size, quantiles, and what drives them."""
+"""Statistics of a run's weights: effective sample size, quantiles, and what drives them."""
 
 import json
 from functools import reduce
@@ -14,21 +14,21 @@ from reweight.core.distribution import Distribution, distribution, quantile
 from reweight.core.hashing import uniform
 
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-# Enough for a correlation to two digits.
+# Enough rows for a correlation that is exact to two digits.
 _SAMPLE = 50_000
 _SHOWN_ROWS, _SHOWN_FEATURES, _SHOWN_SEGMENTS = 50, 6, 20
 
 
 def weight_facts(train: DataFrame, methods: list[str]) -> dict[str, dict[str, float]]:
-    """Numbers on the weights of each method over the training rows.
+    """Statistics of the weights of each method over the training rows.
 
     ESS = (sum w)^2 / sum w^2 (Kish); the design effect is n / ESS.
 
     Args:
         train: training rows with a column of weights per method.
-        methods: the columns.
+        methods: names of these columns.
     """
-    found: Any = train.agg(
+    sums: Any = train.agg(
         F.count("*").alias("n"),
         *[F.sum(m).alias(f"{m}.sum") for m in methods],
         *[F.sum(F.col(m) * F.col(m)).alias(f"{m}.squares") for m in methods],
@@ -36,15 +36,15 @@ def weight_facts(train: DataFrame, methods: list[str]) -> dict[str, dict[str, fl
         *[F.max(m).alias(f"{m}.max") for m in methods],
     ).first()
     spread = distribution(train, {m: F.col(m) for m in methods})
-    return {m: _facts(found, m, spread[m]) for m in methods}
+    return {m: _facts(sums, m, spread[m]) for m in methods}
 
 
 def histogram(train: DataFrame, methods: list[str]) -> dict[str, list[list[float]]]:
-    """Per method the share of the rows in each of 40 logarithmic bins: [lower edges, shares].
+    """The share of rows in each of 40 logarithmic bins, per method: [lower edges, shares].
 
     Args:
-        train: training rows, or those of one label, with a column of weights per method.
-        methods: the columns.
+        train: training rows, or those with one label, with a column of weights per method.
+        methods: names of these columns.
     """
     edges = np.logspace(-2, 2, 41)
     result = {}
@@ -64,22 +64,22 @@ def drivers(
 
     Args:
         train: training rows with ``label``, ``features`` and a column of weights per method.
-        rows: how many there are; a hashed sample of them is looked at.
-        methods: the columns.
-        names: of the features, [D].
-        seed: of the sample.
+        rows: number of training rows; the correlations are taken over a hashed sample of them.
+        methods: names of the weight columns.
+        names: feature names, [D].
+        seed: seed of the sample.
     """
-    some = train.where(uniform(seed, "drivers", "sample_id") <= min(1.0, _SAMPLE / rows))
+    sample = train.where(uniform(seed, "drivers", "sample_id") <= min(1.0, _SAMPLE / rows))
     columns = F.array(*methods, F.col("label").cast("double"))
     joined = F.concat(columns, F.col("features").cast("array<double>"))
-    matrix = Correlation.corr(some.select(array_to_vector(joined).alias("v")), "v").first()
-    # Small by nature: methods and features, squared.
+    matrix = Correlation.corr(sample.select(array_to_vector(joined).alias("v")), "v").first()
+    # Small by nature: (methods + features) squared.
     table = np.nan_to_num(matrix[0].toArray())  # type: ignore[index]
     labels = ["label", *names]
     result = {}
     for i, method in enumerate(methods):
-        own = dict(zip(labels, table[i, len(methods) :], strict=True))
-        ranked = sorted(own.items(), key=lambda item: -abs(item[1]))
+        correlations = dict(zip(labels, table[i, len(methods) :], strict=True))
+        ranked = sorted(correlations.items(), key=lambda item: -abs(item[1]))
         result[method] = {k: float(v) for k, v in ranked if k == "label" or abs(v) > 1e-6}
     return result
 
@@ -87,14 +87,15 @@ def drivers(
 def extremes(
     train: DataFrame, methods: list[str], names: list[str], known: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """The rows of the highest and of the lowest weights of each method, for a person to look at.
+    """The rows with the highest and the lowest weights of each method, for inspection.
 
     Args:
         train: training rows with ``sample_id``, ``label``, ``features`` and a column of weights
             per method.
-        methods: the columns.
-        names: of the features, [D].
-        known: of ``drivers``; a row is shown with the features that drive the method's weights.
+        methods: names of the weight columns.
+        names: feature names, [D].
+        known: the output of ``drivers``: each row is shown with the features that correlate most
+            with the method's weights.
 
     Returns:
         method -> ``highest`` and ``lowest`` -> rows with ``sample_id``, ``label``, ``weight`` and
@@ -102,69 +103,69 @@ def extremes(
     """
     parts = []
     for method in methods:
-        # Weights that go with no feature are shown with the first ones.
+        # Weights that correlate with no feature are shown with the first features.
         driving = [name for name in known[method] if name != "label"]
         shown = (driving or names)[:_SHOWN_FEATURES]
         values = [F.get("features", F.lit(names.index(name))).alias(name) for name in shown]
         for end, order in (("highest", F.col(method).desc()), ("lowest", F.col(method).asc())):
-            some = train.orderBy(order, "sample_id").limit(_SHOWN_ROWS)
+            extreme_rows = train.orderBy(order, "sample_id").limit(_SHOWN_ROWS)
             row = F.struct(F.col("sample_id"), "label", F.col(method).alias("weight"))
             parts.append(
-                some.select(
+                extreme_rows.select(
                     F.lit(method).alias("method"),
                     F.lit(end).alias("end"),
                     row.alias("row"),
                     F.to_json(F.struct(*values)).alias("features"),
                 )
             )
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {
+    rows_by_method: dict[str, dict[str, list[dict[str, Any]]]] = {
         method: {"highest": [], "lowest": []} for method in methods
     }
     # Small by nature: 2 x 50 rows per method.
-    for one in reduce(DataFrame.union, parts).collect():
-        found[one["method"]][one["end"]].append(
+    for selected in reduce(DataFrame.union, parts).collect():
+        rows_by_method[selected["method"]][selected["end"]].append(
             {
-                # As text: the reader of a page rounds an integer of 19 digits.
-                "sample_id": str(one["row"]["sample_id"]),
-                "label": one["row"]["label"],
-                "weight": one["row"]["weight"],
-                "features": json.loads(one["features"]),
+                # As text: a JSON reader may round an integer of 19 digits.
+                "sample_id": str(selected["row"]["sample_id"]),
+                "label": selected["row"]["label"],
+                "weight": selected["row"]["weight"],
+                "features": json.loads(selected["features"]),
             }
         )
-    for own in found.values():
-        own["highest"].sort(key=lambda row: (-row["weight"], int(row["sample_id"])))
-        own["lowest"].sort(key=lambda row: (row["weight"], int(row["sample_id"])))
-    return found
+    for ends in rows_by_method.values():
+        ends["highest"].sort(key=lambda row: (-row["weight"], int(row["sample_id"])))
+        ends["lowest"].sort(key=lambda row: (row["weight"], int(row["sample_id"])))
+    return rows_by_method
 
 
 def segment_shares(train: DataFrame, methods: list[str]) -> list[dict[str, Any]]:
-    """What each segment got: its share of the rows and of the weight by each method.
+    """Each segment's share of the rows, and of the total weight of each method.
 
     Args:
         train: training rows with ``segment`` and a column of weights per method.
-        methods: the columns.
+        methods: names of the weight columns.
 
     Returns:
-        Of the largest segments ``segment``, ``rows`` and ``weight`` (method -> share), those of
-        most rows first; rows of no segment or of a smaller one are in none of them.
+        ``segment``, ``rows`` and ``weight`` (method -> share) of the largest segments, largest
+        first; smaller segments and rows without a segment are left out.
     """
     sums = [F.count("*").alias("rows"), *[F.sum(m).alias(m) for m in methods]]
-    whole: Any = train.agg(*sums).first()
+    total: Any = train.agg(*sums).first()
     groups = train.where("segment is not null").groupBy("segment").agg(*sums)
-    # Small by nature: as many as a page can show.
+    # Small by nature: no more than a page can show.
     rows = groups.orderBy(F.desc("rows"), "segment").limit(_SHOWN_SEGMENTS).collect()
     return [
         {
             "segment": row["segment"],
-            "rows": row["rows"] / whole["rows"],
-            "weight": {m: row[m] / whole[m] for m in methods},
+            "rows": row["rows"] / total["rows"],
+            "weight": {m: row[m] / total[m] for m in methods},
         }
         for row in rows
     ]
 
 
-def _facts(found: Any, method: str, spread: Distribution) -> dict[str, float]:
-    n, total, squares = found["n"], found[f"{method}.sum"], found[f"{method}.squares"]
+def _facts(sums: Any, method: str, spread: Distribution) -> dict[str, float]:
+    n, total, squares = sums["n"], sums[f"{method}.sum"], sums[f"{method}.squares"]
     ess = total**2 / squares
     zero = max((share for value, share in spread if value <= 0), default=0.0)
     return {
@@ -172,8 +173,8 @@ def _facts(found: Any, method: str, spread: Distribution) -> dict[str, float]:
         "ess_share": ess / n,
         "design_effect": n / ess,
         "mean": total / n,
-        "min": found[f"{method}.min"],
-        "max": found[f"{method}.max"],
+        "min": sums[f"{method}.min"],
+        "max": sums[f"{method}.max"],
         "share_zero": zero,
         **{f"q{round(100 * q):02d}": quantile(spread, q) for q in _QUANTILES},
     }

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""What the importance of a run's rows is made of: contributions of features."""

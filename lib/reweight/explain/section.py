@@ -1,4 +1,4 @@
-"""What is explained of the importance of a run's rows."""
+"""The config section of the stage explain."""
 
 from pydantic import Field
 
@@ -9,10 +9,11 @@ class Explaining(Section):
     """The section ``explaining``.
 
     Attributes:
-        rows: of the training split that are looked at, a hashed sample: means over more are the
-            same to three digits.
-        steps: of the integral; twice as many take twice as long and leave less of it over.
-        sample_id: of one sample that is explained alone, beside the table.
+        rows: size of the hashed sample of the training split; means over more rows are the same to
+            three digits.
+        steps: number of steps of the integral; twice as many take twice as long and leave a smaller
+            remainder.
+        sample_id: id of one sample to explain on its own, in addition to the table.
     """
 
     rows: int = Field(default=20_000, ge=1)

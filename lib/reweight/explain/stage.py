@@ -1,4 +1,4 @@
-"""The stage explain, on its own: after fit_importance, what the importance of rows is made of.
+"""The stage explain, which runs on its own after fit_importance.
 
 Reads:
     The table ``samples`` and the folders of the models.
@@ -7,7 +7,7 @@ Writes:
     The table ``attributions``, ``explain.html`` and ``explain.json``.
 
 Refuses:
-    Models that are not there, and an ``explaining.sample_id`` that is no sample of the run.
+    Models that are missing, and an ``explaining.sample_id`` that is not a sample of the run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ from reweight.report.plots import driving
 from reweight.score_weights.models import read_models
 from reweight.score_weights.scoring import explained
 
-# Lines for each method on a console.
-_TOLD = 5
+# Features shown for each method on the console.
+_SHOWN = 5
 
 
 def explain(run: Run) -> dict[str, Any]:
-    """Attributes importance to features, over the training rows and for one sample if asked.
+    """Attributes importance to features, over the training rows and optionally for one sample.
 
     It reads `samples` and the fitted models, and writes `attributions`, `explain.html` and
     `explain.json`.
@@ -49,17 +49,17 @@ def explain(run: Run) -> dict[str, Any]:
     samples = run.store.read(SAMPLES)
     train = samples.where("split = 'train'")
     share = min(1.0, section.rows / max(1, train.count()))
-    some = train.where(uniform(run.config.seed, "explain", "sample_id") <= share)
-    # Before the long work: an id that is not there is told at once.
+    sampled = train.where(uniform(run.config.seed, "explain", "sample_id") <= share)
+    # Before the long work, so that an unknown id fails at once.
     sample = _sample(run, samples, models, names)
-    run.store.write(ATTRIBUTIONS, explained(some, models, names, section.steps))
+    run.store.write(ATTRIBUTIONS, explained(sampled, models, names, section.steps))
     # Small by nature: a row for each method and feature.
-    found = run.store.read(ATTRIBUTIONS).drop("run_id").toPandas()
+    attributions = run.store.read(ATTRIBUTIONS).drop("run_id").toPandas()
     values: dict[str, Any] = {
         "run_id": run.config.run_id,
         "revision": revision(),
-        "rows": int(found["rows"].max()),
-        "methods": _by_method(run, found),
+        "rows": int(attributions["rows"].max()),
+        "methods": _by_method(run, attributions),
         "beside": BESIDE,
         "sample": sample,
     }
@@ -79,43 +79,43 @@ def _models(run: Run) -> dict[str, ModelArtifact]:
 def _sample(
     run: Run, samples: DataFrame, models: Mapping[str, ModelArtifact], names: Sequence[str]
 ) -> dict[str, Any] | None:
-    """The parts of the sample that is asked for, by method; None where none is."""
+    """The parts of the requested sample, by method; None if none is requested."""
     section = run.config.explaining
     if section.sample_id is None:
         return None
-    own = samples.where(F.col("sample_id") == section.sample_id)
-    one = explained(own, models, names, section.steps).toPandas()
-    if one.empty:
+    row = samples.where(F.col("sample_id") == section.sample_id)
+    attributions = explained(row, models, names, section.steps).toPandas()
+    if attributions.empty:
         raise TableError(
-            "the sample to explain is not there",
-            expected="explaining.sample_id of a row of the table 'samples' of this run",
+            "the sample to explain does not exist",
+            expected="an explaining.sample_id from the table 'samples' of this run",
             got=str(section.sample_id),
             fix="look the id up in the table, or leave explaining.sample_id out",
         )
-    # As text: the reader of a page rounds an integer of 19 digits.
-    return {"sample_id": str(section.sample_id), "methods": _by_method(run, one)}
+    # As text: a JSON reader may round an integer of 19 digits.
+    return {"sample_id": str(section.sample_id), "methods": _by_method(run, attributions)}
 
 
-def _by_method(run: Run, found: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    return {m.name: _sorted(found, m.name) for m in run.config.importance}
+def _by_method(run: Run, attributions: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    return {m.name: _sorted(attributions, m.name) for m in run.config.importance}
 
 
-def _sorted(found: pd.DataFrame, method: str) -> list[dict[str, Any]]:
-    """The parts of a method, those that move importance most first."""
-    own = found[found["method"] == method].drop(columns=["method", "rows"])
-    own = own.sort_values(["mean_abs", "part"], ascending=[False, True])
-    own = own.astype(object).where(own.notna(), None)
-    return [dict(zip(own.columns, row, strict=True)) for row in own.itertuples(index=False)]
+def _sorted(attributions: pd.DataFrame, method: str) -> list[dict[str, Any]]:
+    """The parts of a method, strongest first."""
+    parts = attributions[attributions["method"] == method].drop(columns=["method", "rows"])
+    parts = parts.sort_values(["mean_abs", "part"], ascending=[False, True])
+    parts = parts.astype(object).where(parts.notna(), None)
+    return [dict(zip(parts.columns, row, strict=True)) for row in parts.itertuples(index=False)]
 
 
 def _lines(values: dict[str, Any]) -> list[str]:
-    """The parts that move importance most, as lines of text."""
+    """The strongest parts of each method, as lines of text."""
     lines = []
-    told = values["sample"] or values
+    explained = values["sample"] or values
     if values["sample"]:
-        lines.append(f"sample {told['sample_id']}:")
-    for method, parts in told["methods"].items():
+        lines.append(f"sample {explained['sample_id']}:")
+    for method, parts in explained["methods"].items():
         moving = [p for p in parts if p["part"] not in BESIDE and p["mean_abs"] > 0]
-        shown = ", ".join(f"{p['part']} {p['mean']:+.3g}" for p in moving[:_TOLD])
-        lines.append(f"{method}: {shown or 'no feature moves it'}")
+        shown = ", ".join(f"{p['part']} {p['mean']:+.3g}" for p in moving[:_SHOWN])
+        lines.append(f"{method}: {shown or 'no feature affects it'}")
     return lines

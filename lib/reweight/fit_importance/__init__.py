@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Fits the importance methods on samples, on executors."""

@@ -1,4 +1,4 @@
-"""Fits methods on the rows of a frame: facts, snapshots, launch, models."""
+"""Fits methods on the rows of a frame: checks, snapshots, launch, models."""
 
 import json
 from pathlib import Path
@@ -24,13 +24,16 @@ from reweight.training.plan import FitPlan
 def fit_methods(
     job: FitJob, samples: DataFrame, methods: tuple[ImportanceMethod, ...], folder: ModelsFolder
 ) -> dict[str, Any]:
-    """Fits methods side by side; ``folder`` then holds the model of each.
+    """Fits methods side by side and leaves the model of each in ``folder``.
 
     Args:
         job: the settings.
-        samples: with the columns of the table ``samples`` that say what a row is.
-        methods: to fit.
-        folder: that driver and executors share.
+        samples: rows with the columns of the table ``samples`` that the methods read.
+        methods: the methods to fit.
+        folder: a folder that the driver and the executors share.
+
+    Returns:
+        What the stage reports: numbers of rows, losses, seconds, and failures before a resume.
     """
     facts = training_facts(job, samples, methods)
     for method in methods:
@@ -52,8 +55,8 @@ def _train(
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
     rows = fingerprint(samples, extra)
     snapshots = _write_snapshots(job, samples, facts, rows, extra)
-    said = [m.model_dump_json(by_alias=True) for m in methods]
-    key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *said)
+    settings = [m.model_dump_json(by_alias=True) for m in methods]
+    key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *settings)
     plan = FitPlan(
         methods=methods,
         facts=facts,
@@ -77,12 +80,12 @@ def _train(
         for i in range(max((len(c) for c in curves.values()), default=0))
     )
     losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items()}
-    found = {"training loss": losses, "training seconds": round(seconds, 1)}
-    return found | ({"resumed after": failures} if failures else {})
+    summary = {"training loss": losses, "training seconds": round(seconds, 1)}
+    return summary | ({"resumed after": failures} if failures else {})
 
 
 def _is_fitted(folder: ModelsFolder, key: str, methods: tuple[ImportanceMethod, ...]) -> bool:
-    """Whether the models are there, of the same rows, settings and code."""
+    """Whether the models exist and were fitted on the same rows, settings and code."""
     complete = all(ModelArtifact.is_in(folder.model(method.name)) for method in methods)
     return folder.fitted.exists() and complete and json.loads(folder.fitted.read_text()) == key
 
@@ -90,10 +93,10 @@ def _is_fitted(folder: ModelsFolder, key: str, methods: tuple[ImportanceMethod, 
 def _write_snapshots(
     job: FitJob, samples: DataFrame, facts: TrainFacts, rows: str, extra: tuple[str, ...]
 ) -> Path:
-    """Parquet of the training rows and of a hashed part of the validation rows."""
+    """Writes the training rows and a hashed sample of the validation rows as Parquet."""
     key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *extra)
     section, folder = job.fitting, job.snapshots
-    same: dict[str, Any] = {
+    options: dict[str, Any] = {
         "shards": section.shards,
         "with_ids": bool(facts.cardinalities),
         "key": key,
@@ -101,9 +104,9 @@ def _write_snapshots(
         "segments": facts.segments,
     }
     train = samples.where("split = 'train'")
-    write_snapshot(train, folder / "train", rows=facts.rows, **same)
+    write_snapshot(train, folder / "train", rows=facts.rows, **options)
     validation = samples.where("split = 'validation'")
     share = min(1.0, section.validation_rows / max(1, validation.count()))
-    some = validation.where(uniform(job.seed, "curve", "sample_id") <= share)
-    write_snapshot(some, folder / "validation", rows=section.validation_rows, **same)
+    sampled = validation.where(uniform(job.seed, "curve", "sample_id") <= share)
+    write_snapshot(sampled, folder / "validation", rows=section.validation_rows, **options)
     return folder

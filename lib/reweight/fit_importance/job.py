@@ -1,4 +1,4 @@
-"""What fitting needs beside rows and methods."""
+"""What fitting needs besides rows and methods."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +10,25 @@ from reweight.training.plan import Fitting
 
 @dataclass(frozen=True)
 class FitJob:
-    """What fitting needs beside rows and methods: of a run, or of an estimator.
+    """What a run or an estimator needs for fitting, besides rows and methods.
 
     Attributes:
         spark: the session.
-        seed: of everything that is random.
-        fitting: the section.
-        dim: length of ``features``.
+        seed: seed of everything random.
+        fitting: the section ``fitting``.
+        names: of the dense features, [D].
         cardinalities: size of the id space of each field of ``ids``.
-        snapshots: folder that driver and executors share, for the rows as training reads them.
+        snapshots: folder for the rows that training reads, shared by the driver and the executors.
     """
 
     spark: SparkSession
     seed: int
     fitting: Fitting
-    dim: int
+    names: tuple[str, ...]
     cardinalities: tuple[int, ...]
     snapshots: Path
+
+    @property
+    def dim(self) -> int:
+        """Length of ``features``, D."""
+        return len(self.names)

@@ -21,10 +21,18 @@ _LOG = logging.getLogger(__name__)
 
 
 def launch_until_done(job: FitJob, plan: FitPlan) -> list[str]:
-    """Launches, and again from the last checkpoint when a rank was lost.
+    """Launches a plan, and relaunches it from the last checkpoint if a rank fails.
+
+    Args:
+        job: the settings.
+        plan: what is trained.
 
     Returns:
-        What went wrong on the way, a line for each launch that failed.
+        One line for each failed launch.
+
+    Raises:
+        TrainingError: as ``launch``.
+        RankError: as ``launch``, after ``fitting.retries`` relaunches.
     """
     failures: list[str] = []
     while True:
@@ -43,7 +51,7 @@ def launch(job: FitJob, plan: FitPlan) -> None:
 
     Raises:
         TrainingError: too few slots, or settings that cannot be trained.
-        RankError: a rank died, raised or hung; its own traceback, or what it did last, is shown.
+        RankError: a rank died, raised or hung; the error shows its traceback or its last step.
     """
     folder, fitting = plan.models, plan.fitting
     shutil.rmtree(folder.errors, ignore_errors=True)
@@ -68,8 +76,8 @@ def _hang(fitting: Fitting, signs: list[Sign]) -> RankError:
         f"training hung: rank {signs[0].rank} is furthest behind",
         expected=f"a step of any rank within {fitting.timeout} s (fitting.timeout)",
         got="; ".join(str(sign) for sign in signs),
-        fix="look at that rank's executor (its disk, its network, its memory); started again, the "
-        "job resumes from the last checkpoint",
+        fix="check the disk, network and memory of that rank's executor, and restart the job: it "
+        "resumes from the last checkpoint",
     )
 
 
@@ -80,28 +88,28 @@ def _explained(plan: FitPlan, error: Exception) -> TrainingError:
             "there are fewer slots than ranks",
             expected=f"{ranks} free cores (tasks) at the same time",
             got=next(line for line in text.splitlines() if "slots" in line).strip()[:300],
-            fix="lower fitting.ranks, or give Spark more cores; barrier stages need dynamic "
-            "allocation to be off",
+            fix="lower fitting.ranks, or give Spark more cores; turn dynamic allocation off, which "
+            "barrier stages do not allow",
         )
     messages = failed_ranks(plan.models)
-    # What the library itself refuses, it refuses again; anything else may go well another time.
+    # The library would raise its own errors again; any other failure may not recur.
     refused = any(
         message.startswith(f"{ReweightError.__module__}.") for message in messages.values()
     )
     return (TrainingError if refused else RankError)(
         "training failed on " + (", ".join(messages) or "a rank that left no message"),
-        expected=f"{ranks} rank(s) that finish",
+        expected=f"all {ranks} rank(s) to finish",
         got="; ".join(f"{rank}: {message}" for rank, message in messages.items()) or text[-500:],
-        fix=f"read {plan.models.errors}; started again, the job resumes from the last checkpoint",
+        fix=f"read {plan.models.errors}, and restart the job: it resumes from the last checkpoint",
     )
 
 
 @contextmanager
 def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
-    """Shows the losses while the ranks train, and ends a training that hangs.
+    """Shows the losses while the ranks train, and cancels a training that hangs.
 
     Yields:
-        A list that is filled with the ranks' last signs if they hung.
+        A list that receives the last heartbeats of the ranks if they hang.
     """
     folder, context = plan.models, job.spark.sparkContext
     epochs = max((t.epochs for m in plan.methods if (t := m.learns())), default=0)
@@ -120,7 +128,7 @@ def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
             done = max((len(curve) for curve in curves.values()), default=0)
             losses = ", ".join(f"{k} {c[-1]['validation']:.4g}" for k, c in curves.items())
             bar.update(done - bar.n)
-            # Where no bar is drawn about ten lines say the same.
+            # Without a progress bar, about ten log lines replace it.
             enough = done < epochs and done - logged >= max(1, epochs // 10)
             if not is_interactive() and enough:
                 logged = done

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What models may know of the training rows, and checks that methods can be fitted on them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,20 +19,28 @@ from reweight.importance.target import check_target
 from reweight.importance.training import TrainFacts
 
 _MOST_SEGMENTS = 1000
-
-
-# A feature that follows from the position does so in any rows.
+# A feature that depends on the position shows it in any sample of rows.
 _POSITION_ROWS = 20_000
 
 
 def training_facts(
     job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod]
 ) -> TrainFacts:
-    """What models may know of the training rows; refuses rows that a method cannot be fitted on."""
+    """What models may know of the training rows.
+
+    Args:
+        job: the settings.
+        samples: rows of all splits.
+        methods: the methods to fit.
+
+    Raises:
+        TrainingError: a method cannot be fitted on these rows, or methods need different numbers
+            of bins.
+    """
     train = samples.where("split = 'train'")
-    place, chance = F.col("position"), F.col("propensity")
+    position, propensity = F.col("position"), F.col("propensity")
     settled = F.col("mature") & (F.col("label") == 1)
-    usable = F.coalesce((chance > 0) & (chance <= 1), F.lit(False))
+    usable = F.coalesce((propensity > 0) & (propensity <= 1), F.lit(False))
     counts: Any = train.agg(
         F.count("*").alias("rows"),
         F.sum("label").alias("positives"),
@@ -40,9 +48,9 @@ def training_facts(
         *[
             F.count_if(condition).alias(name)
             for name, condition in {
-                "before": place < 1,
-                "first": place == 1,
-                "later": place > 1,
+                "before": position < 1,
+                "first": position == 1,
+                "later": position > 1,
                 "unusable": ~usable,
                 "open": ~F.col("mature"),
                 "settled_positives": settled,
@@ -52,16 +60,16 @@ def training_facts(
         ],
     ).first()
     for method in methods:
-        # Fitting would refuse it as well, after hours of training.
+        # Fitting checks this too, but only after hours of training.
         columns = method.columns()
         if "target" in columns:
             check_target(method.name, counts["target"], counts["rows"])
         if "position" in columns:
             check_positions(method.name, counts["before"], counts["first"], counts["later"])
             if isinstance(method, PositionMethod):
-                last = method.training.max_position
-                explained = _between_positions(train, counts["rows"], job.dim, last)
-                check_features(method.name, explained)
+                last_position = method.training.max_position
+                explained = _between_positions(train, counts["rows"], job.dim, last_position)
+                check_features(method.name, explained, job.names)
         if "propensity" in columns:
             check_propensities(method.name, counts["unusable"], counts["rows"])
         if "mature" in columns:
@@ -72,7 +80,7 @@ def training_facts(
     if len(bins) > 1:
         raise TrainingError(
             "the methods of a run cut features into different numbers of bins",
-            expected="one number of bins, or 0",
+            expected="the same number of bins, or 0, for all methods",
             got=str(sorted(bins)),
             fix="set the same training.bins everywhere",
         )
@@ -83,20 +91,21 @@ def training_facts(
         positives=int(counts["positives"]),
         seed=job.seed,
         quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
+        names=job.names,
         segments=_segments(train) if any("segment" in m.columns() for m in methods) else (),
     )
 
 
-def _between_positions(train: DataFrame, rows: int, dim: int, last: int) -> torch.Tensor:
-    """As ``between``, on a hashed sample of the rows, float64 [dim]."""
-    some = train.where(uniform(0, "positions", "sample_id") <= _POSITION_ROWS / max(rows, 1))
-    # Spark's least and greatest pass over null.
-    place = F.least(F.greatest("position", F.lit(1)), F.lit(last))
-    at = F.when(F.col("position").isNull(), 0).otherwise(place)
+def _between_positions(train: DataFrame, rows: int, dim: int, last_position: int) -> torch.Tensor:
+    """``between`` on a hashed sample of the rows, float64 [dim]."""
+    sampled = train.where(uniform(0, "positions", "sample_id") <= _POSITION_ROWS / max(rows, 1))
+    # Spark's least and greatest ignore nulls.
+    clamped = F.least(F.greatest("position", F.lit(1)), F.lit(last_position))
+    position = F.when(F.col("position").isNull(), 0).otherwise(clamped)
     value = F.col("value").cast("double")
-    # Small by nature: three numbers per place and feature.
+    # Small by nature: three numbers per position and feature.
     sums = (
-        some.select(at.alias("at"), F.posexplode("features").alias("feature", "value"))
+        sampled.select(position.alias("at"), F.posexplode("features").alias("feature", "value"))
         .groupBy("at", "feature")
         .agg(F.count("*"), F.sum(value), F.sum(value * value))
         .orderBy("at", "feature")
@@ -111,15 +120,16 @@ def _segments(train: DataFrame) -> tuple[str, ...]:
     """The segments of the training rows, largest first.
 
     Raises:
-        TrainingError: there are none, or too many to be slices.
+        TrainingError: there are none, or too many.
     """
     counted = train.where("segment is not null").groupBy("segment").count()
     rows = counted.orderBy(F.desc("count"), "segment").limit(_MOST_SEGMENTS + 1).collect()
     if not 0 < len(rows) <= _MOST_SEGMENTS:
         raise TrainingError(
-            "a method weighs segments, and these are none",
+            "the segments cannot be weighted",
             expected=f"1 to {_MOST_SEGMENTS} segments in the training rows",
             got=f"more than {_MOST_SEGMENTS}" if rows else "none",
-            fix="set sampling.segment to an expression of few values, as a user group or a country",
+            fix="set sampling.segment to an expression with few values, such as a user group or a "
+            "country",
         )
     return tuple(row["segment"] for row in rows)

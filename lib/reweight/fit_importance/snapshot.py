@@ -1,8 +1,8 @@
 """Samples -> a Parquet folder for training.
 
-A feed must not read a Delta folder (it would list files of old versions), so the rows of a split
-are written once more, plainly, in an order that depends on their ids alone: rows go to files by
-hash, and within a file by hash.
+A feed must not read a Delta folder (it would see files of old versions), so the rows of a split are
+written again as plain Parquet. Their order depends on their ids only: a hash decides the file and
+the place in the file.
 """
 
 import json
@@ -15,22 +15,22 @@ from pyspark.sql import functions as F
 
 from reweight.core.columns import number
 
-# Rows of a file, which is one row group: enough to read at speed, few enough to shuffle well.
+# Rows per file, which is one row group: enough to read fast, few enough to shuffle well.
 _FILE_ROWS = 50_000
 
 
 def fingerprint(samples: DataFrame, extra: Sequence[str] = ()) -> str:
-    """A hash of the rows that does not depend on their order: the identity of the content.
+    """A hash of the rows' content, independent of their order.
 
     Args:
         samples: rows of all splits.
-        extra: further columns that training reads.
+        extra: additional columns that training reads.
     """
     row = F.xxhash64("sample_id", "label", "features", "ids", "split", "mature", *extra)
-    found = samples.select(row.alias("h")).agg(
+    hashes = samples.select(row.alias("h")).agg(
         F.count("*"), F.bit_xor("h"), F.sum(F.col("h") % 1_000_003)
     )
-    count, xor, total = found.first()  # type: ignore[misc]
+    count, xor, total = hashes.first()  # type: ignore[misc]
     return f"{count}-{xor & (2**64 - 1):016x}-{total}"
 
 
@@ -45,20 +45,20 @@ def write_snapshot(
     extra: Sequence[str] = (),
     segments: Sequence[str] = (),
 ) -> bool:
-    """Writes the rows for training, unless the folder holds just these.
+    """Writes the rows for training, unless the folder already holds them.
 
     Args:
         samples: the rows of one split.
-        folder: replaced as a whole.
-        rows: how many there are.
-        shards: of the feed; every shard gets at least four files.
-        with_ids: whether the samples have categorical ids at all.
-        extra: further columns, written as float.
-        segments: of the training rows, which number those of ``extra``.
+        folder: the folder to write, replaced as a whole.
+        rows: number of rows.
+        shards: number of shards of the feed; every shard gets at least four files.
+        with_ids: whether the samples have categorical ids.
+        extra: additional columns, written as float.
+        segments: segments of the training rows; ``segment`` in ``extra`` is written as its number.
         key: identity of the content; a folder with the same key is left as it is.
 
     Returns:
-        Whether it was written.
+        Whether the folder was written.
     """
     mark = folder / "_key.json"
     if mark.exists() and mark.read_text() == _mark(key, folder):
@@ -69,12 +69,12 @@ def write_snapshot(
     names = ["sample_id", "features", *(["ids"] if with_ids else []), "label"]
     written = samples.select(*names, *numbers)
     (
-        # By all columns: where ids are not unique, equals that differ must have an order too.
+        # By all columns: rows that share an id must have a fixed order too.
         written.repartition(files, "sample_id")
         .sortWithinPartitions(F.xxhash64("sample_id"), *written.columns)
         .write.mode("overwrite")
         .option("parquet.block.size", 1 << 30)
-        # It is read once per epoch and then dropped: what counts is how fast it is decoded.
+        # The folder is short-lived and read once per epoch: decoding speed is what counts.
         .option("compression", "none")
         .option("parquet.enable.dictionary", "false")
         .parquet(str(folder))

@@ -1,16 +1,16 @@
 """The stage fit_importance.
 
 Reads:
-    The table ``samples``. With ``model_run_id`` it does nothing: that run's models are used.
+    The table ``samples``. With ``model_run_id`` the stage does nothing: that run's models are used.
 
 Writes:
-    A folder ``models/<method>`` for each method that stands alone (tensors, config, feature
-    statistics), and ``models/curves.json``, the losses by epoch. Trained methods leave checkpoints
-    while they train.
+    A self-contained folder ``models/<method>`` for each method (tensors, config, feature
+    statistics), and ``models/curves.json``, the losses by epoch. Trained methods write checkpoints
+    during training.
 
 Refuses:
-    What a method refuses (its page says), methods that cut features into different numbers of bins,
-    fewer free slots than ``fitting.ranks``, and ranks that fail or hang more than
+    Rows that a method refuses (see its page), methods that cut features into different numbers of
+    bins, fewer free slots than ``fitting.ranks``, and ranks that fail or hang more than
     ``fitting.retries`` times.
 """
 
@@ -25,7 +25,7 @@ from reweight.fit_importance.job import FitJob
 
 
 def fit_importance(run: Run) -> dict[str, Any]:
-    """Trains the importance methods on executors; each leaves a folder that stands alone."""
+    """Fits the importance methods on executors; each leaves a self-contained model folder."""
     config, models = run.config, run.folder.models
     if config.model_run_id is not None:
         return {"skipped": f"the models of run '{config.model_run_id}' are used"}
@@ -34,7 +34,7 @@ def fit_importance(run: Run) -> dict[str, Any]:
         spark=run.spark,
         seed=config.seed,
         fitting=config.fitting,
-        dim=len(stats.names),
+        names=stats.names,
         cardinalities=stats.sizes,
         snapshots=run.folder.snapshot,
     )

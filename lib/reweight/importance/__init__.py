@@ -1,1 +1,1 @@
-"""What importance methods are made of, and, in `methods`, the methods themselves."""
+"""The building blocks of importance methods; the methods themselves are in `methods`."""

@@ -1,4 +1,4 @@
-"""A fitted model as a folder that stands alone: tensors and JSON, no pickle."""
+"""A fitted model as a self-contained folder: tensors and JSON, no pickle."""
 
 import json
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.methods import Method
 from reweight.importance.training import TrainFacts
 
-# Files of a model's folder; the settings are written last.
+# The settings are written last: they mark the folder as complete.
 _TENSORS, _SETTINGS = "model.safetensors", "model.json"
 _METHOD: TypeAdapter[ImportanceMethod] = TypeAdapter(Method)
 
 
 @dataclass(frozen=True)
 class ModelArtifact:
-    """A model as plain values: what is written to disk and broadcast to executors.
+    """A fitted model as plain values, to write to disk and to broadcast to executors.
 
     Attributes:
-        method: JSON of the method.
-        facts: JSON of the facts that it was built with.
-        epochs: at which its learners were kept.
-        tensors: the state dict in the safetensors format.
+        method: the method as JSON.
+        facts: the facts that the model was built from, as JSON.
+        epochs: the checkpoints that its learners come from.
+        tensors: the state dict in safetensors format.
     """
 
     method: str
@@ -41,26 +41,26 @@ class ModelArtifact:
     def of(
         cls, method: ImportanceMethod, facts: TrainFacts, model: ImportanceModel
     ) -> "ModelArtifact":
-        """Takes a model's values."""
-        # Learners of several epochs may share memory, which the format refuses.
+        """Captures a fitted model."""
+        # Learners of different epochs may share memory, which safetensors does not allow.
         state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         epochs = tuple(sorted(int(name) for name in model.learners))
-        said = method.model_dump_json(by_alias=True)
-        return cls(said, facts.model_dump_json(), epochs, save(state))
+        method_json = method.model_dump_json(by_alias=True)
+        return cls(method_json, facts.model_dump_json(), epochs, save(state))
 
     def model(self) -> ImportanceModel:
-        """The model, ready to score."""
+        """Rebuilds the model, ready to score."""
         facts = TrainFacts.model_validate_json(self.facts)
         model = self.read_method().build(facts, self.epochs)
         model.load_state_dict(load(self.tensors))
         return model.eval()
 
     def read_method(self) -> ImportanceMethod:
-        """The method."""
+        """Parses the method."""
         return _METHOD.validate_json(self.method)
 
     def write(self, folder: Path) -> None:
-        """Writes ``model.json`` and ``model.safetensors``; the JSON, last, makes it complete."""
+        """Writes ``model.safetensors``, then ``model.json``, which marks the folder as complete."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _TENSORS).write_bytes(self.tensors)
         values = {
@@ -72,12 +72,12 @@ class ModelArtifact:
 
     @staticmethod
     def is_in(folder: Path) -> bool:
-        """Whether a complete model is in the folder."""
+        """Whether the folder holds a complete model."""
         return (folder / _SETTINGS).is_file()
 
     @classmethod
     def read(cls, folder: Path) -> "ModelArtifact":
-        """Reads what ``write`` wrote."""
+        """Reads a folder that ``write`` wrote."""
         values = json.loads((folder / _SETTINGS).read_text())
         tensors = (folder / _TENSORS).read_bytes()
         method, facts = json.dumps(values["method"]), json.dumps(values["facts"])
@@ -85,45 +85,45 @@ class ModelArtifact:
 
 
 class Scorer:
-    """Scores rows by several methods; what they share is held and computed once.
+    """Scores rows with several methods; what they share is stored and computed once.
 
     Args:
-        artifacts: method name -> fitted model.
+        artifacts: fitted models by method name.
 
     Attributes:
-        models: by method name; those of one training hold the same learners.
-        soft: names of the methods that say labels.
+        models: by method name; models of the same training share its learners.
+        soft: names of the methods that return soft labels.
     """
 
     def __init__(self, artifacts: Mapping[str, ModelArtifact]) -> None:
-        self.models = {name: one.model() for name, one in artifacts.items()}
-        methods = {name: one.read_method() for name, one in artifacts.items()}
-        # Those that combine others come after them.
+        self.models = {name: artifact.model() for name, artifact in artifacts.items()}
+        methods = {name: artifact.read_method() for name, artifact in artifacts.items()}
+        # Methods that combine others are scored after them.
         self._order = sorted(methods, key=lambda name: bool(methods[name].combines()))
         self.soft = [name for name, method in methods.items() if method.soft]
         self._trained = trained(methods)
-        pool: dict[tuple[str, str], nn.Module] = {}
+        shared: dict[tuple[str, str], nn.Module] = {}
         for name, model in self.models.items():
             training = methods[name].learns()
             for epoch, learner in model.learners.items():
                 assert training is not None
-                known = pool.setdefault((training.key, epoch), learner)
-                # The same settings on other rows (another run) are another training.
-                if _equal(known, learner):
-                    model.learners[epoch] = known
+                first = shared.setdefault((training.key, epoch), learner)
+                # In another run the same settings were trained on other rows.
+                if _equal(first, learner):
+                    model.learners[epoch] = first
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, outputs: EnsembleOutputs | None = None) -> dict[str, Tensor]:
-        """The importance of each row by each method, float32 [B].
+        """The importance of each row under each method, float32 [B].
 
         Args:
             batch: the rows.
-            outputs: of the same rows, shared with ``soft_labels``.
+            outputs: the ensemble outputs of the same rows, shared with ``soft_labels``.
         """
         return self.scores(batch, outputs)
 
     def scores(self, batch: Batch, outputs: EnsembleOutputs | None = None) -> dict[str, Tensor]:
-        """As a call, but gradients can be taken of it."""
+        """Same as a call, but differentiable."""
         outputs = outputs or EnsembleOutputs(batch)
         for name in self._order:
             outputs.scores[name] = self.models[name](batch, outputs)
@@ -131,14 +131,14 @@ class Scorer:
 
     @torch.inference_mode()
     def soft_labels(self, outputs: EnsembleOutputs) -> dict[str, Tensor]:
-        """p(y = 1) of each row by each method that is soft, float32 [B]."""
+        """p(y = 1) of each row under each soft method, float32 [B]."""
         return {name: self.models[name].soft_label(outputs) for name in self.soft}
 
     @torch.inference_mode()
     def in_sample(self, outputs: EnsembleOutputs) -> dict[str, Tensor]:
-        """Which rows each trained method scores by members that see them, bool [B].
+        """Which rows each trained method scores with members that see them, bool [B].
 
-        Among training rows these were scored by networks that were trained on them.
+        Such training rows were scored by networks that were trained on them.
         """
         return {
             name: torch.stack(
@@ -149,17 +149,16 @@ class Scorer:
 
 
 def trained(methods: Mapping[str, ImportanceMethod]) -> dict[str, list[str]]:
-    """The methods that score by trained members, and whose: their own, or those they combine."""
+    """The methods that score with trained members, each with the methods that train these."""
     learning = {name for name, method in methods.items() if method.learns() is not None}
-    parts = {
+    trained_parts = {
         name: [part for part in method.combines() or (name,) if part in learning]
         for name, method in methods.items()
     }
-    return {name: own for name, own in parts.items() if own}
+    return {name: parts for name, parts in trained_parts.items() if parts}
 
 
-def _equal(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules of the same settings hold the same tensors."""
-    found, wanted = one.state_dict(), other.state_dict()
-    same = found.keys() == wanted.keys()
-    return same and all(torch.equal(found[name], wanted[name]) for name in found)
+def _equal(left: nn.Module, right: nn.Module) -> bool:
+    """Whether two modules with the same settings hold the same tensors."""
+    a, b = left.state_dict(), right.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

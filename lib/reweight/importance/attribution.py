@@ -1,13 +1,13 @@
-"""What the importance of a row is made of: integrated gradients over its features.
+"""Attributes the importance of a row to its features, by integrated gradients.
 
     A_j = (x_j - b_j) mean over k = 1..n of  ds/dx_j at b + (k - 1/2) / n (x - b)
 
-Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep Networks". b is 0: the mean of a
-scaled number, "none of them" of indicators, no hour or day of a cyclic time. Where s is linear one
-step is exact; where it is smooth the sum over j comes to s(x) - s(b) as n grows. What is left of
-the difference, all of it for a formula of steps (a rank, a threshold), is told as the remainder.
-Categories have no way between them: they count together, as what they add to a row of mean
-features.
+Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep Networks". The baseline b is 0: the
+mean of a scaled number, "none of them" for indicators, no hour or day for a cyclic time. If s is
+linear, one step is exact; if s is smooth, the sum over j converges to s(x) - s(b) as n grows. The
+rest of the difference (all of it if s is a step function, such as a rank or a threshold) is
+reported as the remainder. There is no path between categories, so they are attributed together: as
+what they add to a row with mean features.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from reweight.importance.batch import Batch
 
-# The parts beside the features, in their order.
+# The parts other than features, in column order.
 CATEGORIES, REMAINDER, BASE = "(categories)", "(remainder)", "(base)"
 BESIDE = (CATEGORIES, REMAINDER, BASE)
 
@@ -26,30 +26,30 @@ Scores = Callable[[Batch], Mapping[str, Tensor]]
 
 
 def attributions(scores: Scores, batch: Batch, steps: int) -> dict[str, Tensor]:
-    """The parts of each row's importance by each method, which sum to it; float32 [B, D + 3].
+    """Splits each row's importance under each method into parts that sum to it, float32 [B, D + 3].
 
     Args:
-        scores: importance of the rows by method name, float32 [B]; a row's does not depend on the
-            other rows.
+        scores: returns the importance of rows by method name, float32 [B]; a row's importance must
+            not depend on the other rows.
         batch: the rows.
         steps: n.
 
     Returns:
-        By method name, of each row what its features add, [B, D], and then ``BESIDE``: what its
-        categories add, what the sum leaves over, and the importance of a row that has nothing.
+        By method name: the contribution of each feature, [B, D], followed by ``BESIDE``: the
+        contribution of the categories, the remainder, and the importance of the baseline row.
     """
     x = batch.features
     mean = replace(batch, features=torch.zeros_like(x))
-    nothing = replace(mean, ids=torch.zeros_like(batch.ids))
+    baseline = replace(mean, ids=torch.zeros_like(batch.ids))
     with torch.no_grad():
-        whole, without, base = scores(batch), scores(mean), scores(nothing)
+        whole, without, base = scores(batch), scores(mean), scores(baseline)
     slopes = {name: torch.zeros_like(x) for name in whole}
     for step in range(steps):
         between = (x * ((step + 0.5) / steps)).requires_grad_()
         with torch.enable_grad():
-            found = scores(replace(batch, features=between))
-        for name, values in found.items():
-            # A formula that does not look at features has no slope.
+            scores_between = scores(replace(batch, features=between))
+        for name, values in scores_between.items():
+            # A formula that ignores features has no slope.
             if values.requires_grad:
                 (slope,) = torch.autograd.grad(
                     values.sum(), between, retain_graph=True, allow_unused=True
@@ -61,8 +61,8 @@ def attributions(scores: Scores, batch: Batch, steps: int) -> dict[str, Tensor]:
 
 
 def _parts(features: Tensor, whole: Tensor, without: Tensor, base: Tensor) -> Tensor:
-    # A slope that is not a number (a root at 0) is a part of what is left over.
+    # A slope that is not finite (a root at 0) goes into the remainder.
     features = features.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     remainder = whole - without - features.sum(1)
-    beside = torch.stack([without - base, remainder, base], dim=1)
-    return torch.cat([features, beside], dim=1)
+    others = torch.stack([without - base, remainder, base], dim=1)
+    return torch.cat([features, others], dim=1)

@@ -1,4 +1,4 @@
-"""What every importance method is: hyperparameters, a training to read, and a formula."""
+"""The base classes of importance methods: hyperparameters, a training to read, a formula."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -24,9 +24,9 @@ class ImportanceModel(nn.Module, ABC):
     """Scores rows.
 
     Attributes:
-        learners: what was trained, by the epoch at which it was kept; empty where nothing is
-            trained. Models of one training may share them.
-        done: whether it needs no further pass, even if its method allows more.
+        learners: the trained learners, by epoch of their checkpoint; empty if nothing is trained.
+            Models of the same training may share them.
+        done: whether the model needs no further pass, even if its method allows more.
     """
 
     def __init__(self) -> None:
@@ -37,73 +37,74 @@ class ImportanceModel(nn.Module, ABC):
     def forward(self, batch: Batch, outputs: EnsembleOutputs | None = None) -> Tensor:
         """The importance of each row, float32 [B], finite.
 
-        A row's score does not depend on the other rows of the batch.
+        A row's score does not depend on the other rows in the batch.
 
         Args:
             batch: the rows.
-            outputs: of the same rows, shared with other models.
+            outputs: the ensemble outputs of the same rows, shared with other models.
         """
         return self.importance(outputs or EnsembleOutputs(batch))
 
     @abstractmethod
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """The formula."""
+        """The formula of the method, float32 [B]."""
 
     def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
-        """p(y = 1) that a ranker is to learn of each row, float32 [B] in [0, 1].
+        """The p(y = 1) that a ranker should learn for each row, float32 [B] in [0, 1].
 
-        The recorded label but for methods that are ``soft``.
+        The recorded label, unless the method is ``soft``.
         """
         return outputs.batch.label
 
     def checkpoints(self) -> list[Learner]:
-        """The learners in the order of their epochs."""
+        """The learners, in order of their epochs."""
         return [self.learners[name] for name in sorted(self.learners, key=int)]  # type: ignore[misc]
 
     def mean_unseen(self, outputs: EnsembleOutputs, values: Callable[[Learner], Tensor]) -> Tensor:
-        """Mean over members that did not see the row, and then over kept epochs, float32 [B].
+        """Averages over the members that did not see the row, then over checkpoints, float32 [B].
 
         Args:
-            outputs: of the rows.
-            values: of each row by each member of a learner, float32 [B, M].
+            outputs: the ensemble outputs of the rows.
+            values: returns the value of each row under each member of a learner, float32 [B, M].
         """
-        means = [over_unseen(outputs, one, values(one)) for one in self.checkpoints()]
+        means = [over_unseen(outputs, learner, values(learner)) for learner in self.checkpoints()]
         return torch.stack(means).mean(0)
 
     def observe(self, outputs: EnsembleOutputs, split: str) -> None:
-        """Looks at rows once more after the training, for what the formula needs of all of them.
+        """Visits a batch again after training, to collect what the formula needs from all rows.
 
         Args:
-            outputs: of a batch.
-            split: ``train``, or ``validation``: the hashed part of it that fitting reads.
+            outputs: the ensemble outputs of the batch.
+            split: ``train``, or ``validation`` (the hashed part of it that fitting reads).
         """
 
     def sums(self) -> list[Tensor]:
-        """Buffers that ``observe`` added to; the ranks' are added up after each pass."""
+        """The buffers that ``observe`` adds to; they are summed over the ranks after each pass."""
         return []
 
     def finish(self, number: int) -> None:
-        """Ends the pass with that number, counted from 0: ``sums`` holds all ranks' rows."""
+        """Ends pass ``number``, counted from 0; ``sums`` now covers the rows of all ranks."""
 
 
 class ImportanceMethod(Section, ABC):
-    """A named way to get importance: its hyperparameters, validated.
+    """A named way to compute importance: its hyperparameters, validated.
 
-    A subclass adds a field ``method: Literal["..."]``, its hyperparameters and ``model``, and is
-    put into the union ``Method``; nothing else needs to know of it.
+    A subclass adds a field ``method: Literal["..."]``, its hyperparameters and ``model``, and joins
+    the union ``Method``; nothing else needs to know about it.
 
     Attributes:
-        polarity: whether high importance means valuable, hard, or suspicious.
-        signed: whether importance can be negative; its weights are then made of ranks.
+        polarity: whether high importance means valuable, hard or suspicious.
+        signed: whether importance can be negative; weights are then based on ranks.
         uses_label: whether the score of a row depends on its own label.
-        probability: whether importance is a probability or a power of one, so that its logarithm
-            is the scale on which it is compared.
-        soft: whether it says what the label of a row is, beside its importance.
-        assumes: when its weights are right, in one line.
-        cost: of scoring a row, in forwards of the network (F), with M members and E kept epochs.
+        probability: whether importance is a probability or a power of one, so that it is compared
+            on a logarithmic scale.
+        soft: whether the method also returns a soft label for each row.
+        assumes: the assumption under which its weights are right, in one line.
+        cost: of scoring a row, in forward passes of the network (F), with M members and E
+            checkpoints.
         needs: columns of ``Batch.extra`` that it reads.
-        passes: how often its model wants to look at the rows after the training.
-        name: of the method's rows in the tables; the method's own name by default.
+        passes: the most passes over the rows that its model makes after training.
+        name: of the method's rows in the tables; by default the name of the method.
     """
 
     polarity: ClassVar[Polarity] = "valuable"
@@ -124,13 +125,13 @@ class ImportanceMethod(Section, ABC):
         field = cls.model_fields.get("training")
         if field is None or not isinstance(data, dict):
             return data
-        kind: Any = field.annotation
-        flat = sorted(set(data) & set(kind.model_fields) - set(cls.model_fields))
-        if flat:
-            right = ", ".join(f"{key}: {data[key]}" for key in flat)
+        settings: Any = field.annotation
+        misplaced = sorted(set(data) & set(settings.model_fields) - set(cls.model_fields))
+        if misplaced:
+            nested = ", ".join(f"{key}: {data[key]}" for key in misplaced)
             raise ValueError(
-                f"expected the settings of the training in one place; got {flat} beside them; "
-                f"write training: {{{right}}}"
+                f"expected all training settings under `training`; got {misplaced} outside it; "
+                f"write training: {{{nested}}}"
             )
         return data
 
@@ -143,33 +144,33 @@ class ImportanceMethod(Section, ABC):
 
     @classmethod
     def default_name(cls, data: dict[str, Any]) -> str:
-        """The name of a method that the config does not name."""
+        """The name of the method if the config gives none."""
         return str(data.get("method", cls.model_fields["method"].default))
 
     @property
     def keeps_scale(self) -> bool:
-        """Whether the ranker's regularisation sees the sum of raw importance, not mean 1."""
+        """Whether the ranker's regularisation uses the sum of raw importance instead of mean 1."""
         return False
 
     def learns(self) -> Training | None:
-        """What has to be trained first; None where nothing is."""
+        """The training that the method reads; None if nothing is trained."""
         return None
 
     @property
     def trained(self) -> bool:
-        """Whether its model depends on more of the training rows than their `TrainFacts`."""
+        """Whether its model depends on the training rows beyond their `TrainFacts`."""
         return self.learns() is not None or self.passes > 0
 
     def checkpoint_choice(self) -> Checkpoints:
-        """At which epochs of the training the parameters are kept for this method."""
+        """The checkpoints of the training that the method reads."""
         return Checkpoints()
 
     def combines(self) -> tuple[str, ...]:
-        """Names of the methods whose importance its own is made of, which are scored before it."""
+        """Names of the methods whose importance it combines; they are scored first."""
         return ()
 
     def say(self, text: str) -> None:
-        """Logs a line, on one rank."""
+        """Logs a line, on rank 0 only."""
         if not dist.is_initialized() or dist.get_rank() == 0:
             _LOG.info("%s: %s", self.name, text)
 
@@ -183,13 +184,13 @@ class ImportanceMethod(Section, ABC):
         """The formula with its buffers, without learners."""
 
     def build(self, facts: TrainFacts, epochs: Iterable[int] | None = None) -> ImportanceModel:
-        """The formula over untrained learners, one for each epoch that is kept.
+        """The formula with untrained learners, one per checkpoint.
 
-        The same for the same facts, which include the seed.
+        The result depends only on the facts, which include the seed.
 
         Args:
             facts: of the training rows.
-            epochs: that are kept; the last by default.
+            epochs: of the checkpoints; by default the last epoch.
         """
         model, training = self.model(facts), self.learns()
         if training is not None:

@@ -1,10 +1,17 @@
-"""The only shape in which rows reach torch."""
+"""The only form in which rows reach torch."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+# Columns of every batch; all other columns of numbers are float32.
+_DTYPES: Mapping[str, type] = {"sample_id": np.int64, "ids": np.int64}
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Batch:
         features: float32 [B, D].
         ids: int64 [B, F]; F may be 0.
         label: float32 [B].
-        extra: further columns that a method declared it needs, float32 [B] by name.
+        extra: additional columns that methods declare in ``needs``, float32 [B] by name.
     """
 
     sample_id: Tensor
@@ -29,8 +36,27 @@ class Batch:
         """Number of rows, B."""
         return len(self.sample_id)
 
+    @classmethod
+    def from_arrow(cls, columns: Mapping[str, Any], extra: Mapping[str, str]) -> "Batch":
+        """The rows of Arrow columns; a null is NaN.
+
+        Args:
+            columns: ``sample_id``, ``features``, ``label``, where there are categorical features
+                ``ids``, and the extra columns: arrays of numbers, or of lists of equal length.
+            extra: name in the batch -> name of the column.
+        """
+        sample_id = _tensor(columns["sample_id"], "sample_id")
+        no_ids = torch.empty((len(sample_id), 0), dtype=torch.int64)
+        return cls(
+            sample_id,
+            _tensor(columns["features"], "features"),
+            _tensor(columns["ids"], "ids") if "ids" in columns else no_ids,
+            _tensor(columns["label"], "label"),
+            {name: _tensor(columns[column], name) for name, column in extra.items()},
+        )
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with every tensor changed in the same way."""
+        """Applies the same function to every tensor."""
         return Batch(
             change(self.sample_id),
             change(self.features),
@@ -40,16 +66,16 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """The same rows on a device."""
+        """Moves the rows to a device."""
         return self.map(lambda values: values.to(device))
 
     def rows(self, chosen: Tensor) -> "Batch":
-        """The rows at these places, in this order."""
+        """The rows at the given indices, in that order, or those that a mask selects."""
         return self.map(lambda values: values[chosen])
 
     @staticmethod
     def concat(batches: list["Batch"]) -> "Batch":
-        """The rows of several batches, in their order."""
+        """The rows of several batches, in order."""
         return Batch(
             torch.cat([b.sample_id for b in batches]),
             torch.cat([b.features for b in batches]),
@@ -59,5 +85,17 @@ class Batch:
         )
 
 
-# One pass over the rows: given the number of the epoch, the batches of this rank.
+def _tensor(column: Any, name: str) -> Tensor:
+    """A column of numbers, [B], or of lists of equal length, [B, length]."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    dtype = _DTYPES.get(name, np.float32)
+    # Copied, since Arrow's memory is read-only and torch needs writable memory.
+    if not pa.types.is_list(column.type):
+        return torch.from_numpy(np.array(column, dtype=dtype))
+    flat: NDArray[Any] = np.array(column.flatten(), dtype=dtype)
+    return torch.from_numpy(flat).reshape(len(column), -1 if flat.size else 0)
+
+
+# One pass over the rows: takes the number of the epoch, yields this rank's batches.
 Feed = Callable[[int], Iterator[Batch]]

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Piecewise-linear encoding of features on quantile bins."""
 
 from itertools import pairwise
 
@@ -10,15 +10,18 @@ from reweight.importance.training import TrainFacts
 
 
 class Encoding(nn.Module):
-    """Piecewise-linear encoding: x as how far it has come through each of its quantile bins.
+    """Piecewise-linear encoding: how far x has moved through each of its quantile bins.
 
     Component j of a feature with edges q_0 < ... < q_B is clip((x - q_j) / (q_{j+1} - q_j), 0, 1),
-    without a limit at the two ends, and then moved to (-1.25, 1.25). A feature of two values (an
-    indicator) has no bins and stays as it is.
+    open at the two outer ends, and then rescaled to (-1.25, 1.25). A feature with two values (an
+    indicator) has no bins and is left as it is.
 
     Args:
-        facts: with ``quantiles``.
+        facts: of the training rows, with ``quantiles``.
         bins: B.
+
+    Raises:
+        TrainingError: the facts lack the quantiles.
     """
 
     column: Tensor
@@ -31,24 +34,25 @@ class Encoding(nn.Module):
         super().__init__()
         if len(facts.quantiles) != facts.dim or any(len(q) != bins + 1 for q in facts.quantiles):
             raise TrainingError(
-                "the encoding of features has no quantiles to cut at",
+                "the piecewise-linear encoding has no quantiles for its bins",
                 expected=f"{bins + 1} quantiles for each of {facts.dim} features",
-                got=f"{sorted({len(q) for q in facts.quantiles})} for {len(facts.quantiles)}",
+                got=f"{sorted({len(q) for q in facts.quantiles})} for {len(facts.quantiles)} "
+                "features",
                 fix="compute them from the training rows, or set bins to 0",
             )
         columns, edges = [], []
         for feature, quantiles in enumerate(facts.quantiles):
             cuts = sorted(set(quantiles))
-            # Fewer than three values: an indicator, or all but constant.
+            # Fewer than three values: an indicator, or nearly constant.
             pairs = list(pairwise(cuts)) if len(cuts) > 2 else [(0.0, 0.0)]
             columns += [feature] * len(pairs)
             ends = len(pairs) - 1
-            edges += [(a, b - a, n > 0, n < ends) for n, (a, b) in enumerate(pairs)]
+            edges += [(q, after - q, n > 0, n < ends) for n, (q, after) in enumerate(pairs)]
         values = torch.tensor(edges, dtype=torch.float32).reshape(-1, 4)
         self.register_buffer("column", torch.tensor(columns), persistent=False)
         self.register_buffer("low", values[:, 0], persistent=False)
         self.register_buffer("span", values[:, 1], persistent=False)
-        # Ends are open: a value beyond the training rows' keeps its distance.
+        # The outer ends are open: values beyond the training range stay distinct.
         least = torch.where(values[:, 2] > 0, 0.0, -_FAR)
         most = torch.where(values[:, 3] > 0, 1.0, _FAR)
         self.register_buffer("least", least, persistent=False)
@@ -64,5 +68,5 @@ class Encoding(nn.Module):
         return torch.where(binned, (part - 0.5) * 2.5, x)
 
 
-# A value so far outside of the training rows' range says no more than this many bins.
+# Limit of the open ends, in bins: values further out are treated alike.
 _FAR = 4.0

@@ -1,9 +1,9 @@
 """M networks trained together in one pass, and which of them see which row.
 
-Parameters are stacked, so a layer of all members is one product. How often member m sees row i is
-a hash of (``sample_id``, m): nothing is stored, every rank and the scorer compute the same, and a
-row is scored by the members that did not see it. So cross-fitting (folds) and out-of-bag scores
-(half samples, bootstrap) are one thing.
+Parameters are stacked, so one product computes a layer of all members. How often member m sees row
+i is a hash of (``sample_id``, m): nothing is stored, every rank and the scorer compute the same
+value, and a row is scored by the members that did not see it. This makes cross-fitting (folds) and
+out-of-bag scores (half samples, bootstrap) one and the same.
 """
 
 import math
@@ -21,22 +21,22 @@ from reweight.importance.encoding import Encoding
 from reweight.importance.membership import POISSON, Membership, bits, mixed, stream
 from reweight.importance.training import Learner, TrainFacts, Training
 
-_MOST_PARAMETERS = 1 << 28  # 1 GiB of float32, without gradients and moments
+_MAX_PARAMETERS = 1 << 28  # 1 GiB of float32, without gradients and moments
 
 
 class EnsembleTraining(Training):
-    """Members of the same shape on the cross-entropy of the given labels.
+    """Members of the same shape, trained on the cross-entropy of the given labels.
 
     The defaults are for finding wrong labels: many small networks on half samples, and features
-    cut at their quantiles (piecewise-linear encoding, Gorishniy et al. 2022).
+    binned at their quantiles (piecewise-linear encoding, Gorishniy et al. 2022).
 
     Attributes:
-        members: how many, M.
-        membership: who sees a row: ``all``; ``folds``, all but one; ``half``, each with
-            probability 1/2; ``poisson``, each Poisson(1) times, the bootstrap of a stream.
-        hidden: widths of the hidden layers; none makes members linear.
+        members: number of members, M.
+        membership: which members see a row: ``all``; ``folds``, all but one; ``half``, each with
+            probability 1/2; ``poisson``, each Poisson(1) times, a streaming bootstrap.
+        hidden: widths of the hidden layers; empty for linear members.
         embedding: width of the embedding of each categorical id.
-        bins: quantile bins of the encoding of each feature; 0 takes features as they are.
+        bins: quantile bins per feature in the encoding; 0 leaves features as they are.
     """
 
     epochs: int = Field(default=20, ge=1)
@@ -52,60 +52,60 @@ class EnsembleTraining(Training):
     def _enough(self) -> "EnsembleTraining":
         if self.membership != "all" and self.members < 2:
             raise ValueError(
-                f"members: expected at least 2 with membership {self.membership}, so that a row "
-                f"can be scored by one that did not see it; got {self.members}"
+                f"members: expected at least 2 with membership {self.membership}, so that every "
+                f"row can be scored by a member that did not see it; got {self.members}"
             )
         return self
 
     @property
     def quantile_bins(self) -> int:
-        """As ``bins``."""
+        """Same as ``bins``."""
         return self.bins
 
     def check(self, facts: TrainFacts) -> None:
-        """Demands that the members can be expected to see both classes.
+        """Checks that every member can be expected to see both classes.
 
         Raises:
-            TrainingError: so few rows of a class that some member is likely to see none of them.
+            TrainingError: a class is so rare that some member is likely to see none of it.
         """
         rare = min(facts.positives, facts.rows - facts.positives)
-        # 1/K of the rows in folds, 1/2 of half samples, P(N = 0) of a Poisson.
+        # The share of rows that a member does not see: 1/K, 1/2, or P(N = 0) of a Poisson.
         share = {"all": 0.0, "folds": 1 / self.members, "half": 0.5, "poisson": math.exp(-1)}
         without = self.members * share[self.membership] ** rare
         if without >= 0.5:
             raise TrainingError(
-                "members of the ensemble would see one class alone",
-                expected="rows enough of either class for every member to see some",
+                "some members of the ensemble would see only one class",
+                expected="enough rows of both classes for every member to see some of each",
                 got=f"{rare} of {facts.rows} training rows in the rarer class: {without:.1f} of "
                 f"{self.members} members (membership {self.membership}) would see none",
                 fix="use more rows, or fewer members",
             )
 
     def build(self, facts: TrainFacts) -> Learner:
-        """The members before training."""
+        """Untrained members."""
         return EnsembleLearner(self, facts)
 
 
 class FoldsTraining(EnsembleTraining):
-    """Members that each see all folds but one: a row is scored by the one that did not see it."""
+    """Members that each see all folds but one; the one that did not see a row scores it."""
 
     members: int = Field(default=5, ge=2)
     membership: Literal["folds"] = "folds"
 
 
 class Ensemble(nn.Module):
-    """M members of the same shape; dense features and embedded ids in, one logit out.
+    """M members of the same shape, from dense features and embedded ids to one logit.
 
     Args:
-        facts: sizes of the input, and the seed.
+        facts: the input sizes, and the seed.
         members: M.
-        membership: who sees which row.
+        membership: which members see which row.
         hidden: widths of the hidden layers.
         embedding: width of the embedding of each id field.
         bins: of the piecewise-linear encoding; 0 for none.
 
     Raises:
-        TrainingError: more parameters than can be held and sent to executors.
+        TrainingError: more parameters than can be held in memory and sent to executors.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Ensemble(nn.Module):
         generator = torch.Generator().manual_seed(facts.seed)
         self.weights, self.biases, self.tables = (nn.ParameterList() for _ in range(3))
         for n_in, n_out in pairwise(sizes):
-            # The range of nn.Linear: U(-1/sqrt(in), 1/sqrt(in)) for weights and biases.
+            # As nn.Linear does: U(-1/sqrt(in), 1/sqrt(in)) for weights and biases.
             bound = 1 / math.sqrt(n_in)
             weight = torch.rand((members, n_in, n_out), generator=generator)
             bias = torch.rand((members, 1, n_out), generator=generator)
@@ -142,7 +142,7 @@ class Ensemble(nn.Module):
         return self._outputs(self._dense(batch), self._embedded(batch))[-1].squeeze(-1).T
 
     def _dense(self, batch: Batch) -> Tensor:
-        """The features as the members read them, float32 [B, components]."""
+        """The features as the members see them, float32 [B, components]."""
         encoded: Tensor = self.encoding(batch.features) if self.encoding else batch.features
         return encoded
 
@@ -151,12 +151,12 @@ class Ensemble(nn.Module):
         return [table[:, batch.ids[:, f]] for f, table in enumerate(self.tables)]
 
     def _outputs(self, dense: Tensor, embedded: list[Tensor]) -> list[Tensor]:
-        """What each layer puts out, float32 [M, B, width]: past its relu, the last as logits."""
+        """The output of each layer, float32 [M, B, width]: activations after ReLU, then logits."""
         if embedded:
             joined = torch.cat([dense.expand(self.members, -1, -1), *embedded], dim=-1)
             outputs = [torch.baddbmm(self.biases[0], joined, self.weights[0])]
         else:
-            # All members read the same rows: one product, and not M.
+            # All members read the same rows: one product instead of M.
             weight = self.weights[0].permute(1, 0, 2).flatten(1)
             flat = torch.addmm(self.biases[0].flatten(), dense, weight)
             shape = (len(dense), self.members, self.weights[0].shape[2])
@@ -185,35 +185,35 @@ class Ensemble(nn.Module):
 
     @property
     def mean_multiplicity(self) -> float:
-        """Expected multiplicity of a row in a member."""
+        """Expected number of times that a member sees a row in an epoch."""
         folds = (self.members - 1) / self.members
         return {"all": 1.0, "folds": folds, "half": 0.5, "poisson": 1.0}[self.membership]
 
     def _coins(self, sample_id: Tensor) -> Tensor:
-        """A random bit for each row and member, int64 [B, M]; a hash gives 48 of them."""
-        places = torch.arange(48, device=sample_id.device)
-        found = (self._hashes(sample_id, 48)[:, :, None] >> places) & 1
-        return found.flatten(1)[:, : self.members]
+        """One random bit per row and member, int64 [B, M]; a hash yields 48 of them."""
+        shifts = torch.arange(48, device=sample_id.device)
+        coins = (self._hashes(sample_id, 48)[:, :, None] >> shifts) & 1
+        return coins.flatten(1)[:, : self.members]
 
     def _numbers(self, sample_id: Tensor) -> Tensor:
-        """16 random bits for each row and member, int32 [B, M]; a hash gives three times 16."""
+        """16 random bits per row and member, int32 [B, M]; a hash yields three times 16."""
         hashes = self._hashes(sample_id, 3)
         # Read from memory, low bits first: shifts would cost more than the hash.
         parts = hashes.view(torch.int16).view(*hashes.shape, 4)[:, :, :3]
         return parts.flatten(1)[:, : self.members].int().bitwise_and_(0xFFFF)
 
-    def _hashes(self, sample_id: Tensor, each: int) -> Tensor:
-        """One hash of a row for every ``each`` members, int64 [B, M / each]."""
-        blocks = range(-(-self.members // each))
-        streams = torch.tensor([stream(block) for block in blocks], device=sample_id.device)
+    def _hashes(self, sample_id: Tensor, block: int) -> Tensor:
+        """One hash of each row per block of members, int64 [B, ceil(M / block)]."""
+        blocks = range(-(-self.members // block))
+        streams = torch.tensor([stream(number) for number in blocks], device=sample_id.device)
         return mixed(bits(sample_id, self.seed)[:, None] + streams)
 
     def gradient_norms(self, batch: Batch, target: Tensor) -> Tensor:
-        """Norm of the gradient of each row's cross-entropy in each member, float32 [B, M].
+        """Norm of the gradient of each row's cross-entropy under each member, float32 [B, M].
 
-        In closed form: a layer with input a and error delta at its output has the gradient
-        a delta^T, of squared norm |delta|^2 |a|^2, and delta for its bias; the row of an embedding
-        table that was looked up has the error at its slice of the input.
+        In closed form: a layer with input a and output error delta has the weight gradient
+        a delta^T, whose squared norm is |delta|^2 |a|^2, and the bias gradient delta; the looked-up
+        row of an embedding table has the error at its slice of the input as gradient.
 
         Args:
             batch: the rows.
@@ -225,10 +225,10 @@ class Ensemble(nn.Module):
         squares = torch.zeros_like(delta[..., 0])
         for weight, output in zip(reversed(self.weights[1:]), reversed(outputs[:-1]), strict=True):
             squares += _square(delta) * (_square(output) + 1)
-            # Of one logit the product is an outer one, which a multiplication writes faster.
+            # With one logit this is an outer product, which broadcasting computes faster.
             error = delta * weight.mT if weight.shape[2] == 1 else delta @ weight.mT
             delta = output.sign_().mul_(error)
-        # Members share the dense part of the input, and its norm.
+        # Members share the dense part of the input, and so its norm.
         inputs = sum(map(_square, embedded), _square(dense))
         squares += _square(delta) * (inputs + 1)
         if embedded:
@@ -253,19 +253,19 @@ class EnsembleLearner(Learner):
 
     def logits(self, batch: Batch) -> Tensor:
         """Log odds, float32 [B, M]."""
-        found: Tensor = self.ensemble(batch)
-        return found
+        logits: Tensor = self.ensemble(batch)
+        return logits
 
     def multiplicity(self, sample_id: Tensor) -> Tensor:
-        """As the ensemble's."""
+        """Same as the ensemble's."""
         return self.ensemble.multiplicity(sample_id)
 
     def target(self, batch: Batch) -> Tensor:
-        """What is learnt, 0 or 1, float32 [B]."""
+        """The learning target of each row, 0 or 1, float32 [B]."""
         return batch.label
 
     def recorded(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Log odds of what is learnt, from those that members say, float32 [B, M]."""
+        """Log odds of the learning target, from the logits of the members, float32 [B, M]."""
         return logits
 
     def errors(self, logits: Tensor, target: Tensor, count: float) -> Tensor:
@@ -274,25 +274,26 @@ class EnsembleLearner(Learner):
         Args:
             logits: float32 [B, M].
             target: 0 or 1, float32 [B, M].
-            count: rows that a member is expected to see of the global batch.
+            count: expected number of rows of the global batch that a member sees.
         """
         return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
     def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """The mean over rows of the members' losses, summed over members."""
+        """The mean loss of each member over the rows, summed over members."""
         logits = self.recorded(self.logits(batch), batch)
         target = self.target(batch)[:, None].expand_as(logits)
         seen = self.ensemble.multiplicity(batch.sample_id)
-        # Expected and not actual rows of a member: then the loss is a plain sum over rows, and
-        # equal however the rows are dealt to ranks.
+        # The expected number of rows of a member, not the actual one: the loss is then a plain sum
+        # over rows, the same however they are dealt to ranks.
         count = rows * self.ensemble.mean_multiplicity
         share: Tensor = (seen * self.errors(logits, target, count)).sum() / count
         return share, self._out_of_bag(logits.detach(), target, seen, rows)
 
     def _out_of_bag(self, logits: Tensor, target: Tensor, seen: Tensor, rows: int) -> Tensor:
-        """Log loss of the mean probability of the members that do not see a row.
+        """Log loss of the mean probability over the members that do not see a row.
 
-        A row that all members see counts 0: in every epoch the same rows, so epochs compare.
+        A row that all members see counts as 0. These are the same rows in every epoch, so epochs
+        are comparable.
         """
         if self.ensemble.membership == "all":
             return torch.full((), math.nan)
@@ -300,8 +301,8 @@ class EnsembleLearner(Learner):
         count = out.sum(1)
         p = (logits.sigmoid() * out).sum(1) / count.clamp(min=1)
         given = torch.where(target[:, 0] > 0.5, p, 1 - p)
-        own = -given.clamp(min=1e-7).log()
-        return (own * (count > 0)).sum() / rows
+        losses = -given.clamp(min=1e-7).log()
+        return (losses * (count > 0)).sum() / rows
 
 
 def _square(values: Tensor) -> Tensor:
@@ -313,13 +314,14 @@ def _square(values: Tensor) -> Tensor:
 def _check_size(
     members: int, sizes: tuple[int, ...], cardinalities: tuple[int, ...], embedding: int
 ) -> None:
-    one = sum((a + 1) * b for a, b in pairwise(sizes)) + embedding * sum(cardinalities)
-    if members * one > _MOST_PARAMETERS:
+    layers = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+    size = layers + embedding * sum(cardinalities)
+    if members * size > _MAX_PARAMETERS:
         raise TrainingError(
-            "the ensemble is too large to be held and sent to executors",
-            expected=f"at most {_MOST_PARAMETERS / 2**20:.0f}M parameters "
-            f"({_MOST_PARAMETERS * 4 / 2**30:.0f} GiB): {_MOST_PARAMETERS // one} members of this "
+            "the ensemble is too large to hold in memory and send to executors",
+            expected=f"at most {_MAX_PARAMETERS / 2**20:.0f}M parameters "
+            f"({_MAX_PARAMETERS * 4 / 2**30:.0f} GiB): {_MAX_PARAMETERS // size} members of this "
             "shape",
-            got=f"{members} members x {one} parameters = {members * one / 2**20:.0f}M",
+            got=f"{members} members x {size} parameters = {members * size / 2**20:.0f}M",
             fix="lower members, hidden or embedding",
         )

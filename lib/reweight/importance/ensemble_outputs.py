@@ -1,4 +1,4 @@
-"""What trained members say of a batch, computed once however many methods ask."""
+"""The outputs of trained members for a batch, computed once and shared by all methods."""
 
 from collections.abc import Callable
 
@@ -9,49 +9,49 @@ from reweight.importance.training import Learner
 
 
 class EnsembleOutputs:
-    """A batch and what has been computed of it so far.
+    """A batch, and everything computed from it so far.
 
     Attributes:
         batch: the rows.
-        scores: importance by the methods that were scored so far, float32 [B] by name.
+        scores: importance under the methods scored so far, float32 [B] by name.
     """
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.scores: dict[str, Tensor] = {}
-        self._known: dict[tuple[int, str], Tensor] = {}
+        self._cache: dict[tuple[int, str], Tensor] = {}
 
     def logits(self, learner: Learner) -> Tensor:
-        """Log odds of each row by each member, float32 [B, M]."""
+        """Log odds of each row under each member, float32 [B, M]."""
         return self.once(learner, "logits", lambda: learner.logits(self.batch))
 
     def unseen(self, learner: Learner) -> Tensor:
-        """The share of each member in each row's score, float32 [B, M]; rows sum to 1."""
+        """Each member's share of each row's score, float32 [B, M]; rows sum to 1."""
         return self.once(learner, "unseen", lambda: learner.unseen(self.batch.sample_id))
 
     def in_sample(self, learner: Learner) -> Tensor:
-        """Which rows are scored by members that see them, since all do; bool [B]."""
+        """Which rows are scored by members that see them, because all members do; bool [B]."""
         return self.once(learner, "in_sample", lambda: learner.in_sample(self.batch.sample_id))
 
     def probability(self, learner: Learner) -> Tensor:
-        """p(y = 1) of each row by each member, float32 [B, M]."""
+        """p(y = 1) of each row under each member, float32 [B, M]."""
         return self.once(learner, "probability", lambda: self.logits(learner).sigmoid())
 
     def given(self, learner: Learner) -> Tensor:
-        """p(given label) of each row by each member, float32 [B, M]."""
+        """p(given label) of each row under each member, float32 [B, M]."""
         sign = 2 * self.batch.label[:, None] - 1
         return self.once(learner, "given", lambda: (sign * self.logits(learner)).sigmoid())
 
     def once(self, learner: Learner, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        """A tensor of a learner, computed when it is first asked for."""
+        """A tensor derived from a learner, computed on first use."""
         key = (id(learner), name)
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
 
 
 def over_unseen(outputs: EnsembleOutputs, learner: Learner, values: Tensor) -> Tensor:
-    """Mean of the members' values over those that did not see the row, float32 [B]."""
-    # Counted, and not weighted by shares: equal means of whole numbers stay equal.
+    """Averages the members' values over those that did not see the row, float32 [B]."""
+    # Counted rather than weighted by shares, so that equal means of whole numbers stay equal.
     out = (outputs.unseen(learner) > 0).to(values.dtype)
     return (values * out).sum(1) / out.sum(1)

@@ -1,4 +1,4 @@
-"""Rows whose label window is open, and those that are settled (``mature``)."""
+"""Rows with an open label window, and settled rows (``mature``)."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from reweight.importance.ensemble import EnsembleLearner
 
 
 class SettledLearner(EnsembleLearner):
-    """An ensemble that learns the labels of settled rows alone."""
+    """An ensemble that learns only from the labels of settled rows."""
 
     def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """The mean over rows of the members' losses, 0 for open rows, summed over members."""
+        """The mean loss of each member over the rows, 0 for open rows, summed over members."""
         settled = batch.extra["mature"] > 0
         logits = self.logits(batch)
         target = batch.label[:, None].expand_as(logits)
@@ -20,67 +20,68 @@ class SettledLearner(EnsembleLearner):
         count = rows * self.ensemble.mean_multiplicity
         errors = self.errors(logits, target, count) * settled[:, None]
         share = ((seen * errors).sum() + self.also(batch, seen, settled)) / count
-        # Rows that all members see are left out of the log loss; open ones are to be as well.
+        # The log loss leaves out rows that all members see; it should leave out open rows too.
         out = torch.where(settled[:, None], seen, 1.0)
         return share, self._out_of_bag(logits.detach(), target, out, rows)
 
     def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
-        """What else is learnt of the rows, a sum over rows and members.
+        """A further term of the loss, summed over rows and members; 0 by default.
 
         Args:
             batch: the rows.
-            seen: how often each member sees each of them, float32 [B, M].
-            settled: bool [B].
+            seen: how often each member sees each row, float32 [B, M].
+            settled: which rows are settled, bool [B].
         """
         return torch.zeros((), device=seen.device)
 
 
 def check_delays(method: str, delays: int, outside: int) -> None:
-    """Demands settled positives of which it is known when their label got, within its window.
+    """Checks that there are settled positives with a known delay, and that delays are valid.
 
     Args:
-        method: that needs it.
-        delays: how many such rows there are.
-        outside: of these, those with a delay outside of [0, 1].
+        method: the name of the method that needs delays.
+        delays: number of settled positives with a known delay.
+        outside: number of these whose delay is outside [0, 1].
 
     Raises:
-        TrainingError: there are none, or some with another delay.
+        TrainingError: there are no such rows, or some have a delay outside [0, 1].
     """
     if outside:
         raise TrainingError(
             f"'{method}' cannot use the delays",
-            expected="shares of the label's window, in [0, 1]; null where no label came",
+            expected="shares of the label window, in [0, 1]; null if no label arrived",
             got=f"other values for {outside} of {delays} settled positives",
-            fix="divide the time from a sample to its label by the window; a label that came before "
-            "its sample, or after the window, is none",
+            fix="divide the time from a sample to its label by the label window, and drop labels "
+            "that arrived before their sample or after the window",
         )
     if not delays:
         raise TrainingError(
-            f"'{method}' cannot tell how late labels come",
-            expected="settled training rows with label 1 and the time at which it came",
-            got="none: a label is a column of its own row, or has no window",
-            fix="set sampling.label.where and window, or use self_training or mature_only",
+            f"'{method}' cannot learn how late labels arrive",
+            expected="settled training rows with label 1 and a known arrival time",
+            got="none: the label is a column of the sample itself, or has no label window",
+            fix="set sampling.label.where and sampling.label.window, or use self_training or "
+            "mature_only",
         )
 
 
 def check_windows(method: str, open_rows: int, settled_positives: int) -> None:
-    """Demands rows with an open label window, and settled positives to learn from.
+    """Checks that there are rows with an open label window, and settled positives to learn from.
 
     Raises:
-        TrainingError: there are none of them.
+        TrainingError: one of the two is missing.
     """
     if not open_rows:
         raise TrainingError(
-            f"'{method}' has no late labels to mend",
-            expected="training rows whose label window is open at the cut, or without a label",
+            f"'{method}' has no late labels to correct",
+            expected="training rows whose label window is open at the cut, or that have no label",
             got="none: all training rows are settled",
-            fix="set splits to {by: time, open_windows: train} where labels come late, to "
-            "{unlabelled: train} where some have none, or leave the method out",
+            fix="set splits to {by: time, open_windows: train} if labels arrive late, or to "
+            "{unlabelled: train} if some rows have none; otherwise leave the method out",
         )
     if not settled_positives:
         raise TrainingError(
             f"'{method}' has no settled labels to learn from",
-            expected="training rows with label 1 whose label window is over",
-            got=f"none, and {open_rows} rows with an open one",
-            fix="use a log that is longer than sampling.label.window, or a shorter window",
+            expected="training rows with label 1 whose label window has closed",
+            got=f"none, and {open_rows} rows with an open window",
+            fix="use a log that is longer than sampling.label.window, or shorten the window",
         )

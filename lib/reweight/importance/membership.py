@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Random numbers that are hashes of ``sample_id``, from which membership is drawn."""
 
 import math
 from typing import Literal
@@ -10,7 +10,7 @@ Membership = Literal["all", "folds", "half", "poisson"]
 
 
 def _poisson() -> Tensor:
-    """Poisson(1) by 16 uniform bits: P(N <= n) = sum_k<=n 1 / (e k!)."""
+    """Poisson(1) as a function of 16 uniform bits: P(N <= n) = sum_k<=n 1 / (e k!)."""
     terms = [math.exp(-1) / math.factorial(k) for k in range(9)]
     cdf = torch.tensor(terms, dtype=torch.float64).cumsum(0)
     u = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
@@ -21,20 +21,20 @@ POISSON = _poisson()
 
 
 def bits(sample_id: Tensor, seed: int) -> Tensor:
-    """63 random bits per id: the finaliser of SplitMix64 (Steele et al. 2014), int64 [B].
+    """63 random bits per id, by the finaliser of SplitMix64 (Steele et al. 2014), int64 [B].
 
-    Integer arithmetic that wraps: equal on every device and for every batching.
+    Integer arithmetic that wraps around: the same on every device and for every batching.
     """
     return mixed(sample_id + stream(seed))
 
 
 def stream(seed: int) -> int:
-    """What a seed adds to the ids before they are mixed."""
+    """The offset that a seed adds to the ids before they are mixed."""
     return _signed(0x9E3779B97F4A7C15 * (seed + 1))
 
 
 def mixed(z: Tensor) -> Tensor:
-    """The finaliser of SplitMix64, int64; in place, for z is large."""
+    """Applies the finaliser of SplitMix64, int64; in place, since z is large."""
     z ^= _shifted(z, 30)
     z *= _signed(0xBF58476D1CE4E5B9)
     z ^= _shifted(z, 27)
@@ -44,7 +44,7 @@ def mixed(z: Tensor) -> Tensor:
 
 
 def _shifted(z: Tensor, n: int) -> Tensor:
-    """Logical shift to the right; torch's own copies the sign."""
+    """Logical right shift; torch's own shift copies the sign."""
     return (z >> n).bitwise_and_((1 << (64 - n)) - 1)
 
 

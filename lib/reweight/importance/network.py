@@ -1,4 +1,4 @@
-"""One network on the given labels: what trainings have in common that need no ensemble."""
+"""A single network on the given labels: the base of trainings that need no ensemble."""
 
 from abc import ABC
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class NetworkTraining(Training, ABC):
     Attributes:
         hidden: widths of f's hidden layers.
         embedding: width of the embedding of each categorical id.
-        bins: quantile bins of the encoding of each feature; 0 takes features as they are.
+        bins: quantile bins per feature in the encoding; 0 leaves features as they are.
     """
 
     epochs: int = Field(default=20, ge=1)
@@ -32,12 +32,12 @@ class NetworkTraining(Training, ABC):
 
     @property
     def quantile_bins(self) -> int:
-        """As ``bins``."""
+        """Same as ``bins``."""
         return self.bins
 
 
 class NetworkLearner(Learner, ABC):
-    """f in training; a subclass says the loss."""
+    """f in training; a subclass defines the loss."""
 
     def __init__(self, training: NetworkTraining, facts: TrainFacts) -> None:
         super().__init__()
@@ -52,11 +52,11 @@ class NetworkLearner(Learner, ABC):
 
     def logits(self, batch: Batch) -> Tensor:
         """Log odds, float32 [B, 1]."""
-        found: Tensor = self.network(batch)
-        return found
+        logits: Tensor = self.network(batch)
+        return logits
 
     def multiplicity(self, sample_id: Tensor) -> Tensor:
-        """The one network sees every row."""
+        """The single network sees every row once."""
         return self.network.multiplicity(sample_id)
 
     def losses(self, batch: Batch, parameters: Parameters | None = None) -> Tensor:
@@ -64,7 +64,7 @@ class NetworkLearner(Learner, ABC):
 
         Args:
             batch: the rows.
-            parameters: of f in place of its own.
+            parameters: used instead of f's own.
         """
         logits = functional_call(self.network, dict(parameters or {}), (batch,))[:, 0]
         return functional.softplus((1 - 2 * batch.label) * logits)

@@ -1,4 +1,4 @@
-"""Methods that read a statistic of an ensemble: what its members say of rows they did not see."""
+"""Out-of-bag methods: a statistic of the members of an ensemble that did not see the row."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -16,8 +16,8 @@ class EnsembleMethod(ImportanceMethod, ABC):
     """A formula over an ensemble.
 
     Attributes:
-        training: of the ensemble; methods with equal ones share it.
-        keep: the epochs that the formula reads.
+        training: of the ensemble; methods with equal trainings share one.
+        keep: the checkpoints that the formula reads.
     """
 
     training: EnsembleTraining = EnsembleTraining()
@@ -28,42 +28,42 @@ class EnsembleMethod(ImportanceMethod, ABC):
         return self.training
 
     def checkpoint_choice(self) -> Checkpoints:
-        """As the config says."""
+        """Set by ``keep``."""
         return self.keep
 
 
 class OutOfBagMethod(EnsembleMethod, ABC):
-    """A statistic of each member at each kept epoch, averaged over those that did not see the row.
+    """A statistic of each member at each checkpoint, averaged over those that did not see the row.
 
-    A subclass says ``statistic``; one that combines epochs in another way than by their mean says
-    ``over_epochs`` too.
+    A subclass defines ``statistic``, and also ``over_epochs`` if epochs are combined other than by
+    their mean.
     """
 
     uses_label: ClassVar[bool] = True
-    cost: ClassVar[str] = "E M F, shared with all methods of the same training"
+    cost: ClassVar[str] = "E M F, shared by all methods of the same training"
 
     @abstractmethod
     def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
-        """Of each row under each member at one epoch, float32 [B, M]."""
+        """The statistic of each row under each member at one epoch, float32 [B, M]."""
 
     def over_epochs(self, values: Tensor) -> Tensor:
-        """float32 [E, B], in the order of epochs -> importance, float32 [B]."""
+        """Combines epochs: float32 [E, B], in order of epoch -> importance, float32 [B]."""
         return values.mean(0)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """The statistic."""
+        """The averaged statistic."""
         return OutOfBagModel(self)
 
 
 class OutOfBagModel(ImportanceModel):
-    """The formula of a `OutOfBagMethod`."""
+    """The formula of an `OutOfBagMethod`."""
 
     def __init__(self, method: OutOfBagMethod) -> None:
         super().__init__()
         self.method = method
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """Statistic, mean over members, then over epochs; float32 [B]."""
+        """The statistic, averaged over members and then combined over epochs; float32 [B]."""
         values = [
             over_unseen(outputs, learner, self.method.statistic(outputs, learner))
             for learner in self.checkpoints()

@@ -1,12 +1,12 @@
-"""A click needs a look: theta by position, gamma by members, and what methods make of both.
+"""Position bias: propensities theta by position, relevance gamma from an ensemble.
 
     P(click | x, k) = theta_k gamma(x),    theta_1 = 1
 
 Wang et al. 2018, "Position Bias Estimation for Unbiased Learning to Rank in Personal Search", whose
-regression-EM climbs the likelihood of the clicks; here theta and the network gamma climb it
-together, by their gradient. As E[click | k] = theta_k E[gamma | k], theta is then taken anew from
-sums over each position, with gamma by members that did not see the row: a training too short to
-move theta far is long enough for that.
+regression-EM maximises the likelihood of the clicks; here theta and the network gamma maximise it
+jointly by gradient descent. Since E[click | k] = theta_k E[gamma | k], theta is then re-estimated
+from sums at each position, with gamma from the members that did not see the row: a training too
+short to move theta far is long enough for that.
 """
 
 import math
@@ -28,18 +28,18 @@ from reweight.importance.out_of_bag import EnsembleMethod
 from reweight.importance.position_checks import check_features, check_positions, check_propensities
 from reweight.importance.training import Learner, TrainFacts
 
-# AdamW moves every parameter alike, and log odds have further to go than a network's weights.
+# AdamW moves all parameters at the same rate, and log odds have further to go than weights.
 _SPEED = 3.0
-# Of positions with fewer rows nothing can be said about what follows from them.
-_FEWEST_ROWS = 10
+# With fewer rows at a position, features may seem to follow from it by chance.
+_MIN_ROWS = 10
 
 
 class PositionTraining(FoldsTraining):
-    """gamma by members each on all folds but one, and one theta.
+    """Members for gamma, each trained on all folds but one, and a single theta.
 
     Attributes:
-        propensity: ``estimate`` learns theta from the column ``position``; ``column`` reads it, row
-            by row, from the column ``propensity``.
+        propensity: ``estimate`` learns theta from the column ``position``; ``column`` reads it for
+            each row from the column ``propensity``.
         max_position: positions from here on share one theta.
     """
 
@@ -48,41 +48,41 @@ class PositionTraining(FoldsTraining):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """``position``, or ``propensity`` where theta is read from a column."""
+        """``position``, or ``propensity`` if theta is read from a column."""
         return ("position",) if self.propensity == "estimate" else ("propensity",)
 
     def build(self, facts: TrainFacts) -> Learner:
-        """gamma and theta before training."""
+        """Untrained gamma and theta."""
         return PositionLearner(self, facts)
 
 
 class PositionLearner(EnsembleLearner):
-    """An ensemble whose log odds are those of gamma, on the cross-entropy of theta gamma."""
+    """An ensemble for the log odds of gamma, trained on the cross-entropy of theta gamma."""
 
     def __init__(self, training: PositionTraining, facts: TrainFacts) -> None:
         super().__init__(training, facts)
         self.examined = None
         if training.propensity == "estimate":
-            # Log odds of theta, from 0; at place 1 there is nothing to learn.
+            # Log odds of theta, starting from 0; position 1 has nothing to learn.
             self.examined = nn.Parameter(torch.zeros(training.max_position))
 
     def recorded(self, logits: Tensor, batch: Batch) -> Tensor:
         """Log odds of theta gamma: z + log theta - log(1 + (1 - theta) e^z), float32 [B, M]."""
         if self.examined is None:
             theta = known(batch)
-            seen, unseen = theta.log(), (-theta).log1p()
+            log_seen, log_unseen = theta.log(), (-theta).log1p()
         else:
-            odds = self.examined * _SPEED
-            odds = torch.cat([odds[:1], odds.new_full((1,), math.inf), odds[1:]])
-            odds = odds[place(batch, len(odds) - 1)]
-            seen, unseen = functional.logsigmoid(odds), functional.logsigmoid(-odds)
-        return logits + seen[:, None] - functional.softplus(logits + unseen[:, None])
+            log_odds = self.examined * _SPEED
+            log_odds = torch.cat([log_odds[:1], log_odds.new_full((1,), math.inf), log_odds[1:]])
+            log_odds = log_odds[place(batch, len(log_odds) - 1)]
+            log_seen, log_unseen = functional.logsigmoid(log_odds), functional.logsigmoid(-log_odds)
+        return logits + log_seen[:, None] - functional.softplus(logits + log_unseen[:, None])
 
 
 class PositionMethod(EnsembleMethod, ABC):
     """A formula over the propensity of each row and the relevance of its item.
 
-    A subclass says what a row weighs and what its label is.
+    A subclass defines the importance and the label of a row.
 
     Attributes:
         training: of gamma and theta.
@@ -98,20 +98,20 @@ class PositionMethod(EnsembleMethod, ABC):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """``position``, or ``propensity`` where ``training.propensity`` is ``column``."""
+        """``position``, or ``propensity`` if ``training.propensity`` is ``column``."""
         return self.training.needs
 
     def inverse(self, label: Tensor, theta: Tensor) -> Tensor:
-        """1 / theta of clicks, clipped, and 1 of others."""
+        """1 / theta for clicks, clipped, and 1 for other rows, float32 [B]."""
         return torch.where(label > 0.5, 1 / theta.clamp(min=1 / self.clip), 1.0)
 
     @abstractmethod
     def importance(self, model: "PositionModel", outputs: EnsembleOutputs) -> Tensor:
-        """What rows weigh, float32 [B]."""
+        """The importance of the rows, float32 [B]."""
 
     @abstractmethod
     def label(self, model: "PositionModel", outputs: EnsembleOutputs) -> Tensor:
-        """What a ranker is to learn of rows, float32 [B] in [0, 1]."""
+        """The label that a ranker should learn for the rows, float32 [B] in [0, 1]."""
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """The formula over known or estimated propensities."""
@@ -124,8 +124,8 @@ class PositionModel(ImportanceModel):
     """A formula over known propensities.
 
     Attributes:
-        mean: of clipped inverse propensities over the training rows.
-        smallest: propensity of the training rows.
+        mean: of the clipped inverse propensities of the training rows.
+        smallest: the smallest propensity of the training rows.
         clipped: share of the training rows with a propensity below 1 / clip.
     """
 
@@ -147,19 +147,19 @@ class PositionModel(ImportanceModel):
         return known(batch)
 
     def over_members(self, outputs: EnsembleOutputs, formula: Callable[[Tensor], Tensor]) -> Tensor:
-        """Mean of a formula of gamma's log odds, over members that did not see the row, [B]."""
-        return self.mean_unseen(outputs, lambda one: formula(outputs.logits(one)))
+        """Averages a formula of gamma's log odds over members that did not see the row, [B]."""
+        return self.mean_unseen(outputs, lambda learner: formula(outputs.logits(learner)))
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """The method's, float32 [B]."""
+        """The method's importance, float32 [B]."""
         return self.method.importance(self, outputs)
 
     def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
-        """The method's, float32 [B]."""
+        """The method's label, float32 [B]."""
         return self.method.label(self, outputs)
 
     def observe(self, outputs: EnsembleOutputs, split: str) -> None:
-        """Adds up rows, importance, and propensities that are clipped or cannot be used."""
+        """Adds up rows, inverse propensities, and how many propensities are clipped or invalid."""
         if split != "train":
             return
         batch, theta = outputs.batch, self.propensity(outputs.batch)
@@ -179,15 +179,15 @@ class PositionModel(ImportanceModel):
         return [self.totals]
 
     def finish(self, number: int) -> None:
-        """Refuses propensities that are none, and says what the others are like."""
-        rows, importance, clipped, bad = self.totals.tolist()
-        check_propensities(self.method.name, bad, rows)
+        """Refuses invalid propensities, and logs a summary of the others."""
+        rows, importance, clipped, invalid = self.totals.tolist()
+        check_propensities(self.method.name, invalid, rows)
         if dist.is_initialized():
             dist.all_reduce(self.smallest, dist.ReduceOp.MIN)
         self.tell(importance / rows, self.smallest.item(), clipped / rows)
 
     def tell(self, mean: float, smallest: float, clipped: float) -> None:
-        """Keeps and prints what a user should know before the weights are used."""
+        """Stores and logs what a user should know before using the weights."""
         self.mean.fill_(mean)
         self.smallest.fill_(smallest)
         self.clipped.fill_(clipped)
@@ -198,23 +198,26 @@ class PositionModel(ImportanceModel):
 
 
 class EstimatedModel(PositionModel):
-    """A formula over theta of each position.
+    """A formula over the theta of each position.
 
     Attributes:
-        theta: of rows without a position, then at 1 to ``max_position`` = K, float32 [K + 1].
+        theta: of rows without a position, then of positions 1 to ``max_position`` = K,
+            float32 [K + 1].
     """
 
     theta: Tensor
     counts: Tensor
     moments: Tensor
+    names: tuple[str, ...]
 
     def __init__(self, method: PositionMethod, facts: TrainFacts) -> None:
         super().__init__(method)
-        places = method.training.max_position + 1
-        self.register_buffer("theta", torch.ones(places))
-        # Rows, clicks and gamma; rows below position 1; sums of features and of their squares.
+        self.names = facts.names
+        positions = method.training.max_position + 1
+        self.register_buffer("theta", torch.ones(positions))
+        # Rows, clicks, gamma and rows below position 1; sums of features and of their squares.
         for name, columns in (("counts", 4), ("moments", 2 * facts.dim)):
-            empty = torch.zeros((places, columns), dtype=torch.float64)
+            empty = torch.zeros((positions, columns), dtype=torch.float64)
             self.register_buffer(name, empty, persistent=False)
 
     def propensity(self, batch: Batch) -> Tensor:
@@ -222,28 +225,28 @@ class EstimatedModel(PositionModel):
         return self.theta[place(batch, len(self.theta) - 1)]
 
     def observe(self, outputs: EnsembleOutputs, split: str) -> None:
-        """Adds up what there is at each position."""
+        """Adds up rows, clicks, gamma and features at each position."""
         if split != "train":
             return
         batch = outputs.batch
         gamma = self.over_members(outputs, torch.sigmoid)
         below = (batch.extra["position"] < 1).float()
-        own = torch.stack([torch.ones_like(gamma), batch.label, gamma, below], 1).double()
-        at, x = place(batch, len(self.theta) - 1), batch.features.double()
-        self.counts.index_add_(0, at, own)
-        self.moments.index_add_(0, at, torch.cat([x, x.square()], 1))
+        counts = torch.stack([torch.ones_like(gamma), batch.label, gamma, below], 1).double()
+        position, x = place(batch, len(self.theta) - 1), batch.features.double()
+        self.counts.index_add_(0, position, counts)
+        self.moments.index_add_(0, position, torch.cat([x, x.square()], 1))
 
     def sums(self) -> list[Tensor]:
-        """What was added up."""
+        """The counts and the moments."""
         return [self.counts, self.moments]
 
     def finish(self, number: int) -> None:
-        """theta of each position; of one without rows it is 1, which leaves labels as they are."""
+        """Estimates theta of each position; without rows it is 1, which leaves labels unchanged."""
         rows, clicks, gamma, below = self.counts.T
         method, before = self.method, float(below.sum())
         check_positions(method.name, before, float(rows[1]) - before, float(rows[2:].sum()))
-        check_features(method.name, between(rows, self.moments))
-        # Half a click more, so that a position without any keeps a propensity above 0.
+        check_features(method.name, between(rows, self.moments), self.names)
+        # Half a click extra keeps the propensity of a position without clicks above 0.
         ratio = (clicks + 0.5) / (gamma + 0.5)
         theta = torch.where(rows > 0, ratio / ratio[1], 1.0).clamp(max=1)
         self.theta.copy_(theta)
@@ -256,13 +259,13 @@ class EstimatedModel(PositionModel):
 
 
 def known(batch: Batch) -> Tensor:
-    """The propensities of the rows; one that is none counts as 1: the label as it is."""
+    """The propensities of the rows; an invalid one counts as 1, which leaves labels unchanged."""
     given = batch.extra["propensity"]
     return torch.where((given > 0) & (given <= 1), given, 1.0)
 
 
 def place(batch: Batch, last: int) -> Tensor:
-    """The position of each row, at most ``last``; 0 where there is none; int64 [B]."""
+    """The position of each row, at most ``last``; 0 if it has none; int64 [B]."""
     position = batch.extra["position"]
     return torch.where(position.isnan(), 0, position.clamp(1, last)).long()
 
@@ -270,15 +273,15 @@ def place(batch: Batch, last: int) -> Tensor:
 def between(rows: Tensor, moments: Tensor) -> Tensor:
     """Share of each feature's variance that lies between positions, float64 [D].
 
-    Positions of few rows are left out: a feature that is set in one row alone looks as if it
-    followed from the position where that row stood.
+    Positions with few rows are left out: a feature that is set in a single row would look as if it
+    followed from the position of that row.
 
     Args:
-        rows: at each position, [K].
-        moments: sums of each feature, then of its square, [K, 2 D].
+        rows: number of rows at each position, [K].
+        moments: sums of each feature, then of its square, at each position, [K, 2 D].
     """
-    often = rows >= _FEWEST_ROWS
-    rows, (sums, squares) = rows[often], moments[often].chunk(2, dim=1)
+    enough = rows >= _MIN_ROWS
+    rows, (sums, squares) = rows[enough], moments[enough].chunk(2, dim=1)
     n = rows.sum().clamp(min=1)
     centre = (sums.sum(0) / n).square()
     variance = squares.sum(0) / n - centre

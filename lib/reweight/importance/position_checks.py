@@ -1,68 +1,75 @@
-"""What position bias can be learnt from, and known propensities that can be used."""
+"""Checks that position bias can be estimated, and that known propensities are valid."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from reweight.core.errors import TrainingError
 
+# Features that a message names.
+_MOST_NAMED = 5
+
 
 def check_positions(method: str, before: float, first: float, later: float) -> None:
-    """Demands that rows stand at position 1 and at later ones.
+    """Checks that there are rows at position 1 and at later positions.
 
     Args:
-        method: that needs them.
-        before: training rows at positions below 1.
-        first: at position 1.
-        later: at positions above 1.
+        method: the name of the method that needs positions.
+        before: number of training rows at positions below 1.
+        first: number at position 1.
+        later: number at positions above 1.
 
     Raises:
-        TrainingError: there are no positions, or one alone, or they do not count from 1.
+        TrainingError: there are no positions, or only one, or they do not count from 1.
     """
     if before or not (first and later):
         raise TrainingError(
             f"'{method}' cannot tell positions apart",
-            expected="training rows at position 1, the place looked at most, and at later ones",
+            expected="training rows at position 1, which is looked at most, and at later positions",
             got=f"{before:.0f} rows below 1, {first:.0f} at 1, {later:.0f} above 1",
-            fix="set sampling.keep.position to the place in the list, counted from 1",
+            fix="set sampling.keep.position to the position in the list, counted from 1",
         )
 
 
 def check_propensities(method: str, bad: float, rows: float) -> None:
-    """Demands known propensities that are probabilities above 0.
+    """Checks that known propensities are probabilities above 0.
 
     Args:
-        method: that needs them.
-        bad: training rows with one that is null, NaN, 0, negative or above 1.
-        rows: training rows.
+        method: the name of the method that needs propensities.
+        bad: number of training rows whose propensity is null, NaN, 0, negative or above 1.
+        rows: number of training rows.
 
     Raises:
-        TrainingError: there are such rows.
+        TrainingError: there are rows with such a propensity.
     """
     if bad:
         raise TrainingError(
             f"'{method}' cannot use the propensities",
-            expected="a probability of being looked at, above 0 and at most 1, for each row",
-            got=f"{bad:.0f} of {rows:.0f} training rows with null, NaN or a number outside of it",
-            fix="mend sampling.keep.propensity, or set training.propensity to estimate",
+            expected="for each row the probability that it was looked at, above 0 and at most 1",
+            got=f"{bad:.0f} of {rows:.0f} training rows with null, NaN or a number out of range",
+            fix="correct sampling.keep.propensity, or set training.propensity to estimate",
         )
 
 
-def check_features(method: str, explained: Tensor) -> None:
-    """Demands that no feature is a function of position: relevance would take in the bias.
+def check_features(method: str, explained: Tensor, names: Sequence[str] = ()) -> None:
+    """Checks that no feature is a function of position: relevance would absorb the bias.
 
     Args:
-        method: that needs it.
+        method: the name of the method that estimates position bias.
         explained: share of each feature's variance that lies between positions, [D].
+        names: of the features, [D]; empty where they have none.
 
     Raises:
-        TrainingError: for some feature it is all but 1.
+        TrainingError: for some feature this share is almost 1.
     """
-    telling = torch.nonzero(explained > 0.98).flatten().tolist()
-    if telling:
+    leaking = torch.nonzero(explained > 0.98).flatten().tolist()
+    if leaking:
+        named = [names[place] if names else f"feature_{place}" for place in leaking]
+        shown = ", ".join(named[:_MOST_NAMED]) + (", ..." if len(named) > _MOST_NAMED else "")
         raise TrainingError(
             f"'{method}' cannot tell position bias from relevance",
-            expected="features that do not say at which position a row stood",
-            got=f"{len(telling)} feature(s) that follow from it, as number {telling[0]}, counted "
-            "from 0",
-            fix="leave the position out of the section features: sampling.keep.position is enough",
+            expected="features that do not reveal the position of a row",
+            got=f"{len(leaking)} feature(s) that follow from it: {shown}",
+            fix="leave the position out of the section features; sampling.keep.position is enough",
         )

@@ -1,4 +1,4 @@
-"""What the ranks of a training agree on."""
+"""Sums over the ranks of a training."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def summed(values: Sequence[Tensor]) -> list[Tensor]:
-    """The sums over ranks, the same on every rank; without a process group the values."""
+    """The sums over all ranks, the same on every rank; without a process group, the values."""
     if not dist.is_initialized():
         return list(values)
     flat = torch.cat([value.flatten() for value in values])

@@ -1,4 +1,4 @@
-"""Methods that weigh a row by its cell: its segment and its label."""
+"""Models that weight a row by its segment and label."""
 
 from abc import ABC, abstractmethod
 
@@ -12,14 +12,14 @@ from reweight.importance.training import TrainFacts
 
 
 class SegmentWeightsModel(ImportanceModel, ABC):
-    """A weight for each of S segments, and for rows of no known one, with either label.
+    """A weight by label for each of S segments, and for rows without a known segment.
 
     Args:
-        facts: with ``segments``.
+        facts: of the training rows, with ``segments``.
 
     Attributes:
-        counts: training rows of each cell, int64 [S + 1, 2].
-        weight: float32 [S + 1, 2].
+        counts: training rows by segment and label, int64 [S + 1, 2]; row 0 is no known segment.
+        weight: by segment and label, float32 [S + 1, 2].
     """
 
     counts: Tensor
@@ -34,30 +34,30 @@ class SegmentWeightsModel(ImportanceModel, ABC):
 
     @abstractmethod
     def weights(self, counts: Tensor) -> Tensor:
-        """The weight of each cell, [S + 1, 2].
+        """The weight of each segment and label, [S + 1, 2].
 
         Args:
-            counts: training rows of each cell, float64 [S + 1, 2].
+            counts: training rows by segment and label, float64 [S + 1, 2].
         """
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """The weight of the row's cell, float32 [B]."""
-        return self.weight.flatten()[_cell(outputs.batch)]
+        """The weight of the row's segment and label, float32 [B]."""
+        return self.weight.flatten()[_flat_index(outputs.batch)]
 
     def observe(self, outputs: EnsembleOutputs, split: str) -> None:
-        """Counts training rows by cell."""
+        """Counts training rows by segment and label."""
         if split == "train":
             self.counts += self.counted(outputs.batch, torch.ones_like(outputs.batch.label))
 
     def counted(self, batch: Batch, chosen: Tensor) -> Tensor:
-        """Rows of each cell, int64 [S + 1, 2].
+        """Counts the chosen rows by segment and label, int64 [S + 1, 2].
 
         Args:
             batch: the rows.
-            chosen: 1 for those that count, else 0, float32 [B].
+            chosen: 1 for rows to count, else 0, float32 [B].
         """
-        cells = _cell(batch)[chosen == 1]
-        return torch.bincount(cells, minlength=self.counts.numel()).view_as(self.counts)
+        indices = _flat_index(batch)[chosen == 1]
+        return torch.bincount(indices, minlength=self.counts.numel()).view_as(self.counts)
 
     def sums(self) -> list[Tensor]:
         """The counts."""
@@ -68,6 +68,6 @@ class SegmentWeightsModel(ImportanceModel, ABC):
         self.weight.copy_(self.weights(self.counts.double()))
 
 
-def _cell(batch: Batch) -> Tensor:
-    """The place of each row's cell in a flat table, int64 [B]; without a label that of label 0."""
+def _flat_index(batch: Batch) -> Tensor:
+    """Index of each row in the flattened table, int64 [B]; a missing label counts as 0."""
     return batch.extra["segment"].long() * 2 + (batch.label == 1).long()

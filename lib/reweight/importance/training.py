@@ -1,4 +1,4 @@
-"""What is trained. Methods only read it: those that declare equal trainings share one."""
+"""What is trained. Methods only read from it, and methods with equal trainings share one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from reweight.importance.batch import Batch
 
 
 class TrainFacts(Section):
-    """What a model may know of its training rows before it sees one.
+    """What a model may know about its training rows before it sees any.
 
     Attributes:
         dim: D, length of ``features``.
@@ -22,10 +22,11 @@ class TrainFacts(Section):
         rows: training rows.
         positives: training rows with label 1.
         seed: of the model's random numbers.
-        quantiles: of each feature over the training rows, as many as a training asks for with
-            ``bins`` (its ends included); empty where none asks.
-        segments: of the training rows, in the order in which the column ``segment`` counts them
-            from 1 (0 is any other); empty where no method reads it.
+        quantiles: of each feature over the training rows, as many as a training requests with
+            ``bins`` (including both ends); empty if none does.
+        segments: of the training rows, in the order in which the column ``segment`` numbers them
+            from 1 (0 is any other); empty if no method reads it.
+        names: of the features, for messages, [D]; empty where they have none.
     """
 
     dim: int
@@ -35,50 +36,51 @@ class TrainFacts(Section):
     seed: int = 0
     quantiles: tuple[tuple[float, ...], ...] = ()
     segments: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def class_weights(self) -> tuple[float, float]:
-        """n / (2 n_y) for y = 0 and y = 1: both classes weigh n / 2 in all."""
+        """n / (2 n_y) for y = 0 and y = 1, so that both classes have a total weight of n / 2."""
         return self.rows / (2 * (self.rows - self.positives)), self.rows / (2 * self.positives)
 
 
 class Learner(nn.Module, ABC):
-    """Networks in training: their parameters, and their loss.
+    """Networks in training: their parameters and their loss.
 
     Attributes:
-        members: how many networks ``loss`` sums over.
+        members: number of networks that ``loss`` sums over.
     """
 
     members: int = 1
 
     @abstractmethod
     def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """This batch's share of two losses of a global batch, both scalars.
+        """This batch's share of two losses of the global batch, both scalars.
 
-        A sum over the rows of ``batch`` in which every mean is over ``rows``: the shares of all
-        ranks add up to the loss of the global batch, however the rows were dealt.
+        A sum over the rows of ``batch`` in which every mean is over ``rows``, so that the shares of
+        all ranks add up to the loss of the global batch, however the rows were dealt.
 
         Args:
             batch: this rank's rows.
             rows: rows of the global batch, over all ranks.
 
         Returns:
-            The loss to descend, summed over members; and, detached, the log loss of the rows under
-            the members that do not see them (NaN where there are no such members).
+            The loss to minimise, summed over members; and, detached, the log loss of the rows under
+            the members that do not see them (NaN if there are no such members).
         """
 
     def stepped(self) -> None:
-        """Moves what moves beside the parameters, after a step on the last loss."""
+        """Updates state other than the parameters, after a step on the last loss."""
 
     @abstractmethod
     def logits(self, batch: Batch) -> Tensor:
-        """What every member says of every row, log odds, float32 [B, M]."""
+        """Log odds of each row under each member, float32 [B, M]."""
 
     @abstractmethod
     def multiplicity(self, sample_id: Tensor) -> Tensor:
         """How often each member sees each row in an epoch, float32 [B, M]."""
 
     def unseen(self, sample_id: Tensor) -> Tensor:
-        """The share of each member in the score of each row, float32 [B, M]; rows sum to 1.
+        """Each member's share of the score of each row, float32 [B, M]; rows sum to 1.
 
         Members that see the row have no share; a row that all members see is scored by all.
         """
@@ -88,29 +90,29 @@ class Learner(nn.Module, ABC):
         return torch.where(count > 0, out / count, 1 / seen.shape[1])
 
     def in_sample(self, sample_id: Tensor) -> Tensor:
-        """Which rows are scored by members that see them, since all do; bool [B]."""
+        """Which rows are scored by members that see them, because all members do; bool [B]."""
         return (self.multiplicity(sample_id) > 0).all(1)
 
 
 class Checkpoints(Section):
-    """At which epochs the parameters are kept for a method.
+    """The epochs whose parameters a method reads.
 
     Attributes:
-        which: ``last``, the last ones; ``best``, those around the lowest out-of-bag log loss on
-            the given labels, a stop rule that needs no clean label (the last ones where no row is
-            out of bag); ``early``, the first ones; ``spread``, evenly spaced with the last.
-        count: how many.
+        which: ``last``, the last epochs; ``best``, those around the lowest out-of-bag log loss on
+            the given labels, a stopping rule that needs no clean labels (the last epochs if no row
+            is out of bag); ``early``, the first epochs; ``spread``, evenly spaced up to the last.
+        count: number of epochs.
     """
 
     which: Literal["last", "best", "early", "spread"] = "last"
     count: int = Field(default=1, ge=1)
 
     def epochs(self, total: int, losses: Mapping[int, float]) -> tuple[int, ...]:
-        """The epochs to keep as things stand, counted from 1.
+        """The epochs to keep, given the losses so far, counted from 1.
 
         Args:
-            total: epochs of the whole training.
-            losses: out-of-bag log loss of each epoch that was done.
+            total: number of epochs of the whole training.
+            losses: out-of-bag log loss of each completed epoch.
         """
         if self.which == "early":
             return tuple(range(1, min(self.count, total) + 1))
@@ -142,19 +144,18 @@ class Training(Section, ABC):
     weight_decay: float = Field(default=0.0, ge=0)
 
     def check(self, facts: TrainFacts) -> None:
-        """Refuses rows that cannot be trained on; called before the training."""
+        """Refuses rows that cannot be trained on; called before training."""
 
     @abstractmethod
     def build(self, facts: TrainFacts) -> Learner:
-        """An untrained learner; the same for the same facts, which include the seed."""
+        """An untrained learner, which depends only on the facts; these include the seed."""
 
     @property
     def quantile_bins(self) -> int:
-        """Into how many quantile bins the features are cut; 0 for features as they are."""
+        """Number of quantile bins per feature; 0 if features are used as they are."""
         return 0
 
     @property
     def key(self) -> str:
-        """Trainings of one key are one training."""
-        text = type(self).__name__ + self.model_dump_json(by_alias=True)
-        return digest(text)
+        """Identifies the training: trainings with the same key are done once."""
+        return digest(type(self).__name__ + self.model_dump_json(by_alias=True))

@@ -1,8 +1,9 @@
-"""Methods that value the training rows themselves, on validation rows: references for small data.
+"""Methods that value each training row by the validation rows: references for small data.
 
-A model is a table of (``sample_id``, value): one pass collects the rows of all ranks, sorts them by
-id, so that neither order nor ranks matter, and values them in memory on every rank alike. A row
-that is not in the table (another split, a later day) is worth the mean value.
+A model is a table of (``sample_id``, value). One pass collects the rows of all ranks, sorts them by
+id, so that neither their order nor the number of ranks matters, and values them in memory, in the
+same way on every rank. A row that is not in the table (another split, a later day) gets the mean
+value.
 """
 
 from abc import ABC, abstractmethod
@@ -24,11 +25,11 @@ from reweight.importance.training import TrainFacts
 
 @dataclass(frozen=True)
 class Valuation:
-    """What there is to value, sorted by ``sample_id``.
+    """The rows to value, sorted by ``sample_id``.
 
     Attributes:
-        train: N rows.
-        validation: V rows that judge them.
+        train: N training rows.
+        validation: V validation rows that judge them.
         facts: of the training rows.
     """
 
@@ -37,9 +38,9 @@ class Valuation:
     facts: TrainFacts
 
     def design(self) -> tuple[Tensor, Tensor]:
-        """Features and one-hot ids of both, float64 [N, P] and [V, P].
+        """Features and one-hot ids of training and validation rows, float64 [N, P] and [V, P].
 
-        Only ids of training rows have a column.
+        Only ids that occur in training rows have a column.
         """
         both = (self.train, self.validation)
         train, validation = ([batch.features.double()] for batch in both)
@@ -51,20 +52,20 @@ class Valuation:
 
 
 class ValuationMethod(ImportanceMethod, ABC):
-    """Importance is the value of a training row; of any sign, so that weights are made of ranks.
+    """Importance is the value of a training row, of either sign, so weights are based on ranks.
 
-    The label matters when a row is valued and not when it is looked up, so rows without one can be
-    scored.
+    The label matters when a row is valued, not when its value is looked up, so rows without a label
+    can be scored.
 
     Attributes:
-        instead: the method for more rows.
-        max_rows: training rows above which it refuses.
-        valuation_rows: validation rows that are used at most, chosen by a hash.
+        instead: the method to use with more rows.
+        max_rows: the most training rows that it accepts.
+        valuation_rows: the most validation rows that it uses, chosen by a hash.
     """
 
     polarity: ClassVar[Polarity] = "valuable"
     signed: ClassVar[bool] = True
-    cost: ClassVar[str] = "0: a look-up"
+    cost: ClassVar[str] = "0: a lookup"
     passes: ClassVar[int] = 1
     instead: ClassVar[str]
 
@@ -73,7 +74,7 @@ class ValuationMethod(ImportanceMethod, ABC):
 
     @abstractmethod
     def values(self, rows: Valuation) -> Tensor:
-        """The value of each training row, [N]; the same for the same rows and facts."""
+        """The value of each training row, [N], which depends only on the rows and the facts."""
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """An empty table.
@@ -83,10 +84,10 @@ class ValuationMethod(ImportanceMethod, ABC):
         """
         if facts.rows > self.max_rows:
             raise TrainingError(
-                f"'{self.name}' is for small data",
+                f"'{self.name}' is for small data only",
                 expected=f"at most {self.max_rows:,} training rows (max_rows)",
                 got=f"{facts.rows:,}",
-                fix=f"use {self.instead} instead, which grows with the rows as training does",
+                fix=f"use {self.instead} instead, which scales with the rows as training does",
             )
         return ValuationModel(self, facts)
 
@@ -106,30 +107,30 @@ class ValuationModel(ImportanceModel):
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """The value of each row, or the mean value; float32 [B]."""
-        wanted = outputs.batch.sample_id
+        ids = outputs.batch.sample_id
         if not len(self.value):
-            return torch.zeros(len(wanted), device=wanted.device)
-        place = torch.searchsorted(self.sample_id, wanted).clamp(max=len(self.value) - 1)
-        known = self.sample_id[place] == wanted
-        return torch.where(known, self.value[place], self.value.mean())
+            return torch.zeros(len(ids), device=ids.device)
+        index = torch.searchsorted(self.sample_id, ids).clamp(max=len(self.value) - 1)
+        in_table = self.sample_id[index] == ids
+        return torch.where(in_table, self.value[index], self.value.mean())
 
     def observe(self, outputs: EnsembleOutputs, split: str) -> None:
-        """Collects the rows."""
+        """Collects the rows of the batch."""
         self._seen[split].append(outputs.batch.to(torch.device("cpu")))
 
     def finish(self, number: int) -> None:
         """Values the rows of all ranks.
 
         Raises:
-            TrainingError: no rows to value on, or values that are not finite.
+            TrainingError: a split has no rows, or some values are not finite.
         """
         rows = self._gathered()
         values = self.method.values(rows)
-        if bad := int((~values.isfinite()).sum()):
+        if invalid := int((~values.isfinite()).sum()):
             raise TrainingError(
                 f"the values of '{self.method.name}' are not finite",
                 expected="a finite value for each training row",
-                got=f"{bad} of {len(values)} rows with NaN or infinity",
+                got=f"{invalid} of {len(values)} rows with NaN or infinity",
                 fix="scale the features, or lower its learning rate",
             )
         self.sample_id, self.value = rows.train.sample_id, values.detach().float()
@@ -140,25 +141,25 @@ class ValuationModel(ImportanceModel):
         if dist.is_initialized():
             parts = [self._seen for _ in range(dist.get_world_size())]
             dist.all_gather_object(parts, self._seen)
-        found = {split: [batch for part in parts for batch in part[split]] for split in self._seen}
-        if empty := [split for split, batches in found.items() if not batches]:
+        rows = {split: [batch for part in parts for batch in part[split]] for split in self._seen}
+        if empty := [split for split, batches in rows.items() if not batches]:
             raise TrainingError(
-                f"'{self.method.name}' has no rows to look at",
+                f"'{self.method.name}' has no rows to value, or none to judge them",
                 expected="training rows, and validation rows that judge them",
-                got=f"no rows of the split(s) {empty}",
+                got=f"no rows in the split(s) {empty}",
                 fix="give the split a share of the samples (splits)",
             )
-        train, validation = (_sorted(Batch.concat(batches)) for batches in found.values())
-        # The rows of the lowest hashes: the same ones however they came.
-        drawn = bits(validation.sample_id, self.facts.seed).argsort()
-        chosen = drawn[: self.method.valuation_rows].sort().values
+        train, validation = (_sorted(Batch.concat(batches)) for batches in rows.values())
+        # The rows with the lowest hashes: the same ones in whatever order they arrived.
+        by_hash = bits(validation.sample_id, self.facts.seed).argsort()
+        chosen = by_hash[: self.method.valuation_rows].sort().values
         return Valuation(train, validation.rows(chosen), self.facts)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        # The table is as long as what was stored.
+        # The table takes its length from the saved one.
         for name in ("sample_id", "value"):
-            if (stored := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, torch.empty_like(stored))
+            if (saved := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, torch.empty_like(saved))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The pages of a run, and the plots and tables on them."""

@@ -1,4 +1,4 @@
-"""The report of a run: its content as plain values, and the page that shows it."""
+"""The report of a run: its content as plain values, and the HTML page made from it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from reweight.core.baselines import CONTROL
 from reweight.report.plots import plots
 
 LOWER_IS_BETTER = ("log_loss", "normalised_entropy", "brier", "ece")
-# The method that shows what chance does.
 _COUNTS = ("rows", "positives", "groups_left_out")
+_UNCLEAR = "no significant difference"
 
 Values = dict[str, Any]
 
@@ -29,11 +29,11 @@ def content(
     """Everything that the page shows, as values that JSON can hold.
 
     Args:
-        baseline: method that differences are taken to.
-        config: of the run.
-        records: stage name -> its record, in the order of the line.
+        baseline: the method that the others are compared to.
+        config: the config of the run.
+        records: stage name -> its record, in the order of the pipeline.
         metrics: rows of the table ``metrics``.
-        days: a row per day and split with ``rows`` and ``positives``.
+        days: one row per day and split with ``rows`` and ``positives``.
         evaluation: ``curves``, ``facts``, ``histograms`` (also ``by_label``), ``drivers`` and
             ``extremes`` by method, and ``segment_shares``.
         losses: method -> one entry per epoch.
@@ -63,23 +63,26 @@ def content(
 
 
 def render(values: Values) -> str:
-    """The page: one HTML file that needs nothing beside it."""
+    """The page as one self-contained HTML file."""
     return rendered("report.html.j2", values | {"plots": plots(values)})
 
 
 def rendered(template: str, values: Values) -> str:
-    """A template of this package with values."""
+    """Renders a template of this package."""
     pages = Environment(
-        loader=PackageLoader("reweight"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("reweight.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     pages.filters["number"] = number
     return pages.get_template(template).render(values)
 
 
 def table(values: Values) -> list[str]:
-    """The comparison on test as lines of text, for a console."""
+    """The comparison on the test split as lines of text, for the console."""
     split, baseline = values["comparison"]["test"], values["baseline"]
-    head = ["method", "log loss", f"less {baseline}", "AUC", f"less {baseline}", "ESS"]
+    head = ["method", "log loss", f"vs {baseline}", "AUC", f"vs {baseline}", "ESS"]
     rows = [head]
     for method in values["methods"]:
         row = [method]
@@ -92,46 +95,46 @@ def table(values: Values) -> list[str]:
 
 
 def verdict(test: Mapping[str, Values], baseline: str) -> Values:
-    """What the intervals of the test log loss say, in a sentence and by method."""
+    """What the intervals of the test log loss show, as a sentence and by method."""
     words = {m: outcome(cells.get("log_loss", {})) for m, cells in test.items() if m != baseline}
-    found = {w: [m for m, own in words.items() if own == w] for w in ("better", "worse")}
+    by_outcome = {w: [m for m, word in words.items() if word == w] for w in ("better", "worse")}
     if not words:
-        text = f"This run has no method beside {baseline}."
-    elif found["better"]:
-        text = f"Lower test log loss than {baseline}: {', '.join(found['better'])}."
+        text = f"This run has no method besides {baseline}."
+    elif by_outcome["better"]:
+        text = f"Lower test log loss than {baseline}: {', '.join(by_outcome['better'])}."
     else:
         text = f"No method has a lower test log loss than {baseline}."
-    if found["worse"]:
-        text += f" Higher: {', '.join(found['worse'])}."
-    if same := [m for m, own in words.items() if own == "not told apart"]:
-        text += f" Not told apart from it: {', '.join(same)}."
-    if words.get(CONTROL, "not told apart") != "not told apart":
-        # The interval is over test rows; that another training would differ too shows here.
+    if by_outcome["worse"]:
+        text += f" Higher: {', '.join(by_outcome['worse'])}."
+    if unclear := [m for m, word in words.items() if word == _UNCLEAR]:
+        text += f" No significant difference: {', '.join(unclear)}."
+    if words.get(CONTROL, _UNCLEAR) != _UNCLEAR:
+        # Intervals cover the choice of test rows only; the control also shows training noise.
         text += (
-            f" Weights that know nothing ({CONTROL}) move it by"
+            f" Weights drawn at random ({CONTROL}) change the loss by"
             f" {test[CONTROL]['log_loss']['difference']:+.4f}: smaller differences may be chance."
         )
     return {"text": text, "methods": words}
 
 
 def outcome(cell: Mapping[str, Any], *, lower_is_better: bool = True) -> str:
-    """``better``, ``worse`` or ``not told apart``: where the interval of a difference lies."""
+    """``better``, ``worse`` or ``no significant difference``, by the interval of a difference."""
     low, high = cell.get("low"), cell.get("high")
     if low is None or high is None or low <= 0 <= high:
-        return "not told apart"
+        return _UNCLEAR
     return "better" if (high < 0) == lower_is_better else "worse"
 
 
 def _cells(metrics: pd.DataFrame, method: str, split: str) -> dict[str, Values]:
-    """Metric -> value with its interval, and difference with its own."""
-    own = metrics[
+    """Metric -> value and difference to the baseline, each with its interval."""
+    rows = metrics[
         (metrics["method"] == method) & (metrics["split"] == split) & metrics["segment"].isna()
     ]
     cells: dict[str, Values] = {}
-    for row in own[own["kind"] == "value"].to_dict("records"):
+    for row in rows[rows["kind"] == "value"].to_dict("records"):
         value, low, high = (_known(row[k]) for k in ("value", "low", "high"))
         cells[str(row["name"])] = {"value": value, "value_low": low, "value_high": high}
-    for row in own[own["kind"] == "difference"].to_dict("records"):
+    for row in rows[rows["kind"] == "difference"].to_dict("records"):
         cell = cells[str(row["name"])]
         cell |= {
             "difference": _known(row["value"]),
@@ -139,15 +142,15 @@ def _cells(metrics: pd.DataFrame, method: str, split: str) -> dict[str, Values]:
             "high": _known(row["high"]),
         }
         cell["outcome"] = outcome(cell, lower_is_better=row["name"] in LOWER_IS_BETTER)
-    # How far sum p / sum y is from 1 is what counts, so its difference has no good side.
+    # The best calibration ratio is 1: a difference in it is neither better nor worse.
     for name in ("calibration_ratio", *_COUNTS):
         cells.get(name, {}).pop("outcome", None)
     return cells
 
 
 def _segments(metrics: pd.DataFrame, methods: list[str]) -> list[Values]:
-    own = metrics[(metrics["split"] == "test") & metrics["segment"].notna()]
-    table = own.set_index(["segment", "name", "method"])["value"].to_dict()
+    rows = metrics[(metrics["split"] == "test") & metrics["segment"].notna()]
+    table = rows.set_index(["segment", "name", "method"])["value"].to_dict()
     names = sorted({segment for segment, _, _ in table})
     return [
         {
@@ -203,7 +206,7 @@ def _known(value: Any) -> float | None:
 
 
 def number(value: Any, digits: int = 4, sign: bool = False) -> str:
-    """A number as our pages write it; - for none."""
+    """A number as the pages show it; ``-`` for None."""
     if value is None:
         return "-"
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""The plots of a report, each a function from the report's content to an SVG."""
+"""The plots of the report: each is a function from the report's content to a figure."""
 
 import io
 import math
@@ -15,8 +15,8 @@ from matplotlib.ticker import NullFormatter
 Content = Mapping[str, Any]
 
 _STYLE: Any = {
-    "svg.hashsalt": "reweight",  # without it every run writes other ids
-    "text.parse_math": False,  # a segment is a value of the log, and may hold dollars
+    "svg.hashsalt": "reweight",  # otherwise every run writes different ids
+    "text.parse_math": False,  # segment names come from the log and may contain dollar signs
     "font.size": 9,
     "date.converter": "concise",
     "axes.spines.top": False,
@@ -48,7 +48,7 @@ def plots(content: Content) -> dict[str, str]:
 
 
 def pictures(drawn: Mapping[str, Callable[[Content], Figure]], content: Content) -> dict[str, str]:
-    """Figures in the style of our pages: name -> SVG."""
+    """Draws figures in the style of the pages: name -> SVG."""
     with mpl.rc_context(_STYLE):
         return {name: _svg(draw(content)) for name, draw in drawn.items()}
 
@@ -56,14 +56,14 @@ def pictures(drawn: Mapping[str, Callable[[Content], Figure]], content: Content)
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    # What comes before the element is for files of its own, not for a page.
+    # The XML header belongs in a separate file, not in a page.
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def panels(
     count: int = 1, *, width: float = 12.0, height: float = 3.0
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of so many axes, in rows of at most five; inches, the height that of a row."""
+    """A figure with ``count`` axes, at most five per row; ``height`` is per row, in inches."""
     columns = min(count, 5)
     rows = -(-count // columns)
     figure = Figure(figsize=(width, rows * height), layout="constrained")
@@ -74,20 +74,20 @@ def panels(
 
 
 def legend(axis: Axes, **place: Any) -> None:
-    """A legend where there is something to tell apart."""
+    """Adds a legend if there is anything to label."""
     if axis.get_legend_handles_labels()[0]:
         axis.legend(**place)
 
 
 def method_colours(content: Content) -> dict[str, str]:
-    """A colour for each method; the baseline, in front, is grey."""
+    """A colour for each method; the baseline comes first and is grey."""
     others = [m for m in content["methods"] if m != content["baseline"]]
     colours = {m: COLOURS[i % len(COLOURS)] for i, m in enumerate(others)}
     return {content["baseline"]: GREY} | colours
 
 
 def _differences(content: Content) -> Figure:
-    """Difference to the baseline with its interval, one panel per metric."""
+    """Differences to the baseline with their intervals, one panel per metric."""
     methods = [m for m in content["methods"] if m != content["baseline"]]
     metrics = ("log_loss", "normalised_entropy", "auc", "pr_auc")
     figure, axes = panels(len(metrics), height=1.2 + 0.3 * len(methods))
@@ -109,7 +109,7 @@ def _differences(content: Content) -> Figure:
 
 
 def _title(metric: str) -> str:
-    """As a person writes it: AUC, PR AUC, log loss."""
+    """A metric's name as a reader expects it: AUC, PR AUC, log loss."""
     return " ".join(w.upper() if w in ("auc", "pr") else w for w in metric.split("_"))
 
 
@@ -128,11 +128,11 @@ def _days(content: Content) -> Figure:
     """Samples per day, and the share of positives, by split."""
     figure, (rows, rate) = panels(2)
     for i, split in enumerate(dict.fromkeys(day["split"] for day in content["days"])):
-        own = [day for day in content["days"] if day["split"] == split]
-        days = np.array([day["day"] for day in own], dtype="datetime64[D]")
+        part = [day for day in content["days"] if day["split"] == split]
+        days = np.array([day["day"] for day in part], dtype="datetime64[D]")
         colour = COLOURS[i % len(COLOURS)]
-        rows.plot(days, [d["rows"] for d in own], ".-", color=colour, label=split)
-        shares = [d["positives"] / d["rows"] if d["rows"] else 0.0 for d in own]
+        rows.plot(days, [d["rows"] for d in part], ".-", color=colour, label=split)
+        shares = [d["positives"] / d["rows"] if d["rows"] else 0.0 for d in part]
         rate.plot(days, shares, ".-", color=colour)
     for axis, title in ((rows, "samples per day"), (rate, "share of positives per day")):
         axis.set(title=title, ylim=(0, None))
@@ -141,7 +141,7 @@ def _days(content: Content) -> Figure:
 
 
 def _losses(content: Content) -> Figure:
-    """Training and validation loss of each trained method; losses of methods do not compare."""
+    """Training and validation loss of each trained method; not comparable across methods."""
     trained = content["losses"]
     figure, axes = panels(max(1, len(trained)))
     for axis, (method, epochs) in zip(axes, trained.items(), strict=False):
@@ -155,12 +155,12 @@ def _losses(content: Content) -> Figure:
         legend(axis)
     if not trained:
         axes[0].set_axis_off()
-        axes[0].text(0.5, 0.5, "no method of this run is trained", ha="center")
+        axes[0].text(0.5, 0.5, "this run trains no method", ha="center")
     return figure
 
 
 def plain(axis: Axis) -> None:
-    """Writes 0.1 where a logarithmic axis would write a power of ten, which is mathematics."""
+    """Writes 0.1 on a log axis, which would write powers of ten as math text."""
     axis.set_major_formatter("{x:g}")
     if axis.get_scale() == "log":
         few = np.diff(np.log10(axis.get_view_interval())) < 1
@@ -220,17 +220,19 @@ def _calibration(content: Content) -> Figure:
         highest = max([highest, *predicted, *observed])
         axis.plot(predicted, observed, "o-", color=colour, label=method, ms=3, lw=1.2)
     axis.plot([0, highest], [0, highest], color=GREY, lw=0.6, ls=":")
-    axis.set(xlabel="mean prediction", ylabel="share of positives", title="tenths of the test rows")
+    axis.set(
+        xlabel="mean prediction", ylabel="share of positives", title="deciles of the test rows"
+    )
     legend(axis)
     return figure
 
 
 def driving(parts: Sequence[Mapping[str, Any]], beside: Sequence[str]) -> str:
-    """What the features that move importance most add to it by label, as an SVG.
+    """The mean contribution of the strongest features to importance, by label, as an SVG.
 
     Args:
-        parts: of ``explain``, those that move it most first.
-        beside: names of parts that are no features.
+        parts: the parts of importance from ``explain``, strongest first.
+        beside: names of the parts that are not features.
     """
     shown = [p for p in parts if p["part"] not in beside and p["mean_abs"] > 0][:15]
 
@@ -243,7 +245,7 @@ def driving(parts: Sequence[Mapping[str, Any]], beside: Sequence[str]) -> str:
             axis.barh(places, values, height=0.38, color=colour, label=f"label {label}")
         axis.axvline(0, color=GREY, lw=0.8)
         axis.set_yticks(range(len(shown)), [p["part"] for p in shown])
-        axis.set(xlabel="mean of what it adds to importance")
+        axis.set(xlabel="mean contribution to importance")
         axis.set_ylim(len(shown) - 0.5, -0.5)
         legend(axis)
         return figure
@@ -256,12 +258,12 @@ def _segments(content: Content) -> Figure:
     figure, (axis,) = panels(height=1.0 + 0.4 * max(1, len(segments)))
     colours = method_colours(content)
     for i, (method, colour) in enumerate(colours.items()):
-        beside = 0.6 * ((i + 0.5) / len(colours) - 0.5)
-        # A segment of one class has no AUC: matplotlib leaves NaN out.
+        offset = 0.6 * ((i + 0.5) / len(colours) - 0.5)
+        # A segment with one class has no AUC; matplotlib skips NaN.
         areas = [s["auc"].get(method) for s in segments]
-        known = [math.nan if area is None else area for area in areas]
-        places = [row + beside for row in range(len(segments))]
-        axis.plot(known, places, "o", color=colour, label=method)
+        plotted = [math.nan if area is None else area for area in areas]
+        places = [row + offset for row in range(len(segments))]
+        axis.plot(plotted, places, "o", color=colour, label=method)
     names = [f"{s['segment']} ({s['rows']:,} rows)" for s in segments]
     axis.set_yticks(range(len(segments)), names)
     axis.set(xlabel="AUC on test", ylim=(max(1, len(segments)) - 0.5, -0.5))
@@ -270,7 +272,7 @@ def _segments(content: Content) -> Figure:
 
 
 def _drivers(content: Content) -> Figure:
-    """The features that a weight goes with most, by method."""
+    """The features that correlate most with the weights, by method."""
     shown = {m: d for m, d in content["drivers"].items() if d and m != content["baseline"]}
     figure, axes = panels(max(1, len(shown)), height=2.6)
     for axis, (method, drivers) in zip(axes, shown.items(), strict=False):

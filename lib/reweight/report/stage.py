@@ -1,11 +1,11 @@
 """The stage report.
 
 Reads:
-    The tables ``metrics`` and ``samples``, ``evaluation.json``, the losses and the records of
-    stages.
+    The tables ``metrics`` and ``samples``, ``evaluation.json``, the training losses and the records
+    of the stages.
 
 Writes:
-    ``report.html``, a page that stands alone, and the same as ``report.json``.
+    ``report.html``, a self-contained page, and its content as ``report.json``.
 
 Refuses:
     Tables without rows of this run.
@@ -17,13 +17,13 @@ from typing import Any
 from reweight.config import Run
 from reweight.core.baselines import BASELINE
 from reweight.core.files import write_json
+from reweight.core.run_folder import read_records
 from reweight.core.tables import METRICS, SAMPLES
 from reweight.report import page
-from reweight.runner.records import read_records
 
 
 def report(run: Run) -> dict[str, Any]:
-    """Writes the report of the run: one HTML page that stands alone, and the same as JSON."""
+    """Writes the report of the run as a self-contained HTML page and as JSON."""
     # Small by nature: metrics, and one row per day and split.
     metrics = run.store.read(METRICS).drop("run_id").toPandas()
     days = (
@@ -38,7 +38,7 @@ def report(run: Run) -> dict[str, Any]:
     content = page.content(
         baseline=BASELINE,
         config=run.config.model_dump(mode="json", exclude={"spark", "tracking"}),
-        # All but this stage's own, which is not over.
+        # Without the record of this stage, which is still running.
         records={k: r for k, r in read_records(run.folder).items() if r["status"] != "running"},
         metrics=metrics,
         days=days,

@@ -1,4 +1,4 @@
-"""Several finished runs as one table of text: what came in, what came out."""
+"""A text table of several finished runs: rows in, rows out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ _SPLITS = ("train", "validation", "test", "gap", "immature")
 
 
 def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line per run; a stage that a run has not been through leaves its cells empty.
+    """One line per run; cells of stages that a run has not finished are empty.
 
     Args:
         runs: run id -> stage name -> record.
@@ -39,7 +39,7 @@ def _cells(run_id: str, records: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rejected(run_id: str, records: Mapping[str, Any]) -> str:
-    """The reasons, of which a row can have several."""
+    """The reasons for rejection; a row can have several."""
     reasons = records.get("clean_logs", {}).get("summary", {}).get("reasons")
     if reasons is None:
         return f"{run_id}: not cleaned"

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Runs stages: as jobs, as the pipeline, or from a notebook."""

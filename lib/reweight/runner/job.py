@@ -1,4 +1,4 @@
-"""What every job does: arguments -> config -> session -> stages -> a summary."""
+"""What every job does: arguments -> config -> session -> stages -> summary."""
 
 import argparse
 import logging
@@ -28,15 +28,15 @@ _LOG = logging.getLogger(__name__)
 def run_job(
     *stages: Stage, config: type[JobConfig] = RunConfig, argv: Sequence[str] | None = None
 ) -> int:
-    """Runs stages in their order on the config that the command line names.
+    """Runs stages, in order, with the config that is named on the command line.
 
     Args:
-        stages: the stages; the docstring of each is its ``--help``.
-        config: what the YAML file holds.
+        stages: the stages; their docstrings are the text of ``--help``.
+        config: class of the config in the YAML file.
         argv: arguments, ``sys.argv`` by default.
 
     Returns:
-        The exit status: 0, or 2 for something that the user can put right. Anything else raises.
+        The exit status: 0, or 2 for a problem that the user can fix. Other errors are raised.
     """
     arguments = _parser(stages, config.example).parse_args(argv)
     log_to_console(arguments.level)
@@ -53,7 +53,7 @@ def run_job(
         _fail(str(error))
         return 2
     except AnalysisException as error:
-        # Spark's own words on a bad expression are good; its stack is not for the user.
+        # Spark's own message about a bad expression is good, but its stack is not for the user.
         _fail(str(error).split("\n\nJVM stacktrace")[0])
         return 2
     except (Py4JJavaError, PySparkException, OSError) as error:
@@ -65,7 +65,7 @@ def run_job(
 
 
 def main(*stages: Stage, config: type[JobConfig] = RunConfig) -> None:
-    """``run_job`` for a script: ends the process with its status."""
+    """Calls ``run_job`` in a script, and exits with its status."""
     status = run_job(*stages, config=config)
     if status:
         sys.exit(status)
@@ -74,10 +74,10 @@ def main(*stages: Stage, config: type[JobConfig] = RunConfig) -> None:
 def _full_disk(config: JobConfig) -> SetupError:
     return SetupError(
         "a disk is full",
-        expected="room for what Spark spills (a few times the samples) and for the tables",
+        expected="room for the tables, and for what Spark spills (a few times the samples)",
         got="No space left on device",
-        fix=f"make room in {config.root} and in Spark's scratch folder, or set spark.local.dir to a "
-        "larger disk (SPARK_LOCAL_DIRS on a cluster's workers); then start the job again",
+        fix=f"free space in {config.root} and in Spark's scratch folder, or set spark.local.dir to "
+        "a larger disk (SPARK_LOCAL_DIRS on a cluster's workers); then start the job again",
     )
 
 
@@ -94,12 +94,12 @@ def _session(config: JobConfig, folder: RunFolder) -> Iterator[SparkSession]:
 
 
 def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
-    """Runs the stages that are left to do, in their order, and says how it goes."""
-    left = pending(run, stages)
-    if done := len(stages) - len(left):
+    """Runs the remaining stages, in order, and logs their progress."""
+    remaining = pending(run, stages)
+    if done := len(stages) - len(remaining):
         _LOG.info("resuming the last attempt: %d of %d stages are done", done, len(stages))
-        run.say(f"to start with the first stage, delete {run.folder.attempt}")
-    for number, stage in enumerate(left, done + 1):
+        run.say(f"to start from the first stage, delete {run.folder.attempt}")
+    for number, stage in enumerate(remaining, done + 1):
         _LOG.info("[%d/%d] %s", number, len(stages), stage.__name__)
         start = time.monotonic()
         summary = run_stage(run, stage)
@@ -124,32 +124,33 @@ def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
         description="\n\n".join(f"{s.__name__}: {s.__doc__}" for s in stages),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", help=f"the run's YAML file, as {example}")
+    parser.add_argument("config", help=f"the run's YAML file, such as {example}")
     parser.add_argument(
         "overrides",
         nargs="*",
-        help="values over the file's, as run_id=today fitting.ranks=2 importance.0.training.epochs=5",
+        help="values that override the file's, such as run_id=today fitting.ranks=2 "
+        "importance.0.training.epochs=5",
     )
-    how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument(
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument(
         "-v",
         "--verbose",
         dest="level",
         action="store_const",
         const=logging.DEBUG,
         default=logging.INFO,
-        help="say more of what is done",
+        help="log more details",
     )
-    how_much.add_argument(
+    level.add_argument(
         "--quiet",
         dest="level",
         action="store_const",
         const=logging.WARNING,
-        help="show warnings and errors alone",
+        help="show only warnings and errors",
     )
     return parser
 
 
 def _fail(message: str) -> None:
-    """Prints an error for a person."""
+    """Prints an error for the user."""
     print(f"\nerror: {message}", file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
-"""One process at a time works on a run.
+"""Only one process at a time works on a run.
 
-It holds the run's lock, which the operating system takes back when the process ends, however it
-ends.
+It holds the run's lock, which the operating system releases when the process ends, however it ends.
 """
 
 import json
@@ -20,10 +19,10 @@ from reweight.core.run_folder import RunFolder
 
 @contextmanager
 def run_lock(folder: RunFolder) -> Iterator[None]:
-    """Holds the run for this process, and clears what a killed one left half written.
+    """Holds the run's lock, and removes what a killed process left half written.
 
     Raises:
-        RunError: another process works on the run.
+        RunError: another process is working on the run.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.lock, blocking=False)
@@ -32,14 +31,14 @@ def run_lock(folder: RunFolder) -> Iterator[None]:
     except Timeout as error:
         owner = folder.owner
         raise RunError(
-            f"run '{folder.path.name}' is in progress already",
-            expected="one process at a time for a run",
+            f"run '{folder.path.name}' is already in progress",
+            expected="one process at a time per run",
             got=owner.read_text() if owner.exists() else "another process holds its lock",
             fix="wait for it, or give this run another run_id; nothing was changed",
         ) from error
     try:
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
-        folder.owner.write_text(json.dumps(who))
+        owner_facts = {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
+        folder.owner.write_text(json.dumps(owner_facts))
         for part in folder.path.rglob("*.part"):
             part.unlink(missing_ok=True)
         shutil.rmtree(folder.scratch, ignore_errors=True)
@@ -51,5 +50,5 @@ def run_lock(folder: RunFolder) -> Iterator[None]:
 
 
 def now() -> str:
-    """The time, UTC, as records write it."""
+    """The current time, UTC, in the form that records use."""
     return datetime.now(UTC).isoformat(timespec="seconds")

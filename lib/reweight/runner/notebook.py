@@ -1,4 +1,4 @@
-"""Runs in a notebook: started from a cell, and looked at as frames, numbers and plots.
+"""Runs in a notebook: started from a cell, and shown as frames, numbers and plots.
 
 run = reweight.run("conf/demo.yaml", "run_id=monday")
 run.weights.where("method = 'self_confidence'")     # a Spark DataFrame
@@ -24,7 +24,7 @@ from reweight.core import tables
 from reweight.core.errors import RunError
 from reweight.core.logging import log_to_console
 from reweight.core.run import JobRun, Stage
-from reweight.core.run_folder import RunFolder
+from reweight.core.run_folder import RunFolder, read_records
 from reweight.core.session import borrowed, given_session, spark_session
 from reweight.core.store_places import open_store
 from reweight.core.tables import Table
@@ -33,10 +33,9 @@ from reweight.report.plots import plots
 from reweight.runner.job import run_stages
 from reweight.runner.lock import run_lock
 from reweight.runner.pipeline import PIPELINE
-from reweight.runner.records import read_records
 
 _TABLES = {table.name: table for table in vars(tables).values() if isinstance(table, Table)}
-# Within something: of what begins with a frame IPython warns that it has a class for addresses.
+# Inside another element, because IPython warns about HTML that starts with an iframe.
 _FRAME = (
     '<div><iframe srcdoc="{page}" style="width: 100%; height: {height}px; border: 1px solid #ddd" '
     'sandbox="allow-same-origin allow-popups"></iframe></div>'
@@ -46,21 +45,21 @@ _FRAME = (
 def run(
     config: str | Path | Mapping[str, Any], *overrides: str, stages: Sequence[Stage] = PIPELINE
 ) -> "RunView":
-    """Runs the line in this process and says how it goes.
+    """Runs the pipeline in this process and logs its progress.
 
-    A Spark session that is there is used, gets its SQL settings back afterwards, and goes on; else
-    one is started, which stays for the cells that follow. A run that was broken off is taken up.
+    An existing Spark session is used, keeps running, and gets its SQL settings back afterwards;
+    otherwise one is started, which stays for the following cells. An interrupted run is resumed.
 
     Args:
-        config: path of a YAML file, or what it would hold.
-        *overrides: values over the config's: ``"run_id=today"``, ``"fitting.ranks=2"``.
-        stages: those to run, in this order; all by default.
+        config: path of a YAML file, or its content.
+        *overrides: values that override the config's: ``"run_id=today"``, ``"fitting.ranks=2"``.
+        stages: the stages to run, in this order; the whole pipeline by default.
 
     Returns:
-        The run, to look at.
+        A view of the run.
 
     Raises:
-        ReweightError: something that can be put right; the message says how.
+        ReweightError: a problem that the user can fix; the message says how.
     """
     loaded = read_config(RunConfig, config, overrides)
     log_to_console()
@@ -71,7 +70,7 @@ def run(
 
 
 def load(run_id: str, *, root: str | Path) -> "RunView":
-    """A run that has been through some stages, in this process or any other.
+    """Opens a run that has completed some stages, in this process or another.
 
     Args:
         run_id: its name.
@@ -88,14 +87,14 @@ def load(run_id: str, *, root: str | Path) -> "RunView":
             f"there is no run '{run_id}'",
             expected=f"the folder {folder.path}",
             got=f"runs {known}" if known else f"no run in {runs}",
-            fix="name one of them, or check root",
+            fix="use the name of an existing run, or check `root`",
         )
     return RunView(run_id, Path(root).absolute())
 
 
 @dataclass(frozen=True)
 class RunView:
-    """What a run has left behind. In a notebook it shows itself.
+    """The results of a run. A notebook displays it as a page.
 
     Attributes:
         run_id: its name.
@@ -107,7 +106,7 @@ class RunView:
 
     @property
     def folder(self) -> Path:
-        """What it left beside the tables: models, records, the report."""
+        """The run's files beside the tables: models, records, the report."""
         return self._folder.path
 
     @property
@@ -116,17 +115,17 @@ class RunView:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its config, with all defaults."""
+        """The run's config, with all defaults."""
         return self._json(self._folder.config)
 
     @property
     def records(self) -> dict[str, dict[str, Any]]:
-        """What each stage said of itself, by name, oldest first."""
+        """The record of each stage, by stage name, oldest first."""
         return read_records(self._folder)
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """All that the report shows.
+        """Everything that the report shows.
 
         Raises:
             RunError: the stage ``report`` has not been run.
@@ -137,9 +136,10 @@ class RunView:
         """The run's rows of a table.
 
         Args:
-            name: of the table, as ``events``.
+            name: name of the table, such as ``events``.
 
         Raises:
+            RunError: there is no such table.
             TableError: the run has no rows in it.
         """
         if name not in _TABLES:
@@ -147,7 +147,7 @@ class RunView:
                 f"there is no table '{name}'",
                 expected=f"one of {sorted(_TABLES)}",
                 got=name,
-                fix="see the table of stages in the README for what they hold",
+                fix="use one of these names; see docs/pipeline.md for what the tables hold",
             )
         spark = given_session() or spark_session(self._folder.spark_log)
         store = open_store(spark, str(self.root), self.run_id, self.config.get("catalog"))
@@ -155,12 +155,12 @@ class RunView:
 
     @property
     def events(self) -> DataFrame:
-        """Clean rows of the log."""
+        """The events: valid lines of the log."""
         return self.table("events")
 
     @property
     def rejected(self) -> DataFrame:
-        """Rows of the log that are no events, with all reasons."""
+        """Lines of the log that are not valid events, with all reasons."""
         return self.table("rejected")
 
     @property
@@ -175,13 +175,13 @@ class RunView:
 
     @property
     def predictions(self) -> DataFrame:
-        """What the ranker of each method says."""
+        """Predictions of each method's ranker."""
         return self.table("predictions")
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """Values, and differences to ``uniform``, with intervals; a row each."""
-        # Small by nature: some dozens of numbers per method, split and segment.
+        """Values, and differences to ``uniform``, with intervals: one row for each number."""
+        # Small: some dozens of numbers per method, split and segment.
         return self.table("metrics").toPandas()
 
     @property
@@ -190,11 +190,11 @@ class RunView:
         return plots(self.report)
 
     def show(self, figure: str | None = None, *, height: int = 800) -> None:
-        """Shows the report, or one of its plots; outside of a notebook, as text.
+        """Shows the report, or one of its plots; outside a notebook, prints text.
 
         Args:
-            figure: name of a plot, as in ``figures``; the whole report by default.
-            height: of the report, in pixels.
+            figure: name of a plot, from ``figures``; the whole report by default.
+            height: height of the report, in pixels.
 
         Raises:
             RunError: there is no report yet, or no such plot.
@@ -205,15 +205,15 @@ class RunView:
             text = "\n".join([*page.table(content), content["verdict"]["text"], str(page_path)])
             _display(_FRAME.format(page=whole, height=height), text)
             return
-        drawn = self.figures
-        if figure not in drawn:
+        figures = self.figures
+        if figure not in figures:
             raise RunError(
                 f"there is no plot '{figure}'",
-                expected=f"one of {sorted(drawn)}",
+                expected=f"one of {sorted(figures)}",
                 got=figure,
-                fix="leave the name out for the whole report",
+                fix="use one of these names, or none for the whole report",
             )
-        _display(drawn[figure], f"{figure}: see {self._folder.page('report')}")
+        _display(figures[figure], f"{figure}: see {self._folder.page('report')}")
 
     def __repr__(self) -> str:
         lines = [f"run '{self.run_id}' in {self.root}"]
@@ -223,7 +223,7 @@ class RunView:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows of a cell's value."""
+        """What a notebook displays for the run."""
         content = self.report if self._is_reported() else None
         values = {"run": self, "records": self.records, "content": content}
         return page.rendered("run.html.j2", values)
@@ -238,18 +238,18 @@ class RunView:
                 f"the run '{self.run_id}' has no {path.stem} yet",
                 expected=str(path),
                 got=f"stages done: {done}",
-                fix="run the stages that are left: reweight.run takes it up",
+                fix="run the remaining stages: reweight.run resumes the run",
             )
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        content: dict[str, Any] = json.loads(path.read_text())
+        return content
 
 
 @contextmanager
 def _session(config: RunConfig, folder: RunFolder) -> Iterator[SparkSession]:
-    """The session that is there, as it was before; or one of our own, which stays."""
+    """The existing session, restored afterwards; or a new one, which stays."""
     given = given_session()
     with borrowed(given) if given else nullcontext():
-        # Not in the run's scratch folder, which goes when the run is over.
+        # Not in the run's scratch folder, which is removed when the run ends.
         yield spark_session(folder.spark_log, config.spark)
 
 

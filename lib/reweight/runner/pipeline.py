@@ -1,4 +1,4 @@
-"""The stages: each reads tables, calls one or two modules of the library, writes tables."""
+"""The stages: each reads tables, calls the modules beside it, and writes tables."""
 
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
@@ -13,7 +13,7 @@ from reweight.simulate_logs.stage import simulate_logs
 from reweight.train_ranker.stage import train_ranker
 from reweight.tune.stage import tune
 
-# The line, in the order in which rows flow.
+# The pipeline, in the order in which data flows.
 PIPELINE: tuple[Stage, ...] = (
     simulate_logs,
     clean_logs,

@@ -1,4 +1,4 @@
-"""The record that a stage leaves, and which stages of an interrupted attempt are left to do."""
+"""The records of stages, and the stages of an interrupted attempt that remain to be run."""
 
 import json
 import logging
@@ -12,17 +12,17 @@ from reweight.core.errors import ReweightError
 from reweight.core.files import write_json
 from reweight.core.revision import revision
 from reweight.core.run import JobRun, Stage, Summary
-from reweight.core.run_folder import RunFolder
+from reweight.core.run_folder import read_records
 from reweight.runner.lock import now
 
 _LOG = logging.getLogger(__name__)
 
 
 def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
-    """Runs one stage and writes its record, before, after, and when it fails.
+    """Runs one stage and writes its record: before, after, and when it fails.
 
-    A record that says ``running`` though nobody holds the run is that of a killed attempt; it is
-    kept in the next one's ``earlier``.
+    A record with the status ``running`` although no process holds the run belongs to a killed
+    attempt; the next record keeps it in ``earlier``.
 
     Returns:
         The summary of the stage: counts by name.
@@ -44,11 +44,11 @@ def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
     end: dict[str, Any] = {"status": "running"}
     write_json(path, record | end)
     try:
-        # Taken first: what is added while they are read makes them others than were read.
+        # Before the stage reads the logs, so that files added meanwhile make the versions differ.
         logs = _input_versions(run, stage)
         end = {"summary": dict(stage(run)), "status": "done"}
     except BaseException as error:
-        end = {"status": "failed", "error": _kept(error)}
+        end = {"status": "failed", "error": _storable(error)}
         raise
     finally:
         spent = {"seconds": round(time.monotonic() - start, 2), "retries": store.retries}
@@ -61,24 +61,24 @@ def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
 
 
 def pending(run: JobRun[Any], stages: Sequence[Stage]) -> Sequence[Stage]:
-    """The stages that are left to do.
+    """The stages that remain to be run.
 
-    All of them, unless the attempt before this one, with the same config, catalog and code, was
-    interrupted: then those that it did not finish, or from that on whose logs are others now.
+    All of them, unless the previous attempt, with the same config, catalog and code, was
+    interrupted: then those from the first one that did not finish or whose logs have changed.
 
     Raises:
-        SourceError: logs that were read are gone.
+        SourceError: logs that were read are missing now.
     """
     path = run.folder.attempt
-    wanted = {
+    attempt = {
         "config_hash": run.config.hash(),
         "revision": revision(),
         "catalog": run.config.catalog,
         "stages": [s.__name__ for s in stages],
     }
     before = json.loads(path.read_text()) if path.exists() else {}
-    if before.get("finished", True) or any(before.get(k) != v for k, v in wanted.items()):
-        write_json(path, wanted | {"started": now(), "finished": False})
+    if before.get("finished", True) or any(before.get(k) != v for k, v in attempt.items()):
+        write_json(path, attempt | {"started": now(), "finished": False})
         return stages
     records = read_records(run.folder)
     for number, stage in enumerate(stages):
@@ -86,40 +86,34 @@ def pending(run: JobRun[Any], stages: Sequence[Stage]) -> Sequence[Stage]:
         if record["status"] != "done" or record["started"] < before["started"]:
             return stages[number:]
         if not _same_logs(run, stage, record):
-            _LOG.info("the logs that %s read may have changed: it is run again", stage.__name__)
+            _LOG.info("the logs that %s read may have changed, so it runs again", stage.__name__)
             return stages[number:]
     return ()
 
 
 def finish(run: JobRun[Any]) -> None:
-    """Says that the attempt is over: the next one begins with the first stage again."""
+    """Marks the attempt as finished: the next one starts from the first stage."""
     path = run.folder.attempt
     write_json(path, json.loads(path.read_text()) | {"finished": True})
 
 
-def read_records(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """The records of the stages that a run has been through, by stage name, oldest first."""
-    records = {p.stem: json.loads(p.read_text()) for p in folder.records.glob("*.json")}
-    return dict(sorted(records.items(), key=lambda item: str(item[1]["started"])))
-
-
 def _input_versions(run: JobRun[Any], stage: Stage) -> dict[str, str | None]:
-    """Versions of what a stage reads that no table has: its module states them, if there are any.
+    """Versions of a stage's inputs other than tables, if its module has ``input_versions``.
 
     None stands for a version that is not known.
     """
-    state = getattr(sys.modules[stage.__module__], "input_versions", None)
-    return dict(state(run)) if state else {}
+    versions = getattr(sys.modules[stage.__module__], "input_versions", None)
+    return dict(versions(run)) if versions else {}
 
 
 def _same_logs(run: JobRun[Any], stage: Stage, record: Mapping[str, Any]) -> bool:
-    """Whether the raw logs are those that the stage read; one without a version may not be."""
+    """Whether the raw logs are those that the stage read; unknown versions count as changed."""
     versions = _input_versions(run, stage)
     return bool(record["logs"] == versions and None not in versions.values())
 
 
 def _unfinished(path: Path) -> list[dict[str, Any]]:
-    """The attempts at this stage since it was last done, oldest first."""
+    """The attempts at this stage since it last finished, oldest first."""
     if not path.exists():
         return []
     record = json.loads(path.read_text())
@@ -130,6 +124,7 @@ def _unfinished(path: Path) -> list[dict[str, Any]]:
     return [*record.get("earlier", []), facts | {"status": status}]
 
 
-def _kept(error: BaseException) -> str:
-    """What may be kept of an error: our own words, but of others (they quote rows) the kind."""
+def _storable(error: BaseException) -> str:
+    """What may be stored of an error: the message of our own, but only the type of others."""
+    # The messages of other errors may quote rows.
     return str(error) if isinstance(error, ReweightError) else type(error).__name__

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Scores samples with the fitted models and turns importance into weights."""

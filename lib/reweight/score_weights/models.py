@@ -1,17 +1,13 @@
-"""The fitted models of a run with the numbers of their weight policy, as files."""
+"""A run's fitted models and the statistics of their weight policy, as files."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from reweight.build_samples.feature_stats import read_stats
-from reweight.core.errors import TableError, WeightError
-from reweight.core.files import write_json
+from reweight.core.errors import TableError
 from reweight.core.run_folder import ModelsFolder
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
-from reweight.score_weights.policy import PolicyStats, Weighting
 
 
 def read_models(
@@ -20,12 +16,12 @@ def read_models(
     """The fitted models, by method name.
 
     Args:
-        folder: of the models.
-        methods: whose models are wanted.
-        features: the feature statistics of the samples that they are to score.
+        folder: folder of the models.
+        methods: the methods whose models are read.
+        features: file with the feature statistics of the samples to score.
 
     Raises:
-        TableError: one is not there, or was fitted on samples of other statistics.
+        TableError: a model is missing, or was fitted on samples with other feature statistics.
     """
     encoded, models = read_stats(features), {}
     for method in methods:
@@ -39,52 +35,20 @@ def read_models(
             )
         if read_stats(folder.features(method.name)) != encoded:
             raise TableError(
-                f"the model of '{method.name}' was fitted on features of other statistics",
-                expected=f"{folder.features(method.name)} as {features}",
+                f"the model of '{method.name}' was fitted on features with other statistics",
+                expected=f"{folder.features(method.name)} equal to {features}",
                 got="other means, scales, vocabularies or names",
-                fix="run 'fit_importance' again if the samples were built anew; with model_run_id, "
-                "'fit_importance' of that run and then 'build_samples' of this one",
+                fix=_refit(folder, features),
             )
         models[method.name] = ModelArtifact.read(model)
     return models
 
 
-def write_policies(folder: ModelsFolder, policy: Weighting, stats: dict[str, PolicyStats]) -> None:
-    """Writes what the policy learnt beside each model."""
-    for method, values in stats.items():
-        content = {"weighting": policy.identity(), "numbers": values.model_dump()}
-        write_json(folder.policy(method), content)
-
-
-def read_policies(
-    folder: ModelsFolder, policy: Weighting, methods: Sequence[ImportanceMethod]
-) -> dict[str, PolicyStats]:
-    """What the policy learnt, by method name.
-
-    Raises:
-        WeightError: there is nothing, or it is of another section ``weighting``.
-    """
-    return {m.name: _read_policy(folder.policy(m.name), policy.identity()) for m in methods}
-
-
-def _read_policy(path: Path, wanted: dict[str, Any]) -> PolicyStats:
-    if not path.exists():
-        raise WeightError(
-            "the numbers of the weight policy are not there",
-            expected=str(path),
-            got="no such file",
-            fix="run the stage 'score_weights' of that run first",
-        )
-    content = json.loads(path.read_text())
-    policy = content.get("weighting", {})
-    if differ := [key for key in wanted if wanted[key] != policy.get(key)]:
-        there, here = (
-            ", ".join(f"{k}: {json.dumps(p.get(k))}" for k in differ) for p in (policy, wanted)
-        )
-        raise WeightError(
-            "the numbers of the weight policy are of another section `weighting`",
-            expected=f"{there}, as in {path}",
-            got=here,
-            fix="set the section as there, or run the stage 'score_weights' of that run again",
-        )
-    return PolicyStats.model_validate(content["numbers"])
+def _refit(folder: ModelsFolder, features: Path) -> str:
+    source = folder.path.parent
+    if source == features.parent:
+        return "run 'fit_importance' again, as the samples were rebuilt"
+    return (
+        f"run 'fit_importance' of run '{source.name}' if its samples were rebuilt, then "
+        "'build_samples' of this one"
+    )

@@ -3,10 +3,10 @@
     s -> map (identity, rank, 1 - s) -> s^t -> w = s^t / mean
       -> (1 - m) + m w -> min(w, cap) -> w f(segment) -> w / mean
 
-with f < 1 for segments that would have more than their share of the total weight, else 1.
+with f < 1 for segments that would exceed their share of the total weight, else 1.
 
-All means and quantiles are over the training split, so the weights of that split have mean 1; the
-same numbers, stored with the model, weigh the rows of a later day.
+All means and quantiles are over the training split, so the weights of that split have mean 1. The
+same statistics, stored with the model, give the weights of the rows of a later day.
 """
 
 import logging
@@ -34,17 +34,16 @@ class Weighting(Section):
 
     Attributes:
         map: ``auto`` is ``rank`` for methods whose importance can be negative, ``flip`` (1 - s) for
-            those whose high importance means suspicious, else ``identity``; ``rank`` replaces s by
-            its rank in the training split, in (0, 1), counted from the other end for suspicious
-            methods.
-        temper: exponent t; below 1 flattens, 0 makes weights uniform.
+            methods whose high importance means suspicious, else ``identity``; ``rank`` replaces s
+            by its rank in the training split, in (0, 1), reversed for suspicious methods.
+        temper: exponent t; below 1 flattens the weights, 0 makes them uniform.
         mix: share m of the method's weight; the rest is uniform.
-        clip_quantile: weights above this quantile are cut to it.
-        clip_ratio: weights above this multiple of the mean are cut to it.
-        segment_cap: largest share of the total weight that a segment may have; rows of no segment
-            are not cut, nor is what all methods are compared to.
-        ess_warn: share of effective samples below which a warning is printed.
-        ess_refuse: share below which the weights are refused.
+        clip_quantile: weights above this quantile are clipped to it.
+        clip_ratio: weights above this multiple of the mean are clipped to it.
+        segment_cap: largest share of the total weight that a segment may have; rows without a
+            segment and the baseline are not capped.
+        ess_warn: ESS, as a share of the rows, below which a warning is logged.
+        ess_refuse: ESS, as a share of the rows, below which the weights are refused.
     """
 
     map: Literal["auto", "identity", "rank", "flip"] = "auto"
@@ -58,11 +57,11 @@ class Weighting(Section):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Columns of samples that the policy looks at beside importance."""
+        """Columns of samples that the policy reads besides importance."""
         return ("segment",) if self.segment_cap is not None else ()
 
     def identity(self) -> dict[str, Any]:
-        """What of the section the weights depend on."""
+        """The settings that the weights depend on."""
         return self.model_dump(exclude={"ess_warn", "ess_refuse"})
 
 
@@ -70,13 +69,13 @@ class PolicyStats(Section):
     """What the policy learnt from the training split for one method.
 
     Attributes:
-        map: the map that ``auto`` stood for.
-        falling: whether high importance means suspicious, so that the highest rank is the lowest.
-        ranks: (value, share of rows at or below) along the training split, for ``rank``.
-        mean: of s^t.
-        cap: highest weight before the last scaling; None for no clipping.
-        factors: segment -> by what its weights are multiplied, of those that have too much.
-        scale: of the last step.
+        map: the map that is applied, which resolves ``auto``.
+        falling: whether high importance means suspicious, so that ranks are reversed.
+        ranks: (value, share of rows at or below it) over the training split, for ``rank``.
+        mean: mean of s^t.
+        cap: highest weight before the last scaling; None without clipping.
+        factors: segment -> factor of its weights, for segments above the cap.
+        scale: factor of the last step, which makes the mean 1.
         raw_sum: sum of importance over the training split.
         ess_share: effective sample size as a share of the training rows.
     """
@@ -93,11 +92,11 @@ class PolicyStats(Section):
 
 
 class WeighedMethod(Protocol):
-    """What the policy asks of a method."""
+    """What the policy needs to know of a method."""
 
     @property
     def name(self) -> str:
-        """Of its column of importance."""
+        """Name of its column of importance."""
 
     @property
     def polarity(self) -> str:
@@ -111,18 +110,21 @@ class WeighedMethod(Protocol):
 def fit_policy(
     rows: TrainingRows[Value], policy: Weighting, methods: Sequence[WeighedMethod]
 ) -> dict[str, PolicyStats]:
-    """Learns the numbers of the policy from the training rows, for all methods side by side.
+    """Learns the statistics of the policy from the training rows, for all methods together.
 
-    Segments of the baseline have no cap, so that others are compared to equal weights.
+    The baseline has no segment cap, so that the other methods are compared to equal weights.
 
     Args:
         rows: training rows, in a frame or in memory.
-        policy: the section.
-        methods: whose importance the rows have.
+        policy: the section ``weighting``.
+        methods: the methods whose importance the rows have.
+
+    Returns:
+        Method name -> its statistics.
 
     Raises:
-        WeightError: importance that is not finite, weights that are negative or all zero, or an
-            effective sample size below the limit.
+        WeightError: importance that is not finite, weights that are negative or all 0, or an ESS
+            below ``ess_refuse``.
     """
     importance = {m.name: rows.importance(m.name) for m in methods}
     stats = {
@@ -130,8 +132,8 @@ def fit_policy(
         for m in methods
     }
     raw = sums = rows.sums(importance)
-    for method, found in raw.items():
-        _check_finite(method, found)
+    for method, method_sums in raw.items():
+        _check_finite(method, method_sums)
     if "rank" in {s.map for s in stats.values()}:
         ranks = rows.distributions(importance)
         stats = {m: s.model_copy(update={"ranks": ranks[m]}) for m, s in stats.items()}
@@ -139,9 +141,9 @@ def fit_policy(
         sums = rows.sums(
             {m: _tempered(rows.arithmetic, importance[m], policy, s) for m, s in stats.items()}
         )
-    for method, found in sums.items():
-        _check_mass(method, found)
-        update = {"mean": found.total / found.rows, "raw_sum": raw[method].total}
+    for method, method_sums in sums.items():
+        _check_mass(method, method_sums)
+        update = {"mean": method_sums.total / method_sums.rows, "raw_sum": raw[method].total}
         stats[method] = stats[method].model_copy(update=update)
 
     def weights(named: Mapping[str, PolicyStats]) -> dict[str, Value]:
@@ -152,17 +154,17 @@ def fit_policy(
     if any(s.cap is not None for s in stats.values()):
         sums = rows.sums(weights(stats))
     else:
-        sums = {m: _mixed(found, policy, stats[m].mean) for m, found in sums.items()}
+        sums = {m: _mixed(method_sums, policy, stats[m].mean) for m, method_sums in sums.items()}
     others = {m: s for m, s in stats.items() if m != BASELINE}
     if policy.segment_cap is not None and others:
         cuts = _factors(rows, policy.segment_cap, weights(others), sums)
         stats |= {m: s.model_copy(update={"factors": cuts[m]}) for m, s in others.items()}
         if any(cuts.values()):
             sums = rows.sums(weights(stats))
-    for method, found in sums.items():
-        share = found.total**2 / (found.rows * found.squares)
+    for method, method_sums in sums.items():
+        share = method_sums.total**2 / (method_sums.rows * method_sums.squares)
         _check_ess(method, share, policy)
-        update = {"scale": found.rows / found.total, "ess_share": share}
+        update = {"scale": method_sums.rows / method_sums.total, "ess_share": share}
         stats[method] = stats[method].model_copy(update=update)
     return stats
 
@@ -170,13 +172,14 @@ def fit_policy(
 def weight(
     importance: Column, policy: Weighting, stats: PolicyStats, segment: Column | None = None
 ) -> Column:
-    """The weight of a row of a frame: the formula of the module.
+    """The weight of the rows of a frame, by the formula of the module.
 
     Args:
-        importance: of the row.
-        policy: the section.
-        stats: what it learnt.
-        segment: of the row, read where segments have a cap; the column ``segment`` by default.
+        importance: the importance of the row.
+        policy: the section ``weighting``.
+        stats: what the policy learnt.
+        segment: the segment of the row, used if segments have a cap; the column ``segment`` by
+            default.
     """
     segment = F.col("segment") if segment is None else segment
     return _weight(COLUMNS, policy, importance.cast("double"), stats, segment)
@@ -185,13 +188,13 @@ def weight(
 def weight_in_memory(
     importance: Array, policy: Weighting, stats: PolicyStats, segment: Any = None
 ) -> Array:
-    """The same of rows in memory, float64 [N].
+    """The weights of rows in memory, by the same formula, float64 [N].
 
     Args:
-        importance: of the rows, float64 [N].
-        policy: the section.
-        stats: what it learnt.
-        segment: of the rows, [N], read where segments have a cap.
+        importance: importance of the rows, float64 [N].
+        policy: the section ``weighting``.
+        stats: what the policy learnt.
+        segment: segments of the rows, [N], used if segments have a cap.
     """
     return _weight(ARRAYS, policy, importance, stats, segment)
 
@@ -208,7 +211,7 @@ def _weight(
     if stats.cap is not None:
         weight = arithmetic.clip(weight, -math.inf, stats.cap)
     if stats.factors:
-        # Small by nature: fewer than 1 / segment_cap segments can have too much.
+        # Small by nature: fewer than 1 / segment_cap segments can exceed the cap.
         weight = weight * arithmetic.factor(segment, stats.factors)
     return weight * stats.scale
 
@@ -253,15 +256,15 @@ def _factors(
     weights: Mapping[str, Value],
     sums: Mapping[str, Sums],
 ) -> dict[str, dict[str, float]]:
-    """By method, what the weights of segments are multiplied by."""
-    # Small by nature: no more can have the share `cap` than 1 / cap.
+    """Method -> segment -> factor of its weights."""
+    # Small by nature: at most 1 / cap segments can have the share `cap`.
     totals = rows.segment_totals(weights, math.ceil(1 / cap) + 1)
     if not any(totals.values()):
         raise WeightError(
             "weighting.segment_cap has no segments to cap",
-            expected="training rows of some segment",
-            got="null in all of them",
-            fix="set sampling.segment to an expression of few values, or segment_cap to null",
+            expected="training rows with a segment",
+            got="null segments in all of them",
+            fix="set sampling.segment to an expression with few values, or segment_cap to null",
         )
     return {m: factors(m, totals[m], sums[m].total, cap) for m in weights}
 
@@ -271,14 +274,14 @@ def _positive(method: str, limit: float, policy: Weighting) -> float:
         raise WeightError(
             f"weighting.clip_quantile leaves '{method}' no weights",
             expected="a positive weight at that quantile",
-            got=f"{limit:.4g} at {policy.clip_quantile}: most importance is 0",
+            got=f"{limit:.4g} at {policy.clip_quantile}, since most importance is 0",
             fix="raise weighting.clip_quantile, or use weighting.clip_ratio instead",
         )
     return limit
 
 
 def _mixed(sums: Sums, policy: Weighting, mean: float) -> Sums:
-    """The sums of a + b s, which need no pass of their own."""
+    """The sums of a + b s, which need no extra pass over the rows."""
     a, b = 1 - policy.mix, policy.mix / mean
     total = a * sums.rows + b * sums.total
     squares = a * a * sums.rows + 2 * a * b * sums.total + b * b * sums.squares
@@ -291,17 +294,17 @@ def _check_finite(method: str, sums: Sums) -> None:
             f"the importance of '{method}' is not finite",
             expected="a finite number for every training row",
             got=f"{sums.bad} rows with null, NaN or infinity",
-            fix="lower the learning rate or scale the features; see the loss curve",
+            fix="look at the loss curve, and lower the learning rate or scale the features",
         )
 
 
 def _check_mass(method: str, sums: Sums) -> None:
     if sums.low < 0 or not sums.total > 0:
         raise WeightError(
-            f"the importance of '{method}' makes no weights",
+            f"the importance of '{method}' gives no valid weights",
             expected="values >= 0 that are not all 0",
-            got=f"smallest {sums.low:.4g}, sum {sums.total:.4g} over the training split",
-            fix="set weighting.map to rank, which takes values of any sign",
+            got=f"minimum {sums.low:.4g}, sum {sums.total:.4g} over the training split",
+            fix="set weighting.map to rank, which accepts values of any sign",
         )
 
 
@@ -313,7 +316,7 @@ def _check_ess(method: str, share: float, policy: Weighting) -> None:
             expected=f"ESS of at least {policy.ess_refuse:.0%} of the training rows "
             "(weighting.ess_refuse)",
             got=f"{share:.1%}",
-            fix=advice + ", or lower weighting.ess_refuse if that is meant",
+            fix=advice + ", or lower weighting.ess_refuse if this is intended",
         )
     if share < policy.ess_warn:
-        _LOG.warning("'%s' has an ESS of %.1f%% of the rows; %s", method, 100 * share, advice)
+        _LOG.warning("'%s' has an ESS of %.1f%% of the rows: %s", method, 100 * share, advice)

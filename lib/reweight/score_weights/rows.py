@@ -16,9 +16,9 @@ def weight_rows(
 
     Args:
         scores: with ``sample_id``, ``split`` and the columns of ``scoring.scored``.
-        policy: the section.
-        stats: what it learnt, by method.
-        in_sample: whether rows of the training split may have been trained on.
+        policy: the section ``weighting``.
+        stats: what the policy learnt, by method.
+        in_sample: whether the models may have been trained on rows of the training split.
     """
     columns = set(scores.columns)
     rows = [
@@ -45,15 +45,15 @@ def wide_weights(weights: DataFrame, methods: Sequence[str], soft: Sequence[str]
     """Rows of the table ``weights`` as one row per ``sample_id`` with a column per method.
 
     Args:
-        weights: the rows.
-        methods: whose weights are wanted.
-        soft: those whose labels are wanted too, in columns named by ``columns.soft_label``.
+        weights: rows of the table.
+        methods: the methods whose weights are needed.
+        soft: the methods whose labels are needed too, in columns named by ``columns.soft_label``.
     """
 
-    def own(method: str, column: str) -> Column:
-        # Faster than a pivot, whose aggregate keeps arrays: there is one value of each to take.
+    def value(method: str, column: str) -> Column:
+        # Faster than a pivot, which aggregates arrays: here each cell has exactly one value.
         return F.max(F.when(F.col("method") == method, F.col(column)))
 
-    columns = [own(m, "weight").alias(m) for m in methods]
-    columns += [own(m, "label").alias(soft_label(m)) for m in soft]
+    columns = [value(m, "weight").alias(m) for m in methods]
+    columns += [value(m, "label").alias(soft_label(m)) for m in soft]
     return weights.groupBy("sample_id").agg(*columns)

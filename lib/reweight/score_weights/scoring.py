@@ -1,13 +1,11 @@
-"""Importance of every row, by a function over Arrow batches, from broadcast parameters."""
+"""Scores rows: a function over Arrow batches that applies broadcast models."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
@@ -28,27 +26,27 @@ def scored(
 ) -> DataFrame:
     """The rows with a float column of importance per method, in one pass for all methods.
 
-    A soft method's labels are one column more, named by ``columns.soft_label``; and a trained
-    method has a boolean one, ``columns.in_sample``: whether all its members see the row, so that a
-    training row is scored by those that were trained on it.
+    A soft method adds a column with its labels, named by ``columns.soft_label``. A trained method
+    adds a boolean column, named by ``columns.in_sample_flag``: whether all its members see the row,
+    so that a training row is scored by models trained on it.
 
-    Whole Arrow batches cross to Python and back: a column of arrays comes as one block of numbers,
-    where a pandas UDF would be handed an object per row.
+    Whole Arrow batches cross to Python and back: a column of arrays arrives as one block of
+    numbers, while a pandas UDF would receive one object per row.
 
     Args:
-        samples: with ``sample_id``, ``features``, ``ids``, ``label``.
+        samples: rows with ``sample_id``, ``features``, ``ids``, ``label``.
         models: method name -> fitted model.
-        keep: columns of ``samples`` that stand in front.
+        keep: columns of ``samples`` to keep in front.
     """
     # Small by nature: the parameters of the networks.
     sent = samples.sparkSession.sparkContext.broadcast(dict(models))
-    kept = samples.select(*keep).schema.fields
+    kept_fields = samples.select(*keep).schema.fields
     methods = {name: stored.read_method() for name, stored in models.items()}
     numbers = [*models, *[soft_label(name) for name, method in methods.items() if method.soft]]
     flags = [in_sample_flag(name) for name in trained(methods)]
     schema = StructType(
         [
-            *kept,
+            *kept_fields,
             *[StructField(name, FloatType()) for name in numbers],
             *[StructField(name, BooleanType()) for name in flags],
         ]
@@ -62,11 +60,11 @@ def scored(
         scorer = Scorer(sent.value)
         for rows in batches:
             outputs = EnsembleOutputs(_batch(rows, extra))
-            found = [*scorer(outputs.batch, outputs).values()]
-            found += scorer.soft_labels(outputs).values()
-            found += scorer.in_sample(outputs).values()
+            added = [*scorer(outputs.batch, outputs).values()]
+            added += scorer.soft_labels(outputs).values()
+            added += scorer.in_sample(outputs).values()
             columns = [rows.column(name) for name in names]
-            columns += [pa.array(values.numpy()) for values in found]
+            columns += [pa.array(values.numpy()) for values in added]
             yield pa.RecordBatch.from_arrays(columns, names=schema.names)
 
     return rows.mapInArrow(score, schema)
@@ -75,17 +73,17 @@ def scored(
 def explained(
     samples: DataFrame, models: Mapping[str, ModelArtifact], names: Sequence[str], steps: int
 ) -> DataFrame:
-    """What importance is made of, over the rows: means of ``importance.attribution``.
+    """The contributions of features to importance: means of ``attributions`` over the rows.
 
     Args:
-        samples: with ``sample_id``, ``features``, ``ids``, ``label``.
+        samples: rows with ``sample_id``, ``features``, ``ids``, ``label``.
         models: method name -> fitted model.
-        names: of the features, [D].
-        steps: of the integral.
+        names: feature names, [D].
+        steps: number of steps of the integral.
 
     Returns:
-        By ``method`` and ``part`` (a feature, or one of ``attribution.BESIDE``): ``rows``, ``mean``
-        and ``mean_abs`` of what the part adds, also by label (``mean_0``, ``mean_1``).
+        One row per ``method`` and ``part`` (a feature, or one of ``attribution.BESIDE``): ``rows``,
+        and ``mean`` and ``mean_abs`` of the contribution, also by label (``mean_0``, ``mean_1``).
     """
     sent = samples.sparkSession.sparkContext.broadcast(dict(models))
     parts = [*names, *BESIDE]
@@ -99,11 +97,11 @@ def explained(
         for rows in batches:
             batch = _batch(rows, extra)
             positive = (batch.label > 0.5).double()
-            chosen = torch.stack([1 - positive, positive])
-            for method, found in attributions(scorer.scores, batch, steps).items():
-                values = found.double()
-                columns = [values.abs().sum(0), *(chosen @ values)]
-                columns += [count.expand(len(parts)) for count in chosen.sum(1)]
+            by_label = torch.stack([1 - positive, positive])
+            for method, contributions in attributions(scorer.scores, batch, steps).items():
+                values = contributions.double()
+                columns = [values.abs().sum(0), *(by_label @ values)]
+                columns += [count.expand(len(parts)) for count in by_label.sum(1)]
                 arrays = [pa.array([method] * len(parts)), pa.array(parts)]
                 arrays += [pa.array(column.numpy()) for column in columns]
                 yield pa.RecordBatch.from_arrays(arrays, names=["method", "part", *sums])
@@ -117,7 +115,7 @@ def explained(
         count.cast("bigint").alias("rows"),
         ((F.col("mean_0") + F.col("mean_1")) / count).alias("mean"),
         (F.col("mean_abs") / count).alias("mean_abs"),
-        # Null where no row has the label.
+        # Null if no row has the label.
         *[F.try_divide(f"mean_{y}", f"rows_{y}").alias(f"mean_{y}") for y in (0, 1)],
     )
 
@@ -125,37 +123,39 @@ def explained(
 def _readable(
     samples: DataFrame, models: Mapping[str, ModelArtifact], keep: Sequence[str]
 ) -> tuple[DataFrame, list[str]]:
-    """The columns that the models read, after those that are kept; and the names of the extra."""
+    """Selects the kept columns and those that the models read; also the names of the extra ones."""
     needs = {
         column: TrainFacts.model_validate_json(stored.facts).segments
         for stored in models.values()
         for column in stored.read_method().columns()
     }
-    # As the snapshot for training holds them; beside columns that are kept as they are.
-    more = [number(name, needs[name]).alias(_extra(name)) for name in sorted(needs)]
-    return samples.select(*dict.fromkeys([*keep, *_READ]), *more), sorted(needs)
+    # Converted as in the training snapshot, under other names than the kept columns.
+    extra_columns = [number(name, needs[name]).alias(_extra(name)) for name in sorted(needs)]
+    return samples.select(*dict.fromkeys([*keep, *_READ]), *extra_columns), sorted(needs)
 
 
 def importance_column(
     spark: SparkSession, stored: ModelArtifact, values: Mapping[str, Column]
 ) -> Column:
-    """What one model says of a row, for frames whose other columns must not pass through Python.
+    """The output of one model as a column, so that other columns do not pass through Python.
 
     Slower than ``scored``, since each row's features become an object; but a plan that does not use
     the column does not compute it.
 
     Args:
         spark: the session.
-        stored: the model, of samples without ``ids``.
-        values: ``sample_id``, ``features`` (array<float>), ``label`` and what the method needs.
+        stored: the model, fitted on samples without ``ids``.
+        values: ``sample_id``, ``features`` (array<float>), ``label`` and the columns that the
+            method needs.
 
     Returns:
-        A struct of ``importance`` and ``label``, which is null unless the method is soft.
+        A struct of ``importance`` and ``label``; ``label`` is null unless the method is soft.
     """
     sent = spark.sparkContext.broadcast(stored)
     method = stored.read_method()
     segments = TrainFacts.model_validate_json(stored.facts).segments
     name, extra = method.name, method.columns()
+    columns_read = ("sample_id", "features", "label", *extra)
 
     def score(
         batches: Iterator[tuple[pd.Series, ...]],  # type: ignore[type-arg]
@@ -163,34 +163,19 @@ def importance_column(
         torch.set_num_threads(1)
         scorer = Scorer({name: sent.value})
         for columns in batches:
-            outputs = EnsembleOutputs(_batch_of_series(columns, extra))
-            found = {"importance": scorer(outputs.batch, outputs)[name].numpy(), "label": None}
+            arrays = dict(zip(columns_read, map(pa.array, columns), strict=True))
+            outputs = EnsembleOutputs(Batch.from_arrow(arrays, {n: n for n in extra}))
+            output = {"importance": scorer(outputs.batch, outputs)[name].numpy(), "label": None}
             for soft in scorer.soft_labels(outputs).values():
-                found["label"] = soft.numpy()
-            yield pd.DataFrame(found)
+                output["label"] = soft.numpy()
+            yield pd.DataFrame(output)
 
-    typed: Any = pandas_udf
-    more = [number(n, segments, values[n]) for n in extra]
-    said: Column = typed(score, "importance float, label float")(
-        values["sample_id"], values["features"], values["label"], *more
+    untyped_udf: Any = pandas_udf
+    extra_columns = [number(n, segments, values[n]) for n in extra]
+    column: Column = untyped_udf(score, "importance float, label float")(
+        values["sample_id"], values["features"], values["label"], *extra_columns
     )
-    return said
-
-
-def _batch_of_series(columns: Sequence[Any], extra: Sequence[str]) -> Batch:
-    ids, features, label, *more = columns
-
-    def numbers(values: Any, dtype: type) -> torch.Tensor:
-        return torch.from_numpy(np.array(values, dtype=dtype))
-
-    rows = len(ids)
-    return Batch(
-        sample_id=numbers(ids, np.int64),
-        features=numbers(np.concatenate(features.to_numpy()), np.float32).reshape(rows, -1),
-        ids=torch.empty((rows, 0), dtype=torch.int64),
-        label=numbers(label, np.float32),
-        extra={n: numbers(v, np.float32) for n, v in zip(extra, more, strict=True)},
-    )
+    return column
 
 
 def _extra(name: str) -> str:
@@ -198,18 +183,5 @@ def _extra(name: str) -> str:
 
 
 def _batch(rows: pa.RecordBatch, extra: Sequence[str]) -> Batch:
-    def numbers(name: str, dtype: type) -> torch.Tensor:
-        # Copied, since Arrow's memory may not be written to and torch demands that it may.
-        return torch.from_numpy(np.array(rows.column(name), dtype=dtype))
-
-    def matrix(name: str, dtype: type) -> torch.Tensor:
-        flat: NDArray[Any] = np.array(rows.column(name).flatten(), dtype=dtype)
-        return torch.from_numpy(flat).reshape(len(rows), -1 if flat.size else 0)
-
-    return Batch(
-        sample_id=numbers("sample_id", np.int64),
-        features=matrix("features", np.float32),
-        ids=matrix("ids", np.int64),
-        label=numbers("label", np.float32),
-        extra={name: numbers(_extra(name), np.float32) for name in extra},
-    )
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    return Batch.from_arrow(columns, {name: _extra(name) for name in extra})

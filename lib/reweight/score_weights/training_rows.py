@@ -1,4 +1,4 @@
-"""The training rows that the weight policy learns from: in a Spark frame, or in memory."""
+"""The training rows that the weight policy learns from, in a Spark frame or in memory."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from reweight.core.distribution import Distribution, distribution, distribution_
 
 @dataclass(frozen=True)
 class Sums:
-    """Of a value over the training rows.
+    """Sums of a value over the training rows.
 
     Attributes:
-        rows: how many there are.
+        rows: number of rows.
         total: sum of the values.
         squares: sum of their squares.
-        low: the smallest.
-        bad: rows with null, NaN or infinity.
+        low: the smallest value.
+        bad: number of rows with null, NaN or infinity.
     """
 
     rows: int
@@ -37,7 +37,7 @@ class TrainingRows(ABC, Generic[Value]):
     """Training rows with an importance per method; a value is a column or an array.
 
     Attributes:
-        arithmetic: what formulas over the values are written with.
+        arithmetic: the operations on the values.
     """
 
     arithmetic: Arithmetic[Value]
@@ -48,23 +48,23 @@ class TrainingRows(ABC, Generic[Value]):
 
     @abstractmethod
     def segment(self) -> Any:
-        """The segments of the rows; some may be null."""
+        """The segments of the rows, some of which may be null."""
 
     @abstractmethod
     def sums(self, values: Mapping[str, Value]) -> dict[str, Sums]:
-        """Sums of several values, by their names."""
+        """Sums of several values, by name."""
 
     @abstractmethod
     def distributions(self, values: Mapping[str, Value]) -> dict[str, Distribution]:
-        """Distributions of several values, by their names."""
+        """Distributions of several values, by name."""
 
     @abstractmethod
     def segment_totals(self, values: Mapping[str, Value], most: int) -> dict[str, dict[str, float]]:
-        """Sums by segment, of the segments with the largest ones.
+        """Sums by segment, for the segments with the largest sums.
 
         Args:
             values: name -> value.
-            most: how many segments for each value.
+            most: number of segments for each value.
 
         Returns:
             name -> segment -> sum.
@@ -75,7 +75,7 @@ class FrameRows(TrainingRows[Column]):
     """Rows of a Spark frame.
 
     Args:
-        rows: with a column of importance per method, and ``segment`` where segments have a cap.
+        rows: a column of importance per method, and ``segment`` if segments have a cap.
     """
 
     arithmetic = COLUMNS
@@ -84,7 +84,7 @@ class FrameRows(TrainingRows[Column]):
         self.rows = rows
 
     def importance(self, method: str) -> Column:
-        """The method's column."""
+        """The column of the method."""
         return F.col(method).cast("double")
 
     def segment(self) -> Column:
@@ -92,8 +92,8 @@ class FrameRows(TrainingRows[Column]):
         return F.col("segment")
 
     def sums(self, values: Mapping[str, Column]) -> dict[str, Sums]:
-        """In one pass."""
-        found: Any = self.rows.agg(
+        """Sums of several values, in one pass over the rows."""
+        sums: Any = self.rows.agg(
             F.count("*").alias("rows"),
             *[F.sum(v).alias(f"{n}.total") for n, v in values.items()],
             *[F.sum(v * v).alias(f"{n}.squares") for n, v in values.items()],
@@ -104,16 +104,16 @@ class FrameRows(TrainingRows[Column]):
             ],
         ).first()
         names = ("total", "squares", "low", "bad")
-        return {n: Sums(found["rows"], *[found[f"{n}.{k}"] for k in names]) for n in values}
+        return {n: Sums(sums["rows"], *[sums[f"{n}.{k}"] for k in names]) for n in values}
 
     def distributions(self, values: Mapping[str, Column]) -> dict[str, Distribution]:
-        """In one pass."""
+        """Distributions of several values, in one pass over the rows."""
         return distribution(self.rows, values)
 
     def segment_totals(
         self, values: Mapping[str, Column], most: int
     ) -> dict[str, dict[str, float]]:
-        """In one pass over the rows, and a small one for each value."""
+        """Sums by segment, in one pass over the rows and a small one per value."""
         totals = [F.sum(value).alias(name) for name, value in values.items()]
         groups = self.rows.where("segment is not null").groupBy("segment").agg(*totals).persist()
         try:
@@ -129,11 +129,11 @@ class FrameRows(TrainingRows[Column]):
 
 
 class MemoryRows(TrainingRows[Array]):
-    """Rows that lie in memory.
+    """Rows in memory.
 
     Args:
-        importance: method -> float64 [N].
-        segments: of the rows, [N]; None for none.
+        importance: method -> importance of the rows, float64 [N].
+        segments: segments of the rows, [N]; None if they have none.
     """
 
     arithmetic = ARRAYS
@@ -143,15 +143,15 @@ class MemoryRows(TrainingRows[Array]):
         self._segments = segments
 
     def importance(self, method: str) -> Array:
-        """The method's array."""
+        """The array of the method."""
         return np.asarray(self._importance[method], dtype=np.float64)
 
     def segment(self) -> Any:
-        """As given."""
+        """The segments as given."""
         return self._segments
 
     def sums(self, values: Mapping[str, Array]) -> dict[str, Sums]:
-        """Of each array."""
+        """Sums of each array."""
         return {
             name: Sums(
                 len(value),
@@ -164,17 +164,17 @@ class MemoryRows(TrainingRows[Array]):
         }
 
     def distributions(self, values: Mapping[str, Array]) -> dict[str, Distribution]:
-        """Of each array."""
+        """Distributions of each array."""
         return {name: distribution_of(value) for name, value in values.items()}
 
     def segment_totals(self, values: Mapping[str, Array], most: int) -> dict[str, dict[str, float]]:
-        """Rows of no segment are in none of the groups."""
+        """Sums by segment; rows without a segment are left out."""
         if self._segments is None:
             return {name: {} for name in values}
         totals = {
             n: pd.Series(v).groupby(np.asarray(self._segments)).sum() for n, v in values.items()
         }
         return {
-            name: {str(k): float(v) for k, v in found.sort_index().nlargest(most).items()}
-            for name, found in totals.items()
+            name: {str(k): float(v) for k, v in by_segment.sort_index().nlargest(most).items()}
+            for name, by_segment in totals.items()
         }

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The stage simulate_logs: a simulated log whose truth is known."""

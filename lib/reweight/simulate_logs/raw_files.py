@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Simulated impressions -> raw log files with planted faults."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -8,7 +8,7 @@ from reweight.simulate_logs.simulation import Simulation, begin, world_name
 
 
 def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
-    """The log without dirt: an event per impression, click and recorded purchase, until it ends."""
+    """The clean log: one event for each impression, click and recorded purchase before its end."""
     kinds = [
         F.struct(
             F.lit(kind).alias("event_type"),
@@ -22,10 +22,10 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
             ("purchase", F.col("recorded"), F.col("clicked_at") + F.col("delay")),
         )
     ]
-    known = ["session_id", "user_id", "user_group", "device", "item_id", "category", "price"]
-    known = [*(["world"] if simulation.worlds else []), *known]
+    context = ["session_id", "user_id", "user_group", "device", "item_id", "category", "price"]
+    context = [*(["world"] if simulation.worlds else []), *context]
     shown = shown.withColumn("world", world_name(simulation))
-    rows = shown.select(*known, "position", "impression_id", F.inline(F.array(*kinds)))
+    rows = shown.select(*context, "position", "impression_id", F.inline(F.array(*kinds)))
     happened = rows.where(F.col("_happens") & (F.col("_seconds") < _end(simulation)))
     position = F.when(F.col("event_type") != "purchase", F.col("position"))
     return happened.select(
@@ -33,29 +33,29 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
         "event_type",
         _iso(F.col("_seconds")).alias("ts"),
         _iso(F.col("_seconds") + 2).alias("received_at"),
-        *known,
+        *context,
         position.alias("position"),
         "impression_id",
     )
 
 
 def with_dirt(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
-    """The clean lines and the planted ones, with ``fault`` (null for a clean line)."""
+    """The clean lines and the planted ones, with ``fault`` (null for clean lines)."""
     dirt = simulation.dirt
-    faults = [F.struct(F.lit(None).cast("string").alias("fault"), F.lit(True).alias("_there"))]
+    faults = [F.struct(F.lit(None).cast("string").alias("fault"), F.lit(True).alias("_drawn"))]
     for name, share in dirt:
         if name == "malformed" and simulation.format != "json":
             continue
         drawn = uniform(seed, f"dirt-{name}", "event_id") <= share
-        faults.append(F.struct(F.lit(name).alias("fault"), drawn.alias("_there")))
-    rows = clean.select("*", F.inline(F.array(*faults))).where("_there").drop("_there")
+        faults.append(F.struct(F.lit(name).alias("fault"), drawn.alias("_drawn")))
+    rows = clean.select("*", F.inline(F.array(*faults))).where("_drawn").drop("_drawn")
     fault = F.col("fault")
-    renamed = fault.isin("null_ids", "bad_prices", "future_times")
+    has_new_id = fault.isin("null_ids", "bad_prices", "future_times")
     late = F.to_timestamp("received_at") + F.expr("interval 1 hour")
     ahead = F.to_timestamp("ts") + F.expr("interval 5 years")
     return rows.withColumns(
         {
-            "event_id": F.when(renamed, F.concat_ws("-", "event_id", "fault")).otherwise(
+            "event_id": F.when(has_new_id, F.concat_ws("-", "event_id", "fault")).otherwise(
                 F.col("event_id")
             ),
             "received_at": F.when(fault == "redelivered", _iso_time(late)).otherwise(
@@ -69,7 +69,7 @@ def with_dirt(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
 
 
 def write_raw(lines: DataFrame, simulation: Simulation) -> None:
-    """Writes raw files as a shop has them; the folder is replaced."""
+    """Writes the raw files of a shop, replacing the folder."""
     fields = [c for c in lines.columns if c != "fault"]
     if simulation.format == "parquet":
         lines.select(*fields).write.mode("overwrite").parquet(simulation.path)

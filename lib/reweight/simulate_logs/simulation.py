@@ -1,15 +1,15 @@
-"""A click and purchase log with known truth, at any size.
+"""A click and purchase log with known truth, of any size.
 
 A session is a row of ``spark.range``, and everything in it is a hash of the seed and of ids: the
-same seed gives the same log however the rows are partitioned.
+same seed gives the same log, however the rows are partitioned.
 
     relevance = P(click | seen) = sigmoid(a + quality_i + taste_u(t) . kind_i - price)
     P(seen at rank r) = r^-eta;   P(buy | click) = sigmoid(b + c (quality_i - price))
 
 Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
-see and click at random; purchases come late, some are never recorded, and some that are recorded
-never were. A log may hold several worlds: shops side by side that share neither sessions, users nor
-items, each with mechanisms of its own.
+see everything and click at random; purchases arrive late, some are never recorded, and some
+recorded ones never happened. A log can contain several worlds: separate shops that share no
+sessions, users or items, each with its own mechanisms.
 """
 
 import math
@@ -24,26 +24,26 @@ from reweight.core.hashing import uniform
 from reweight.core.section import Name, Section
 
 _HOUR = 3600
-# Ids as shops have them: 64-bit, beyond what a double holds exactly.
+# Ids like those of real shops: 64-bit, beyond what a double represents exactly.
 _FIRST_USER = 9_007_199_254_740_993
 _SESSIONS_PER_TASK = 100_000
-# What may differ between worlds.
-_OWN = (
+# Settings that can differ between worlds.
+_WORLD_SETTINGS = (
     "eta", "click", "purchase", "late", "hours", "late_days", "late_price", "unrecorded",
     "spurious", "bots", "bot_clicks", "drift", "rare",
 )  # fmt: skip
 
 
 class Dirt(Section):
-    """Planted faults, each a share of the events; all are lines beside the clean log.
+    """Planted faults, each a share of the events; all are added to the clean log.
 
     Attributes:
-        duplicates: lines repeated to the letter.
+        duplicates: lines repeated verbatim.
         redelivered: events delivered again, with a later ``received_at``.
-        malformed: lines cut short (JSON only).
+        malformed: truncated lines (JSON only).
         null_ids: events without a user.
         bad_prices: events with a negative price.
-        future_times: events years ahead.
+        future_times: events years in the future.
     """
 
     duplicates: float = Field(default=0.01, ge=0, le=1)
@@ -60,32 +60,33 @@ class Simulation(Section):
     Attributes:
         path: folder of the raw files; replaced.
         format: ``json`` (gzipped lines) or ``parquet``.
-        sessions: each shows one ranked list.
-        users: with Zipf popularity, as items.
-        items: of the shop.
-        categories: of items.
+        sessions: number of sessions; each shows one ranked list.
+        users: number of users; their popularity, like that of items, is Zipf-distributed.
+        items: number of items.
+        categories: number of item categories.
         start: first day, UTC.
-        days: length of the log; what happens later is not in it.
+        days: length of the log; later events are not in it.
         list_size: items shown per session.
         zipf: exponent of the popularity of users and items.
         eta: strength of position bias.
-        click: intercept a.
-        purchase: intercept b.
-        late: share of purchases that take days and not hours.
-        hours: mean delay of the quick ones.
-        late_days: mean delay of the late ones.
-        late_price: by how much dear things are bought later: delays are exp(late_price z) times
-            as long, z the standardised logarithm of the price.
-        unrecorded: share of purchases that the log never sees.
-        spurious: share of impressions with a purchase in the log that never was.
-        bots: share of sessions.
-        bot_clicks: chance that a bot clicks an item.
-        drift: by how far tastes rotate over the log, in radians.
+        click: intercept a of the click probability.
+        purchase: intercept b of the purchase probability.
+        late: share of purchases that take days instead of hours.
+        hours: mean delay of the quick purchases, in hours.
+        late_days: mean delay of the late purchases, in days.
+        late_price: how much longer the purchase of expensive items takes: delays are multiplied by
+            exp(late_price z), where z is the standardised logarithm of the price.
+        unrecorded: share of purchases that are missing from the log.
+        spurious: share of impressions with a purchase in the log that never happened.
+        bots: share of sessions that are bots.
+        bot_clicks: probability that a bot clicks an item.
+        drift: how far tastes rotate over the log, in radians.
         rare: share of users in the rare group.
-        worlds: by name, settings in which a world differs from the section: eta, click, purchase,
-            late, hours, late_days, late_price, unrecorded, spurious, bots, bot_clicks, drift,
-            rare. Then ``sessions``, ``users`` and ``items`` are those of each world, and a column
-            ``world`` tells which an event is of. Without, there is one world, and no such column.
+        worlds: name -> settings in which the world differs from the section, out of eta, click,
+            purchase, late, hours, late_days, late_price, unrecorded, spurious, bots, bot_clicks,
+            drift, rare. Each world then has its own ``sessions``, ``users`` and ``items``, and a
+            column ``world`` names the world of an event. If empty, there is one world and no such
+            column.
         dirt: planted faults.
     """
 
@@ -117,12 +118,12 @@ class Simulation(Section):
 
     @field_validator("worlds")
     @classmethod
-    def _own_settings(cls, worlds: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        for name, own in worlds.items():
-            if unknown := sorted(set(own) - set(_OWN)):
-                raise ValueError(f"{name}: expected some of {list(_OWN)}, got {unknown}")
+    def _known_settings(cls, worlds: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for name, settings in worlds.items():
+            if unknown := sorted(set(settings) - set(_WORLD_SETTINGS)):
+                raise ValueError(f"{name}: expected some of {list(_WORLD_SETTINGS)}, got {unknown}")
             try:
-                cls(path="", **own)
+                cls(path="", **settings)
             except ValidationError as error:
                 first = error.errors()[0]
                 raise ValueError(f"{name}.{first['loc'][0]}: {first['msg']}") from error
@@ -130,8 +131,8 @@ class Simulation(Section):
 
 
 def impressions(spark: SparkSession, simulation: Simulation, seed: int) -> DataFrame:
-    """One row per item shown: what the shop knows and, in ``truth`` columns, what it does not."""
-    # However many sessions, a task makes no more than it and its file can hold.
+    """One row for each item shown: what the shop knows, and the truth, which it does not know."""
+    # However many sessions there are, a task and its file stay small.
     sessions = simulation.sessions * max(1, len(simulation.worlds))
     tasks = max(spark.sparkContext.defaultParallelism, sessions // _SESSIONS_PER_TASK)
     return (
@@ -146,7 +147,7 @@ def impressions(spark: SparkSession, simulation: Simulation, seed: int) -> DataF
 
 
 def truth(shown: DataFrame) -> DataFrame:
-    """What only evaluation may read, one row per impression."""
+    """The truth, which only evaluation may read: one row for each impression."""
     return shown.select(
         "impression_id",
         "relevance",
@@ -160,9 +161,9 @@ def truth(shown: DataFrame) -> DataFrame:
 
 
 def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
-    """Who comes, and when: more in the evening than at night."""
+    """Adds the visitor and the time of the visit: more come in the evening than at night."""
     session = F.col("session_id")
-    bot = uniform(seed, "bot", session) < _own(simulation, "bots")
+    bot = uniform(seed, "bot", session) < _setting(simulation, "bots")
     first = F.col("_world") * 2 * simulation.users
     person = first + _zipf(uniform(seed, "user", session), simulation.users, simulation.zipf)
     robot = (
@@ -172,7 +173,7 @@ def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> Dat
     )
     user = F.when(bot, robot).otherwise(person).cast("long")
     day = F.floor(uniform(seed, "day", session) * simulation.days)
-    # The mean of three uniform numbers peaks in the middle; its middle is put at 18 o'clock.
+    # The mean of three uniform numbers peaks in the middle, which is shifted to 18:00.
     daytime = sum(
         (uniform(seed, f"hour-{i}", session) for i in range(3)), start=F.lit(0.0)
     ) / F.lit(3.0)
@@ -191,13 +192,15 @@ def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> Dat
         .alias("device"),
     ).withColumn(
         "user_group",
-        F.when(uniform(seed, "rare", "_user") < _own(simulation, "rare"), "rare").otherwise("main"),
+        F.when(uniform(seed, "rare", "_user") < _setting(simulation, "rare"), "rare").otherwise(
+            "main"
+        ),
     )
 
 
 def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
-    """The ranked list: distinct popular items, by a noisy idea of their quality."""
-    # Four times as many draws as places: then the distinct ones fill the list, but for a tiny shop.
+    """Adds the ranked list: distinct popular items, ordered by noisy estimates of quality."""
+    # Four draws per position, so that distinct items fill the list except in a tiny shop.
     draws = F.sequence(F.lit(1), F.lit(4 * simulation.list_size))
     first = F.col("_world") * simulation.items
     drawn = F.transform(
@@ -215,11 +218,9 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
         ),
     )
     return (
-        sessions.select("*", F.posexplode(F.array_sort(scored)).alias("place", "_item"))
-        .select(
-            "*", (F.col("place") + 1).alias("position"), F.col("_item.item_id").alias("item_id")
-        )
-        .drop("place", "_item")
+        sessions.select("*", F.posexplode(F.array_sort(scored)).alias("rank", "_item"))
+        .select("*", (F.col("rank") + 1).alias("position"), F.col("_item.item_id").alias("item_id"))
+        .drop("rank", "_item")
     )
 
 
@@ -239,25 +240,28 @@ def _with_item(shown: DataFrame, simulation: Simulation, seed: int) -> DataFrame
 
 
 def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
-    """Seen, clicked, bought, when; and the relevance behind it."""
+    """Adds what was seen, clicked and bought, when, and the relevance behind it."""
     key = F.concat_ws("-", F.col("session_id").cast("string"), F.col("position").cast("string"))
     elapsed = (F.col("began_at") - begin(simulation)) / (simulation.days * 86400)
-    # Categories lie on a circle, and a taste is a direction that turns with time.
-    likes = 2 * math.pi * uniform(seed, "taste", "_user") + _own(simulation, "drift") * elapsed
+    # Categories lie on a circle; a taste is a direction that rotates with time.
+    likes = 2 * math.pi * uniform(seed, "taste", "_user") + _setting(simulation, "drift") * elapsed
     kind = F.col("_category") * (2 * math.pi / simulation.categories)
     side = F.when(F.col("user_group") == "rare", -1.0).otherwise(1.0)
-    common = F.cos(kind + _own(simulation, "drift") * elapsed)
+    common = F.cos(kind + _setting(simulation, "drift") * elapsed)
     interest = side * (0.5 * F.cos(likes - kind) + 0.7 * common)
     cost = F.col("_cost") * F.when(F.col("user_group") == "rare", 0.0).otherwise(0.5)
-    logit = _own(simulation, "click") + F.col("_quality") + interest - cost
+    logit = _setting(simulation, "click") + F.col("_quality") + interest - cost
     bot = F.col("bot")
-    seen = bot | (uniform(seed, "seen", key) < F.pow(F.col("position"), -_own(simulation, "eta")))
-    chance = F.when(bot, _own(simulation, "bot_clicks")).otherwise(_sigmoid(logit))
-    buys = _sigmoid(_own(simulation, "purchase") + 0.8 * F.col("_quality") - cost)
+    seen = bot | (
+        uniform(seed, "seen", key) < F.pow(F.col("position"), -_setting(simulation, "eta"))
+    )
+    chance = F.when(bot, _setting(simulation, "bot_clicks")).otherwise(_sigmoid(logit))
+    buys = _sigmoid(_setting(simulation, "purchase") + 0.8 * F.col("_quality") - cost)
     mean = F.when(
-        uniform(seed, "late", key) < _own(simulation, "late"), _own(simulation, "late_days") * 86400
-    ).otherwise(_own(simulation, "hours") * _HOUR)
-    mean = mean * F.exp(_own(simulation, "late_price") * F.col("_cost"))
+        uniform(seed, "late", key) < _setting(simulation, "late"),
+        _setting(simulation, "late_days") * 86400,
+    ).otherwise(_setting(simulation, "hours") * _HOUR)
+    mean = mean * F.exp(_setting(simulation, "late_price") * F.col("_cost"))
     shown = shown.withColumns(
         {
             "impression_id": key,
@@ -270,31 +274,31 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
         }
     )
     shown = shown.withColumn("clicked", F.col("seen") & F.col("_likes"))
-    kept = uniform(seed, "unrecorded", key) >= _own(simulation, "unrecorded")
-    never = uniform(seed, "spurious", key) < _own(simulation, "spurious")
+    recorded = uniform(seed, "unrecorded", key) >= _setting(simulation, "unrecorded")
+    spurious = uniform(seed, "spurious", key) < _setting(simulation, "spurious")
     return shown.withColumns(
         {
             "clicked_at": F.col("shown_at") + 5 + F.floor(uniform(seed, "pause", key) * 60),
             "wanted": F.col("_likes") & F.col("_buys"),
             "would_buy": F.col("clicked") & F.col("_buys"),
-            "recorded": F.when(F.col("clicked") & F.col("_buys"), kept).otherwise(never),
+            "recorded": F.when(F.col("clicked") & F.col("_buys"), recorded).otherwise(spurious),
         }
     )
 
 
-def _own(simulation: Simulation, name: str) -> Column:
-    """A setting of the world that a row is of."""
+def _setting(simulation: Simulation, name: str) -> Column:
+    """A setting of the world that a row belongs to."""
     default = float(getattr(simulation, name))
-    values = [float(own.get(name, default)) for own in simulation.worlds.values()] or [default]
-    return _of_world([F.lit(value) for value in values])
+    values = [float(world.get(name, default)) for world in simulation.worlds.values()] or [default]
+    return _by_world([F.lit(value) for value in values])
 
 
 def world_name(simulation: Simulation) -> Column:
     """The name of a row's world."""
-    return _of_world([F.lit(name) for name in simulation.worlds] or [F.lit("")])
+    return _by_world([F.lit(name) for name in simulation.worlds] or [F.lit("")])
 
 
-def _of_world(values: list[Column]) -> Column:
+def _by_world(values: list[Column]) -> Column:
     if len(values) == 1:
         return values[0]
     return F.element_at(F.array(*values), (F.col("_world") + 1).cast("int"))
@@ -305,14 +309,14 @@ def _quality(item: Column, seed: int) -> Column:
 
 
 def _zipf(drawn: Column, size: int, exponent: float) -> Column:
-    """Rank in [0, size) with P(rank) ~ (rank + 1)^-exponent, by the continuous inverse."""
+    """Rank in [0, size) with P(rank) ~ (rank + 1)^-exponent, by the continuous inverse CDF."""
     power = 1 - exponent
     rank = F.floor(F.pow(1 + drawn * ((size + 1) ** power - 1), F.lit(1 / power))) - 1
     return F.least(rank, F.lit(size - 1))
 
 
 def _normal(seed: int, stream: str, *keys: Column) -> Column:
-    """A standard normal number, by Box and Muller."""
+    """A standard normal number, by the Box-Muller transform."""
     radius = F.sqrt(-2 * F.log(uniform(seed, f"{stream}-radius", *keys)))
     return radius * F.cos(2 * math.pi * uniform(seed, f"{stream}-angle", *keys))
 
@@ -322,5 +326,5 @@ def _sigmoid(logit: Column) -> Column:
 
 
 def begin(simulation: Simulation) -> Column:
-    """When the simulated log begins, in seconds since 1970."""
+    """Start of the simulated log, in seconds since 1970."""
     return F.unix_seconds(F.lit(simulation.start).cast("timestamp"))

@@ -1,13 +1,13 @@
 """The stage simulate_logs.
 
 Reads:
-    Nothing but the config. Without a section ``simulation`` it does nothing: the log is there.
+    Only the config. Without a section ``simulation`` the stage does nothing, since a log exists.
 
 Writes:
-    Raw files in ``simulation.path``, and the table ``truth``, which only a benchmark may read.
+    Raw files in ``simulation.path``, and the table ``truth``, which only benchmarks may read.
 
 Refuses:
-    Settings outside of their range, and a world that sets what is not a world's own.
+    Settings that are out of range, and settings that a world cannot have.
 """
 
 from typing import Any
@@ -23,14 +23,14 @@ def simulate_logs(run: Run) -> dict[str, Any]:
     """Writes a simulated log as raw files, and its truth as a table that only benchmarks read."""
     section = run.config.simulation
     if section is None:
-        return {"skipped": "the config has no section `simulation`: the log is there already"}
+        return {"skipped": "the config has no section `simulation`: the log already exists"}
     seed = run.config.seed
     shown = simulation.impressions(run.spark, section, seed).persist(StorageLevel.DISK_ONLY)
     clean = raw_files.events(shown, section)
     lines = raw_files.with_dirt(clean, section, seed).persist(StorageLevel.DISK_ONLY)
     try:
         raw_files.write_raw(lines, section)
-        # Small by nature: kinds of events times kinds of faults.
+        # Small: kinds of events times kinds of faults.
         counts = lines.groupBy("fault", "event_type").count().collect()
         run.store.write(TRUTH, simulation.truth(shown))
     finally:

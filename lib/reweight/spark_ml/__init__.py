@@ -1,4 +1,4 @@
-"""Weights as a stage of a Spark ML pipeline.
+"""Sample weights as a stage of a Spark ML pipeline.
 
     Pipeline(stages=[
         assembler,
@@ -6,8 +6,8 @@
         LogisticRegression(weightCol="weight"),
     ])
 
-`SampleWeighter` is an estimator: it trains an importance method on a frame with features and labels
-of 0 and 1. Its model adds the columns ``importance`` and ``weight`` to any frame.
+`SampleWeighter` is an estimator: it fits an importance method to a frame with features and labels 0
+and 1. Its model adds the columns ``importance`` and ``weight`` to any frame.
 """
 
 from reweight.spark_ml.model import SampleWeighterModel

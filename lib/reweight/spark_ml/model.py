@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The fitted model, a Spark ML transformer that can be saved and loaded."""
 
 import tempfile
 from pathlib import Path
@@ -37,12 +37,12 @@ _SCORES = "_reweight_scores"
 
 
 class Fitted(Section):
-    """What a model knows beside the importance model.
+    """What a model stores besides the importance artifact.
 
     Attributes:
-        weighting: the policy.
-        policy: what it learnt from the rows that the estimator was given, so that they weigh 1 on
-            average.
+        weighting: the weight policy.
+        policy: the policy's statistics of the rows that the estimator was fitted on, which give
+            these rows a mean weight of 1.
         scaling: mean and scale of each feature over the training rows; empty without
             ``standardization``.
         dim: number of features.
@@ -55,15 +55,15 @@ class Fitted(Section):
 
 
 class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleWeighterModel"]):
-    """Adds ``importanceCol`` and ``outputCol`` to a frame; for any rows, also unseen ones.
+    """Adds ``importanceCol`` and ``outputCol`` to a frame, for seen and unseen rows.
 
-    Rows weigh 1 on average where they are as those that the estimator was given. Where the label is
+    Rows like those that the estimator was fitted on have a mean weight of 1. Where the label is
     null, or the frame lacks a column that the method reads, importance and weight are null: a
     pipeline that predicts needs neither.
 
     Args:
-        stored: the importance model.
-        fitted: the rest.
+        stored: the importance artifact.
+        fitted: everything else.
     """
 
     def __init__(self, stored: ModelArtifact, fitted: Fitted) -> None:
@@ -73,14 +73,14 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
 
     @property
     def effectiveSampleSize(self) -> float:  # noqa: N802
-        """Of the rows that the estimator was given, as a share of their number."""
+        """The effective size of the rows that the estimator was fitted on, as a share of them."""
         return self.fitted.policy.ess_share
 
     def transformSchema(self, schema: StructType) -> StructType:  # noqa: N802
         """The schema of what ``transform`` returns.
 
         Raises:
-            SampleError: columns that are missing, of another type, or there already.
+            SampleError: columns are missing, have another type, or already exist.
         """
         check_schema(schema, self, training=False)
         return with_outputs(schema, self)
@@ -91,49 +91,49 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
 
     @classmethod
     def read(cls) -> MLReader["SampleWeighterModel"]:
-        """A reader of what ``write`` wrote."""
+        """A reader for what ``write`` wrote."""
         return _ModelReader()
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         schema, method = dataset.schema, self.stored.read_method()
         self.transformSchema(schema)
         rows = dataset.withColumn(FEATURES, features_of(schema, self.getFeaturesCol()))
-        # What a frame does not have at all is read as 1 and its score thrown away; a null in a
-        # column that is there means what it means to the method.
-        read, missing = extra_of(schema, self), self._missing(schema)
-        read |= {name: F.lit(1).cast(EXTRA[name][0]) for name in missing}
-        known = F.lit(not missing)
+        # A column that the frame lacks is read as 1, and the scores are discarded; a null in an
+        # existing column keeps its meaning for the method.
+        inputs, missing = extra_of(schema, self), self._missing(schema)
+        inputs |= {name: F.lit(1).cast(EXTRA[name][0]) for name in missing}
+        has_score = F.lit(not missing)
         if method.uses_label:
-            known &= label_of(schema, self).isNotNull()
-        read |= {
+            has_score &= label_of(schema, self).isNotNull()
+        inputs |= {
             "sample_id": F.coalesce(id_of(schema, self), F.lit(0)),
             "label": F.coalesce(label_of(schema, self), F.lit(0.0)),
             "features": scaled_features(self.fitted),
         }
-        scores = importance_column(dataset.sparkSession, self.stored, read)
+        scores = importance_column(dataset.sparkSession, self.stored, inputs)
         score = F.col(_SCORES)["importance"]
-        said = F.when(known & ~F.isnan(score), score)
+        importance = F.when(has_score & ~F.isnan(score), score)
         segment = extra_of(schema, self)["segment"]
-        weighed = weight(said, self.fitted.weighting, self.fitted.policy, segment)
+        weights = weight(importance, self.fitted.weighting, self.fitted.policy, segment)
         columns = {
-            self.getImportanceCol(): said.cast("double"),
-            # The rank of null would be that of the smallest.
-            self.getOutputCol(): F.when(said.isNotNull(), weighed),
+            self.getImportanceCol(): importance.cast("double"),
+            # A policy by rank would give null the rank of the smallest importance.
+            self.getOutputCol(): F.when(importance.isNotNull(), weights),
         }
         if (soft := self.getSoftLabelCol()) is not None:
-            columns[soft] = F.when(said.isNotNull(), F.col(_SCORES)["label"])
+            columns[soft] = F.when(importance.isNotNull(), F.col(_SCORES)["label"])
         scored = rows.withColumn(_SCORES, scores).withColumns(columns)
         return scored.drop(_SCORES, FEATURES)
 
     def _missing(self, schema: StructType) -> list[str]:
-        """What the method reads and the frame does not have."""
+        """The columns that the method reads and the frame lacks."""
         columns = self.extra_columns()
         needed = self.stored.read_method().columns()
         return [name for name in needed if columns.get(name) not in schema.names]
 
 
 class _ModelWriter(MLWriter):
-    """Writes ``metadata`` as Spark ML does, and ``model`` as the library does."""
+    """Writes ``metadata`` like Spark ML, and ``model`` like the library."""
 
     def __init__(self, model: SampleWeighterModel) -> None:
         super().__init__()
@@ -166,8 +166,8 @@ class _ModelReader(MLReader[SampleWeighterModel]):
 def scaled_features(fitted: Fitted, name: str = FEATURES) -> Column:
     """The features as the importance model reads them, array<float>."""
     sound = usable(F.col(name), fitted.dim)
-    made = scaled(sound, fitted.scaling) if fitted.scaling else sound
-    return made.cast("array<float>")
+    features = scaled(sound, fitted.scaling) if fitted.scaling else sound
+    return features.cast("array<float>")
 
 
 def with_outputs(schema: StructType, params: WeighterParams) -> StructType:
@@ -182,13 +182,13 @@ def with_outputs(schema: StructType, params: WeighterParams) -> StructType:
 
 
 def _copy(spark: SparkSession, source: str, target: str, *, down: bool) -> None:
-    """Copies a folder between this machine and wherever Spark keeps files (HDFS, S3, DBFS)."""
+    """Copies a folder between this machine and where Spark keeps files (HDFS, S3, DBFS)."""
     jvm: Any = spark._jvm
     hadoop: Any = spark._jsc.hadoopConfiguration()
-    here, there = (jvm.org.apache.hadoop.fs.Path(path) for path in (source, target))
-    files = (here if down else there).getFileSystem(hadoop)
+    source_path, target_path = (jvm.org.apache.hadoop.fs.Path(path) for path in (source, target))
+    files = (source_path if down else target_path).getFileSystem(hadoop)
     if down:
-        # As plain files: the checksums that Hadoop writes beside them are not for us.
-        files.copyToLocalFile(False, here, there, True)
+        # As plain files, without the checksum files that Hadoop would write beside them.
+        files.copyToLocalFile(False, source_path, target_path, True)
     else:
-        files.copyFromLocalFile(False, True, here, there)
+        files.copyFromLocalFile(False, True, source_path, target_path)

@@ -1,4 +1,4 @@
-"""What can be set on the estimator and its model, in the manner of Spark ML."""
+"""The parameters of the estimator and its model, in the style of Spark ML."""
 
 import json
 from typing import Any, Self, TypeVar
@@ -14,24 +14,26 @@ from pyspark.ml.param.shared import (
     HasValidationIndicatorCol,
 )
 
-from reweight.config import all_errors
 from reweight.core.errors import ConfigError
-from reweight.core.section import Section
+from reweight.core.section import Section, all_errors
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import Method
 from reweight.score_weights.policy import Weighting
 from reweight.training.plan import Fitting
 
-# What some methods read beside features and label: name -> type, and what it says.
+# What some methods read besides features and label: name -> type and meaning.
 EXTRA = {
     "target": ("boolean", "whether the row stands for the distribution that matters"),
     "segment": ("string", "the group of the row"),
-    "position": ("int", "the place at which the row was shown, counted from 1"),
-    "propensity": ("double", "the probability with which the row was shown, in (0, 1]"),
-    "value": ("double", "what the row brought"),
-    "mature": ("boolean", "whether the label is settled, since its window is over"),
-    "elapsed": ("double", "the share of the label's window that has passed, in [0, 1]"),
-    "delay": ("double", "when the positive label got, as a share of its window; null for none"),
+    "position": ("int", "the position at which the row was shown, counted from 1"),
+    "propensity": ("double", "the probability that the row was shown, in (0, 1]"),
+    "value": ("double", "the value of the row, if it is positive"),
+    "mature": ("boolean", "whether the label is settled because its label window has closed"),
+    "elapsed": ("double", "the share of the label window that has passed, in [0, 1]"),
+    "delay": (
+        "double",
+        "when the label event arrived, as a share of the label window; null for none",
+    ),
 }
 
 _Kind = TypeVar("_Kind", bound=Section)
@@ -39,14 +41,16 @@ _METHOD: TypeAdapter[ImportanceMethod] = TypeAdapter(Method)
 
 
 def _json(value: Any) -> dict[str, Any]:
-    """A dict of JSON's values; its text is understood too."""
+    """A dict of JSON values, given as such or as JSON text."""
     try:
-        made = json.loads(value if isinstance(value, str) else json.dumps(value))
+        parsed = json.loads(value if isinstance(value, str) else json.dumps(value))
     except ValueError as error:
-        raise TypeError(f"expected a dict, or JSON of one; got {value!r}: {error}") from error
-    if not isinstance(made, dict):
-        raise TypeError(f"expected a dict, or JSON of one; got {value!r}")
-    return made
+        raise TypeError(
+            f"expected a dict, or JSON text of a dict; got {value!r}: {error}"
+        ) from error
+    if not isinstance(parsed, dict):
+        raise TypeError(f"expected a dict, or JSON text of a dict; got {value!r}")
+    return parsed
 
 
 def _share(value: Any) -> float:
@@ -73,7 +77,7 @@ class WeighterParams(
     HasStandardization,
     HasValidationIndicatorCol,
 ):
-    """The parameters; ``explainParams()`` says them all."""
+    """The parameters; ``explainParams()`` lists them."""
 
     method: Param[str] = Param(
         Params._dummy(),
@@ -102,37 +106,37 @@ class WeighterParams(
     importanceCol: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "importanceCol",
-        "output column of what the method says of a row",
+        "output column of importance",
         typeConverter=TypeConverters.toString,
     )
     softLabelCol: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "softLabelCol",
-        "output column of p(label = 1), for methods whose weights belong to labels of their own: "
-        "train on two rows then, (1, weight * p) and (0, weight * (1 - p))",
+        "output column of p(label = 1), for methods whose weights belong to soft labels: then "
+        "train on two rows, (1, weight * p) and (0, weight * (1 - p))",
         typeConverter=TypeConverters.toString,
     )
     idCol: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "idCol",
-        "column whose value decides which networks see a row; those of equal value are seen by the "
-        "same ones. If not set, a hash of features and label: duplicates are seen together, so "
-        "that none is scored by a network that was trained on its twin",
+        "column that decides which networks see a row; rows with equal values are seen by the same "
+        "networks. If not set, a hash of features and label is used, so that no row is scored by a "
+        "network that was trained on its duplicate",
         typeConverter=TypeConverters.toString,
     )
     validationFraction: Param[float] = Param(  # noqa: N815
         Params._dummy(),
         "validationFraction",
-        "share of the rows that is held out of training for the loss curve, where "
-        "validationIndicatorCol is not set; by a hash of the id",
+        "share of the rows that is held out of training for the loss curve if "
+        "validationIndicatorCol is not set; chosen by a hash of the id",
         typeConverter=_share,
     )
     scratchDir: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "scratchDir",
-        "folder in which fitting keeps its rows as Parquet and its checkpoint, and which it leaves "
-        "as it was; on a cluster one that driver and executors see under the same path. If not "
-        "set, a temporary folder of this machine",
+        "folder in which fitting stores its rows as Parquet and its checkpoint, and from which it "
+        "removes them again; on a cluster, one that driver and executors see under the same path. "
+        "If not set, a temporary folder of this machine",
         typeConverter=TypeConverters.toString,
     )
     targetCol: Param[str] = _column("target")  # noqa: N815
@@ -224,60 +228,60 @@ class WeighterParams(
         return str(self.getOrDefault(param)) if self.isDefined(param) else None
 
     def extra_columns(self) -> dict[str, str]:
-        """Columns for methods that read more than features and label: name -> column, if set."""
+        """The columns that are set for methods that read more: name in ``EXTRA`` -> column."""
         named = {name: self.column(f"{name}Col") for name in EXTRA}
         return {name: column for name, column in named.items() if column is not None}
 
 
 def method_of(params: WeighterParams) -> ImportanceMethod:
-    """The method that is asked for, validated as a config's.
+    """The method that the parameters set, validated like one in a config.
 
     Raises:
-        ConfigError: no such method or options, or one that cannot work here; with the reason.
+        ConfigError: the method or its options do not exist, or it cannot be used here.
     """
-    said = {"method": params.getMethod()} | params.getMethodOptions()
+    settings = {"method": params.getMethod()} | params.getMethodOptions()
     try:
-        method = _METHOD.validate_python(said)
+        method = _METHOD.validate_python(settings)
     except ValidationError as error:
-        shown = "a method and its keys, as in the section `importance` of a config"
+        expected = "a method and its keys, as in the section `importance` of a config"
         raise all_errors(
-            "no importance method is made of these parameters", shown, error
+            "the parameters do not define an importance method", expected, error
         ) from error
     if method.combines():
         raise ConfigError(
             f"'{params.getMethod()}' cannot be the method of a SampleWeighter",
-            expected="one method, which makes its importance itself",
-            got=f"one that combines others of a run: {list(method.combines())}",
-            fix="use a run (jobs/pipeline.py, reweight.run), or name one method",
+            expected="a method that computes importance itself",
+            got=f"a method that combines others of a run: {list(method.combines())}",
+            fix="use a run (jobs/pipeline.py, reweight.run), or set a single method",
         )
     if method.soft and params.getSoftLabelCol() is None:
         raise ConfigError(
-            f"the weights of '{method.name}' are of no use with the label of the row",
-            expected="softLabelCol, a column for the labels that this method gives its rows",
-            got="not set",
-            fix="set softLabelCol, and train on two rows for each: (1, weight * p) and "
+            f"the weights of '{method.name}' are of no use with the recorded labels",
+            expected="softLabelCol: a column for the soft labels of this method",
+            got="softLabelCol is not set",
+            fix="set softLabelCol, and train on two rows for each row: (1, weight * p) and "
             "(0, weight * (1 - p))",
         )
     given = params.extra_columns()
     if missing := [name for name in method.columns() if name not in given]:
-        told = "; ".join(f"{name}Col: {EXTRA[name][1]}" for name in missing)
+        meanings = "; ".join(f"{name}Col: {EXTRA[name][1]}" for name in missing)
         raise ConfigError(
-            f"'{method.name}' reads more of a row than features and label",
-            expected=told,
+            f"'{method.name}' reads more than features and label",
+            expected=meanings,
             got="not set: " + ", ".join(f"{name}Col" for name in missing),
-            fix="set it to a column of the frame, or take a method that needs none, as "
+            fix="set each to a column of the frame, or use a method that needs none, such as "
             "self_confidence",
         )
     return method
 
 
 def weighting_of(params: WeighterParams) -> Weighting:
-    """The weight policy that is asked for."""
+    """The weight policy that the parameters set."""
     return _section(Weighting, "policy", params.getPolicy())
 
 
 def fitting_of(params: WeighterParams) -> Fitting:
-    """How training is to run."""
+    """How training runs."""
     return _section(Fitting, "fitting", params.getFitting())
 
 
@@ -285,5 +289,5 @@ def _section(kind: type[_Kind], name: str, values: dict[str, Any]) -> _Kind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        shown = f"keys of {kind.__name__}: {', '.join(kind.model_fields)}"
-        raise all_errors(f"the parameter {name} is wrong", shown, error) from error
+        expected = f"keys of {kind.__name__}: {', '.join(kind.model_fields)}"
+        raise all_errors(f"the parameter {name} is invalid", expected, error) from error

@@ -1,4 +1,4 @@
-"""Any frame with features and a label -> the columns that the library reads, and their checks."""
+"""Any frame with features and a label -> the columns that the library reads, with checks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,36 +25,36 @@ _LARGEST = 3.4e38  # of a float32
 
 
 def check_schema(schema: StructType, params: WeighterParams, *, training: bool) -> None:
-    """Demands the columns that are read, of types that can be read, and room for those added.
+    """Checks that the columns to read exist, with usable types, and that those to add do not.
 
     Args:
-        schema: of the frame.
-        params: that name the columns.
-        training: whether the label and all else that training reads must be there too.
+        schema: schema of the frame.
+        params: the parameters, which name the columns.
+        training: whether the label and everything else that training reads is needed too.
 
     Raises:
-        SampleError: one of them fails.
+        SampleError: a check fails.
     """
-    _check_column(schema, "featuresCol", params.getFeaturesCol(), _is_features)
+    _check_column(schema, "featuresCol", params.getFeaturesCol(), _unless_features)
     if training:
-        _check_column(schema, "labelCol", params.getLabelCol(), _is_number)
+        _check_column(schema, "labelCol", params.getLabelCol(), _unless_number)
         named = {f"{name}Col": column for name, column in params.extra_columns().items()}
         others = ("validationIndicatorCol", "idCol")
         named |= {name: column for name in others if (column := params.column(name))}
         for name, column in named.items():
-            _check_column(schema, name, column, _is_anything)
+            _check_column(schema, name, column, _unless_anything)
     added = (params.getImportanceCol(), params.getOutputCol(), params.getSoftLabelCol())
-    if there := [name for name in added if name in schema.names]:
+    if existing := [name for name in added if name in schema.names]:
         raise SampleError(
-            f"the frame has the column(s) {there} already",
-            expected="no column of the names of outputCol, importanceCol and softLabelCol",
+            f"the frame already has the column(s) {existing}",
+            expected="no columns with the names in outputCol, importanceCol and softLabelCol",
             got=f"columns {schema.names}",
-            fix="drop them, or set other names, as outputCol='sample_weight'",
+            fix="drop them, or set other names, such as outputCol='sample_weight'",
         )
 
 
 def features_of(schema: StructType, column: str) -> Column:
-    """The features as array<double>, whether they come as vectors or as arrays."""
+    """The features as array<double>, whether they are given as vectors or as arrays."""
     if isinstance(schema[column].dataType, VectorUDT):
         return vector_to_array(F.col(column))
     return F.col(column).cast("array<double>")
@@ -65,11 +65,11 @@ def id_of(schema: StructType, params: WeighterParams) -> Column:
     name = params.getIdCol()
     if name is None or name not in schema.names:
         return F.xxhash64(F.col(FEATURES), label_of(schema, params))
-    own = F.col(name)
+    row_id = F.col(name)
     if isinstance(schema[name].dataType, IntegralType):
-        return own.cast("bigint")
-    # A hash passes over null, and a row without an id must be found.
-    return F.when(own.isNotNull(), F.xxhash64(own))
+        return row_id.cast("bigint")
+    # A hash is never null, but a row without an id must be detected.
+    return F.when(row_id.isNotNull(), F.xxhash64(row_id))
 
 
 def label_of(schema: StructType, params: WeighterParams) -> Column:
@@ -79,18 +79,18 @@ def label_of(schema: StructType, params: WeighterParams) -> Column:
 
 
 def extra_of(schema: StructType, params: WeighterParams) -> dict[str, Column]:
-    """What methods read beside features and label, in the types of the table ``samples``."""
+    """What methods read besides features and label, in the types of the table ``samples``."""
     given = params.extra_columns()
-    # Where nothing is said of windows, labels are settled.
-    unsaid = {"mature": F.lit(True)}
-    read = {}
+    # Without a column for maturity, labels count as settled.
+    defaults = {"mature": F.lit(True)}
+    columns = {}
     for name, (kind, _) in EXTRA.items():
-        there = given.get(name) in schema.names
-        value = F.col(given[name]) if there else unsaid.get(name, F.lit(None))
-        read[name] = value.cast(kind)
+        exists = given.get(name) in schema.names
+        value = F.col(given[name]) if exists else defaults.get(name, F.lit(None))
+        columns[name] = value.cast(kind)
         if kind == "boolean":
-            read[name] = F.coalesce(read[name], F.lit(False))
-    return read
+            columns[name] = F.coalesce(columns[name], F.lit(False))
+    return columns
 
 
 def as_samples(rows: DataFrame, params: WeighterParams) -> DataFrame:
@@ -116,17 +116,20 @@ def as_samples(rows: DataFrame, params: WeighterParams) -> DataFrame:
 
 
 def check_samples(samples: DataFrame, params: WeighterParams) -> int:
-    """Demands labels 0 and 1, and features that are all there; returns their number.
+    """Checks that labels are 0 and 1 and that no features are missing.
 
     Args:
-        samples: of ``as_samples``.
-        params: that name the columns, for messages.
+        samples: output of ``as_samples``.
+        params: the parameters, which name the columns in messages.
+
+    Returns:
+        The number of features.
 
     Raises:
-        SampleError: one of them fails.
+        SampleError: a check fails.
     """
     label, size = F.col("label"), F.size("features")
-    found: Any = samples.agg(
+    facts: Any = samples.agg(
         F.count("*").alias("rows"),
         F.count_if(label.isNull()).alias("unlabelled"),
         F.count_if(~label.isin(0.0, 1.0)).alias("other"),
@@ -137,68 +140,73 @@ def check_samples(samples: DataFrame, params: WeighterParams) -> int:
         F.count_if(~whole(F.col("features"))).alias("broken"),
         F.min(size).alias("shortest"),
         F.max(size).alias("longest"),
-        F.count_if(F.col("sample_id").isNull()).alias("nameless"),
+        F.count_if(F.col("sample_id").isNull()).alias("without_id"),
     ).first()
-    name, rows = params.getLabelCol(), found["rows"]
+    name, rows = params.getLabelCol(), facts["rows"]
     if rows == 0:
-        raise _refused("there are no rows to learn from", "rows", "an empty frame", "check filters")
-    if found["unlabelled"] or found["other"]:
         raise _refused(
-            f"'{name}' is no label",
-            "0 or 1 in every row (false or true)",
-            f"null in {found['unlabelled']}, other numbers in {found['other']} of {rows} rows, "
-            f"from {found['low']} to {found['high']}",
-            "set labelCol to the column that says what happened, or write it as a condition, as "
-            "(rating >= 4); leave rows out whose label is not known",
+            "there are no rows to learn from",
+            "at least one row",
+            "an empty frame",
+            "check the filters before this stage",
         )
-    if found["positives"] in (0, found["train"]):
+    if facts["unlabelled"] or facts["other"]:
+        raise _refused(
+            f"'{name}' is not a label",
+            "0 or 1 (or false or true) in every row",
+            f"null in {facts['unlabelled']}, other numbers in {facts['other']} of {rows} rows, "
+            f"from {facts['low']} to {facts['high']}",
+            "set labelCol to the column with the labels, or write it as a condition, such as "
+            "(rating >= 4); remove rows whose label is not known",
+        )
+    if facts["positives"] in (0, facts["train"]):
         raise _refused(
             f"the training rows have only one value of '{name}'",
             "labels 0 and 1",
-            f"{found['positives']} of {found['train']} training rows are 1",
-            "give it rows of both, or check validationIndicatorCol",
+            f"{facts['positives']} of {facts['train']} training rows are 1",
+            "provide rows with both, or check validationIndicatorCol",
         )
-    if found["train"] == rows and method_of(params).trained:
+    if facts["train"] == rows and method_of(params).trained:
         raise _refused(
             "no row is held out of training",
             "some rows for the loss curve",
-            f"{rows} training rows, and no other",
-            "raise validationFraction, or mark rows by validationIndicatorCol",
+            f"{rows} training rows and no others",
+            "raise validationFraction, or mark rows with validationIndicatorCol",
         )
-    if found["broken"] or found["shortest"] != found["longest"] or found["longest"] == 0:
+    if facts["broken"] or facts["shortest"] != facts["longest"] or facts["longest"] == 0:
         raise _refused(
-            f"'{params.getFeaturesCol()}' has rows without all features",
-            "as many finite numbers in every row",
-            f"null, NaN or too large in {found['broken']} of {rows} rows; lengths from "
-            f"{found['shortest']} to {found['longest']}",
-            "fill them first, as with pyspark.ml.feature.Imputer",
+            f"'{params.getFeaturesCol()}' has rows with missing features",
+            "the same number of finite values in every row",
+            f"null, NaN or too large in {facts['broken']} of {rows} rows; lengths from "
+            f"{facts['shortest']} to {facts['longest']}",
+            "fill them first, for example with pyspark.ml.feature.Imputer",
         )
-    if found["nameless"]:
+    if facts["without_id"]:
         raise _refused(
-            f"'{params.getIdCol()}' is no id",
+            f"'{params.getIdCol()}' is not an id",
             "a value in every row",
-            f"null in {found['nameless']} of {rows}",
+            f"null in {facts['without_id']} of {rows}",
             "set idCol to another column, or leave it unset for a hash of features and label",
         )
-    return int(found["longest"])
+    return int(facts["longest"])
 
 
 def whole(features: Column) -> Column:
-    """Whether all features are numbers that a float32 can hold."""
+    """Whether all features are finite numbers in the range of a float32."""
     sound = F.forall(features, lambda x: x.isNotNull() & ~F.isnan(x) & (F.abs(x) < _LARGEST))
     return F.coalesce(sound, F.lit(False))
 
 
 def usable(features: Column, dim: int) -> Column:
-    """The features of rows to be scored; a row that lacks some ends the job with the reason."""
-    told = F.format_string(
+    """The features of rows to score; a row with missing features fails the job with a message."""
+    message = F.format_string(
         "reweight: expected %d features, all finite numbers; got a row with null, NaN, or another "
-        "length (%d). Fill them first, as with pyspark.ml.feature.Imputer",
+        "length (%d). Fill them first, for example with pyspark.ml.feature.Imputer",
         F.lit(dim),
         F.size(features),
     )
     fits = whole(features) & (F.size(features) == dim)
-    return F.when(fits, features).otherwise(F.raise_error(told).cast("array<double>"))
+    return F.when(fits, features).otherwise(F.raise_error(message).cast("array<double>"))
 
 
 def _indicator(params: WeighterParams) -> Sequence[str]:
@@ -206,31 +214,34 @@ def _indicator(params: WeighterParams) -> Sequence[str]:
     return [] if name is None else [name]
 
 
-def _is_features(kind: DataType) -> str | None:
+def _unless_features(kind: DataType) -> str | None:
+    """What was expected, unless the type can hold features."""
     dense = isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType)
     return None if dense or isinstance(kind, VectorUDT) else "a vector, or an array of numbers"
 
 
-def _is_number(kind: DataType) -> str | None:
+def _unless_number(kind: DataType) -> str | None:
+    """What was expected, unless the type can hold labels."""
     return None if isinstance(kind, (NumericType, BooleanType)) else "numbers 0 and 1, or booleans"
 
 
-def _is_anything(kind: DataType) -> str | None:
+def _unless_anything(kind: DataType) -> str | None:
+    """Accepts every type."""
     return None
 
 
-def _check_column(schema: StructType, param: str, name: str, fault: Any) -> None:
+def _check_column(schema: StructType, param: str, name: str, expectation: Any) -> None:
     if name not in schema.names:
         raise _refused(
             f"there is no column '{name}'",
-            f"the column that the parameter {param} names",
+            f"the column that {param} names",
             f"columns {schema.names}",
             f"set {param} to one of them",
         )
-    if wanted := fault(schema[name].dataType):
+    if expected := expectation(schema[name].dataType):
         raise _refused(
             f"the column '{name}' cannot be read as {param}",
-            wanted,
+            expected,
             schema[name].dataType.simpleString(),
             "cast it, or assemble it with pyspark.ml.feature.VectorAssembler"
             if param == "featuresCol"
@@ -238,5 +249,5 @@ def _check_column(schema: StructType, param: str, name: str, fault: Any) -> None
         )
 
 
-def _refused(what: str, expected: str, got: str, do: str) -> SampleError:
-    return SampleError(what, expected=expected, got=got, fix=do)
+def _refused(what: str, expected: str, got: str, fix: str) -> SampleError:
+    return SampleError(what, expected=expected, got=got, fix=fix)

@@ -1,4 +1,4 @@
-"""The estimator and its model: an adapter over the functions that the stages use."""
+"""The estimator: an adapter over the functions that the stages use."""
 
 import shutil
 import tempfile
@@ -10,10 +10,7 @@ from typing import Any, Self
 
 from pyspark import StorageLevel, keyword_only
 from pyspark.ml import Estimator
-from pyspark.ml.util import (
-    DefaultParamsReadable,
-    DefaultParamsWritable,
-)
+from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -29,11 +26,7 @@ from reweight.score_weights.scoring import importance_column
 from reweight.score_weights.training_rows import FrameRows
 from reweight.spark_ml.model import Fitted, SampleWeighterModel, scaled_features, with_outputs
 from reweight.spark_ml.params import WeighterParams, fitting_of, method_of, weighting_of
-from reweight.spark_ml.rows import (
-    as_samples,
-    check_samples,
-    check_schema,
-)
+from reweight.spark_ml.rows import as_samples, check_samples, check_schema
 
 
 class SampleWeighter(
@@ -46,18 +39,18 @@ class SampleWeighter(
 
     The label is 0 or 1; features are a vector or an array of numbers. A share of the rows is held
     out of training (``validationFraction``, ``validationIndicatorCol``). The policy's means and
-    quantiles are over all rows but those of ``validationIndicatorCol``, so that these weigh 1 on
-    average.
+    quantiles are computed over all rows except those that ``validationIndicatorCol`` marks, so that
+    these rows have a mean weight of 1.
 
-    Equal rows give equal weights however the frame is partitioned. Training runs on executors:
+    Equal rows get equal weights however the frame is partitioned. Training runs on executors:
     ``fitting={"ranks": 4}`` needs four free cores at the same time, and a ``scratchDir`` that all
-    hosts see.
+    hosts can see.
 
     Args:
-        **kwargs: parameters by name, as ``explainParams()`` says them.
+        **kwargs: parameters by name; ``explainParams()`` lists them.
     """
 
-    _input_kwargs: dict[str, Any]  # of keyword_only
+    _input_kwargs: dict[str, Any]  # set by keyword_only
 
     @keyword_only
     def __init__(
@@ -127,14 +120,14 @@ class SampleWeighter(
         return self._set(validationFraction=value)
 
     def setScratchDir(self, value: str) -> Self:  # noqa: N802
-        """Sets the folder for what fitting writes and removes again."""
+        """Sets the folder for temporary files of fitting."""
         return self._set(scratchDir=value)
 
     def setExtraCols(self, **columns: str) -> Self:  # noqa: N802
         """Sets columns for methods that read more: ``setExtraCols(position="rank")``.
 
         Args:
-            **columns: column by what it says: target, segment, position, propensity, value, mature,
+            **columns: column by its meaning: target, segment, position, propensity, value, mature,
                 elapsed, delay.
         """
         return self._set(**{f"{name}Col": column for name, column in columns.items()})
@@ -143,8 +136,8 @@ class SampleWeighter(
         """The schema of what the model's ``transform`` returns.
 
         Raises:
-            SampleError: columns that are missing, of another type, or there already.
-            ConfigError: parameters that make no method, policy or training.
+            SampleError: columns are missing, have another type, or already exist.
+            ConfigError: the parameters do not define a method, policy or training.
         """
         method_of(self), weighting_of(self), fitting_of(self)
         check_schema(schema, self, training=True)
@@ -156,8 +149,8 @@ class SampleWeighter(
         try:
             dim = check_samples(raw, self)
             train = raw.where("split = 'train'")
-            found = scales(train, "features") if self.getOrDefault(self.standardization) else {}
-            scaling = tuple(found[place] for place in sorted(found))
+            by_index = scales(train, "features") if self.getOrDefault(self.standardization) else {}
+            scaling = tuple(by_index[index] for index in sorted(by_index))
             fitted = Fitted(
                 weighting=weighting_of(self),
                 policy=PolicyStats(map="identity"),
@@ -165,11 +158,11 @@ class SampleWeighter(
                 dim=dim,
             )
             samples = raw.withColumn("features", scaled_features(fitted, "features"))
-            stored = self._train(samples, dim)
-            policy = self._policy(samples, stored)
+            artifact = self._train(samples, dim)
+            policy = self._policy(samples, artifact)
         finally:
             raw.unpersist()
-        model = SampleWeighterModel(stored, fitted.model_copy(update={"policy": policy}))
+        model = SampleWeighterModel(artifact, fitted.model_copy(update={"policy": policy}))
         model._resetUid(self.uid)
         copied: SampleWeighterModel = self._copyValues(model)
         return copied
@@ -181,7 +174,7 @@ class SampleWeighter(
                 spark=samples.sparkSession,
                 seed=self.getSeed(),
                 fitting=fitting_of(self),
-                dim=dim,
+                names=tuple(f"{self.getFeaturesCol()}[{place}]" for place in range(dim)),
                 cardinalities=(),
                 snapshots=scratch / "snapshot",
             )
@@ -189,12 +182,12 @@ class SampleWeighter(
             fit_methods(job, samples, (method,), models)
             return ModelArtifact.read(models.model(method.name))
 
-    def _policy(self, samples: DataFrame, stored: ModelArtifact) -> PolicyStats:
-        method = stored.read_method()
+    def _policy(self, samples: DataFrame, artifact: ModelArtifact) -> PolicyStats:
+        method = artifact.read_method()
         if self.column("validationIndicatorCol") is not None:
             samples = samples.where("split = 'train'")
         values = {name: F.col(name) for name in samples.columns}
-        scores = importance_column(samples.sparkSession, stored, values)
+        scores = importance_column(samples.sparkSession, artifact, values)
         importance = samples.select(scores["importance"].alias(method.name), "segment")
         importance = importance.persist(StorageLevel.DISK_ONLY)
         try:
@@ -208,16 +201,16 @@ class SampleWeighter(
         """A folder for the rows and the training, which is removed afterwards.
 
         Yields:
-            Its path. What a rank said when it failed stays, since the error names it.
+            Its path. Tracebacks of failed ranks are kept, since the error message points to them.
         """
         parent = self.getScratchDir()
         master = str(spark.sparkContext.master)
         if parent is None and not master.startswith("local") and method_of(self).trained:
             raise SetupError(
                 "the executors may not see this machine's temporary folder",
-                expected="scratchDir, a folder that driver and executors see under the same path",
+                expected="scratchDir: a folder that driver and executors see under the same path",
                 got=f"no scratchDir, on {master}",
-                fix="set scratchDir, as SampleWeighter(scratchDir='/shared/scratch')",
+                fix="set scratchDir, such as SampleWeighter(scratchDir='/shared/scratch')",
             )
         root = Path(parent or tempfile.gettempdir()).absolute()
         folder = root / f"reweight-{uuid.uuid4().hex}"

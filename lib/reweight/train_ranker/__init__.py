@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Trains a ranker on the weights of each method."""

@@ -1,4 +1,4 @@
-"""Samples and weights -> rankers, and what these predict."""
+"""Samples and weights -> rankers and their predictions."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WeightColumn:
-    """Weights that a ranker is trained on.
+    """A column of weights that a ranker is trained on.
 
     Attributes:
-        name: of the column, and of its method.
-        soft: whether the labels are the method's own, in the column of ``columns.soft_label``.
-        regularised_sum: what regularisation takes for the sum of the weights; None for their sum.
+        name: name of the column and of its method.
+        soft: whether the method gives soft labels, in the column named by ``columns.soft_label``.
+        regularised_sum: the sum of weights that regularisation uses; None for the actual sum.
     """
 
     name: str
@@ -41,19 +41,19 @@ class WeightColumn:
 
 
 class RankedMethod(Protocol):
-    """What rankers ask of a method."""
+    """What rankers need to know of a method."""
 
     @property
     def name(self) -> str:
-        """Of its column of weights."""
+        """Name of its column of weights."""
 
     @property
     def soft(self) -> bool:
-        """Whether it says what the label of a row is."""
+        """Whether it gives soft labels."""
 
     @property
     def keeps_scale(self) -> bool:
-        """Whether the ranker's regularisation sees the sum of raw importance, not mean 1."""
+        """Whether regularisation uses the sum of raw importance, not of weights with mean 1."""
 
 
 def weighted_train(
@@ -63,7 +63,18 @@ def weighted_train(
     names: list[str],
     soft: Sequence[str] = (),
 ) -> DataFrame:
-    """Training rows: ``label``, ``vector``, weights per method, and labels per soft method."""
+    """The training rows of all rankers.
+
+    Args:
+        samples: rows of the table ``samples``.
+        wide: one row per ``sample_id`` with the weights of each method and the labels of soft ones.
+        cardinalities: size of the id space of each field of ``ids``.
+        names: names of the columns of weights.
+        soft: the methods that give soft labels.
+
+    Returns:
+        Rows with ``label``, ``vector``, the weights of each method and the labels of soft methods.
+    """
     train = samples.where("split = 'train'")
     size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
     joined = with_vector(train.join(wide, on="sample_id", how="inner"), cardinalities)
@@ -75,7 +86,7 @@ def weighted_train(
 def weight_columns(
     methods: Sequence[RankedMethod], policies: Mapping[str, PolicyStats]
 ) -> tuple[WeightColumn, ...]:
-    """The columns of weights of some methods."""
+    """The columns of weights of these methods."""
     return tuple(
         WeightColumn(m.name, m.soft, policies[m.name].raw_sum if m.keeps_scale else None)
         for m in methods
@@ -85,13 +96,13 @@ def weight_columns(
 def fit_rankers(
     train: DataFrame, weights: Sequence[WeightColumn], ranking: Ranking, *, floor: float
 ) -> dict[str, Ranker]:
-    """A ranker for each column of weights, all on the same rows.
+    """Fits a ranker for each column of weights, all on the same rows.
 
     Args:
-        train: of ``weighted_train``.
+        train: the output of ``weighted_train``.
         weights: its columns of weights.
-        ranking: the section.
-        floor: smallest effective sample size, as a share of the rows.
+        ranking: the section ``ranking``.
+        floor: smallest allowed ESS, as a share of the rows.
 
     Raises:
         WeightError: as ``check_training``.
@@ -115,7 +126,7 @@ def fit_rankers(
 def predictions(
     samples: DataFrame, rankers: dict[str, Ranker], cardinalities: tuple[int, ...]
 ) -> DataFrame:
-    """Rows of the table ``predictions``: one per sample and method."""
+    """Rows of the table ``predictions``, one per sample and method."""
     wide = with_vector(samples, cardinalities).transform(with_probabilities, rankers)
     long = F.array(
         *[F.struct(F.lit(n).alias("method"), F.col(n).alias("probability")) for n in rankers]
@@ -124,6 +135,6 @@ def predictions(
 
 
 def iterations(ranker: Ranker, ranking: Ranking) -> str:
-    """How many iterations the fit took, and whether that is the limit."""
+    """The number of iterations of the fit, marked if it is the limit."""
     done = ranker.model.summary.totalIterations
     return f"{done}, the limit (ranking.max_iter)" if done == ranking.max_iter else str(done)

@@ -4,11 +4,11 @@ Reads:
     The tables ``samples`` and ``weights``.
 
 Writes:
-    The table ``predictions`` of validation and test rows, and ``rankers/<method>``: Spark ML's
+    The table ``predictions`` for validation and test rows, and ``rankers/<method>``: the Spark ML
     model and the shift of its intercept.
 
 Refuses:
-    Weights that are null, negative or not finite, soft labels outside of [0, 1], a class without
+    Weights that are null, negative or not finite, soft labels outside [0, 1], a class without
     weight, and an ESS below ``weighting.ess_refuse``.
 """
 
@@ -20,7 +20,7 @@ from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.files import write_json
 from reweight.core.tables import PREDICTIONS, SAMPLES, WEIGHTS
-from reweight.score_weights.models import read_policies
+from reweight.score_weights.policy_files import read_policies
 from reweight.score_weights.rows import wide_weights
 from reweight.train_ranker.fit import (
     fit_rankers,
@@ -42,7 +42,7 @@ def train_ranker(run: Run) -> dict[str, Any]:
     soft = [column.name for column in columns if column.soft]
     wide = wide_weights(run.store.read(WEIGHTS), names, soft)
     train = weighted_train(samples, wide, sizes, names, soft)
-    # In memory Spark ML holds blocks of its own while it iterates: ours would crowd them out.
+    # On disk, since Spark ML holds its own blocks in memory while it iterates.
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
         floor = config.weighting.ess_refuse

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The training of importance models: runs under torch, without Spark."""

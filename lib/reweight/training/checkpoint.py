@@ -1,4 +1,4 @@
-"""Checkpoints of a training: what an interrupted one is resumed from."""
+"""Checkpoints of a training, from which an interrupted one resumes."""
 
 import logging
 import zipfile
@@ -15,14 +15,14 @@ _LOG = logging.getLogger(__name__)
 def save_checkpoint(
     path: Path, key: str, epoch: int, curves: Curves, trainers: Sequence[Trainer]
 ) -> None:
-    """Writes a checkpoint whole, or not at all.
+    """Writes a checkpoint atomically.
 
     Args:
         path: of the file.
         key: identity of rows, settings and code.
-        epoch: number of epochs done.
-        curves: what they measured.
-        trainers: all of them.
+        epoch: number of completed epochs.
+        curves: the loss curves of these epochs.
+        trainers: all trainers of the run.
     """
     state = {
         "key": key,
@@ -40,21 +40,21 @@ def save_checkpoint(
 def restore_checkpoint(
     path: Path, key: str, trainers: Sequence[Trainer]
 ) -> tuple[int, Curves | None]:
-    """Resumes from a checkpoint of the same rows, settings and code.
+    """Restores trainers from a checkpoint of the same rows, settings and code.
 
-    One that is of others, or that was cut short (a full or failing disk), is as good as none.
+    A checkpoint of anything else, or a truncated one (a full or failing disk), is ignored.
 
     Returns:
-        The epochs that are done, and their curves.
+        The number of completed epochs, and their loss curves, if any.
     """
     if not path.exists():
         return 0, None
     if not zipfile.is_zipfile(path):
-        _LOG.warning("the checkpoint %s is cut short: training starts over", path.name)
+        _LOG.warning("the checkpoint %s is truncated: training starts over", path.name)
         return 0, None
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["key"] != key:
-        _LOG.info("the checkpoint %s is of other rows, settings or code: not used", path.name)
+        _LOG.info("the checkpoint %s is from other rows, settings or code: ignored", path.name)
         return 0, None
     for trainer, learner, optimizer, checkpoints in zip(
         trainers, state["learners"], state["optimizers"], state["checkpoints"], strict=True

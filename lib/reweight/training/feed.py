@@ -1,10 +1,10 @@
 """A Parquet snapshot as a feed of batches.
 
-The snapshot is read as a fixed number of shards, each by a reader of its own, and a step takes an
-equal part of its batch from every shard. A rank reads the shards whose number is its own modulo
-the number of ranks. So the *global* batch of a step, and with it the gradient, is the same for 1,
-2 or 4 ranks, and the steps of an epoch are known before it begins, which keeps ranks from waiting
-for one another for ever.
+The snapshot is read as a fixed number of shards, each by its own reader, and a step takes an equal
+part of its batch from every shard. A rank reads the shards whose number equals its own modulo the
+number of ranks. So the *global* batch of a step, and with it the gradient, is the same for 1, 2 or
+4 ranks, and the number of steps of an epoch is known before it begins, which keeps ranks from
+waiting for one another forever.
 """
 
 import itertools
@@ -21,21 +21,21 @@ from reweight.training.readers import READERS, Reading, Shard, row_groups
 
 @dataclass(frozen=True)
 class SnapshotFeed:
-    """Calls give one epoch of this rank's batches.
+    """Yields this rank's batches, one epoch per call.
 
     Attributes:
-        folder: of Parquet files with ``sample_id``, ``features``, ``label`` and, where there are
-            any, ``ids``.
+        folder: of Parquet files with ``sample_id``, ``features``, ``label`` and, if there are any,
+            ``ids``.
         batch_size: rows of a global batch, over all ranks.
-        shards: into how many parts the row groups are dealt; a multiple of ``world``.
+        shards: number of shards among which the row groups are dealt; a multiple of ``world``.
         rank: number of this rank.
         world: number of ranks.
-        seed: of the order; epoch e is read in the order of seed + e.
-        shuffle: whether rows are shuffled; without, they come in the order of the files.
-        extra: further columns to read, numbers.
-        reader: who reads the files; the batches are the same.
-        whole: whether every row comes, in steps that are short at the end and not the same number
-            on every rank: for passes in which ranks do not wait for one another.
+        seed: of the row order; epoch e is read in the order of seed + e.
+        shuffle: whether rows are shuffled; otherwise they come in the order of the files.
+        extra: additional numeric columns to read.
+        reader: which reader reads the files; the batches are the same.
+        whole: whether to read every row, in steps that get short at the end and differ in number
+            between ranks: for passes in which ranks do not wait for one another.
     """
 
     folder: str
@@ -53,8 +53,8 @@ class SnapshotFeed:
         """Checks the shards.
 
         Raises:
-            TrainingError: shards are no multiple of ranks, there are fewer row groups, or a file
-                is no Parquet.
+            TrainingError: the shards are not a multiple of the ranks, there are fewer row groups
+                than shards, or a file is not Parquet.
         """
         if self.shards % self.world:
             raise TrainingError(
@@ -67,33 +67,33 @@ class SnapshotFeed:
         if groups < self.shards:
             raise TrainingError(
                 "the snapshot has too few row groups",
-                expected=f"at least fitting.shards = {self.shards}",
+                expected=f"at least fitting.shards = {self.shards} row groups",
                 got=f"{groups} in {self.folder}",
-                fix="lower fitting.shards (and ranks), or train on more rows",
+                fix="lower fitting.shards (and fitting.ranks), or train on more rows",
             )
 
     @property
     def rows(self) -> int:
-        """Rows of the snapshot."""
+        """Number of rows in the snapshot."""
         return sum(self._row_groups)
 
     @property
     def part(self) -> int:
-        """Rows that a step takes from each shard: fewer than asked where a shard is small."""
+        """Rows that a step takes from each shard; fewer than requested if a shard is small."""
         return max(1, min(self.batch_size // self.shards, min(self._shard_rows)))
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch, the same on every rank; what is left of a shard waits a turn."""
+        """Steps of an epoch, the same on every rank; leftover rows of a shard sit it out."""
         return min(self._shard_rows) // self.part
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, [part * shards / world] rows each."""
-        own = range(self.rank, self.shards, self.world)
+        shards = range(self.rank, self.shards, self.world)
         with ExitStack() as stack:
-            opened = READERS[self.reader]
+            read = READERS[self.reader]
             readers = [
-                stack.enter_context(closing(opened(self._shard(shard, epoch)))) for shard in own
+                stack.enter_context(closing(read(self._shard(shard, epoch)))) for shard in shards
             ]
             steps = itertools.count() if self.whole else range(self.steps)
             for _ in steps:
@@ -108,7 +108,7 @@ class SnapshotFeed:
             number=shard,
             count=self.shards,
             part=self.part,
-            # With a seed row groups change places; each shard has an order of its own.
+            # A seed shuffles the row groups; each shard has its own.
             seed=(((self.seed + epoch) << 16) + shard) % (1 << 32) if self.shuffle else None,
             extra=self.extra,
         )

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Training in one process on rows in memory, without a snapshot."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,27 +19,31 @@ def fit_in_memory(
     *,
     batch_size: int,
 ) -> tuple[dict[str, ModelArtifact], Curves]:
-    """Fits methods in this process on rows that lie in memory: for small tables, and tests.
+    """Fits methods in this process on rows in memory: for small tables and tests.
 
     Args:
-        methods: to fit.
+        methods: the methods to fit.
         facts: of the training rows.
         train: all training rows.
         validation: all validation rows.
-        batch_size: rows of a step.
+        batch_size: rows per step.
+
+    Returns:
+        The fitted models by method name, and the loss curves.
     """
 
-    def shuffled(epoch: int) -> Iterator[Batch]:
+    def train_feed(epoch: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed((facts.seed << 16) + epoch)
         order = torch.randperm(len(train), generator=generator)
         for start in range(0, len(train), batch_size):
             yield train.rows(order[start : start + batch_size])
 
-    def checked(epoch: int) -> Iterator[Batch]:
+    def validation_feed(epoch: int) -> Iterator[Batch]:
         for start in range(0, len(validation), batch_size):
             yield validation.rows(torch.arange(start, min(start + batch_size, len(validation))))
 
     device = torch.device("cpu")
     trainers = trainers_of(methods, facts, device)
-    curves = fit(trainers, shuffled, checked)
-    return fitted(methods, trainers, facts, shuffled, checked, curves, device), curves
+    curves = fit(trainers, train_feed, validation_feed)
+    models = fitted(methods, trainers, facts, train_feed, validation_feed, curves, device)
+    return models, curves

@@ -1,7 +1,7 @@
-"""Training: what every rank runs, with checkpoints, and the loop that it runs.
+"""The training loop that every rank runs.
 
-All trainings of a run are done in one pass over the feed per epoch, since reading the rows is what
-costs; methods that declare the same training share it. The gradient is that of the global batch,
+All trainings of a run share one pass over the feed per epoch, since reading the rows is the main
+cost; methods that declare the same training share it. The gradient is that of the global batch,
 whatever the number of ranks.
 """
 
@@ -23,7 +23,7 @@ from reweight.importance.batch import Batch, Feed
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.training import Learner, TrainFacts, Training
 
-# Name of a training -> one entry per epoch: {"epoch", "train", "out_of_bag", "validation",
+# By name of the training, one entry per epoch: {"epoch", "train", "out_of_bag", "validation",
 # "seconds"}.
 Curves = dict[str, list[dict[str, float]]]
 State = dict[str, Tensor]
@@ -31,16 +31,16 @@ State = dict[str, Tensor]
 
 @dataclass
 class Trainer:
-    """A training under way, for all methods that declared it.
+    """A training in progress, for all methods that declared it.
 
     Attributes:
         name: of the first of its methods.
-        methods: that read what is trained.
+        methods: the methods that read what is trained.
         training: its hyperparameters.
         learner: what is trained.
-        objective: gives a batch's share of the losses; synchronises gradients between ranks.
+        objective: returns a batch's share of the losses; synchronises gradients between ranks.
         optimizer: AdamW over the learner's parameters.
-        checkpoints: parameters at epochs that a method may want, by epoch.
+        checkpoints: parameters that a method may read, by epoch.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Trainer:
     def of(
         cls, methods: Sequence[ImportanceMethod], facts: TrainFacts, device: torch.device
     ) -> "Trainer":
-        """A trainer at epoch 0 of methods with equal trainings.
+        """A trainer at epoch 0, for methods with equal trainings.
 
         In a process group the ranks share their gradients.
         """
@@ -72,10 +72,10 @@ class Trainer:
         return cls(methods[0].name, tuple(methods), training, learner, objective, optimizer)
 
     def step(self, batch: Batch, world: int) -> Tensor:
-        """One step; returns this rank's shares of the losses, float32 [2]."""
+        """Takes a step; returns this rank's shares of the losses, float32 [2]."""
         self.optimizer.zero_grad()
         share, out_of_bag = self.objective(batch, len(batch) * world)
-        # Ranks *average* gradients, and the shares are to be added.
+        # Ranks *average* gradients, but the shares have to be added.
         (share * world).backward()
         self.optimizer.step()
         self.learner.stepped()
@@ -83,30 +83,30 @@ class Trainer:
 
     @torch.no_grad()
     def measure(self, batch: Batch, world: int) -> Tensor:
-        """This rank's shares of the losses without a step, float32 [2]."""
+        """This rank's shares of the losses, without a step, float32 [2]."""
         share, out_of_bag = self.learner.loss(batch, len(batch) * world)
         return torch.stack([share / self.learner.members, out_of_bag])
 
     def save(self, epoch: int, curve: Sequence[Mapping[str, float]]) -> None:
-        """Keeps the parameters of this epoch, and drops those that no method can want any more.
+        """Saves the parameters of this epoch, and drops those that no method can need any more.
 
         Raises:
-            TrainingError: parameters that are not finite.
+            TrainingError: some parameters are not finite.
         """
         state = {name: value.detach().cpu() for name, value in self.learner.state_dict().items()}
         if not all(value.isfinite().all() for value in state.values()):
             got = f"NaN or infinity after epoch {epoch}; loss {curve[-1]['train']:.4g}"
             raise _diverged(self.name, "finite parameters after every epoch", got)
         self.checkpoints[epoch] = {name: value.clone() for name, value in state.items()}
-        wanted = set().union(*[self.wanted(m, curve) for m in self.methods])
-        # The window of `best` may move on to epochs that have not been the best yet.
+        needed = set().union(*[self.wanted(m, curve) for m in self.methods])
+        # The window of `best` may still move to epochs that have not been the best so far.
         recent = max(m.checkpoint_choice().count for m in self.methods)
         self.checkpoints = {
-            e: s for e, s in self.checkpoints.items() if e in wanted or e > epoch - recent
+            e: s for e, s in self.checkpoints.items() if e in needed or e > epoch - recent
         }
 
     def at(self, epoch: int, facts: TrainFacts) -> Learner:
-        """The learner with the parameters that were kept at an epoch."""
+        """The learner with the parameters saved at an epoch."""
         learner = self.training.build(facts)
         learner.load_state_dict(self.checkpoints[epoch])
         return learner
@@ -114,14 +114,14 @@ class Trainer:
     def wanted(
         self, method: ImportanceMethod, curve: Sequence[Mapping[str, float]]
     ) -> tuple[int, ...]:
-        """The epochs that a method wants, as things stand."""
+        """The epochs whose parameters a method needs, given the curve so far."""
         losses = {int(entry["epoch"]): entry["out_of_bag"] for entry in curve}
         finite = {epoch: loss for epoch, loss in losses.items() if math.isfinite(loss)}
         return method.checkpoint_choice().epochs(self.training.epochs, finite)
 
 
 class _Objective(nn.Module):
-    """A learner whose forward is its loss, so that gradient synchronisation hooks into it."""
+    """A learner whose forward pass is its loss, so that DDP can synchronise its gradients."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
@@ -134,10 +134,10 @@ class _Objective(nn.Module):
 def trainers_of(
     methods: Sequence[ImportanceMethod], facts: TrainFacts, device: torch.device
 ) -> list[Trainer]:
-    """A trainer for each distinct training of the methods."""
+    """One trainer for each distinct training of the methods."""
     groups: dict[str, list[ImportanceMethod]] = {}
     for method in methods:
-        # What a method refuses it must refuse before hours of training.
+        # Built only so that a method refuses what it must before hours of training.
         method.model(facts)
         if (training := method.learns()) is not None:
             groups.setdefault(training.key, []).append(method)
@@ -156,32 +156,32 @@ def fit(
     """Runs all trainings side by side, each for its own number of epochs.
 
     Args:
-        trainers: those that have had their epochs stand by.
+        trainers: of all trainings; one that has completed its epochs is skipped.
         train: this rank's training batches.
         validation: this rank's batches for the loss curve.
-        start: epochs that were done before.
-        curves: what those epochs measured.
-        after_epoch: called with the number of epochs done and the curves.
+        start: number of epochs completed before.
+        curves: the loss curves of those epochs.
+        after_epoch: called with the number of completed epochs and the curves.
 
     Returns:
         The loss curves.
 
     Raises:
-        TrainingError: a training that does not stay finite.
+        TrainingError: a training diverged.
     """
     world = dist.get_world_size() if dist.is_initialized() else 1
     curves = curves or {t.name: [] for t in trainers}
     for epoch in range(start, max((t.training.epochs for t in trainers), default=0)):
         active = [t for t in trainers if epoch < t.training.epochs]
         begin = time.monotonic()
-        now = f"epoch {epoch + 1}"
-        losses = _one_pass(active, train(epoch), lambda t, b: t.step(b, world), now)
-        now = f"the validation rows after epoch {epoch + 1}"
-        checks = _one_pass(active, validation(epoch), lambda t, b: t.measure(b, world), now)
+        when = f"in epoch {epoch + 1}"
+        train_losses = _one_pass(active, train(epoch), lambda t, b: t.step(b, world), when)
+        when = f"on the validation rows after epoch {epoch + 1}"
+        losses = _one_pass(active, validation(epoch), lambda t, b: t.measure(b, world), when)
         seconds = time.monotonic() - begin
-        for trainer, loss, check in zip(active, losses, checks, strict=True):
-            entry = {"epoch": epoch + 1, "train": loss[0], "out_of_bag": loss[1]}
-            curves[trainer.name].append(entry | {"validation": check[0], "seconds": seconds})
+        for trainer, trained, measured in zip(active, train_losses, losses, strict=True):
+            entry = {"epoch": epoch + 1, "train": trained[0], "out_of_bag": trained[1]}
+            curves[trainer.name].append(entry | {"validation": measured[0], "seconds": seconds})
             trainer.save(epoch + 1, curves[trainer.name])
         after_epoch(epoch + 1, curves)
     return curves
@@ -196,19 +196,22 @@ def fitted(
     curves: Curves,
     device: torch.device,
 ) -> dict[str, ModelArtifact]:
-    """The models of all methods over what was trained.
+    """Builds the models of all methods from what was trained.
 
-    Models of one training share its learners. Those that look at the rows once more do so together,
-    in passes over the feeds.
+    Models of one training share its learners. Models that need further passes over the rows make
+    them together.
 
     Args:
-        methods: all of them, also those that train nothing.
+        methods: all methods, including those that train nothing.
         trainers: after ``fit``.
         facts: of the training rows.
         train: this rank's training batches.
         validation: this rank's validation batches.
-        curves: of ``fit``; they decide which epochs a method takes.
+        curves: from ``fit``; they decide which epochs a method reads.
         device: of the batches.
+
+    Returns:
+        The fitted models by method name.
     """
     models = {m.name: m.build(facts) for m in methods if m.learns() is None}
     for trainer in trainers:
@@ -230,15 +233,15 @@ def fitted(
 def _look_again(
     models: Sequence[tuple[int, ImportanceModel]], train: Feed, validation: Feed
 ) -> None:
-    """The passes after the training, of the models that want so many."""
+    """Makes the passes after training, for the models that need them."""
     for number in range(max((passes for passes, _ in models), default=0)):
         looking = [model for passes, model in models if passes > number and not model.done]
         if not looking:
             return
-        # Validation rows do not change between passes: once is enough.
+        # Validation rows are the same in every pass, so one pass is enough.
         feeds = {"train": train} | ({} if number else {"validation": validation})
         for split, feed in feeds.items():
-            # Always the same pass: what is solved in many passes must be asked of the same rows.
+            # Always epoch 0: an iterative solution needs the same rows in every pass.
             for batch in feed(0):
                 outputs = EnsembleOutputs(batch)
                 for model in looking:
@@ -253,12 +256,12 @@ def _one_pass(
     trainers: Sequence[Trainer],
     batches: Any,
     visit: Callable[[Trainer, Batch], Tensor],
-    now: str,
+    when: str,
 ) -> list[list[float]]:
-    """Means over the steps of the two losses of the global batch, per trainer.
+    """The two losses of the global batch, averaged over the steps, per trainer.
 
     Raises:
-        TrainingError: a loss that is not finite, with the first step at which it was not.
+        TrainingError: a loss is not finite; the message names the first such step.
     """
     device = next(trainers[0].learner.parameters()).device
     totals = torch.zeros((len(trainers), 2), dtype=torch.float64, device=device)
@@ -267,17 +270,17 @@ def _one_pass(
         steps += 1
         shares = torch.stack([visit(t, batch) for t in trainers])
         totals += shares.double()
-        # Looked at when the pass is over: to ask at every step would make a GPU wait.
+        # Read after the pass: reading it at every step would make a GPU wait.
         first = torch.where(shares[:, 0].isfinite(), first, first.clamp(max=steps))
     if dist.is_initialized():
         dist.all_reduce(totals)
         dist.all_reduce(first, dist.ReduceOp.MIN)
     for trainer, step in zip(trainers, first.tolist(), strict=True):
         if step <= steps:
-            got = f"NaN or infinity at step {step:.0f} of {steps} of {now}"
+            got = f"NaN or infinity at step {step:.0f} of {steps}, {when}"
             raise _diverged(trainer.name, "a finite loss at every step", got)
-    found: list[list[float]] = (totals / max(1, steps)).tolist()
-    return found
+    means: list[list[float]] = (totals / max(1, steps)).tolist()
+    return means
 
 
 def _diverged(name: str, expected: str, got: str) -> TrainingError:
@@ -285,5 +288,5 @@ def _diverged(name: str, expected: str, got: str) -> TrainingError:
         f"the training of '{name}' diverged",
         expected=expected,
         got=got,
-        fix="lower its learning_rate, or scale the features; the epoch before is in the checkpoint",
+        fix="lower its learning_rate, or scale the features; the checkpoint holds the epoch before",
     )

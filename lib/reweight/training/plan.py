@@ -1,4 +1,4 @@
-"""What a training is: the section ``fitting``, and all that a rank needs as plain values."""
+"""The plan of a training: the section ``fitting``, and everything that a rank needs."""
 
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,19 +16,19 @@ class Fitting(Section):
     """The section ``fitting``.
 
     Attributes:
-        ranks: training processes, one Spark task each.
-        shards: into how many parts the rows are dealt; a multiple of ``ranks``. The result depends
-            on it, and not on ``ranks``.
-        batch_size: rows of a step, over all ranks.
-        validation_rows: how many rows of the validation split the loss curve is measured on.
-        feed: what reads the training rows, ``petastorm`` or ``arrow``, which give the same batches;
-            ``auto`` is Petastorm where it is installed and can take the path of ``root``.
-        use_gpu: one GPU per rank.
-        timeout: longest time in which no rank gets on before the training is ended.
-        retries: how often a training that a lost or hanging rank ended is taken up again.
+        ranks: number of training processes, one Spark task each.
+        shards: number of shards among which the rows are dealt; a multiple of ``ranks``. The result
+            depends on it, but not on ``ranks``.
+        batch_size: rows per step, over all ranks.
+        validation_rows: number of validation rows on which the loss curve is measured.
+        feed: reader of the training rows, ``petastorm`` or ``arrow``, which yield the same batches;
+            ``auto`` is Petastorm if it is installed and accepts the path of ``root``.
+        use_gpu: whether each rank uses a GPU.
+        timeout: how long no rank may make progress before the training is stopped.
+        retries: how often a training is resumed after a rank was lost or hung.
     """
 
-    # How it is trained: no result depends on these.
+    # Settings of the execution: no result depends on them.
     how: ClassVar[set[str]] = {"ranks", "feed", "use_gpu", "timeout", "retries"}
 
     ranks: int = Field(default=1, ge=1)
@@ -44,28 +44,28 @@ class Fitting(Section):
     def _ranks_share_evenly(self) -> Self:
         if self.shards % self.ranks:
             raise ValueError(
-                "the ranks cannot share the shards evenly: expected a multiple of ranks; "
-                f"got shards={self.shards}, ranks={self.ranks}"
+                "the ranks cannot share the shards evenly: expected shards to be a multiple of "
+                f"ranks; got shards={self.shards}, ranks={self.ranks}"
             )
         return self
 
     def identity(self) -> str:
-        """What of the section the result depends on."""
+        """The settings that the result depends on, as JSON."""
         return self.model_dump_json(exclude=self.how)
 
 
 class FitPlan(Section):
-    """All that a rank needs, as plain values.
+    """Everything that a rank needs, as plain values.
 
     Attributes:
-        methods: to train.
+        methods: the methods to fit.
         facts: of the training rows.
-        extra: further columns of the snapshots.
-        fitting: the section.
-        train: folder of the snapshot.
+        extra: additional columns of the snapshots.
+        fitting: the section ``fitting``.
+        train: folder of the snapshot of training rows.
         validation: folder of the snapshot for the loss curve.
-        folder: for checkpoints, progress and errors; every rank sees it.
-        key: identity of rows, settings and code: a checkpoint of another key is not taken up.
+        folder: for checkpoints, progress and errors; visible to every rank.
+        key: identity of rows, settings and code; a checkpoint with another key is ignored.
         seed: of the order of rows.
     """
 
@@ -81,5 +81,5 @@ class FitPlan(Section):
 
     @property
     def models(self) -> ModelsFolder:
-        """``folder``, with the names of what is in it."""
+        """``folder``, with the names of its contents."""
         return ModelsFolder(Path(self.folder))

@@ -1,4 +1,4 @@
-"""What every rank of a training runs."""
+"""The process that every rank of a training runs."""
 
 import json
 import os
@@ -27,10 +27,13 @@ from reweight.training.plan import FitPlan, Fitting
 
 
 def train_rank(plan_json: str) -> None:
-    """What every rank runs: joins the others, trains from the last checkpoint on, leaves models.
+    """Joins the other ranks, trains from the last checkpoint, and writes the models.
 
-    An error is written to ``<folder>/errors/rank-<n>.txt`` before it is raised: what the launcher
-    passes on says only that something failed.
+    An error is written to ``<folder>/errors/rank-<n>.txt`` before it is raised, since the launcher
+    reports only that something failed.
+
+    Args:
+        plan_json: the `FitPlan` as JSON.
     """
     plan = FitPlan.model_validate_json(plan_json)
     folder, rank = plan.models, int(os.environ["RANK"])
@@ -45,14 +48,14 @@ def train_rank(plan_json: str) -> None:
         start, curves = restore_checkpoint(folder.checkpoint, plan.key, trainers)
 
         def save(epoch: int, curves: Curves) -> None:
-            heartbeat.now(epoch, "at the checkpoint")
+            heartbeat.now(epoch, "saving the checkpoint")
             if rank == 0:
                 save_checkpoint(folder.checkpoint, plan.key, epoch, curves, trainers)
                 write_whole(folder.curves, json.dumps(curves).encode())
 
         train = _feed(plan, plan.train, device, shuffle=True)
-        # Small by nature: fitting.validation_rows.
-        validation = _held(_feed(plan, plan.validation, device))
+        # Small: fitting.validation_rows.
+        validation = _cached(_feed(plan, plan.validation, device))
         curves = fit(
             trainers,
             _watched(train, heartbeat, "training"),
@@ -61,7 +64,7 @@ def train_rank(plan_json: str) -> None:
             curves=curves,
             after_epoch=save,
         )
-        doing = "reading the rows once more"
+        doing = "passing over the rows after training"
         models = fitted(
             plan.methods,
             trainers,
@@ -103,20 +106,20 @@ def _feed(
     return lambda epoch: (batch.to(device) for batch in feed(epoch))
 
 
-def _held(feed: Feed) -> Feed:
-    """The batches of the first pass in memory: to open readers takes longer than a small pass."""
+def _cached(feed: Feed) -> Feed:
+    """Repeats the first pass from memory: opening readers takes longer than a small pass."""
     batches: list[Batch] = []
 
-    def same(epoch: int) -> Iterator[Batch]:
+    def cached(epoch: int) -> Iterator[Batch]:
         if not batches:
             batches.extend(feed(epoch))
         return iter(batches)
 
-    return same
+    return cached
 
 
 def _watched(feed: Feed, heartbeat: Heartbeat, doing: str) -> Feed:
-    """The same batches; the heartbeat tells whether the rank waits for rows or for other ranks."""
+    """The same batches; the heartbeat shows if the rank waits for rows or for other ranks."""
 
     def batches(epoch: int) -> Iterator[Batch]:
         heartbeat.now(epoch + 1, f"{doing}, reading a batch")
@@ -138,10 +141,10 @@ def _device(fitting: Fitting) -> torch.device:
 @contextmanager
 def _process_group(fitting: Fitting) -> Generator[None]:
     torch.set_num_threads(1)
-    # Some gradients of an ensemble are views of another layout; to copy them is cheap.
+    # Some gradients of an ensemble are views with another layout; copying them is cheap.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     backend = "nccl" if _device(fitting).type == "cuda" else "gloo"
-    # The driver ends a training that hangs, and says who hung; this is for when it is gone.
+    # The driver stops a hanging training and names the rank; this applies if the driver is gone.
     dist.init_process_group(backend, timeout=timedelta(seconds=2 * fitting.timeout))
     try:
         yield
@@ -150,7 +153,7 @@ def _process_group(fitting: Fitting) -> Generator[None]:
 
 
 def failed_ranks(folder: ModelsFolder) -> dict[str, str]:
-    """The error of each rank that failed, by rank: all lines of its message as one.
+    """The error message of each failed rank, joined to one line, by rank.
 
     Args:
         folder: of the plan.
@@ -161,10 +164,10 @@ def failed_ranks(folder: ModelsFolder) -> dict[str, str]:
 
 
 def _message(text: str) -> str:
-    """What stands at the end of a traceback, from the name of the exception on."""
+    """The end of a traceback, from the name of the exception on."""
     lines = text.strip().splitlines()
-    if not lines:  # no room on the disk for it
-        return "an error that could not be written down"
+    if not lines:  # the disk was full
+        return "an error that could not be written"
     begin = max(i for i, line in enumerate(lines) if line[:1].strip())
     return "; ".join(" ".join(line.split()) for line in lines[begin:])
 

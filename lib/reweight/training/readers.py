@@ -1,9 +1,10 @@
-"""Readers of one shard of a snapshot: by Petastorm, and by Arrow. Nothing else imports Petastorm.
+"""Readers of one shard of a snapshot: Petastorm and Arrow. Nothing else imports Petastorm.
 
-A shard is every n-th row group of the files in the order of their names. With a seed its row groups
-come shuffled, and the rows of each: the snapshot dealt rows to files by hash, so a row group is a
-random sample of the rows already. The order is a function of the seed alone, and the same for both:
-the Arrow reader draws as Petastorm 0.12.1 does. Both hold a few row groups at a time.
+A shard is every n-th row group of the files, sorted by name. With a seed, its row groups are
+shuffled, and so are the rows within each: the snapshot dealt rows to files by hash, so a row group
+is already a random sample of the rows. The order depends only on the seed and is the same for both
+readers: the Arrow reader draws random numbers as Petastorm 0.12.1 does. Both hold a few row groups
+at a time.
 """
 
 import random
@@ -21,7 +22,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 
 from reweight.core.errors import TrainingError
 from reweight.importance.batch import Batch
@@ -29,20 +29,19 @@ from reweight.importance.batch import Batch
 Reading = Literal["auto", "petastorm", "arrow"]
 
 _COLUMNS = ("sample_id", "features", "ids", "label")
-_KINDS: Mapping[str, type] = {"sample_id": np.int64, "ids": np.int64}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What is read.
+    """What to read.
 
     Attributes:
         folder: of Parquet files.
         number: of the shard, from 0.
-        count: of shards.
-        part: rows that come at a time; fewer at the end.
+        count: number of shards.
+        part: rows per batch; fewer at the end.
         seed: of the order; None for the order of the files.
-        extra: further columns to read, numbers.
+        extra: additional numeric columns to read.
     """
 
     folder: Path
@@ -55,7 +54,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """What is read at once: a row group of a file, and how many rows it has."""
+    """The unit of reading: a row group of a file, and its number of rows."""
 
     path: Path
     number: int
@@ -63,28 +62,28 @@ class RowGroup:
 
 
 def row_groups(folder: Path) -> list[RowGroup]:
-    """The row groups of a snapshot in the order in which they are dealt to shards.
+    """The row groups of a snapshot, in the order in which they are dealt to shards.
 
     Raises:
-        TrainingError: a file that is no Parquet, by name.
+        TrainingError: a file is not Parquet; the message names it.
     """
-    found = []
+    groups = []
     for path in sorted(folder.glob("*.parquet")):
         with _named(path):
             footer = pq.read_metadata(path)
         sizes = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
-        found += [RowGroup(path, i, rows) for i, rows in enumerate(sizes)]
-    return found
+        groups += [RowGroup(path, i, rows) for i, rows in enumerate(sizes)]
+    return groups
 
 
 def petastorm(shard: Shard) -> Generator[Batch]:
-    """The rows of a shard by a Petastorm reader.
+    """Reads a shard with Petastorm.
 
     Raises:
-        TrainingError: Petastorm is not installed, it cannot take the path of the folder, or a file
+        TrainingError: Petastorm is not installed or cannot open the path of the folder, or a file
             cannot be read.
     """
-    # Petastorm calls what pyarrow 14 deprecates, thousands of times.
+    # Petastorm calls deprecated functions of pyarrow 14, thousands of times.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     try:
@@ -92,21 +91,21 @@ def petastorm(shard: Shard) -> Generator[Batch]:
         from petastorm.pytorch import BatchedDataLoader
     except ImportError as error:
         raise TrainingError(
-            "Petastorm is not installed here",
+            "Petastorm is not installed",
             expected="petastorm 0.12.1, which needs pyarrow < 15 and numpy < 2",
             got=str(error),
             fix="set fitting.feed: arrow",
         ) from error
-    if not _is_taken(shard.folder):
+    if not _petastorm_opens(shard.folder):
         raise TrainingError(
-            "Petastorm cannot take the path of the snapshot",
-            expected="a path without '#', '?' and control characters",
+            "Petastorm cannot open the path of the snapshot",
+            expected="a path without '#', '?' or control characters",
             got=str(shard.folder),
             fix="set fitting.feed: auto or arrow, or rename the folder",
         )
     shuffle = shard.seed is not None
-    # A fresh reader per epoch with one worker: more, or a reader of several epochs, give the row
-    # groups in another order each time.
+    # A new reader per epoch, with one worker: with more workers, or a reader of several epochs, the
+    # order of the row groups would not be reproducible.
     reader: Any = make_batch_reader(
         _url(shard.folder),
         schema_fields=[f"^{name}$" for name in (*_COLUMNS, *shard.extra)],
@@ -128,8 +127,8 @@ def petastorm(shard: Shard) -> Generator[Batch]:
             extra = {name: columns[name].float() for name in shard.extra}
             yield Batch(sample_id, columns["features"], ids.long(), columns["label"], extra)
     except Exception:
-        # Petastorm does not say in which file: Arrow, which cannot read it either, does.
-        for group in _dealt(shard):
+        # Petastorm does not name the file; Arrow, which cannot read it either, does.
+        for group in _groups_of(shard):
             _read(group, shard.extra)
         raise
     finally:
@@ -138,29 +137,29 @@ def petastorm(shard: Shard) -> Generator[Batch]:
 
 
 def arrow(shard: Shard) -> Generator[Batch]:
-    """The rows of a shard by Arrow, a row group ahead of what is asked for.
+    """Reads a shard with Arrow, one row group ahead.
 
     Raises:
         TrainingError: a file cannot be read.
     """
-    draw = None if shard.seed is None else np.random.RandomState(shard.seed)
-    left: Batch | None = None
-    for rows in _read_ahead(_dealt(shard), shard.extra):
-        if draw is not None:
-            rows = rows.rows(torch.from_numpy(draw.permutation(len(rows))))
-        rows = rows if left is None else Batch.concat([left, rows])
+    random_state = None if shard.seed is None else np.random.RandomState(shard.seed)
+    remainder: Batch | None = None
+    for rows in _read_ahead(_groups_of(shard), shard.extra):
+        if random_state is not None:
+            rows = rows.rows(torch.from_numpy(random_state.permutation(len(rows))))
+        rows = rows if remainder is None else Batch.concat([remainder, rows])
         whole = len(rows) // shard.part * shard.part
         for start in range(0, whole, shard.part):
             yield rows.map(lambda v, s=start: v[s : s + shard.part])  # type: ignore[misc]
-        left = rows.map(lambda v, w=whole: v[w:])  # type: ignore[misc]
-    if left is not None and len(left):
-        yield left
+        remainder = rows.map(lambda v, w=whole: v[w:])  # type: ignore[misc]
+    if remainder is not None and len(remainder):
+        yield remainder
 
 
 def auto(shard: Shard) -> Generator[Batch]:
-    """The rows of a shard by Petastorm where it is installed and can, and by Arrow elsewhere."""
-    can = find_spec("petastorm") and _is_taken(shard.folder)
-    return petastorm(shard) if can else arrow(shard)
+    """Reads a shard with Petastorm if it is installed and can open the path, else with Arrow."""
+    usable = find_spec("petastorm") and _petastorm_opens(shard.folder)
+    return petastorm(shard) if usable else arrow(shard)
 
 
 READERS: Mapping[Reading, Callable[[Shard], Generator[Batch]]] = {
@@ -175,26 +174,26 @@ def _url(folder: Path) -> str:
     return f"file://{folder}"
 
 
-def _is_taken(folder: Path) -> bool:
-    """Whether Petastorm finds the folder: it cuts a path at what ends one in a URL."""
+def _petastorm_opens(folder: Path) -> bool:
+    """Whether Petastorm finds the folder: it truncates a path where a URL would end it."""
     return urlparse(_url(folder)).path == str(folder)
 
 
-def _dealt(shard: Shard) -> list[RowGroup]:
-    """The row groups of a shard, in the order in which they are read."""
+def _groups_of(shard: Shard) -> list[RowGroup]:
+    """The row groups of a shard, in reading order."""
     groups = row_groups(shard.folder)
-    places = list(range(len(groups)))
-    # As Petastorm 0.12.1 does it: all are shuffled, those of the shard are kept, and shuffled anew.
+    numbers = list(range(len(groups)))
+    # As Petastorm 0.12.1 does: shuffle all, select those of the shard, and shuffle these again.
     if shard.seed is not None:
-        random.Random(shard.seed).shuffle(places)
-    own = [place for place in places if place % shard.count == shard.number]
+        random.Random(shard.seed).shuffle(numbers)
+    chosen = [number for number in numbers if number % shard.count == shard.number]
     if shard.seed is not None:
-        np.random.RandomState(shard.seed).shuffle(own)
-    return [groups[place] for place in own]
+        np.random.RandomState(shard.seed).shuffle(chosen)
+    return [groups[number] for number in chosen]
 
 
 def _read_ahead(groups: Sequence[RowGroup], extra: Sequence[str]) -> Generator[Batch]:
-    """The rows of each row group, while a thread reads the one after it."""
+    """The rows of each row group, while a thread reads the next one."""
     with ThreadPoolExecutor(1) as pool:
         current: Future[Batch] | None = None
         for group in groups:
@@ -208,40 +207,25 @@ def _read_ahead(groups: Sequence[RowGroup], extra: Sequence[str]) -> Generator[B
 
 def _read(group: RowGroup, extra: Sequence[str]) -> Batch:
     with _named(group.path), pq.ParquetFile(group.path) as file:
-        there = [name for name in (*_COLUMNS, *extra) if name in file.schema_arrow.names]
-        table = file.read_row_group(group.number, columns=there)
-    columns = {name: _numbers(table.column(name).combine_chunks(), name) for name in there}
-    ids = columns.get("ids", torch.empty((len(table), 0), dtype=torch.int64))
-    return Batch(
-        columns["sample_id"],
-        columns["features"],
-        ids,
-        columns["label"],
-        {name: columns[name] for name in extra},
+        names = [name for name in (*_COLUMNS, *extra) if name in file.schema_arrow.names]
+        table = file.read_row_group(group.number, columns=names)
+    return Batch.from_arrow(
+        {name: table.column(name) for name in names}, {name: name for name in extra}
     )
 
 
 @contextmanager
 def _named(path: Path) -> Generator[None]:
-    """What Arrow says of a file, with its name."""
+    """Turns errors of Arrow into one that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         raise TrainingError(
             "a file of the snapshot cannot be read",
-            expected="Parquet, as Spark wrote it",
+            expected="a Parquet file as Spark wrote it",
             got=f"{path}: {(str(error).splitlines() or [type(error).__name__])[0]}",
-            fix=f"remove the folder {path.parent} and start the job again: it is written anew",
+            fix=f"remove the folder {path.parent} and start the job again, which rewrites it",
         ) from error
-
-
-def _numbers(column: Any, name: str) -> torch.Tensor:
-    """A column of numbers [N], or of arrays of one length [N, length]."""
-    kind = _KINDS.get(name, np.float32)
-    if not pa.types.is_list(column.type):
-        return torch.from_numpy(np.array(column, dtype=kind))
-    flat: NDArray[Any] = np.array(column.flatten(), dtype=kind)
-    return torch.from_numpy(flat).reshape(len(column), -1 if flat.size else 0)
 
 
 def _tensor(values: Any) -> torch.Tensor:

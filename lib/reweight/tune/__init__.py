@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The search for lambda or k of an ``importance_mlp``."""

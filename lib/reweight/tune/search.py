@@ -1,4 +1,4 @@
-"""Candidates of a search over k or lambda, and the legacy loop over k."""
+"""The search over k or lambda, and the published loop over k."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -12,12 +12,12 @@ class Tuning(Section):
     """The section ``tuning``.
 
     Attributes:
-        method: name of the ``importance_mlp`` in ``importance`` that is tuned.
-        search: ``lambda`` or ``k`` tries ``values`` and takes the lowest validation log loss of
-            the ranker; ``legacy`` is the published loop over k on macro precision.
-        values: candidates of a search; logarithmic steps.
-        rounds: of the legacy loop.
-        threshold: score below which the legacy loop lowers k.
+        method: name of the ``importance_mlp`` in ``importance`` to tune.
+        search: ``lambda`` or ``k`` tries ``values`` and picks the lowest validation log loss of the
+            ranker; ``legacy`` is the published loop over k on macro precision.
+        values: candidates of the search, best in logarithmic steps.
+        rounds: number of rounds of the legacy loop.
+        threshold: macro precision below which the legacy loop lowers k.
     """
 
     method: Name = "importance_mlp_reference"
@@ -28,13 +28,13 @@ class Tuning(Section):
 
 
 class Trial(Section):
-    """What came of one candidate.
+    """The result of one candidate.
 
     Attributes:
         k: scale of the weight.
         lambda_: strength of the penalty.
-        log_loss: of the ranker on the validation split.
-        macro_precision: of the ranker on the validation split, at 0.5.
+        log_loss: log loss of the ranker on the validation split.
+        macro_precision: macro precision of the ranker on the validation split, at 0.5.
         ess_share: effective sample size of the weights, as a share of the training rows.
     """
 
@@ -45,7 +45,7 @@ class Trial(Section):
     ess_share: float
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """One line for the console."""
         return (
             f"k {self.k:.4g}, lambda {self.lambda_:.4g}: log loss {self.log_loss:.5f}, "
             f"macro precision {self.macro_precision:.4f}, ESS {self.ess_share:.1%}"
@@ -53,12 +53,12 @@ class Trial(Section):
 
 
 def legacy_loop(k: float, tuning: Tuning, try_k: Callable[[float], Trial]) -> list[Trial]:
-    """The published loop: k x 0.9 below the threshold, else k x 1.1; f is trained anew each time.
+    """The published loop: k x 0.9 below the threshold, else k x 1.1; f is retrained each time.
 
     Args:
-        k: to start with.
-        tuning: the section.
-        try_k: trains and judges one k.
+        k: the initial value.
+        tuning: the section ``tuning``.
+        try_k: trains and evaluates one k.
     """
     trials = []
     for _ in range(tuning.rounds):
@@ -69,5 +69,5 @@ def legacy_loop(k: float, tuning: Tuning, try_k: Callable[[float], Trial]) -> li
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The trial with the lowest validation log loss; of equal ones the first."""
+    """The trial with the lowest validation log loss; the first of equal ones."""
     return min(trials, key=lambda trial: trial.log_loss)

@@ -4,8 +4,8 @@ Reads:
     The table ``samples``.
 
 Writes:
-    ``tuning.json``: what came of each candidate, the best one, and by how much a factor of 10 in k
-    moves the ranker's coefficients where f is the same.
+    ``tuning.json``: the result of each candidate, the best one, and by how much a factor of 10 in k
+    moves the ranker's coefficients at the same f.
 
 Refuses:
     A ``tuning.method`` that is not the name of an ``importance_mlp`` of the run.
@@ -46,7 +46,7 @@ from reweight.tune.search import Trial
 def tune(run: Run) -> dict[str, Any]:
     """Searches lambda or k of `importance_mlp` by the ranker's validation log loss.
 
-    The network is trained anew for every candidate. `tuning.search: legacy` is the published loop:
+    The network is retrained for every candidate. `tuning.search: legacy` is the published loop:
     k x 0.9 while macro precision is below the threshold, else k x 1.1.
     """
     section, method = run.config.tuning, _method(run)
@@ -58,21 +58,21 @@ def tune(run: Run) -> dict[str, Any]:
         )
     else:
         key = {"lambda": "lambda_", "k": "k"}[section.search]
-        # All candidates learn from the same pass over the rows.
+        # All candidates train in the same passes over the rows.
         candidates = tuple(_with(method, **{key: v}) for v in section.values)
         trials = _try(run, samples, candidates)
     for trial in trials:
         run.say(str(trial))
     chosen = search.best(trials)
     effect = _effect_of_scale(run, samples, candidates)
-    found = {
+    result = {
         "method": method.name,
         "search": section.search,
         "trials": [trial.model_dump() for trial in trials],
         "best": chosen.model_dump(),
         "coefficients moved by 10 k at fixed f": effect,
     }
-    write_json(run.folder.tuning, found)
+    write_json(run.folder.tuning, result)
     shutil.rmtree(run.folder.snapshot, ignore_errors=True)
     return {
         "best": {"k": chosen.k, "lambda": chosen.lambda_},
@@ -96,17 +96,17 @@ def _method(run: Run) -> ImportanceMlp:
 
 
 def _with(method: ImportanceMlp, **changes: float) -> ImportanceMlp:
-    """The method with other hyperparameters, and a name that tells them."""
+    """The method with other hyperparameters, named after them."""
     changed = method.model_copy(update=changes)
-    told = f"k{changed.k:g}_lambda{changed.lambda_:g}"
-    return changed.model_copy(update={"name": "".join(c if c.isalnum() else "_" for c in told)})
+    name = f"k{changed.k:g}_lambda{changed.lambda_:g}"
+    return changed.model_copy(update={"name": "".join(c if c.isalnum() else "_" for c in name)})
 
 
 def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> list[Trial]:
-    """Trains, weighs, ranks and judges on validation, all candidates side by side."""
+    """Trains, weights, ranks and evaluates all candidates side by side, on validation."""
     section, names = run.config.weighting, [m.name for m in methods]
     scores = _scored(run, samples, methods).persist(StorageLevel.DISK_ONLY)
-    # A candidate with a tiny ESS is a result of the search and no reason to stop it.
+    # A candidate with a tiny ESS is a result of the search, not a reason to stop it.
     policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
     stats = fit_policy(FrameRows(scores), policy, methods)
     wide = scores.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
@@ -129,7 +129,7 @@ def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) ->
         spark=run.spark,
         seed=run.config.seed,
         fitting=run.config.fitting,
-        dim=len(stats.names),
+        names=stats.names,
         cardinalities=stats.sizes,
         snapshots=run.folder.snapshot,
     )
@@ -140,7 +140,7 @@ def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) ->
 
 
 def _judged(rows: DataFrame, names: list[str]) -> dict[str, Mapping[str, float]]:
-    """Sums over the validation rows, one pass for all candidates."""
+    """Sums over the validation rows, in one pass for all candidates."""
     positive = F.col("label") == 1
     columns: dict[str, Column] = {}
     for n in names:
@@ -153,9 +153,9 @@ def _judged(rows: DataFrame, names: list[str]) -> dict[str, Mapping[str, float]]
             f"{n}.fn": F.count(F.when(~called & positive, 1)),
             f"{n}.tn": F.count(F.when(~called & ~positive, 1)),
         }
-    found: Any = rows.agg(*[c.alias(k) for k, c in columns.items()]).first()
+    sums: Any = rows.agg(*[c.alias(k) for k, c in columns.items()]).first()
     kinds = ("loss", "tp", "fp", "fn", "tn")
-    return {n: {kind: float(found[f"{n}.{kind}"]) for kind in kinds} for n in names}
+    return {n: {kind: float(sums[f"{n}.{kind}"]) for kind in kinds} for n in names}
 
 
 def _trial(method: ImportanceMlp, stats: PolicyStats, sums: Mapping[str, float]) -> Trial:
@@ -170,10 +170,10 @@ def _trial(method: ImportanceMlp, stats: PolicyStats, sums: Mapping[str, float])
 
 
 def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceMlp, ...]) -> float:
-    """Largest change of a coefficient of the ranker when k is ten times as large and f the same.
+    """Largest change of a ranker coefficient if k is ten times as large and f stays the same.
 
-    Weights are w = k f; at the same regParam Spark divides the loss by their sum. Looked at after
-    20 steps: more of them only amplify rounding in directions that the data leave open.
+    Weights are w = k f; at the same regParam, Spark divides the loss by their sum. Compared after
+    20 iterations: more would only amplify rounding in directions that the data leave open.
     """
     scores, f = _scored(run, samples, candidates), F.col(candidates[0].name)
     wide = scores.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
@@ -182,10 +182,10 @@ def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceM
     try:
         total = float(train.agg(F.sum("k")).first()[0])  # type: ignore[index]
         ranking = run.config.ranking.model_copy(update={"max_iter": 20})
-        one, ten = (fit_ranker(train, name, total, ranking) for name in ("k", "ten_k"))
+        by_k, by_ten_k = (fit_ranker(train, name, total, ranking) for name in ("k", "ten_k"))
     finally:
         train.unpersist()
-    moved = one.model.coefficients.toArray() - ten.model.coefficients.toArray()
+    moved = by_k.model.coefficients.toArray() - by_ten_k.model.coefficients.toArray()
     return float(np.abs(moved).max())
 
 

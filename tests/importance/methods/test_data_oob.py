@@ -35,7 +35,7 @@ def facts_of(batch: Batch) -> TrainFacts:
 def fitted(method: DataOob, batch: Batch, batch_size: int) -> tuple[Tensor, EnsembleLearner]:
     stored, _ = fit_in_memory([method], facts_of(batch), batch, batch, batch_size=batch_size)
     model = stored[method.name].model()
-    (learner,) = model.kept()
+    (learner,) = model.checkpoints()
     assert isinstance(learner, EnsembleLearner)
     with torch.inference_mode():
         return model(batch), learner

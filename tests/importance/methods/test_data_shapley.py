@@ -137,10 +137,11 @@ def test_the_seed_decides_and_no_other_random_number() -> None:
     assert not torch.equal(estimate(other, budget=200).value, one.value)
 
 
-def test_budget_and_standard_error_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_budget_and_standard_error_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="reweight")
     found = estimate(valuation(10), relative_error=1e-9, budget=501)
-    lines = capsys.readouterr().out.splitlines()
-    assert all(line.startswith("  data_shapley: ") for line in lines)
+    lines = [record.getMessage() for record in caplog.records]
+    assert all(line.startswith("data_shapley: ") for line in lines)
     assert "a budget of 501 fits" in lines[0]
     assert f"{found.fits} of 501 fits, {found.orders} orders" in lines[-1]
     assert f"standard error {found.relative_error:.1%} of the spread" in lines[-1]

@@ -24,7 +24,8 @@ CPU = torch.device("cpu")
 
 
 def method_of(**values: Any) -> ImportanceMlp:
-    return ImportanceMlp.model_validate({"hidden": (8,), "embedding": 2} | values)
+    training = {"hidden": (8,), "embedding": 2} | values.pop("training", {})
+    return ImportanceMlp.model_validate({"training": training} | values)
 
 
 def model_of(method: ImportanceMlp, facts: TrainFacts = FACTS) -> ImportanceMlpModel:
@@ -34,7 +35,7 @@ def model_of(method: ImportanceMlp, facts: TrainFacts = FACTS) -> ImportanceMlpM
 
 
 def learner_of(model: ImportanceMlpModel) -> ImportanceMlpLearner:
-    (learner,) = model.kept()
+    (learner,) = model.checkpoints()
     assert isinstance(learner, ImportanceMlpLearner)
     return learner
 
@@ -69,8 +70,13 @@ def trained(method: ImportanceMlp, batch: Batch) -> Tensor:
 
 def test_the_reference_preset_is_the_published_method() -> None:
     method = ImportanceMlp.model_validate({"preset": "reference"})
-    assert (method.k, method.hidden, method.loss, method.penalty) == (10, (256, 128), "mse", "sum")
-    assert (method.epochs, method.learning_rate) == (50, 0.001)
+    assert (method.k, method.training.hidden, method.loss, method.penalty) == (
+        10,
+        (256, 128),
+        "mse",
+        "sum",
+    )
+    assert (method.training.epochs, method.training.learning_rate) == (50, 0.001)
     assert (method.cross_fit, method.class_weights) == (0, False)
     assert method.keeps_scale
     model = model_of(method, TrainFacts(dim=100, rows=10, positives=5))
@@ -86,8 +92,10 @@ def test_the_robust_preset_differs_where_the_method_does_harm() -> None:
 
 
 def test_values_of_the_config_go_before_those_of_the_preset() -> None:
-    method = ImportanceMlp.model_validate({"preset": "reference", "epochs": 3, "penalty": "mean"})
-    assert (method.epochs, method.penalty, method.loss) == (3, "mean", "mse")
+    method = ImportanceMlp.model_validate(
+        {"preset": "reference", "training": {"epochs": 3}, "penalty": "mean"}
+    )
+    assert (method.training.epochs, method.penalty, method.loss) == (3, "mean", "mse")
 
 
 def test_the_name_tells_the_preset_and_can_be_given() -> None:
@@ -105,8 +113,9 @@ def test_the_name_tells_the_preset_and_can_be_given() -> None:
         ({"lambda_": 0.1}, "lambda_"),
         ({"cross_fit": 1}, "at least 2 folds"),
         ({"cross_fit": -1}, "cross_fit"),
-        ({"epochs": 0}, "epochs"),
-        ({"embedding": 0}, "embedding"),
+        ({"training": {"epochs": 0}}, "epochs"),
+        ({"epochs": 5}, "write training: {epochs: 5}"),
+        ({"training": {"embedding": 0}}, "embedding"),
         ({"loss": "hinge"}, "loss"),
         ({"preset": "best"}, "preset"),
     ],
@@ -169,7 +178,7 @@ def test_a_row_is_scored_by_the_member_that_did_not_see_it() -> None:
 
 
 def test_with_folds_the_label_of_a_row_does_not_reach_its_own_score() -> None:
-    method = method_of(cross_fit=3, epochs=15, learning_rate=0.02)
+    method = method_of(cross_fit=3, training={"epochs": 15, "learning_rate": 0.02})
     batch = batch_of()
     before = trained(method, batch)
     for row in (0, 17, 42):
@@ -192,7 +201,7 @@ def test_with_folds_the_features_of_a_row_do_not_train_the_member_that_scores_it
 
 
 def test_without_folds_the_label_of_a_row_reaches_its_own_score() -> None:
-    method = method_of(cross_fit=0, epochs=15, learning_rate=0.02)
+    method = method_of(cross_fit=0, training={"epochs": 15, "learning_rate": 0.02})
     batch = batch_of()
     label = batch.label.clone()
     label[17] = 1 - label[17]
@@ -219,7 +228,13 @@ def test_training_reaches_the_optimum_that_is_known_for_equal_rows(penalty: str,
         torch.arange(rows), torch.ones(rows, 1), torch.zeros(rows, 0, dtype=torch.int64), label
     )
     method = ImportanceMlp.model_validate(
-        {"preset": "reference", "hidden": (), "k": k, "lambda": lambda_, "penalty": penalty}
+        {
+            "preset": "reference",
+            "training": {"hidden": ()},
+            "k": k,
+            "lambda": lambda_,
+            "penalty": penalty,
+        }
     )
     model = model_of(method, TrainFacts(dim=1, rows=rows, positives=6))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)

@@ -1,5 +1,6 @@
 """Position bias: on clicks made from a known relevance and a known chance of being looked at."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -137,12 +138,12 @@ def test_inverse_propensities_by_estimated_theta_sum_to_the_relevant_rows() -> N
 
 
 def test_what_should_be_known_before_the_weights_are_used_is_printed(
-    capsys: pytest.CaptureFixture[str],
+    logged: Callable[[], str],
 ) -> None:
     batch, _ = simulated(200)
     method = method_of(clip=4, training={"epochs": 1, "propensity": "column"})
     fit(method, batch=replace(batch, extra={"propensity": batch.extra["propensity"]}))
-    said = capsys.readouterr().out
+    said = logged()
     assert "ipw_position: smallest propensity 0.1; 60.0% of the training rows are below" in said
 
 
@@ -184,7 +185,7 @@ def test_a_feature_that_tells_the_position_is_refused() -> None:
     told[:, 2] = batch.extra["position"].log()
     with pytest.raises(TrainingError, match="cannot tell position bias from relevance") as caught:
         fit(method_of(training={"epochs": 1}), batch=replace(batch, features=told))
-    assert "1 feature(s) that follow from it, as number 2" in str(caught.value)
+    assert "1 feature(s) that follow from it, such as number 2" in str(caught.value)
 
 
 def test_a_feature_set_in_one_row_that_stands_alone_does_not_tell_the_position() -> None:

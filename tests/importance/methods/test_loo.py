@@ -75,7 +75,9 @@ def test_refits_that_do_not_fit_into_memory_together_are_the_same(
 ) -> None:
     rows = valuation()
     together = Loo().values(rows)
-    monkeypatch.setattr("reweight.importance.refits._NUMBERS_AT_ONCE", 7 * 8 * 30)
+    monkeypatch.setattr(
+        "reweight.importance.batched_logistic_regression._NUMBERS_AT_ONCE", 7 * 8 * 30
+    )
     assert BatchedLogisticRegression.of(rows, ridge=1.0).at_once == 7
     torch.testing.assert_close(Loo().values(rows), together, rtol=0, atol=1e-12)
 

@@ -39,9 +39,9 @@ def plain(method: Lossval, rows: Valuation) -> Tensor:
     """The formula on full batches, by torch's own functions."""
     network, everything = method.network(rows), torch.arange(len(rows.train))
     weight = torch.ones(len(everything), requires_grad=True)
-    optimizer = torch.optim.Adam([*network.parameters(), weight], lr=method.learning_rate)
+    optimizer = torch.optim.Adam([*network.parameters(), weight], lr=method.training.learning_rate)
     distance = distance_to(rows)
-    for _ in range(method.epochs):
+    for _ in range(method.training.epochs):
         optimizer.zero_grad()
         z = network(rows.train)[:, 0]
         losses = functional.binary_cross_entropy_with_logits(z, rows.train.label, reduction="none")

@@ -106,6 +106,7 @@ def on_half(rank: int) -> list[Tensor]:
     return gradients(torch.arange(rank, 40, 2), 2)
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_two_ranks_have_the_gradient_of_one(tmp_path: Path) -> None:
     target = batch_of().extra["target"]
     assert target[::2].sum() != target[1::2].sum()

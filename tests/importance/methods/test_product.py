@@ -100,7 +100,7 @@ def test_without_one_of_its_parts_it_is_an_error_that_names_it(
     stored: dict[str, ModelArtifact],
 ) -> None:
     some = {name: stored[name] for name in ("product", "self_confidence", "class_balanced")}
-    with pytest.raises(ConfigError, match=r"none by \['r_ce'\]"):
+    with pytest.raises(ConfigError, match=r"none from \['r_ce'\]"):
         Scorer(some)(NEW)
     with pytest.raises(ConfigError, match="'product' multiplies"):
         stored["product"].model()(NEW)

@@ -66,10 +66,10 @@ def test_the_mean_soft_label_is_the_prior() -> None:
 @pytest.mark.parametrize("prior", [0.1, 0.25])
 def test_a_prior_that_leaves_no_hidden_positives_is_refused_with_both_numbers(prior: float) -> None:
     facts = TrainFacts(dim=3, rows=100, positives=25)
-    with pytest.raises(TrainingError, match="leaves no positives") as caught:
+    with pytest.raises(TrainingError, match="leaves no unrecorded positives") as caught:
         PuPrior(prior=prior).model(facts)
     assert "above 0.25" in str(caught.value)
-    assert f"came:     {prior}" in str(caught.value)
+    assert f"got:      {prior}" in str(caught.value)
     PuPrior(prior=0.26).model(facts)
 
 

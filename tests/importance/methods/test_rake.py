@@ -104,9 +104,9 @@ def test_a_cell_without_rows_weighs_1_and_margins_are_met_without_it() -> None:
 
 def test_margins_that_zero_cells_forbid_are_an_error() -> None:
     # Segment a has negatives alone and b positives: the label rate is that of the segments.
-    with pytest.raises(TrainingError, match="no weights with the wanted margins") as caught:
+    with pytest.raises(TrainingError, match="no weights with the desired margins") as caught:
         fitted(Rake(segments={"a": 0.5, "b": 0.5}, positives=0.3), [[0, 0], [40, 0], [0, 60]])
-    assert "4 of 6 cells" in str(caught.value)
+    assert "4 of 6 combinations" in str(caught.value)
 
 
 def test_an_unknown_segment_is_an_error_that_names_the_known_ones() -> None:

@@ -29,7 +29,9 @@ def test_confidence_is_a_probability_and_the_margin_is_the_same_on_another_scale
 
 def test_wrong_labels_are_found_that_a_method_blind_to_labels_does_not_find() -> None:
     train, flipped = planted(flips=0.2)
-    blind = ImportanceMlp.model_validate({"hidden": (16,), "epochs": 10, "learning_rate": 0.01})
+    blind = ImportanceMlp.model_validate(
+        {"training": {"hidden": (16,), "epochs": 10, "learning_rate": 0.01}}
+    )
     found = scores(train, CONFIDENCE, blind)
     auroc = {name: 1 - roc_auc_score(flipped.numpy(), own.numpy()) for name, own in found.items()}
     assert auroc["self_confidence"] > 0.95

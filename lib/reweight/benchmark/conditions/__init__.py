@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The conditions benchmark: which weights help the ranker under which mechanism."""

@@ -1,4 +1,4 @@
-"""Metrics of predictions that lie in memory: the sums of `evaluate.reduction`, by pandas."""
+"""Metrics of predictions in memory: the sums of `evaluate.reduction`, with pandas."""
 
 from typing import Any
 
@@ -24,22 +24,24 @@ def measured(
     """Metrics of every method, and paired differences to the baseline, with intervals.
 
     Args:
-        predictions: a row per method and sample with ``method``, ``split``, ``sample_id``,
+        predictions: one row per method and sample with ``method``, ``split``, ``sample_id``,
             ``group_id``, ``segment``, ``label`` and ``probability``.
-        evaluation: the section.
-        baseline: method that differences are taken to.
-        seed: of the bootstrap.
+        evaluation: the section ``evaluation``.
+        baseline: the method that the others are compared to.
+        seed: seed of the bootstrap.
     """
-    by = ["method", "split"]
+    keys = ["method", "split"]
     rows = _with_parts(predictions, evaluation)
-    fine = rows.groupby([*by, "segment", "bin"], as_index=False).agg(**_SUMS)
-    known, _ = known_bins(fine, evaluation)
-    fine, rows = (frame.merge(known, on=["method", "bin"], how="left") for frame in (fine, rows))
-    keys = [*by, "segment", "bucket", "coarse", "called"]
-    coarse = dict(list(rows.groupby(keys, as_index=False).agg(**_SUMS).groupby(by)))
+    fine = rows.groupby([*keys, "segment", "bin"], as_index=False).agg(**_SUMS)
+    bin_table, _ = known_bins(fine, evaluation)
+    fine, rows = (
+        frame.merge(bin_table, on=["method", "bin"], how="left") for frame in (fine, rows)
+    )
+    coarse_keys = [*keys, "segment", "bucket", "coarse", "called"]
+    coarse = dict(list(rows.groupby(coarse_keys, as_index=False).agg(**_SUMS).groupby(keys)))
     groups = _grouped(rows, evaluation)
     values = [
-        values_of(own, coarse[key], groups, evaluation, seed) for key, own in fine.groupby(by)
+        values_of(part, coarse[key], groups, evaluation, seed) for key, part in fine.groupby(keys)
     ]
     return measure(pd.concat(values), evaluation, baseline)
 
@@ -51,10 +53,10 @@ def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFra
     largest = (
         segment.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
     )
-    known = segment.isin(largest.index[: evaluation.max_segments])
+    shown = segment.isin(largest.index[: evaluation.max_segments])
     group = pd.util.hash_array(predictions["group_id"].astype(str).to_numpy(object))
     return predictions[["method", "split", "group_id", "sample_id"]].assign(
-        segment=segment.where(known, "other").where(segment.notna(), "all"),
+        segment=segment.where(shown, "other").where(segment.notna(), "all"),
         bin=terms.bin.astype(np.int64),
         bucket=(group % evaluation.buckets).astype(np.int64),
         y=positive.astype(np.int64),
@@ -67,7 +69,7 @@ def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFra
 def _grouped(rows: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     """AUC and NDCG of each group, summed by bucket."""
     keys = ["method", "split", "bucket", "group_id"]
-    # Equal scores are shown in an order that has nothing to do with the label.
+    # Ties are broken independently of the label.
     rows = rows.assign(tie=pd.util.hash_array(rows["sample_id"].to_numpy())).sort_values(
         [*keys, "p", "tie"], ascending=[True] * 4 + [False, True]
     )

@@ -1,31 +1,31 @@
-"""The page of the conditions: who is helped under which, and one line of advice for each."""
+"""The page of the conditions: which methods help under which, with advice for each."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from reweight.benchmark.conditions.protocol import METRICS, told
+from reweight.benchmark.conditions.protocol import METRICS, NO_DIFFERENCE, told
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.report.page import rendered
 
 Values = dict[str, Any]
 
-# By which advice is given; weights are to mend probabilities.
+# The metric that advice is based on: weights should improve probabilities.
 LEADING = "log_loss"
 
 
 def render(values: Values) -> str:
-    """The page: one HTML file that needs nothing beside it.
+    """The page as one self-contained HTML file.
 
     Args:
-        values: of ``conditions.content``, with ``run_id``, ``revision`` and ``references`` (the
-            methods that are the article's).
+        values: the output of ``protocol.content``, with ``run_id``, ``revision`` and
+            ``references`` (the methods of the article).
     """
     shown = {"advice": advice(values), "leading": LEADING, "oracle": ORACLE, "better": METRICS}
     return rendered("conditions.html.j2", values | shown | {"shade": shade, "told": told})
 
 
 def advice(values: Mapping[str, Any]) -> dict[str, str]:
-    """Condition -> which method to use there and which not, by the log loss."""
+    """Condition -> which methods to use there and which to avoid, by log loss."""
     return {condition: _line(values, condition) for condition in values["conditions"]}
 
 
@@ -36,39 +36,39 @@ def _line(values: Mapping[str, Any], condition: str) -> str:
     worse = [name for name, cell in judged.items() if cell["verdict"] == "worse"]
     better.sort(key=lambda name: abs(judged[name]["mean"]), reverse=True)
     if not cells[ORACLE]["clear"]:
-        text = "Use uniform: that knowing the truth would help is not told apart from chance."
+        text = "Use uniform: even knowing the truth makes no significant difference."
         if better:
-            text += f" Better than uniform all the same: {', '.join(better)}."
+            text += f" Still better than uniform: {', '.join(better)}."
     elif not better:
-        text = "Use uniform: no method is told apart from it for the better."
+        text = "Use uniform: no method is significantly better."
     else:
         best = better[0]
-        text = f"Use {best}: it gains {_gain(judged[best])}{_cost(values, condition, best)}."
+        text = f"Use {best}, which reaches {_gain(judged[best])}{_cost(values, condition, best)}."
         if better[1:]:
             text += f" Also better than uniform: {', '.join(better[1:])}."
-    return text + (f" Do not use {', '.join(worse)}: worse than uniform." if worse else "")
+    return text + (f" Avoid {', '.join(worse)}: worse than uniform." if worse else "")
 
 
 def _gain(cell: Mapping[str, Any]) -> str:
     between = "" if cell["share_low"] is None else f" ({cell['share_low']:.2f} to "
     between += "" if cell["share_low"] is None else f"{cell['share_high']:.2f})"
-    return f"{cell['share']:.2f}{between} of what knowing the truth would gain"
+    return f"{cell['share']:.2f}{between} of the gain from knowing the truth"
 
 
 def _cost(values: Mapping[str, Any], condition: str, method: str) -> str:
     seconds = values["seconds_per_1e6"].get(method)
     ess = [
-        one["value"]
-        for one in values["ess"]
-        if one["condition"] == condition and one["method"] == method
+        row["value"]
+        for row in values["ess"]
+        if row["condition"] == condition and row["method"] == method
     ]
-    told = "" if seconds is None else f", takes {seconds:.0f} s to fit for a million rows"
-    return told + (f", leaves an effective sample size of {ess[0]:.0%}" if ess else "")
+    time = "" if seconds is None else f", takes {seconds:.0f} s to fit on a million rows"
+    return time + (f", and leaves an effective sample size of {ess[0]:.0%}" if ess else "")
 
 
 def shade(cell: Mapping[str, Any] | None) -> str:
-    """The background of a cell, CSS: green by the share of the gap, red for worse than uniform."""
-    if cell is None or cell["verdict"] == "no difference":
+    """CSS background of a cell: green by the share of the gap, red if worse than uniform."""
+    if cell is None or cell["verdict"] == NO_DIFFERENCE:
         return "#f4f4f4"
     strength = 0.15 + 0.6 * min(1.0, abs(cell.get("share", 0.0)))
     return f"rgba({'0, 158, 115' if cell['verdict'] == 'better' else '213, 94, 0'}, {strength:.2f})"

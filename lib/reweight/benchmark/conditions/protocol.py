@@ -1,12 +1,12 @@
-"""Who is helped under which condition: worlds with one mechanism each, and means over their seeds.
+"""Which methods help under which condition: worlds with one mechanism, averaged over seeds.
 
     share of the gap = mean_s (m_s - uniform_s) / mean_s (oracle_s - uniform_s)
 
-over the seeds s of a condition, for each metric; 1 is what knowing the truth would give, below 0 is
-worse than uniform. It is told only where the oracle is better by more than the gap's interval.
-Better or worse than uniform is what Student's test over the seeds says after Holm's correction for
-the number of methods: of ten that do nothing, some would otherwise seem to do something in two
-conditions of five.
+over the seeds s of a condition, for each metric; 1 is the gain from knowing the truth, below 0 is
+worse than uniform. It is given only if the interval of the gap shows that the oracle is better.
+Whether a method is better or worse than uniform is decided by Student's test over the seeds with
+Holm's correction for the number of methods: without it, one of ten ineffective methods would seem
+to have an effect in two conditions of five.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from reweight.core.section import Name, RunId, Section
 Array = NDArray[np.float64]
 Values = dict[str, Any]
 
-# Metrics of the page, and whether more is better.
+# Metrics on the page, and whether higher is better.
 METRICS = {
     "log_loss": False,
     "normalised_entropy": False,
@@ -38,18 +38,19 @@ METRICS = {
 }
 _RESAMPLES = 2000
 _LEVEL = 0.05
+NO_DIFFERENCE = "no significant difference"
 
 
 class Conditions(Section):
     """The section ``conditions``.
 
     Attributes:
-        worlds: condition -> settings of the simulation in which it differs from the section
-            ``simulation``, which is what nothing is wrong with; several settings are a condition
-            too. The names are those of ``simulation.worlds``.
-        seeds: worlds of each condition.
-        beside: other runs of the same root whose methods the page shows beside this run's. They
-            must have judged the same worlds: a leaderboard that others can add to.
+        worlds: condition -> the settings that differ from the section ``simulation``, which
+            describes a log without distortion; a condition may change several settings. The names
+            are those of ``simulation.worlds``.
+        seeds: number of worlds per condition.
+        beside: other runs under the same root whose methods the page also shows, as a shared
+            leaderboard. They must have judged the same worlds.
     """
 
     worlds: dict[Name, dict[str, float]] = Field(min_length=1)
@@ -65,12 +66,12 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
     """Means over seeds of the table ``conditions``, as values that JSON can hold.
 
     Args:
-        rows: of the table.
-        conditions: in their order.
-        methods: in their order, without uniform and the oracle.
+        rows: rows of the table.
+        conditions: the conditions, in order.
+        methods: the methods, in order, without uniform and the oracle.
     """
     differences = rows[rows["kind"] == "difference"]
-    found = {
+    cells_by_metric = {
         metric: {
             condition: _cells(differences, metric, condition, methods) for condition in conditions
         }
@@ -83,7 +84,7 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
     return {
         "conditions": list(conditions),
         "methods": list(methods),
-        "metrics": found,
+        "metrics": cells_by_metric,
         "ess": ess.to_dict("records"),
         "seconds_per_1e6": {str(m): float(v) for m, v in seconds.items()},
         "failures": failed.to_dict("records"),
@@ -92,12 +93,12 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
 
 
 def table(values: Values, metric: str) -> list[str]:
-    """The share of the gap by condition and method as lines of text, for a console."""
+    """The share of the gap by condition and method as lines of text, for the console."""
     methods = values["methods"]
     width = max(len(m) for m in [*values["conditions"], "condition"]) + 2
     lines = [
         f"{metric}: share of the gap between uniform and the oracle"
-        " (n.s.: not told apart from uniform)"
+        " (n.s.: no significant difference)"
     ]
     wide = max(14, *[len(m) + 2 for m in methods])
     lines.append(
@@ -113,7 +114,7 @@ def table(values: Values, metric: str) -> list[str]:
 
 
 def told(cell: Mapping[str, Any] | None) -> str:
-    """A cell in words: the share of the gap, or the difference where there is no gap."""
+    """A cell as text: the share of the gap, or the difference if there is no gap."""
     if cell is None:
         return "failed"
     text = f"{cell['share']:+.2f}" if "share" in cell else f"{cell['mean']:+.4f}"
@@ -123,8 +124,8 @@ def told(cell: Mapping[str, Any] | None) -> str:
 def _cells(
     differences: pd.DataFrame, metric: str, condition: str, methods: Sequence[str]
 ) -> Values:
-    own = differences[(differences["name"] == metric) & (differences["condition"] == condition)]
-    wide = own.pivot_table(index="seed", columns="method", values="value", dropna=False)
+    rows = differences[(differences["name"] == metric) & (differences["condition"] == condition)]
+    wide = rows.pivot_table(index="seed", columns="method", values="value", dropna=False)
     if ORACLE not in wide:
         return {ORACLE: _mean(np.array([])) | {"clear": False}}
     gap = _mean(wide[ORACLE].dropna().to_numpy())
@@ -155,13 +156,13 @@ def _mean(values: Array) -> Values:
 
 
 def _better(cell: Mapping[str, Any], more_is_better: bool) -> bool:
-    """Whether all of the interval is on the good side of 0."""
+    """Whether the whole interval is on the better side of 0."""
     bound, sign = (cell["low"], 1) if more_is_better else (cell["high"], -1)
     return bound is not None and sign * bound > 0
 
 
 def _p(values: Array) -> float:
-    """Student's test of a mean of 0; 1 where there is nothing to tell it by."""
+    """p-value of Student's test for a mean of 0; 1 if the values cannot show a difference."""
     if len(values) < 2 or not values.any():
         return 1.0
     if np.ptp(values) == 0:
@@ -171,7 +172,7 @@ def _p(values: Array) -> float:
 
 def _verdict(cell: Mapping[str, Any], more_is_better: bool) -> str:
     if not cell["p"] < _LEVEL:
-        return "no difference"
+        return NO_DIFFERENCE
     return "better" if (cell["mean"] > 0) == more_is_better else "worse"
 
 

@@ -1,4 +1,4 @@
-"""The stages that judge methods under conditions.
+"""The stages that compare methods under conditions.
 
 Reads:
     The tables ``samples`` and ``truth`` of simulated worlds.
@@ -7,7 +7,7 @@ Writes:
     The table ``conditions``, ``conditions.html`` and ``conditions.json``.
 
 Refuses:
-    A config without simulation. A method that fails in a world is shown as failed, with its reason.
+    A config without simulation. A method that fails in a world is shown as failed, with the reason.
 """
 
 from collections.abc import Sequence
@@ -31,19 +31,19 @@ from reweight.core.files import write_json
 from reweight.core.revision import revision
 from reweight.core.tables import CONDITIONS, SAMPLES, TRUTH
 
-# Where the raw log of the worlds lies, which says nothing of what is in it.
+# Where the raw log of the worlds is, which does not affect its content.
 _PLACES: Any = {
     "simulation": {"path": True},
     "cleaning": {"sources": {"__all__": {"path": True}}},
 }
-# What says where a run is and what it is called, and no world's result depends on.
+# Names and places, and sections that no world's result depends on.
 _ELSEWHERE: Any = {
     **RunConfig.elsewhere,
     **dict.fromkeys(("data_dir", "model_run_id", "tuning", "explaining"), True),
     **_PLACES,
     "conditions": {"beside": True},
 }
-# Sections that make the samples of a world; the others say what is done with them.
+# Sections that determine the samples of a world; the others determine what is done with them.
 _LOG: Any = {
     **dict.fromkeys(("seed", "simulation", "cleaning", "sampling", "splits", "features"), True),
     "conditions": {"worlds", "seeds"},
@@ -51,39 +51,39 @@ _LOG: Any = {
 
 
 def judge_conditions(run: ConditionsRun) -> dict[str, Any]:
-    """Judges the ranker of every world by the weights of every method; a world is a Spark task.
+    """Judges the ranker of every world with the weights of every method, one Spark task per world.
 
-    Worlds that are done are not done again, while all that their result depends on is the same.
+    Worlds that are already done are skipped, unless something that their result depends on changed.
     """
     keys = _keys(run.config)
-    there = incremental.done(run, CONDITIONS, "world", list(keys.values()))
-    left = [name for name in keys if keys[name] not in there]
-    named = {key: name for name, key in keys.items()}
-    # Brought together once, and not for every commit.
-    rows = _rows(run, left).repartition(len(keys), "world").persist(StorageLevel.DISK_ONLY)
+    done_keys = incremental.done(run, CONDITIONS, "world", list(keys.values()))
+    missing = [name for name in keys if keys[name] not in done_keys]
+    world_of = {key: name for name, key in keys.items()}
+    # Shuffled once instead of for every commit.
+    rows = _rows(run, missing).repartition(len(keys), "world").persist(StorageLevel.DISK_ONLY)
 
-    def judged(own: list[str]) -> DataFrame:
-        chosen = rows.where(F.col("world").isin([named[key] for key in own]))
-        return _judged(run, chosen.repartition(len(own), "world"), keys)
+    def judged(batch: list[str]) -> DataFrame:
+        selected = rows.where(F.col("world").isin([world_of[key] for key in batch]))
+        return _judged(run, selected.repartition(len(batch), "world"), keys)
 
     try:
-        incremental.in_pieces(run, CONDITIONS, "world", list(named), there, judged)
+        incremental.in_pieces(run, CONDITIONS, "world", list(world_of), done_keys, judged)
     finally:
         rows.unpersist()
-    found = _found(run)
-    # Small by nature: what failed, once for each method and reason.
-    failed = found[found["kind"] == "failed"].groupby("method")["reason"].first().to_dict()
+    results = _results(run)
+    # Small by nature: one failure per method.
+    failed = results[results["kind"] == "failed"].groupby("method")["reason"].first().to_dict()
     return {
         "worlds": len(keys),
-        "judged now": len(left),
-        "rows": len(found),
+        "judged now": len(missing),
+        "rows": len(results),
         "failed": len(failed),
     } | failed
 
 
 def conditions_report(run: ConditionsRun) -> dict[str, Any]:
-    """Writes who is helped under which condition, as a page and as JSON, and prints it."""
-    rows = _found(run)
+    """Writes which methods help under which condition as a page and as JSON, and prints it."""
+    rows = _results(run)
     names = [m.name for m in run.config.importance if m.name != BASELINE]
     for run_id in run.config.conditions.beside:
         others = _beside(run, run_id)
@@ -104,44 +104,44 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
 
 
 def _keys(config: ConditionsConfig) -> dict[str, str]:
-    """World -> a hash of all that its result depends on.
+    """World -> a hash of everything that its result depends on.
 
-    Of the other worlds too: features are scaled, and time is cut, over all of them.
+    This includes the other worlds: features are scaled, and time is cut, over all of them.
     """
-    told = config.model_dump_json(by_alias=True, exclude=_ELSEWHERE)
-    return {name: digest(name, told, revision()) for name in config.conditions.names()}
+    settings = config.model_dump_json(by_alias=True, exclude=_ELSEWHERE)
+    return {name: digest(name, settings, revision()) for name in config.conditions.names()}
 
 
-def _found(run: ConditionsRun) -> pd.DataFrame:
-    """Rows of the wanted worlds; small by nature, some fifty for each world and method."""
+def _results(run: ConditionsRun) -> pd.DataFrame:
+    """The rows of the worlds; small by nature, about fifty per world and method."""
     return incremental.found(run, CONDITIONS, "world", list(_keys(run.config).values()))
 
 
 def _log_of(config: ConditionsConfig) -> str:
-    """A hash of all that the worlds' samples depend on: equal where methods can be compared."""
-    told = config.model_dump_json(by_alias=True, include=_LOG, exclude=_PLACES)
-    return digest(told, revision())
+    """A hash of everything that the samples depend on: if equal, methods are comparable."""
+    settings = config.model_dump_json(by_alias=True, include=_LOG, exclude=_PLACES)
+    return digest(settings, revision())
 
 
 def _beside(run: ConditionsRun, run_id: str) -> pd.DataFrame:
-    """Rows of another run's methods in the same worlds, each named `run_id/method`."""
+    """The rows of another run's methods in the same worlds, named `run_id/method`."""
     rows = run.store.read(CONDITIONS, run_id).drop("run_id").toPandas()
-    own = _log_of(run.config)
-    if own not in set(rows["log"]):
+    log = _log_of(run.config)
+    if log not in set(rows["log"]):
         raise TableError(
             f"run '{run_id}' did not judge the worlds of this run",
-            expected=f"rows of worlds with the hash {own}",
+            expected=f"rows of worlds with the hash {log}",
             got=str(sorted(set(rows["log"]))),
-            fix="judge its methods in these worlds (all sections as here but importance, weighting, "
-            "fitting and ranking, and the same code), or leave it out of conditions.beside",
+            fix="run its methods in these worlds (same code, and same sections except importance, "
+            "weighting, fitting and ranking), or remove it from conditions.beside",
         )
-    # Both have the same uniform and the same oracle.
-    rows = rows[(rows["log"] == own) & ~rows["method"].isin([BASELINE, ORACLE])]
+    # Both runs have the same uniform and oracle.
+    rows = rows[(rows["log"] == log) & ~rows["method"].isin([BASELINE, ORACLE])]
     return rows.assign(method=run_id + "/" + rows["method"])
 
 
 def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFrame:
-    """Rows of the table, a task for each world."""
+    """The rows of the table, one task per world."""
     config = run.config
     names_of, methods = config.conditions.names(), config.importance
     sections = worlds.Sections(
@@ -162,22 +162,22 @@ def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFr
         torch.set_num_threads(1)
         world = str(rows["world"].iloc[0])
         condition, seed = names_of[world]
-        # Tasks side by side, each with a thread per core, take many times as long.
+        # Concurrent tasks with a thread per core each would take many times as long.
         with threadpool_limits(1):
             try:
-                found = list(worlds.judged(rows, cardinalities, methods, sections))
+                results = list(worlds.judged(rows, cardinalities, methods, sections))
             except Exception as error:
-                found = [worlds.failed(method.name, said(error)) for method in methods]
-        same = {"world": keys[world], "log": log, "condition": condition, "seed": seed}
-        told = pd.DataFrame([same | row for row in found])
-        return told[names].astype({"value": float, "low": float, "high": float})
+                results = [worlds.failed(method.name, said(error)) for method in methods]
+        shared = {"world": keys[world], "log": log, "condition": condition, "seed": seed}
+        table = pd.DataFrame([shared | row for row in results])
+        return table[names].astype({"value": float, "low": float, "high": float})
 
     schema = (CONDITIONS.schema or "").replace(" not null", "")
     return rows.groupBy("world").applyInPandas(judge, schema)
 
 
 def _rows(run: ConditionsRun, names: Sequence[str]) -> DataFrame:
-    """Samples of some worlds with the truth about them, and the world that they are of."""
+    """The samples of the given worlds, with their truth and their world."""
     truth = run.store.read(TRUTH).select(
         F.xxhash64("impression_id").alias("sample_id"),
         F.col("wanted").cast("double").alias("truth"),

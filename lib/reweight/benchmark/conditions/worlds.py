@@ -1,9 +1,9 @@
 """T3, the ranker task: a world's ranker on the weights of each method, judged on the truth.
 
-Everything is in memory: a world is some ten thousand rows. The ranker is scikit-learn's logistic
-regression, sum_i w_i l_i + |b|^2 / (2 C) with w of mean 1, which is what Spark's minimises at
-r = 1 / (C sum w). It is trained on the labels that the log recorded and judged on those that would
-have been seen and recorded had nothing gone wrong, on later rows of people.
+Everything is in memory: a world has about ten thousand rows. The ranker is scikit-learn's logistic
+regression, sum_i w_i l_i + |b|^2 / (2 C) with w of mean 1, which has the same minimum as Spark's at
+r = 1 / (C sum w). It is trained on the labels that the log recorded, and judged on later rows of
+people with the labels that an undistorted log would have recorded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from reweight.benchmark.conditions.metrics_in_memory import measured
@@ -32,10 +32,10 @@ from reweight.train_ranker.rankers.logistic_regression import Ranking
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
-# Cost of a method: seconds of its fit, with all methods of the same training, for 1e6 rows.
+# Cost of a method: seconds to fit it on 1e6 rows, including all methods of the same training.
 SECONDS = "fit_seconds_per_1e6"
 _NUMBERS = ("value", "low", "high")
-# What methods may read beside features, ids and label; `segment` is made a number.
+# Columns that methods may read besides features, ids and label; `segment` becomes a number.
 EXTRA = ("position", "propensity", "value", "target", "mature", "elapsed", "delay")
 
 
@@ -56,64 +56,74 @@ def judged(
     methods: Sequence[ImportanceMethod],
     sections: Sections,
 ) -> Iterator[Row]:
-    """What the weights of each method do to the ranker of one world.
+    """Trains the ranker of one world on the weights of each method, and judges it on the truth.
 
     Args:
-        rows: of the splits train, validation and test, with ``sample_id``, ``group_id``,
+        rows: rows of the splits train, validation and test, with ``sample_id``, ``group_id``,
             ``segment``, ``split``, ``label`` (recorded), ``truth``, ``bot``, ``features``, ``ids``
             and the columns of ``EXTRA``.
         cardinalities: sizes of the id spaces.
-        methods: ``uniform`` among them.
-        sections: of the config.
+        methods: the methods, including ``uniform``.
+        sections: the sections of the config.
 
     Yields:
         ``method``, ``name``, ``kind`` (``value``, ``difference`` to uniform, ``cost`` or
         ``failed``), ``value``, ``low``, ``high``, ``reason``.
     """
     parts = {str(split): part.sort_values("sample_id") for split, part in rows.groupby("split")}
-    # Bots are in the log, and nobody is to be pleased with what bots click.
+    # Bots stay in the log, but a ranker should not be judged by what bots click.
     parts["test"] = parts["test"][~parts["test"]["bot"].to_numpy(bool)]
     world = World(parts, cardinalities)
-    found, fitted = {}, {}
-    for one in fits(methods, world.rows_for(sections.seed), sections.batch_size):
-        if one.stored is None:
-            yield failed(one.method.name, one.reason)
+    predictions_by_method, fit_by_method = {}, {}
+    for fit in fits(methods, world.rows_for(sections.seed), sections.batch_size):
+        if fit.stored is None:
+            yield failed(fit.method.name, fit.reason)
         else:
-            fitted[one.method.name] = one
-            each = 1e6 * one.seconds / len(parts["train"])
-            yield _row(one.method.name, SECONDS, "cost", each)
-    for name in [n for n, one in fitted.items() if set(one.method.combines()) - set(fitted)]:
-        del fitted[name]
-        yield failed(name, "one of its parts failed")
-    importances, soft = world.scored({name: one.stored for name, one in fitted.items()})
-    for name, one in fitted.items():
+            fit_by_method[fit.method.name] = fit
+            cost = 1e6 * fit.seconds / len(parts["train"])
+            yield _row(fit.method.name, SECONDS, "cost", cost)
+    for name in [
+        n for n, fit in fit_by_method.items() if set(fit.method.combines()) - set(fit_by_method)
+    ]:
+        del fit_by_method[name]
+        yield failed(name, "a method that it combines failed")
+    importances, soft = world.scored({name: fit.stored for name, fit in fit_by_method.items()})
+    for name, fit in fit_by_method.items():
         try:
-            weights = world.weights(one, importances[name], sections.weighting)
-            found[name] = world.predicted(weights, soft.get(name), sections.ranking.C)
+            weights = world.weights(fit, importances[name], sections.weighting)
+            predictions_by_method[name] = world.predicted(
+                weights, soft.get(name), sections.ranking.C
+            )
             yield _row(name, "ess_share", "value", _ess_share(weights))
         except (ReweightError, ValueError) as error:
             yield failed(name, said(error))
-    found[ORACLE] = world.predicted(None, world.truth, sections.ranking.C)
-    predictions = pd.concat([own.assign(method=name) for name, own in found.items()])
+    predictions_by_method[ORACLE] = world.predicted(None, world.truth, sections.ranking.C)
+    predictions = pd.concat(
+        [frame.assign(method=name) for name, frame in predictions_by_method.items()]
+    )
     for row in measured(predictions, sections.evaluation, BASELINE, sections.seed):
         if row["split"] == "test" and row["segment"] is None:
             yield _row(row["method"], row["name"], row["kind"], *[row[k] for k in _NUMBERS])
 
 
 class World:
-    """The rows of a world in the shapes that methods and the ranker take."""
+    """The rows of a world, in the forms that methods and the ranker need."""
 
     def __init__(self, parts: dict[str, pd.DataFrame], cardinalities: tuple[int, ...]) -> None:
         self.parts, self.cardinalities = parts, cardinalities
         counts = parts["train"]["segment"].value_counts()
-        # As on Spark: the largest first, and of equal ones the first by name.
+        # As on Spark: largest first, ties by name.
         self.segments = tuple(sorted(counts.index, key=lambda s: (-counts[s], s)))
         self.matrices = {split: self._matrix(part) for split, part in parts.items()}
-        # Made once: every training of the world reads them.
+        # Built once, since every training of the world reads them.
         self.batches = {split: self._batch(parts[split]) for split in ("train", "validation")}
 
     def rows_for(self, seed: int) -> Any:
-        """What ``fits`` asks for."""
+        """The function that gives ``fits`` the rows and facts.
+
+        Args:
+            seed: seed of the methods' random numbers.
+        """
 
         def rows(group: Sequence[ImportanceMethod]) -> tuple[Batch, Batch, TrainFacts]:
             train, training = self.batches["train"], group[0].learns()
@@ -124,43 +134,43 @@ class World:
 
     @property
     def truth(self) -> Array:
-        """True labels of the training rows, which only the oracle knows, float64 [N]."""
+        """True labels of the training rows, known to the oracle only, float64 [N]."""
         return self.parts["train"]["truth"].to_numpy(np.float64)
 
     def scored(
-        self, stored: dict[str, ModelArtifact | None]
+        self, models: dict[str, ModelArtifact | None]
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Importance of the training rows by each method, and labels by soft ones, float64 [N]."""
-        scorer = Scorer({name: one for name, one in stored.items() if one is not None})
+        """Importance of the training rows by each method, and soft labels, float64 [N]."""
+        scorer = Scorer({name: model for name, model in models.items() if model is not None})
         outputs = EnsembleOutputs(self.batches["train"])
         importance, labels = scorer(outputs.batch, outputs), scorer.soft_labels(outputs)
         return tuple(
-            {name: values.numpy().astype(np.float64) for name, values in found.items()}
-            for found in (importance, labels)
+            {name: values.numpy().astype(np.float64) for name, values in by_method.items()}
+            for by_method in (importance, labels)
         )  # type: ignore[return-value]
 
     def weights(self, fit: Fit, importance: Array, policy: Weighting) -> Array:
         """Weights of the training rows by a method, float64 [N].
 
         Args:
-            fit: of the method.
-            importance: of the training rows, float64 [N].
-            policy: that makes weights of it.
+            fit: the fit of the method.
+            importance: importance of the training rows, float64 [N].
+            policy: the weight policy.
         """
         method, segments = fit.method, self.parts["train"]["segment"].to_numpy()
         rows = MemoryRows({method.name: importance}, segments)
         stats = fit_policy(rows, policy, [method])[method.name]
         weights = weight_in_memory(importance, policy, stats, segments)
-        # As the ranker of the line: regularisation sees the sum of raw importance.
+        # As in the pipeline's ranker: regularisation uses the sum of raw importance.
         return weights * importance.mean() if method.keeps_scale else weights
 
     def predicted(self, weights: Array | None, labels: Array | None, C: float) -> pd.DataFrame:  # noqa: N803
         """Predictions of validation and test rows by a ranker.
 
         Args:
-            weights: of the training rows; None for equal ones.
-            labels: p(y = 1) of the training rows; None for the recorded ones. A row is then two,
-                as in the line.
+            weights: weights of the training rows; None for equal weights.
+            labels: p(y = 1) of the training rows, each of which then becomes two rows as in the
+                pipeline; None for the recorded labels.
             C: inverse strength of regularisation.
         """
         from sklearn.linear_model import LogisticRegression
@@ -178,24 +188,19 @@ class World:
         model = LogisticRegression(C=C, solver="newton-cholesky", max_iter=200, tol=1e-8)
         model.fit(x, y, sample_weight=weights)
         frames = []
-        for split, judge in (("validation", "label"), ("test", "truth")):
+        for split, label_column in (("validation", "label"), ("test", "truth")):
             part = self.parts[split]
             p = model.predict_proba(self.matrices[split])[:, 1]
-            own = part[["sample_id", "group_id", "segment", "split"]]
-            frames.append(own.assign(label=part[judge].to_numpy(float), probability=p))
+            frame = part[["sample_id", "group_id", "segment", "split"]]
+            frames.append(frame.assign(label=part[label_column].to_numpy(float), probability=p))
         return pd.concat(frames)
 
     def _batch(self, part: pd.DataFrame) -> Batch:
-        place = {name: i + 1 for i, name in enumerate(self.segments)}
-        extra = {name: part[name].to_numpy(np.float32) for name in EXTRA}
-        extra["segment"] = part["segment"].map(place).fillna(0).to_numpy(np.float32)
-        return Batch(
-            torch.from_numpy(part["sample_id"].to_numpy(np.int64)),
-            torch.from_numpy(_stacked(part["features"], np.float32)),
-            torch.from_numpy(_stacked(part["ids"], np.int64)),
-            torch.from_numpy(part["label"].to_numpy(np.float32)),
-            {name: torch.from_numpy(values.copy()) for name, values in extra.items()},
-        )
+        number_of = {name: i + 1 for i, name in enumerate(self.segments)}
+        part = part.assign(segment=part["segment"].map(number_of).fillna(0))
+        names = ("sample_id", "features", "ids", "label", *EXTRA, "segment")
+        columns = {name: pa.array(part[name]) for name in names}
+        return Batch.from_arrow(columns, {name: name for name in (*EXTRA, "segment")})
 
     def _matrix(self, part: pd.DataFrame) -> Array:
         ids = _stacked(part["ids"], np.int64)
@@ -204,7 +209,7 @@ class World:
 
 
 def _ess_share(weights: Array) -> float:
-    """Effective sample size as a share of the rows; raw importance is not of mean 1."""
+    """Effective sample size as a share of the rows; the mean of the weights need not be 1."""
     return float(weights.mean() ** 2 / (weights**2).mean())
 
 
@@ -213,7 +218,7 @@ def _stacked(column: "pd.Series[Any]", kind: type) -> NDArray[Any]:
 
 
 def failed(method: str, reason: str | None) -> Row:
-    """The row of a method that failed."""
+    """The row for a method that failed."""
     return _row(method, "failed", "failed", None) | {"reason": reason}
 
 

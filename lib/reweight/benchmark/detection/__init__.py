@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The detection benchmark: how well methods find damage planted in known tables."""

@@ -1,8 +1,8 @@
-"""A cell: plants damage, fits all methods on what is recorded, and judges them on the truth.
+"""One cell: plants damage, fits all methods on the recorded labels, and judges them on the truth.
 
-T1 finds the damaged rows; T2 removes rows in the order of their value and trains a plain logistic
-regression on the rest; T4 compares the ranks that a method gives with other random numbers; T5 is
-what a fit and a score cost. A method that fails is a row with its reason.
+T1 finds the damaged rows; T2 removes rows in order of their value and trains a plain logistic
+regression on the rest; T4 compares the rankings of a method under different seeds; T5 measures the
+cost of fitting and scoring. A method that fails gets a row with the reason.
 """
 
 import time
@@ -29,20 +29,20 @@ from reweight.importance.training import TrainFacts
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
-# Method seeds of a draw are apart from those of another.
+# Keeps the method seeds of different draws apart.
 _SEEDS = 1000
-# Smaller probabilities are this one before a logarithm: of a few hundred votes 0 is as good as one.
+# Floor of probabilities before a logarithm: a few hundred votes cannot distinguish it from 0.
 _LEAST = 1e-3
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Rows of a cell.
+    """The rows of a cell.
 
     Attributes:
-        train: rows to value, with the labels that are recorded.
+        train: the rows to value, with recorded labels.
         wrong: which of these labels are wrong, bool [N].
-        validation: further rows with recorded labels.
+        validation: more rows with recorded labels.
         test: rows with true labels.
     """
 
@@ -54,14 +54,14 @@ class Draw:
 
 @dataclass(frozen=True)
 class Valued:
-    """What a method says of the training rows.
+    """The values that a method gives the training rows.
 
     Attributes:
-        method: its name.
-        value: float64 [N], low is suspect; None where it failed.
-        scaled: what two means are taken of.
+        method: name of the method.
+        value: float64 [N], low means suspect; None if the method failed.
+        scaled: the values on the scale for two-means clustering, float64 [N].
         cost: seconds by name.
-        reason: of a failure.
+        reason: reason of a failure.
     """
 
     method: str
@@ -74,18 +74,18 @@ class Valued:
 def judged(
     cell: Cell, data: Data, methods: Sequence[ImportanceMethod], benchmark: Benchmark
 ) -> list[Row]:
-    """All that the benchmark says of a cell: rows of its table, without the key.
+    """Judges all methods on a cell: rows of the table ``benchmark``, without the key.
 
     Args:
-        cell: which.
-        data: its table.
-        methods: of the config.
-        benchmark: sizes and settings.
+        cell: the cell.
+        data: the rows of its table.
+        methods: the methods of the config.
+        benchmark: the section ``benchmark``.
     """
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
-    # Tasks side by side, each with a thread per core, take many times as long.
+    # Concurrent tasks with a thread per core each would take many times as long.
     with threadpool_limits(1):
         return _rows(cell, data, methods, benchmark)
 
@@ -93,37 +93,44 @@ def judged(
 def _rows(
     cell: Cell, data: Data, methods: Sequence[ImportanceMethod], benchmark: Benchmark
 ) -> list[Row]:
-    told = {"table": cell.table, "damage": cell.damage, "rate": cell.rate, "seed": cell.seed}
+    key = {"table": cell.table, "damage": cell.damage, "rate": cell.rate, "seed": cell.seed}
     try:
         draw = drawn(cell, data, benchmark)
     except ReweightError as error:
         names = [*[m.name for m in methods], ORACLE, FOREST]
-        return [told | _row(name, "failed", reason=said(error)) for name in names]
+        return [key | _row(name, "failed", reason=said(error)) for name in names]
     valued = list(values(draw, methods, cell.seed * _SEEDS, benchmark))
     oracle = np.where(draw.wrong, 0.0, 1.0)
     valued.append(Valued(ORACLE, oracle, oracle))
-    rows = [row for one in valued for row in _judged(one, draw, benchmark.removed)]
+    rows = [row for each in valued for row in _judged(each, draw, benchmark.removed)]
     if cell.seed == 0 and benchmark.method_seeds > 1:
         rows += _stabilities(draw, methods, valued, benchmark)
-    return [told | row for row in rows]
+    return [key | row for row in rows]
 
 
 def drawn(cell: Cell, data: Data, benchmark: Benchmark) -> Draw:
-    """Draws rows and damage. The rows of a table and seed are the same for all damage.
+    """Draws rows and damage; for a table and seed, the rows are the same for all damage.
+
+    Args:
+        cell: the cell.
+        data: the rows of its table.
+        benchmark: the section ``benchmark``.
 
     Raises:
-        SampleError: the table has too few rows, or a draw has one class.
+        SampleError: the table has too few rows, or a draw has only one class.
     """
     sizes = (benchmark.train, benchmark.validation, benchmark.test)
     if len(data) < sum(sizes):
         raise SampleError(
             f"the table '{cell.table}' is too small for the benchmark",
             expected=f"{sum(sizes)} rows ({' + '.join(map(str, sizes))})",
-            got=f"{len(data)}",
+            got=f"{len(data)} rows",
             fix="lower benchmark.train, benchmark.validation or benchmark.test",
         )
     order = _generator(cell.seed, cell.table).permutation(len(data))
-    train, validation, test = (data.rows(p) for p in np.split(order, np.cumsum(sizes))[:3])
+    train, validation, test = (
+        data.rows(places) for places in np.split(order, np.cumsum(sizes))[:3]
+    )
     margins = _margins(train, validation) if cell.damage == "by_difficulty" else None
     generator = _generator(cell.seed, f"{cell.table} {cell.damage} {cell.rate}")
     recorded = []
@@ -134,7 +141,7 @@ def drawn(cell: Cell, data: Data, benchmark: Benchmark) -> Draw:
     if wrong.sum() in (0, len(wrong)) or np.ptp(label) == 0:
         raise SampleError(
             f"a draw of '{cell.table}' cannot be judged",
-            expected="right and wrong labels, and two recorded classes",
+            expected="correct and wrong labels, and two recorded classes",
             got=f"{int(wrong.sum())} wrong labels, {int(label.sum())} positives of {len(label)}",
             fix="raise benchmark.train, or choose another rate",
         )
@@ -144,13 +151,13 @@ def drawn(cell: Cell, data: Data, benchmark: Benchmark) -> Draw:
 def values(
     draw: Draw, methods: Sequence[ImportanceMethod], seed: int, benchmark: Benchmark
 ) -> Iterator[Valued]:
-    """The values of all methods and of the random forest; equal trainings are done once.
+    """The values of all methods and of the random forest; shared trainings run once.
 
     Args:
-        draw: rows.
-        methods: to fit.
-        seed: of the methods' random numbers.
-        benchmark: sizes and settings.
+        draw: the rows.
+        methods: the methods to fit.
+        seed: seed of the methods' random numbers.
+        benchmark: the section ``benchmark``.
     """
 
     def rows(group: Sequence[ImportanceMethod]) -> tuple[Batch, Batch, TrainFacts]:
@@ -158,53 +165,58 @@ def values(
         facts = facts_of(train, draw.train.cardinalities, seed, group[0].learns())
         return train, validation, facts
 
-    found = {one.method.name: one for one in fits(methods, rows, benchmark.batch_size)}
-    for one in found.values():
-        yield _scored(one, [found[name] for name in one.method.combines()], draw)
+    fit_by_name = {fit.method.name: fit for fit in fits(methods, rows, benchmark.batch_size)}
+    for fit in fit_by_name.values():
+        yield _scored(fit, [fit_by_name[name] for name in fit.method.combines()], draw)
     yield forest(draw.train, seed, benchmark.trees)
 
 
 def forest(train: Data, seed: int, trees: int) -> Valued:
-    """Random forest, out of bag: probability of the given label by the trees without the row."""
+    """A random forest's out-of-bag probability of the recorded label."""
     from sklearn.ensemble import RandomForestClassifier
 
     start = time.perf_counter()
-    found = RandomForestClassifier(trees, oob_score=True, n_jobs=1, random_state=seed)
-    found.fit(train.matrix(), train.label.astype(np.int64))
+    classifier = RandomForestClassifier(trees, oob_score=True, n_jobs=1, random_state=seed)
+    classifier.fit(train.matrix(), train.label.astype(np.int64))
     seconds = time.perf_counter() - start
-    p = found.oob_decision_function_[np.arange(len(train)), train.label.astype(np.int64)]
+    p = classifier.oob_decision_function_[np.arange(len(train)), train.label.astype(np.int64)]
     return Valued(FOREST, p, _logarithm(p), {"fit_seconds": seconds})
 
 
 def curves(
     value: Array, draw: Draw, removed: Sequence[float]
 ) -> Iterator[tuple[str, float, float]]:
-    """T2: (name, share removed, value) of a logistic regression on the rows that are left.
+    """T2: (name, share removed, value) of a logistic regression on the remaining rows.
 
-    Rows of equal value are removed in a random order, the same for every method.
+    Rows of equal value are removed in a random order, which is the same for every method.
+
+    Args:
+        value: values of the training rows, float64 [N].
+        draw: the rows.
+        removed: shares of the rows to remove.
     """
     x, test = draw.train.matrix(), draw.test.matrix()
     ties = _generator(0, "ties").permutation(len(value))
     ascending = np.lexsort((ties, value))
     for end, order in (("lowest", ascending), ("highest", ascending[::-1])):
         for share in (0.0, *removed):
-            left = np.sort(order[round(share * len(order)) :])
-            p = _probabilities(x[left], draw.train.label[left], test)
-            given = np.where(draw.test.label == 1, p, 1 - p)
-            yield f"accuracy_without_{end}", share, float((given > 0.5).mean())
-            yield f"log_loss_without_{end}", share, float(-np.log(given).mean())
+            remaining = np.sort(order[round(share * len(order)) :])
+            p = _probabilities(x[remaining], draw.train.label[remaining], test)
+            p_label = np.where(draw.test.label == 1, p, 1 - p)
+            yield f"accuracy_without_{end}", share, float((p_label > 0.5).mean())
+            yield f"log_loss_without_{end}", share, float(-np.log(p_label).mean())
 
 
-def _judged(one: Valued, draw: Draw, removed: Sequence[float]) -> Iterator[Row]:
-    if one.value is None or one.scaled is None:
-        yield _row(one.method, "failed", reason=one.reason)
+def _judged(valued: Valued, draw: Draw, removed: Sequence[float]) -> Iterator[Row]:
+    if valued.value is None or valued.scaled is None:
+        yield _row(valued.method, "failed", reason=valued.reason)
         return
-    for name, number in statistics.detection(one.value, one.scaled, draw.wrong).items():
-        yield _row(one.method, name, number)
-    for name, share, number in curves(one.value, draw, removed):
-        yield _row(one.method, name, number, share=share)
-    for name, number in one.cost.items():
-        yield _row(one.method, name, number)
+    for name, number in statistics.detection(valued.value, valued.scaled, draw.wrong).items():
+        yield _row(valued.method, name, number)
+    for name, share, number in curves(valued.value, draw, removed):
+        yield _row(valued.method, name, number, share=share)
+    for name, number in valued.cost.items():
+        yield _row(valued.method, name, number)
 
 
 def _stabilities(
@@ -213,57 +225,61 @@ def _stabilities(
     first: Sequence[Valued],
     benchmark: Benchmark,
 ) -> Iterator[Row]:
-    """T4: the same draw, other random numbers of the method."""
-    found = {one.method: [one.value] for one in first if one.value is not None}
+    """T4: rankings of the same draw under different seeds of the method."""
+    rankings_of = {valued.method: [valued.value] for valued in first if valued.value is not None}
     for seed in range(1, benchmark.method_seeds):
-        for one in values(draw, methods, seed, benchmark):
-            if one.method in found and one.value is not None:
-                found[one.method].append(one.value)
-    for method, rankings in found.items():
+        for valued in values(draw, methods, seed, benchmark):
+            if valued.method in rankings_of and valued.value is not None:
+                rankings_of[valued.method].append(valued.value)
+    for method, rankings in rankings_of.items():
         if (number := statistics.stability(rankings)) is not None:
             yield _row(method, "stability", number)
 
 
 def _scored(fit: Fit, parts: Sequence[Fit], draw: Draw) -> Valued:
-    """The value of the training rows by a method, and by those that it combines on the way."""
-    method, stored = fit.method, {}
-    for one in (*parts, fit):
-        if one.stored is None:
-            reason = one.reason if one is fit else f"its part '{one.method.name}' failed"
+    """The values of the training rows by a method, with the methods that it combines."""
+    method, models = fit.method, {}
+    for part in (*parts, fit):
+        if part.stored is None:
+            reason = (
+                part.reason
+                if part is fit
+                else f"the method '{part.method.name}' that it combines failed"
+            )
             return Valued(method.name, reason=reason)
-        stored[one.method.name] = one.stored
-    columns = {column for one in (*parts, fit) for column in one.method.columns()}
+        models[part.method.name] = part.stored
+    columns = {column for part in (*parts, fit) for column in part.method.columns()}
     rows = _batches(draw, columns)[0].rows(torch.arange(len(draw.train)))
-    scorer = Scorer(stored)
+    scorer = Scorer(models)
     start = time.perf_counter()
     importance = scorer(rows)[method.name].numpy().astype(np.float64)
     scoring = (time.perf_counter() - start) / len(rows) * 1e6
     if not np.isfinite(importance).all():
         bad = int((~np.isfinite(importance)).sum())
         return Valued(method.name, reason=f"{bad} importances are not finite")
-    # What is hard or suspicious is what a wrong label looks like.
+    # Rows with wrong labels look hard or suspicious.
     value = importance if method.polarity == "valuable" else -importance
-    # Fixed beforehand: the F1 of two means depends on the scale, which no result may choose.
+    # The F1 of two means depends on the scale, which must not be chosen by the results.
     logged = method.probability and not method.signed
     cost = {"fit_seconds": fit.seconds, "score_seconds_per_million": scoring}
     return Valued(method.name, value, _logarithm(value) if logged else value, cost)
 
 
 def _batches(draw: Draw, columns: set[str]) -> tuple[Batch, Batch]:
-    """Training and validation rows with what the methods need beside features and label.
+    """Training and validation rows with the columns that the methods need.
 
-    Target rows are training rows of a run; here the validation rows are, which then stand behind
-    the training rows.
+    The target rows of a run are training rows; here they are the validation rows, which are
+    appended to the training rows.
 
     Raises:
-        SampleError: a column that a table without time or position has not.
+        SampleError: a method needs a column that tables do not have, such as time or position.
     """
     if unknown := sorted(columns - {"target"}):
         raise SampleError(
             f"the table has no column(s) {unknown}",
             expected="features, categories and labels",
             got=f"a method that needs {unknown}",
-            fix="leave it out of this benchmark",
+            fix="leave the method out of this benchmark",
         )
     train, validation = _batch(draw.train, 0), _batch(draw.validation, len(draw.train))
     if not columns:
@@ -283,7 +299,7 @@ def _batch(data: Data, first_id: int) -> Batch:
 
 
 def _margins(train: Data, validation: Data) -> tuple[Array, Array]:
-    """Log odds by a linear model of the true labels."""
+    """Log odds from a linear model of the true labels."""
     if np.ptp(train.label) == 0:
         return np.zeros(len(train)), np.zeros(len(validation))
     model = _linear(train.matrix(), train.label)
@@ -291,7 +307,7 @@ def _margins(train: Data, validation: Data) -> tuple[Array, Array]:
 
 
 def _probabilities(x: NDArray[Any], label: NDArray[Any], test: NDArray[Any]) -> Array:
-    """p(y = 1) of the test rows by a logistic regression; of one class, its share."""
+    """p(y = 1) of the test rows by a logistic regression, or the only class if there is one."""
     if np.ptp(label) == 0:
         p = np.full(len(test), float(label[0]))
     else:

@@ -1,4 +1,4 @@
-"""The page of the benchmark: its content as plain values, and the page that shows it."""
+"""The page of the benchmark: its content as plain values, and the HTML page made from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -30,15 +30,15 @@ def content(
     """Everything that the page shows, as values that JSON can hold.
 
     Args:
-        config: of the run.
-        methods: of the config.
+        config: the config of the run.
+        methods: the methods of the config.
         records: stage name -> its record.
-        rows: of the table ``benchmark``.
-        published: figures of others, or None.
+        rows: rows of the table ``benchmark``.
+        published: published figures, or None.
     """
     failed = rows[rows["name"] == "failed"]
-    judged = rows[rows["name"].isin(METRICS)]
-    auroc = judged[judged["name"] == "auroc"]
+    scores = rows[rows["name"].isin(METRICS)]
+    auroc = scores[scores["name"] == "auroc"]
     tables = list(config["benchmark"]["tables"])
     names = _ordered(auroc)
     conditions = sorted(
@@ -53,14 +53,14 @@ def content(
         "seeds": int(rows["seed"].nunique()),
         "cells": int(rows["cell"].nunique()),
         "results": [
-            {"damage": d, "rate": r, "metric": metric, "cells": _cells(own, names, tables)}
+            {"damage": d, "rate": r, "metric": metric, "cells": _cells(part, names, tables)}
             for d, r in conditions
-            for metric, own in _parts(judged, d, r)
+            for metric, part in _parts(scores, d, r)
         ],
         "comparison": _comparison(auroc),
         "curves": _curves(rows, names),
         "facts": {name: _facts(name, kinds.get(name), rows) for name in names},
-        "published": _published(judged, published, names),
+        "published": _published(scores, published, names),
         "failures": failed.drop(columns=["cell", "name", "share", "value"]).to_dict("records"),
         "stages": list(records.values()),
         "config": config,
@@ -68,42 +68,42 @@ def content(
 
 
 def render(values: Values) -> str:
-    """The page: one HTML file that needs nothing beside it."""
+    """The page as one self-contained HTML file."""
     return rendered("benchmark.html.j2", values | {"all": ALL, "plots": plots(values)})
 
 
 def table(values: Values) -> list[str]:
-    """Means over all tables as lines of text, for a console."""
+    """Means over all tables as lines of text, for the console."""
     lines = []
     for damage, rate in dict.fromkeys((r["damage"], r["rate"]) for r in values["results"]):
-        own = [r for r in values["results"] if (r["damage"], r["rate"]) == (damage, rate)]
-        lines.append(f"{damage} {rate:.0%}: " + ", ".join(r["metric"] for r in own))
+        results = [r for r in values["results"] if (r["damage"], r["rate"]) == (damage, rate)]
+        lines.append(f"{damage} {rate:.0%}: " + ", ".join(r["metric"] for r in results))
         for method in values["methods"]:
-            cells = [r["cells"].get(method, {}).get(ALL, {}) for r in own]
-            told = [_told(cell).ljust(14) for cell in cells]
-            lines.append(f"  {method.ljust(28)} " + "  ".join(told))
+            cells = [r["cells"].get(method, {}).get(ALL, {}) for r in results]
+            shown = [_text(cell).ljust(14) for cell in cells]
+            lines.append(f"  {method.ljust(28)} " + "  ".join(shown))
     return lines
 
 
-def _told(cell: Values) -> str:
+def _text(cell: Values) -> str:
     error = cell.get("error")
     return number(cell.get("mean"), 3) + ("" if error is None else f" +- {number(error, 3)}")
 
 
-def _parts(judged: pd.DataFrame, damage: str, rate: float) -> list[tuple[str, pd.DataFrame]]:
-    own = judged[(judged["damage"] == damage) & (judged["rate"] == rate)]
-    return [(metric, own[own["name"] == metric]) for metric in METRICS]
+def _parts(scores: pd.DataFrame, damage: str, rate: float) -> list[tuple[str, pd.DataFrame]]:
+    part = scores[(scores["damage"] == damage) & (scores["rate"] == rate)]
+    return [(metric, part[part["name"] == metric]) for metric in METRICS]
 
 
 def _ordered(auroc: pd.DataFrame) -> list[str]:
-    """The oracle, then from the best; methods that lack a block are last."""
+    """The oracle, then the methods from the best; methods that lack a block come last."""
     whole = _over_blocks(auroc, ["method"]).sort_values(ascending=False)
     means = auroc.groupby("method")["value"].mean().sort_values(ascending=False)
     return list(dict.fromkeys([ORACLE, *whole.index, *means.index]))
 
 
 def _over_blocks(rows: pd.DataFrame, keys: list[str]) -> "pd.Series[float]":
-    """Mean over the blocks (table, damage, rate); nothing where a block is missing."""
+    """Mean over the blocks (table, damage, rate); left out if a block is missing."""
     blocks = rows.pivot_table(index=keys, columns=["table", "damage", "rate"], values="value")
     return blocks.T.mean(skipna=False).dropna()
 
@@ -113,34 +113,38 @@ def _cells(
 ) -> dict[str, dict[str, Values]]:
     """Method -> table -> mean over seeds, its error, and the difference to the baseline."""
     wide = rows.pivot_table(index="seed", columns=["method", "table"], values="value")
-    found: dict[str, dict[str, Values]] = {}
+    cells: dict[str, dict[str, Values]] = {}
     baseline = wide.get(FOREST)
     for method in names:
         if method not in wide:
             continue
-        own = _with_all(pd.DataFrame(wide[method]), tables)
-        other = None if baseline is None else _with_all(pd.DataFrame(baseline), tables)
-        found[method] = {
-            str(name): _cell(method, own[name], None if other is None else other.get(name))
-            for name in own
-            if own[name].notna().any()
+        of_method = _with_all(pd.DataFrame(wide[method]), tables)
+        of_baseline = None if baseline is None else _with_all(pd.DataFrame(baseline), tables)
+        cells[method] = {
+            str(name): _cell(
+                method, of_method[name], None if of_baseline is None else of_baseline.get(name)
+            )
+            for name in of_method
+            if of_method[name].notna().any()
         }
-    return found
+    return cells
 
 
 def _with_all(part: pd.DataFrame, tables: Sequence[str]) -> pd.DataFrame:
-    """Adds the mean over all tables; where one is missing, its seed has none."""
+    """Adds the mean over all tables; NaN for a seed that lacks a table."""
     part = part.reindex(columns=list(tables))
     return part.assign(**{ALL: part.T.mean(skipna=False)})
 
 
-def _cell(method: str, own: "pd.Series[float]", other: "pd.Series[float] | None") -> Values:
-    """Mean over seeds; the difference to the baseline is of the seeds that both have."""
-    values = own.dropna().to_numpy(np.float64)
+def _cell(
+    method: str, of_method: "pd.Series[float]", of_baseline: "pd.Series[float] | None"
+) -> Values:
+    """Mean over seeds, and the difference to the baseline over the seeds that both have."""
+    values = of_method.dropna().to_numpy(np.float64)
     mean, error = statistics.mean_and_error(values)
     cell: Values = {"mean": mean, "error": error, "draws": len(values)}
-    if method not in (FOREST, ORACLE) and other is not None:
-        paired = (own - other).dropna().to_numpy(np.float64)
+    if method not in (FOREST, ORACLE) and of_baseline is not None:
+        paired = (of_method - of_baseline).dropna().to_numpy(np.float64)
         if len(paired):
             low, high = statistics.interval(paired) or (None, None)
             cell |= {"difference": float(paired.mean()), "low": low, "high": high}
@@ -149,11 +153,11 @@ def _cell(method: str, own: "pd.Series[float]", other: "pd.Series[float] | None"
 
 
 def _comparison(auroc: pd.DataFrame) -> Values:
-    """Ranks over blocks (table, damage, rate) of the methods that are there in all of them."""
-    own = auroc[auroc["method"] != ORACLE]
-    blocks = own.pivot_table(index=["table", "damage", "rate"], columns="method", values="value")
-    found = statistics.compared(blocks.dropna(axis=1))
-    return asdict(found) | {"cliques": statistics.cliques(found)}
+    """Ranks over blocks (table, damage, rate), for the methods with results in all of them."""
+    rows = auroc[auroc["method"] != ORACLE]
+    blocks = rows.pivot_table(index=["table", "damage", "rate"], columns="method", values="value")
+    comparison = statistics.compared(blocks.dropna(axis=1))
+    return asdict(comparison) | {"cliques": statistics.cliques(comparison)}
 
 
 def _curves(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, list[list[float]]]]:
@@ -176,36 +180,36 @@ def _facts(name: str, method: ImportanceMethod | None, rows: pd.DataFrame) -> Va
     for kind in (*COSTS, "stability"):
         means = _over_blocks(rows[rows["name"] == kind], ["method"])
         numbers[kind] = float(means[name]) if name in means.index else None
-    told: Values = {"assumes": "", "polarity": "valuable", "cost": ""}
+    declared: Values = {"assumes": "", "polarity": "valuable", "cost": ""}
     if method is not None:
-        told = {"assumes": method.assumes, "polarity": method.polarity, "cost": method.cost}
-    return told | numbers
+        declared = {"assumes": method.assumes, "polarity": method.polarity, "cost": method.cost}
+    return declared | numbers
 
 
 def _published(
-    judged: pd.DataFrame, published: pd.DataFrame | None, names: Sequence[str]
+    scores: pd.DataFrame, published: pd.DataFrame | None, names: Sequence[str]
 ) -> list[Values]:
-    """Mean F1 of two means at each rate over the tables that both have, theirs and ours."""
+    """Mean F1 of two-means clustering per rate, published and ours, over the common tables."""
     if published is None:
         return []
-    own = judged[(judged["name"] == "f1_two_means") & (judged["damage"] == "uniform")]
+    f1 = scores[(scores["name"] == "f1_two_means") & (scores["damage"] == "uniform")]
     theirs = published.rename(
         columns={"dataset": "table", "noise_rate": "rate", "mean_kmeans_f1": "value"}
     )
-    tables = sorted(set(own["table"]) & set(theirs["table"]))
-    ours = _means(own, tables)
-    others = _means(theirs[theirs["rate"].isin(own["rate"])], tables)
-    found = [{"method": m, "ours": True, "rates": ours[m]} for m in names if m in ours]
-    found += [{"method": m, "ours": False, "rates": rates} for m, rates in others.items()]
-    return sorted(found, key=lambda one: -float(np.mean(list(one["rates"].values()))))
+    tables = sorted(set(f1["table"]) & set(theirs["table"]))
+    ours = _means(f1, tables)
+    others = _means(theirs[theirs["rate"].isin(f1["rate"])], tables)
+    rows = [{"method": m, "ours": True, "rates": ours[m]} for m in names if m in ours]
+    rows += [{"method": m, "ours": False, "rates": rates} for m, rates in others.items()]
+    return sorted(rows, key=lambda row: -float(np.mean(list(row["rates"].values()))))
 
 
 def _means(rows: pd.DataFrame, tables: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Method -> rate -> mean over these tables, where none is missing."""
-    found: dict[str, dict[str, float]] = {}
+    """Method -> rate -> mean over these tables; left out if a table is missing."""
+    by_method: dict[str, dict[str, float]] = {}
     rows = rows[rows["table"].isin(tables)]
     for (method, rate), part in rows.groupby(["method", "rate"]):
         means = part.groupby("table")["value"].mean()
         if len(means) == len(tables):
-            found.setdefault(str(method), {})[str(rate)] = float(means.mean())
-    return found
+            by_method.setdefault(str(method), {})[str(rate)] = float(means.mean())
+    return by_method

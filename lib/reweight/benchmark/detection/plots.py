@@ -1,4 +1,4 @@
-"""The plots of the benchmark's page, each a function from its content to a figure."""
+"""The plots of the benchmark's page: each is a function from its content to a figure."""
 
 from matplotlib.figure import Figure
 
@@ -13,7 +13,7 @@ from reweight.report.plots import (
     plain,
 )
 
-# A column of the tables of results: the mean over all tables.
+# The column of the results with the mean over all tables.
 ALL = "all tables"
 _STYLES = ("-", "--", ":", "-.")
 
@@ -35,19 +35,19 @@ def _results(content: Content) -> list[Content]:
 
 
 def _auroc(content: Content) -> Figure:
-    """Mean over seeds and its standard error, a panel per table."""
+    """Means over seeds with standard errors, one panel per table."""
     tables, methods = content["tables"], content["methods"]
     figure, axes = panels(max(1, len(tables)), height=1.0 + 0.25 * len(methods))
     results = _results(content)
     for axis, table in zip(axes, tables, strict=False):
         for i, result in enumerate(results):
-            beside = 0.5 * ((i + 0.5) / len(results) - 0.5)
+            offset = 0.5 * ((i + 0.5) / len(results) - 0.5)
             for place, method in enumerate(methods):
                 cell = result["cells"].get(method, {}).get(table)
                 if cell is not None:
                     axis.errorbar(
                         cell["mean"],
-                        place + beside,
+                        place + offset,
                         xerr=cell["error"] or 0.0,
                         fmt="o",
                         ms=3,
@@ -61,17 +61,17 @@ def _auroc(content: Content) -> Figure:
 
 
 def _differences(content: Content) -> Figure:
-    """AUROC less the baseline's over all tables, with its interval; a panel per condition."""
+    """AUROC differences to the baseline over all tables, with intervals; a panel per condition."""
     results = _results(content)
-    known = [
+    compared = [
         m
         for m in content["methods"]
         if any("difference" in r["cells"].get(m, {}).get(ALL, {}) for r in results)
     ]
-    figure, axes = panels(max(1, len(results)), height=1.0 + 0.25 * len(known))
+    figure, axes = panels(max(1, len(results)), height=1.0 + 0.25 * len(compared))
     colours = method_colours(content)
     for axis, result in zip(axes, results, strict=False):
-        for place, method in enumerate(known):
+        for place, method in enumerate(compared):
             cell = result["cells"].get(method, {}).get(ALL, {})
             if cell.get("low") is not None:
                 axis.plot([cell["low"], cell["high"]], [place, place], color=colours[method], lw=2)
@@ -79,34 +79,36 @@ def _differences(content: Content) -> Figure:
                 axis.plot(cell["difference"], place, "o", color=colours[method])
         axis.axvline(0, color=GREY, lw=0.8, ls="--")
         title = f"{result['damage']} {result['rate']:.0%}"
-        axis.set(title=title, xlabel=f"AUROC less {content['baseline']}", yticks=[])
-        axis.set_ylim(max(1, len(known)) - 0.5, -0.5)
-    axes[0].set_yticks(range(len(known)), known)
+        axis.set(title=title, xlabel=f"AUROC vs {content['baseline']}", yticks=[])
+        axis.set_ylim(max(1, len(compared)) - 0.5, -0.5)
+    axes[0].set_yticks(range(len(compared)), compared)
     return figure
 
 
 def _ranks(content: Content) -> Figure:
-    """The critical-difference diagram: mean ranks, and bars over what is not told apart."""
-    found = content["comparison"]
-    ranks = sorted(found["ranks"].items(), key=lambda item: (item[1], item[0]))
-    figure, (axis,) = panels(height=1.0 + 0.25 * (len(ranks) + len(found["cliques"])))
+    """Critical-difference diagram: mean ranks, with bars over insignificant differences."""
+    comparison = content["comparison"]
+    ranks = sorted(comparison["ranks"].items(), key=lambda item: (item[1], item[0]))
+    figure, (axis,) = panels(height=1.0 + 0.25 * (len(ranks) + len(comparison["cliques"])))
     for place, (method, rank) in enumerate(ranks):
         axis.plot([rank, rank], [-0.6, place], color=GREY, lw=0.5)
         axis.plot(rank, place, "o", color=method_colours(content)[method])
         axis.annotate(
             f"{method} {rank:.2f}", (rank, place), xytext=(6, -3), textcoords="offset points"
         )
-    for i, clique in enumerate(found["cliques"]):
-        own = [found["ranks"][m] for m in clique]
+    for i, clique in enumerate(comparison["cliques"]):
+        clique_ranks = [comparison["ranks"][m] for m in clique]
         row = len(ranks) + 0.5 * i
-        axis.plot([min(own) - 0.05, max(own) + 0.05], [row, row], color="#222222", lw=3)
+        axis.plot(
+            [min(clique_ranks) - 0.05, max(clique_ranks) + 0.05], [row, row], color="#222222", lw=3
+        )
     axis.set(yticks=[], xlabel="mean rank, 1 is best", xlim=(0.8, max(2, len(ranks)) + 0.8))
     axis.invert_yaxis()
     return figure
 
 
 def _curves(content: Content) -> Figure:
-    """T2: a logistic regression on what is left, means over all cells."""
+    """T2: a logistic regression on the remaining rows, means over all cells."""
     curves = content["curves"]
     figure, axes = panels(max(1, len(curves)), height=3.6)
     colours = method_colours(content)
@@ -122,14 +124,14 @@ def _curves(content: Content) -> Figure:
 
 
 def _cost(content: Content) -> Figure:
-    known = {m: s for m, f in content["facts"].items() if (s := f["fit_seconds"])}
-    figure, (axis,) = panels(height=0.6 + 0.25 * max(1, len(known)))
-    bars = axis.barh(list(known), list(known.values()), color="#a1d99b")
-    axis.bar_label(bars, [f"{s:.3g} s" for s in known.values()], padding=3)
+    seconds = {m: s for m, f in content["facts"].items() if (s := f["fit_seconds"])}
+    figure, (axis,) = panels(height=0.6 + 0.25 * max(1, len(seconds)))
+    bars = axis.barh(list(seconds), list(seconds.values()), color="#a1d99b")
+    axis.bar_label(bars, [f"{s:.3g} s" for s in seconds.values()], padding=3)
     axis.invert_yaxis()
     axis.margins(x=0.12)
-    axis.set(xlabel="seconds of a fit, one thread")
-    if known:
+    axis.set(xlabel="seconds to fit, one thread")
+    if seconds:
         axis.set_xscale("log")
         plain(axis.xaxis)
     return figure

@@ -1,4 +1,4 @@
-"""What the benchmark runs: the section of the config, and the cells that it asks for."""
+"""What the benchmark runs: the section of the config, and its cells."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from reweight.core.section import RunId, Section
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-# Always there, beside `uniform` and `random`: what knows all, and what is to be beaten.
+# Always included, besides `uniform` and `random`: the upper bound, and the baseline to beat.
 ORACLE = "oracle"
 FOREST = "random_forest_oob"
 
@@ -24,20 +24,20 @@ class Benchmark(Section):
     The defaults are the protocol of LossVal and OpenDataVal.
 
     Attributes:
-        tables: by name.
+        tables: the tables by name.
         damages: kinds of damage.
-        rates: shares of the rows that a damage can hit.
-        seeds: draws of rows and damage in each cell, 0 to seeds - 1.
-        train: rows to value.
-        validation: rows that a method may look at, as damaged as the training rows.
-        test: clean rows that judge what is left after rows were removed.
-        batch_size: rows of a training step.
-        trees: of the random forest.
+        rates: shares of the rows that are hit, among those that the damage can hit.
+        seeds: number of draws of rows and damage, with seeds from 0 to seeds - 1.
+        train: number of rows to value.
+        validation: number of rows that a method may use, damaged like the training rows.
+        test: number of clean rows that judge the model after rows were removed.
+        batch_size: rows per training step.
+        trees: number of trees of the random forest.
         removed: shares of the rows that are removed in order of their value.
-        method_seeds: of the first draw, fits with other random numbers of the method, for the
-            stability of its ranks; below 2 for none.
-        published: csv of published figures (dataset, noise_rate, method, mean_kmeans_f1, se), to
-            stand beside ours where the file is there.
+        method_seeds: number of seeds with which the methods are fitted on the first draw, for the
+            stability of their ranks; below 2 for none.
+        published: csv of published figures (dataset, noise_rate, method, mean_kmeans_f1, se) that
+            are shown next to ours if the file exists.
     """
 
     tables: dict[RunId, PublicTable | SampleTable]
@@ -54,14 +54,18 @@ class Benchmark(Section):
     published: str | None = None
 
     def identity(self, table: str) -> str:
-        """What the result of a cell of a table depends on, beside the cell."""
-        own = {"train", "validation", "test", "batch_size", "trees", "removed", "method_seeds"}
-        return self.model_dump_json(include=own) + self.tables[table].model_dump_json()
+        """What the result of a cell depends on besides the cell itself.
+
+        Args:
+            table: name of the cell's table.
+        """
+        fields = {"train", "validation", "test", "batch_size", "trees", "removed", "method_seeds"}
+        return self.model_dump_json(include=fields) + self.tables[table].model_dump_json()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One draw of rows and of damage, on which all methods are judged."""
+    """One draw of rows and damage, on which all methods are judged."""
 
     table: str
     damage: Damage
@@ -69,12 +73,12 @@ class Cell:
     seed: int
 
     def key(self, *depends: str) -> str:
-        """A short hash of the cell and of all that its result depends on."""
+        """A short hash of the cell and of everything that its result depends on."""
         return digest(str(asdict(self)), *depends)
 
 
 def cells(benchmark: Benchmark) -> Iterator[Cell]:
-    """All cells, draw by draw, so that a benchmark that is stopped has whole draws."""
+    """All cells, draw by draw, so that an interrupted benchmark has complete draws."""
     for seed in range(benchmark.seeds):
         for table in benchmark.tables:
             for damage in benchmark.damages:

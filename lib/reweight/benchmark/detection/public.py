@@ -1,4 +1,4 @@
-"""Small tables of numbers and categories, as the benchmark takes them."""
+"""Small tables of numbers and categories for the benchmark."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ class PublicTable(Section):
 
     Attributes:
         path: a csv, tsv or parquet file; csv and tsv may be compressed (.gz).
-        label: the column that says what a row is.
-        positive: value of it that makes a row positive; 1 by default.
-        below_mean: whether a row is positive when the label, a number, is below its mean instead.
+        label: the label column.
+        positive: value of the label that makes a row positive.
+        below_mean: makes a row positive if the label, a number, is below its mean instead.
         numeric: numeric columns; None takes all but the label, nominal and dropped ones.
-        nominal: columns of categories.
+        nominal: categorical columns.
         drop: columns to leave out.
-        drop_file: a text file with the names of further columns to leave out, one a line.
-        balance: draw as many rows of the larger class as the smaller one has.
+        drop_file: a text file with the names of more columns to leave out, one per line.
+        balance: samples the larger class down to the size of the smaller one.
     """
 
     path: str
@@ -41,13 +41,13 @@ class PublicTable(Section):
 
 
 class SampleTable(Section):
-    """The samples of a finished run, with the labels that it took to be true.
+    """The samples of a finished run, whose labels are taken to be true.
 
     Attributes:
-        root: of the run.
-        run_id: of the run.
-        catalog: of the run.
-        rows: how many are taken, by a hash of their ids.
+        root: root of the run.
+        run_id: id of the run.
+        catalog: catalog of the run.
+        rows: number of rows, chosen by a hash of their ids.
     """
 
     root: Folder
@@ -63,7 +63,7 @@ class Data:
     Attributes:
         features: standardised, float32 [N, D].
         ids: codes of categories, int64 [N, F].
-        cardinalities: codes of each of the F columns are below these.
+        cardinalities: for each of the F columns, an upper bound of its codes (exclusive).
         label: 0 or 1, float32 [N].
     """
 
@@ -74,7 +74,7 @@ class Data:
 
     @classmethod
     def of(cls, features: NDArray[Any], ids: NDArray[Any], label: NDArray[Any]) -> "Data":
-        """Standardises over all rows; a constant column becomes 0."""
+        """Data with features standardised over all rows; a constant column becomes 0."""
         x = features.astype(np.float64)
         spread = x.std(axis=0)
         x = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -83,11 +83,11 @@ class Data:
         return cls(x.astype(np.float32), codes, sizes, label.astype(np.float32))
 
     def __len__(self) -> int:
-        """N."""
+        """The number of rows, N."""
         return len(self.label)
 
     def rows(self, chosen: NDArray[np.int64]) -> "Data":
-        """The rows at these places."""
+        """The rows at these indices."""
         return Data(self.features[chosen], self.ids[chosen], self.cardinalities, self.label[chosen])
 
     def labelled(self, label: NDArray[np.float32]) -> "Data":
@@ -95,7 +95,7 @@ class Data:
         return Data(self.features, self.ids, self.cardinalities, label)
 
     def matrix(self) -> NDArray[np.float32]:
-        """Features, and categories one-hot, for models that know only numbers."""
+        """Features, and categories one-hot, for models that only take numbers."""
         hot = [
             np.eye(n, dtype=np.float32)[self.ids[:, f]] for f, n in enumerate(self.cardinalities)
         ]
@@ -106,11 +106,11 @@ def read_table(name: str, table: PublicTable) -> Data:
     """Reads a table.
 
     Args:
-        name: of the table, for errors.
-        table: where it is, and what of it is taken.
+        name: name of the table, for errors.
+        table: where the table is, and which columns are used.
 
     Raises:
-        SourceError: no such file or column, a label of one class, or a number that is missing.
+        SourceError: a missing file or column, a label with only one class, or a missing number.
     """
     rows = _frame(name, table)
     label = rows[table.label]
@@ -120,15 +120,16 @@ def read_table(name: str, table: PublicTable) -> Data:
         got = f"'{table.label}' has {rule} in {int(positive.sum())} of {len(rows)} rows"
         raise _wrong(name, table, "a label with both classes", got)
     if table.balance:
-        kept = _balanced(positive.to_numpy())
-        rows, positive = rows.iloc[kept], positive.iloc[kept]
+        balanced = _balanced(positive.to_numpy())
+        rows, positive = rows.iloc[balanced], positive.iloc[balanced]
     numeric = table.numeric if table.numeric is not None else _others(table, rows)
     features = rows[list(numeric)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     if not np.isfinite(features).all():
         bad = [
             n for n, ok in zip(numeric, np.isfinite(features).all(axis=0), strict=True) if not ok
         ]
-        raise _wrong(name, table, "finite numbers in numeric columns", f"others in {bad[:5]}")
+        got = f"other values in {bad[:5]}"
+        raise _wrong(name, table, "finite numbers in numeric columns", got)
     codes = [pd.factorize(rows[column], sort=True)[0] + 1 for column in table.nominal]
     ids = np.stack(codes, axis=1) if codes else np.empty((len(rows), 0), dtype=np.int64)
     return Data.of(features, ids, positive.to_numpy())
@@ -137,7 +138,7 @@ def read_table(name: str, table: PublicTable) -> Data:
 def _frame(name: str, table: PublicTable) -> pd.DataFrame:
     path = Path(table.path)
     if not path.is_file():
-        raise _wrong(name, table, "a file", "there is none; set data_dir, or leave the table out")
+        raise _wrong(name, table, "a file", "no such file")
     kind = Path(path.name.removesuffix(".gz")).suffix
     if kind == ".parquet":
         rows = pd.read_parquet(path)
@@ -145,11 +146,16 @@ def _frame(name: str, table: PublicTable) -> pd.DataFrame:
         rows = pd.read_csv(path, sep=_SEPARATORS[kind])
     else:
         raise _wrong(
-            name, table, "a name that ends in csv, tsv or parquet, or one of them .gz", kind
+            name,
+            table,
+            "a file name that ends in csv, tsv or parquet, optionally followed by .gz",
+            kind,
         )
     named = {table.label, *(table.numeric or ()), *table.nominal, *table.drop}
     if missing := sorted(named - set(rows.columns)):
-        raise _wrong(name, table, f"columns {missing[:5]}", str(list(rows.columns)[:20]))
+        raise _wrong(
+            name, table, f"the columns {missing[:5]}", f"the columns {list(rows.columns)[:20]}"
+        )
     return rows
 
 
@@ -164,7 +170,7 @@ def _dropped(table: PublicTable) -> list[str]:
 
 
 def _balanced(positive: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rows in their order, of the larger class as many at random as the smaller one has."""
+    """Indices of all rows of the smaller class and as many random ones of the larger, in order."""
     sides = [np.flatnonzero(positive), np.flatnonzero(~positive)]
     few = min(len(side) for side in sides)
     generator = np.random.default_rng(0)
@@ -176,5 +182,5 @@ def _wrong(name: str, table: PublicTable, expected: str, got: str) -> SourceErro
         f"the table '{name}' of the benchmark cannot be read",
         expected=f"{expected} ({table.path})",
         got=got,
-        fix=f"mend benchmark.tables.{name} in the config",
+        fix=f"correct data_dir or benchmark.tables.{name} in the config, or leave the table out",
     )

@@ -1,14 +1,14 @@
-"""The stages of the benchmark.
+"""The stages of the detection benchmark.
 
 Reads:
-    Public tables in files, or samples of finished runs: ``benchmark.tables``.
+    The tables in ``benchmark.tables``: public ones in files, or samples of finished runs.
 
 Writes:
     The table ``benchmark``, ``benchmark.html`` and ``benchmark.json``.
 
 Refuses:
-    Files that are not there or lack a column. A method that fails on a cell is shown as failed,
-    with its reason.
+    Files that are missing or lack a column. A method that fails on a cell is shown as failed, with
+    the reason.
 """
 
 import itertools
@@ -30,35 +30,36 @@ from reweight.config import BenchmarkRun
 from reweight.core import hashing
 from reweight.core.files import write_json
 from reweight.core.revision import revision
+from reweight.core.run_folder import read_records
 from reweight.core.store_places import open_store
 from reweight.core.tables import BENCHMARK, SAMPLES
-from reweight.runner.records import read_records
 
 
 def benchmark(run: BenchmarkRun) -> dict[str, Any]:
-    """Judges every method on every cell of the benchmark; cells that are done are not done again.
+    """Judges every method on every cell of the benchmark; cells that are done are skipped.
 
-    A cell is a table, a kind of damage, its rate and a seed. Each is a Spark task of one thread.
+    A cell is a table, a kind of damage, its rate and a seed. Each cell is a single-threaded Spark
+    task.
     """
-    wanted = {key: cell for cell, key in _wanted(run).items()}
-    there = incremental.done(run, BENCHMARK, "cell", list(wanted))
-    # Small by nature: public tables of some ten thousand rows.
-    names = dict.fromkeys(cell.table for key, cell in wanted.items() if key not in there)
-    sent = run.spark.sparkContext.broadcast({name: _data(run, name) for name in names})
+    cell_of = {key: cell for cell, key in _cell_keys(run).items()}
+    done_keys = incremental.done(run, BENCHMARK, "cell", list(cell_of))
+    # Small by nature: public tables with about ten thousand rows.
+    names = dict.fromkeys(cell.table for key, cell in cell_of.items() if key not in done_keys)
+    tables = run.spark.sparkContext.broadcast({name: _data(run, name) for name in names})
 
     def judged(keys: list[str]) -> DataFrame:
-        return _judged(run, [(wanted[key], key) for key in keys], sent)
+        return _judged(run, [(cell_of[key], key) for key in keys], tables)
 
-    left = incremental.in_pieces(run, BENCHMARK, "cell", list(wanted), there, judged)
-    sent.unpersist()
-    rows = incremental.found(run, BENCHMARK, "cell", list(wanted))
+    computed = incremental.in_pieces(run, BENCHMARK, "cell", list(cell_of), done_keys, judged)
+    tables.unpersist()
+    rows = incremental.found(run, BENCHMARK, "cell", list(cell_of))
     failed = rows[rows["name"] == "failed"]
     reasons = failed.groupby("method")["reason"].first().to_dict()
-    return {"cells": len(wanted), "done now": left, "failed": len(failed)} | reasons
+    return {"cells": len(cell_of), "done now": computed, "failed": len(failed)} | reasons
 
 
 def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
-    """Writes the page of the benchmark, and the same as JSON."""
+    """Writes the page of the benchmark, also as JSON."""
     published = run.config.benchmark.published
     figures = pd.read_csv(published) if published and Path(published).is_file() else None
     records = {k: r for k, r in read_records(run.folder).items() if r["status"] != "running"}
@@ -66,7 +67,7 @@ def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
         config=run.config.kept(),
         methods=run.config.importance,
         records=records,
-        rows=incremental.found(run, BENCHMARK, "cell", list(_wanted(run).values())),
+        rows=incremental.found(run, BENCHMARK, "cell", list(_cell_keys(run).values())),
         published=figures,
     )
     write_json(run.folder.content("benchmark"), content)
@@ -77,8 +78,8 @@ def benchmark_report(run: BenchmarkRun) -> dict[str, Any]:
     return {"report": str(path)}
 
 
-def _wanted(run: BenchmarkRun) -> dict[Cell, str]:
-    """The cells of the config, each with the key of all that its result depends on."""
+def _cell_keys(run: BenchmarkRun) -> dict[Cell, str]:
+    """The cells of the config, each with a key of everything that its result depends on."""
     section = run.config.benchmark
     methods = [m.model_dump_json(by_alias=True) for m in run.config.importance]
     return {
@@ -87,17 +88,17 @@ def _wanted(run: BenchmarkRun) -> dict[Cell, str]:
     }
 
 
-def _judged(run: BenchmarkRun, chunk: list[tuple[Cell, str]], sent: Any) -> DataFrame:
-    """Rows of some cells, a task for each cell."""
+def _judged(run: BenchmarkRun, chunk: list[tuple[Cell, str]], tables: Any) -> DataFrame:
+    """The rows of some cells, one task per cell."""
     section, methods = run.config.benchmark, run.config.importance
     names = [field.name for field in BENCHMARK.columns() or () if field.name != "run_id"]
     schema = (BENCHMARK.schema or "").replace(" not null", "")
 
     def judge(parts: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
-        for number in itertools.chain.from_iterable(part["id"] for part in parts):
+        for number in itertools.chain.from_iterable(batch["id"] for batch in parts):
             cell, key = chunk[number]
-            found = judged(cell, sent.value[cell.table], methods, section)
-            rows = pd.DataFrame([{"cell": key} | row for row in found])
+            results = judged(cell, tables.value[cell.table], methods, section)
+            rows = pd.DataFrame([{"cell": key} | row for row in results])
             yield rows[names].astype({"share": float, "value": float})
 
     return run.spark.range(len(chunk), numPartitions=len(chunk)).mapInPandas(judge, schema)
@@ -109,7 +110,7 @@ def _data(run: BenchmarkRun, name: str) -> Data:
 
 
 def _samples(run: BenchmarkRun, table: SampleTable) -> Data:
-    """Mature samples of a finished run, as many as the config says."""
+    """Mature samples of a finished run, as many as the config asks for."""
     store = open_store(run.spark, str(Path(table.root).absolute()), table.run_id, table.catalog)
     rows = (
         store.read(SAMPLES)

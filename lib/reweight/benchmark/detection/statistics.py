@@ -1,4 +1,4 @@
-"""The statistics of the benchmark: small arrays, numpy and scipy."""
+"""The statistics of the benchmark, on small arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ Array = NDArray[np.float64]
 
 
 def two_means(values: Array) -> NDArray[np.bool_]:
-    """The low cluster of the best two clusters of numbers, exact (not Lloyd's), bool [N].
+    """The lower of the best two clusters of numbers, exactly (not by Lloyd's algorithm), bool [N].
 
-    In one dimension clusters are intervals: of all cuts between different neighbours the one with
-    the smallest sum of squares. Numbers that are all equal have no low cluster.
+    In one dimension clusters are intervals: this takes the cut between different neighbours with
+    the smallest sum of squares. If all numbers are equal there is no lower cluster.
     """
     order = np.sort(values)
-    cuts = np.flatnonzero(order[1:] > order[:-1])  # the last place of a low cluster
+    cuts = np.flatnonzero(order[1:] > order[:-1])  # the last index of the lower cluster
     if not len(cuts):
         return np.zeros(len(values), dtype=bool)
-    # Of centred numbers both sides have the same sum but for its sign, and the square sums between
-    # clusters are to be as large as they can be.
+    # Centred numbers have the same sum on both sides, except for its sign; the best cut maximises
+    # the sum of squares between clusters.
     total, left = np.cumsum(order - order.mean())[cuts], cuts + 1
     between = total**2 / left + total**2 / (len(order) - left)
     return np.asarray(values <= order[cuts[np.argmax(between)]])
@@ -35,9 +35,9 @@ def detection(value: Array, scaled: Array, wrong: NDArray[np.bool_]) -> dict[str
     """How well low values find the wrong rows; ties count half.
 
     Args:
-        value: float64 [N], low is suspect.
-        scaled: an increasing function of it, on which the two means are taken.
-        wrong: bool [N], of which some are and some are not.
+        value: float64 [N], low means suspect.
+        scaled: an increasing function of it for two-means clustering, float64 [N].
+        wrong: bool [N], some true and some false.
     """
     _, place = np.unique(-value, return_inverse=True)
     pos = np.bincount(place, weights=wrong).astype(np.float64)
@@ -53,13 +53,13 @@ def detection(value: Array, scaled: Array, wrong: NDArray[np.bool_]) -> dict[str
 
 
 def _hits_among_first(hits: Array, sizes: Array, count: int) -> float:
-    """Expected hits among the first rows where rows within a group stand in any order."""
+    """Expected hits among the first rows if rows within a group are in random order."""
     taken = np.clip(count - (np.cumsum(sizes) - sizes), 0, sizes)
     return float((hits * taken / sizes).sum())
 
 
 def stability(values: Sequence[Array]) -> float | None:
-    """Mean Spearman correlation over pairs; None where a ranking is constant."""
+    """Mean Spearman correlation over pairs; None for fewer than two or if one is constant."""
     if len(values) < 2 or any(np.ptp(v) == 0 for v in values):
         return None
     ranks = [stats.rankdata(v) for v in values]
@@ -67,7 +67,7 @@ def stability(values: Sequence[Array]) -> float | None:
 
 
 def mean_and_error(values: Array) -> tuple[float, float | None]:
-    """Mean and its standard error, which one number has not."""
+    """Mean and its standard error; the error of a single number is None."""
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return float(values.mean()), error
 
@@ -83,16 +83,16 @@ def interval(differences: Array, confidence: float = 0.95) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Comparison:
-    """Methods over blocks.
+    """The comparison of methods over blocks.
 
     Attributes:
         ranks: mean rank by method, 1 is best.
-        friedman: p value of the hypothesis that no method differs; None for fewer than three
+        friedman: p-value for the hypothesis that no method differs; None for fewer than three
             methods or two blocks.
-        pairs: (method, method, corrected p value).
-        blocks: their number.
-        attainable: the lowest corrected p value that a pair can have, however different: that of
-            methods with the same one better in every block.
+        pairs: (method, method, corrected p-value).
+        blocks: number of blocks.
+        attainable: the lowest corrected p-value that a pair can reach, which takes the same method
+            to be better in every block.
     """
 
     ranks: dict[str, float]
@@ -103,13 +103,13 @@ class Comparison:
 
 
 def compared(blocks: pd.DataFrame) -> Comparison:
-    """Do methods differ, and which pairs (Demsar 2006; Benavoli et al. 2016)?
+    """Tests whether methods differ, and which pairs do (Demsar 2006; Benavoli et al. 2016).
 
     Friedman's test on the ranks within blocks, then Wilcoxon's signed-rank test of every pair with
     Holm's correction.
 
     Args:
-        blocks: a row per block (a table at a rate), a column per method; higher is better.
+        blocks: one row per block (a table at a rate), one column per method; higher is better.
     """
     values = blocks.to_numpy(np.float64)
     names = [str(name) for name in blocks.columns]
@@ -119,25 +119,25 @@ def compared(blocks: pd.DataFrame) -> Comparison:
         p = float(stats.friedmanchisquare(*values.T).pvalue)
         friedman = p if np.isfinite(p) else None
     pairs = [(names[a], names[b]) for a, b in combinations(range(len(names)), 2)]
-    found = [_wilcoxon(blocks[a].to_numpy(), blocks[b].to_numpy()) for a, b in pairs]
+    p_values = [_wilcoxon(blocks[a].to_numpy(), blocks[b].to_numpy()) for a, b in pairs]
     return Comparison(
         ranks=dict(zip(names, ranks.tolist(), strict=False)),
         friedman=friedman,
-        pairs=[(*pair, p) for pair, p in zip(pairs, holm(found), strict=True)],
+        pairs=[(*pair, p) for pair, p in zip(pairs, holm(p_values), strict=True)],
         blocks=len(values),
-        # Of the 2^blocks signs two are as extreme.
+        # Two of the 2^blocks sign patterns are this extreme.
         attainable=min(1.0, len(pairs) * 2.0 ** (1 - len(values))),
     )
 
 
-def _wilcoxon(one: Array, other: Array) -> float:
-    if len(one) < 2 or (one == other).all():
+def _wilcoxon(first: Array, second: Array) -> float:
+    if len(first) < 2 or (first == second).all():
         return 1.0
-    return float(stats.wilcoxon(one, other).pvalue)
+    return float(stats.wilcoxon(first, second).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction, in the order that came."""
+    """Holm's step-down correction of p-values, in the order given."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -146,25 +146,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(v) for v in out]
 
 
-def cliques(found: Comparison, level: float = 0.05) -> list[tuple[str, ...]]:
-    """Longest runs of methods, by rank, of which no pair is told apart: the bars of the diagram.
+def cliques(comparison: Comparison, level: float = 0.05) -> list[tuple[str, ...]]:
+    """Longest runs of methods by rank without a significant difference: the bars of the diagram.
 
-    None where the blocks are too few to tell any pair apart: one bar over all would say that the
-    methods are alike.
+    There are none if there are too few blocks for any pair to differ significantly: one bar over
+    all methods would suggest that they are equal.
+
+    Args:
+        comparison: the tests of all pairs.
+        level: significance level.
     """
-    if found.attainable >= level:
+    if comparison.attainable >= level:
         return []
-    apart = {frozenset((a, b)) for a, b, p in found.pairs if p < level}
-    order = sorted(found.ranks, key=lambda name: (found.ranks[name], name))
+    different = {frozenset((a, b)) for a, b, p in comparison.pairs if p < level}
+    order = sorted(comparison.ranks, key=lambda name: (comparison.ranks[name], name))
     runs: list[tuple[str, ...]] = []
-    reached = 0
+    last_end = 0
     for start in range(len(order)):
         end = start + 1
         while end < len(order) and not any(
-            frozenset((order[i], order[end])) in apart for i in range(start, end)
+            frozenset((order[i], order[end])) in different for i in range(start, end)
         ):
             end += 1
-        if end - start > 1 and end > reached:
+        if end - start > 1 and end > last_end:
             runs.append(tuple(order[start:end]))
-            reached = end
+            last_end = end
     return runs

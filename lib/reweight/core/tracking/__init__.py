@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Logs runs to experiment trackers: MLflow, TensorBoard, Weights & Biases."""

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The event that trackers log after a stage, read from the run's folder."""
 
 import json
 import re
@@ -10,24 +10,24 @@ from typing import Any
 from reweight.core.digest import digest
 from reweight.core.run_folder import RunFolder
 
-_LONGEST = 500  # characters of a parameter: what the strictest server takes
+_LONGEST = 500  # characters of a parameter: the limit of the strictest server
 
 
 @dataclass(frozen=True)
 class StageEvent:
-    """What there is to tell after a stage.
+    """A stage that has ended, as trackers log it.
 
     Attributes:
-        run_id: of the run.
-        stage: that is over.
+        run_id: the run.
+        stage: the stage that has ended.
         status: ``done`` or ``failed``.
-        key: the same for all stages of one run with one config.
-        folder: of the run.
-        params: the config, flat; nothing in it says where the run is.
-        tags: revision, hash of the config, how stages ended, versions of tables.
-        metrics: numbers of the stage's summary; after the report, those of the report.
-        curves: name -> a value per epoch.
-        files: the record and the report, by the names to keep them under.
+        key: the same for all stages of a run with the same config.
+        folder: the run's folder.
+        params: the config, flattened, without the keys that say where the run is.
+        tags: code revision, config hash, status of the stage, versions of tables.
+        metrics: numbers of the stage's summary; after the report, also those of the report.
+        curves: name -> one value per epoch.
+        files: the record and the report, by the names under which they are logged.
     """
 
     run_id: str
@@ -45,12 +45,12 @@ class StageEvent:
     def of(
         cls, folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]
     ) -> "StageEvent":
-        """Reads it from a run's folder.
+        """Reads the event from a run's folder.
 
         Args:
-            folder: of the run.
-            record: of the stage.
-            config: what the results depend on.
+            folder: the run's folder.
+            record: the stage's record.
+            config: the part of the config that results depend on.
         """
         stage, summary = record["stage"], record["summary"]
         done = record["status"] == "done"
@@ -89,8 +89,8 @@ def _tags(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _flat(values: Any, between: str, name: str = "") -> dict[str, Any]:
-    """Leaves of nested values, by their path."""
+def _flat(values: Any, separator: str, name: str = "") -> dict[str, Any]:
+    """The leaves of nested values, by path."""
     if isinstance(values, Mapping):
         items: Any = values.items()
     elif isinstance(values, list | tuple):
@@ -101,13 +101,13 @@ def _flat(values: Any, between: str, name: str = "") -> dict[str, Any]:
         path: leaf
         for key, value in items
         for path, leaf in _flat(
-            value, between, f"{name}{between}{key}" if name else str(key)
+            value, separator, f"{name}{separator}{key}" if name else str(key)
         ).items()
     }
 
 
 def _numbers(values: Any, name: str) -> dict[str, float]:
-    """The leaves that are numbers, under names that every tracker takes."""
+    """The numeric leaves, under names that every tracker accepts."""
     return {
         re.sub(r"[^\w./ -]", "_", path): float(leaf)
         for path, leaf in _flat(values, "/", name).items()
@@ -125,7 +125,7 @@ def _losses(path: Path) -> dict[str, list[float]]:
 
 
 def _compared(path: Path) -> dict[str, float]:
-    """Metrics of the report by split and method, with what they are less the baseline's."""
+    """Metrics of the report by split and method, with their differences to the baseline."""
     if not path.exists():
         return {}
     content = json.loads(path.read_text())

@@ -1,8 +1,7 @@
-"""What a run leaves, logged to experiment trackers too; none is needed for anything.
+"""Logs a run's results to experiment trackers as well; nothing depends on a tracker.
 
-All of it is read from the run's folder after each stage (its record, the curves of the training,
-the report), so that no stage knows of trackers, and stages that run as jobs of their own are
-logged as one run.
+Everything is read from the run's folder after each stage (its record, the loss curves, the report),
+so that no stage knows about trackers, and stages that run as separate jobs are logged as one run.
 """
 
 import importlib.util
@@ -27,40 +26,40 @@ class Tracking(Section):
     wandb: Wandb | None = None
 
     def trackers(self) -> tuple[Tracker, ...]:
-        """Those that are enabled."""
+        """The trackers that are enabled."""
         every = (self.mlflow, self.tensorboard, self.wandb)
         return tuple(tracker for tracker in every if tracker is not None)
 
     def check(self) -> None:
-        """Looks for the trackers' packages, before work is done that is to be logged to them.
+        """Checks that the trackers' packages are installed, before any work is done.
 
         Raises:
-            SetupError: one is not installed.
+            SetupError: a package is not installed.
         """
-        asked = [tracker.package for tracker in self.trackers()]
-        missing = [name for name in asked if importlib.util.find_spec(name) is None]
+        packages = [tracker.package for tracker in self.trackers()]
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
         if missing:
             raise SetupError(
-                f"tracking asks for {', '.join(missing)}",
-                expected=f"the packages {asked}",
+                f"tracking needs {', '.join(missing)}",
+                expected=f"the packages {packages}",
                 got=f"not installed: {missing}",
-                fix='pip install "reweight[tracking]", or take the part out of `tracking`',
+                fix='run pip install "reweight[tracking]", or remove the tracker from `tracking`',
             )
 
     def log(self, folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        """Logs a stage that is over to every tracker.
+        """Logs a stage that has ended to every tracker.
 
-        A tracker that fails costs the run nothing: what it was to log is in the run's folder.
+        A tracker that fails does not fail the run: everything it logs is in the run's folder.
 
         Args:
-            folder: of the run.
-            record: of the stage.
-            config: what the results depend on.
+            folder: the run's folder.
+            record: the stage's record.
+            config: the part of the config that results depend on.
         """
         for tracker in self.trackers():
             try:
                 tracker.log(StageEvent.of(folder, record, config))
             except Exception as error:
-                why = str(error).strip().splitlines() or [""]
-                reason = f"{type(error).__name__}: {why[0][:300]}"
-                _LOG.warning("nothing was logged to %s: %s", tracker.package, reason)
+                lines = str(error).strip().splitlines() or [""]
+                reason = f"{type(error).__name__}: {lines[0][:300]}"
+                _LOG.warning("could not log to %s: %s", tracker.package, reason)

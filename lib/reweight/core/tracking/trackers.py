@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The supported experiment trackers, each a part of the section ``tracking``."""
 
 import contextlib
 import json
@@ -13,28 +13,26 @@ from typing import Any, ClassVar, Literal
 from reweight.core.digest import digest
 from reweight.core.files import write_whole
 from reweight.core.section import Section
-from reweight.core.tracking.event import (
-    StageEvent,
-)
+from reweight.core.tracking.event import StageEvent
 
 
 class Tracker(Section):
-    """A program that keeps what runs leave."""
+    """An experiment tracker."""
 
     package: ClassVar[str]
 
     @abstractmethod
     def log(self, event: StageEvent) -> None:
-        """Writes what there is to tell after a stage; event again, it replaces it."""
+        """Logs a stage that has ended; if it is logged again, the new event replaces the old."""
 
 
 class MLflow(Tracker):
-    """MLflow: one of its runs for each run and config.
+    """MLflow: one MLflow run for each run and config.
 
     Attributes:
-        uri: of the tracking server; by default MLflow's own (``MLFLOW_TRACKING_URI``, and on
-            Databricks the workspace).
-        experiment: its name; on Databricks a path of the workspace, as ``/Shared/reweight``.
+        uri: address of the tracking server; by default MLflow's own (``MLFLOW_TRACKING_URI``, or
+            the workspace on Databricks).
+        experiment: its name; on Databricks a path in the workspace, such as ``/Shared/reweight``.
     """
 
     package: ClassVar[str] = "mlflow"
@@ -43,13 +41,13 @@ class MLflow(Tracker):
     experiment: str = "reweight"
 
     def log(self, event: StageEvent) -> None:
-        """Params, tags, metrics, curves by epoch, files."""
+        """Logs params, tags, metrics, curves by epoch, and files."""
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param, RunTag
 
         client = MlflowClient(tracking_uri=self.uri)
         run_id = self._run(client, event)
-        # The time orders values of one step: of a stage that was done again the last one counts.
+        # Values of one step are ordered by time: if a stage is run again, its last values count.
         now = int(time.time() * 1000)
         curves = [
             Metric(name, value, now, epoch)
@@ -67,17 +65,20 @@ class MLflow(Tracker):
         client.set_terminated(run_id, "FINISHED" if event.status == "done" else "FAILED")
 
     def _run(self, client: Any, event: StageEvent) -> str:
-        """The run that earlier stages were event of, or a new one."""
-        mark = event.folder.path / "tracking" / "mlflow.json"
-        # The address itself may hold a password.
+        """The MLflow run to which earlier stages were logged, or a new one."""
+        id_file = event.folder.path / "tracking" / "mlflow.json"
+        # Hashed, since the address may contain a password.
         key = digest(event.key, str(self.uri), self.experiment)
-        known = json.loads(mark.read_text()) if mark.exists() else {}
+        known = json.loads(id_file.read_text()) if id_file.exists() else {}
         if known.get("key") == key:
             return str(known["run"])
-        there = client.get_experiment_by_name(self.experiment)
-        number = there.experiment_id if there else client.create_experiment(self.experiment)
-        run = str(client.create_run(number, run_name=event.run_id).info.run_id)
-        write_whole(mark, json.dumps({"key": key, "run": run}).encode())
+        known_experiment = client.get_experiment_by_name(self.experiment)
+        if known_experiment:
+            experiment_id = known_experiment.experiment_id
+        else:
+            experiment_id = client.create_experiment(self.experiment)
+        run = str(client.create_run(experiment_id, run_name=event.run_id).info.run_id)
+        write_whole(id_file, json.dumps({"key": key, "run": run}).encode())
         return run
 
 
@@ -85,7 +86,8 @@ class TensorBoard(Tracker):
     """TensorBoard: a folder of events for each run.
 
     Attributes:
-        folder: ``<folder>/<run_id>`` gets the events; by default ``tensorboard`` in the run's.
+        folder: the events go to ``<folder>/<run_id>``; by default to ``tensorboard`` in the run's
+            folder.
     """
 
     package: ClassVar[str] = "tensorboard"
@@ -93,15 +95,15 @@ class TensorBoard(Tracker):
     folder: str | None = None
 
     def log(self, event: StageEvent) -> None:
-        """Scalars, and the config and tags as text; TensorBoard keeps no files."""
+        """Logs scalars, and the config and tags as text; TensorBoard stores no files."""
         from torch.utils.tensorboard import SummaryWriter
 
-        place = (
+        events = (
             Path(self.folder) / event.run_id if self.folder else event.folder.path / "tensorboard"
         )
         suffix = f".{event.stage}"
         with (
-            moved(place, f"*{suffix}") as scratch,
+            moved(events, f"*{suffix}") as scratch,
             SummaryWriter(str(scratch), filename_suffix=suffix) as writer,
         ):
             for name, value in event.metrics.items():
@@ -115,13 +117,13 @@ class TensorBoard(Tracker):
 
 
 class Wandb(Tracker):
-    """Weights & Biases: one of its runs for each run and config.
+    """Weights & Biases: one W&B run for each run and config.
 
     Attributes:
-        project: its project.
+        project: name of the W&B project.
         entity: user or team; by default that of the login.
-        mode: ``offline`` keeps all in the run's folder, for ``wandb sync wandb/*/offline-run-*``;
-            ``online`` needs a login (``WANDB_API_KEY``).
+        mode: ``offline`` keeps everything in the run's folder, for
+            ``wandb sync wandb/*/offline-run-*``; ``online`` needs a login (``WANDB_API_KEY``).
     """
 
     package: ClassVar[str] = "wandb"
@@ -131,7 +133,7 @@ class Wandb(Tracker):
     mode: Literal["offline", "online"] = "offline"
 
     def log(self, event: StageEvent) -> None:
-        """Config, summary, curves by epoch, and the files as an artifact."""
+        """Logs config, summary, curves by epoch, and the files as an artifact."""
         import wandb
 
         with moved(event.folder.path / "wandb" / event.stage, "*", "wandb") as scratch:
@@ -160,12 +162,12 @@ class Wandb(Tracker):
 
 @contextlib.contextmanager
 def moved(place: Path, replaced: str, part: str = ".") -> Iterator[Path]:
-    """A folder on this machine, whose content is copied to a place that may take whole files only.
+    """A local folder whose content is copied to a place that may accept only whole files.
 
     Args:
-        place: a folder, as of a volume.
-        replaced: what of it is removed before.
-        part: of the folder that is copied.
+        place: the target folder, such as one in a volume.
+        replaced: glob of what is removed from the target first.
+        part: the subfolder to copy.
     """
     with tempfile.TemporaryDirectory() as scratch:
         yield Path(scratch)
@@ -173,7 +175,7 @@ def moved(place: Path, replaced: str, part: str = ".") -> Iterator[Path]:
         for path in place.glob(replaced):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if (Path(scratch) / part).exists():
-            # Links within it name the folder that is about to go.
+            # Links inside it point into the folder that is about to be removed.
             shutil.copytree(
                 Path(scratch) / part,
                 place,

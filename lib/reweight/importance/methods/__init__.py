@@ -1,4 +1,4 @@
-"""The importance methods, a file for each. The union below is the only list of them."""
+"""The importance methods, one file each. The union below is the only list of them."""
 
 from typing import Annotated
 

@@ -1,8 +1,8 @@
 """`aum`: area under the margin, the mean over epochs of z_given - z_other = (2y - 1) z.
 
-Pleiss et al. 2020, "Identifying Mislabeled Data using the Area Under the Margin Ranking". Of either
-sign and without a bound: its weights are made of ranks. Unlike a probability, a margin
-does not saturate, so it grows with training and is comparable only within one training.
+Pleiss et al. 2020, "Identifying Mislabeled Data using the Area Under the Margin Ranking". The
+margin has either sign and no bound, so weights are based on ranks. Unlike a probability it does not
+saturate, so it grows with training and is comparable only within one training.
 """
 
 from typing import ClassVar, Literal
@@ -18,19 +18,19 @@ class Aum(OutOfBagMethod):
     """Importance in log odds, of either sign.
 
     Helps:
-        Where labels are wrong at random: a margin does not saturate as a probability does, so that
-        rows at the sure end keep their order.
+        Where labels are wrong at random: unlike a probability, a margin does not saturate, so rows
+        with confident predictions keep their order.
 
     Hurts:
-        As `self_confidence` does: hard and rare rows that are right fall with the wrong ones. As it
-        grows with training, numbers of two trainings do not compare.
+        Like `self_confidence`, it lowers hard and rare rows with correct labels along with the
+        wrong ones. As the margin grows with training, values from two trainings are not comparable.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     signed: ClassVar[bool] = True
-    assumes: ClassVar[str] = "rows of a wrong label are pulled to the other class all the while"
+    assumes: ClassVar[str] = "rows with a wrong label are pulled towards the other class throughout"
 
     method: Literal["aum"] = "aum"
     keep: Checkpoints = Checkpoints(which="spread", count=10)

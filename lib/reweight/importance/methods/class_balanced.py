@@ -1,7 +1,7 @@
-"""`class_balanced`: both classes weigh the same in all, w_i = n / (2 n_y).
+"""`class_balanced`: both classes have the same total weight, w_i = n / (2 n_y).
 
-The weighting by class of King & Zeng 2001, "Logistic Regression in Rare Events Data", for equal
-classes; their correction of the intercept is ``ranking.recalibrate``.
+The class weights of King & Zeng 2001, "Logistic Regression in Rare Events Data", for equal classes;
+their correction of the intercept is ``ranking.recalibrate``.
 """
 
 from typing import ClassVar, Literal
@@ -19,15 +19,15 @@ class ClassBalanced(ImportanceMethod):
 
     Helps:
         Where positives are rare and the threshold is fixed at 1/2, or where only the order of rows
-        counts and the model is too stiff to fit both classes.
+        matters and the model is too inflexible to fit both classes.
 
     Hurts:
         Calibration: predicted odds are those of a log with equal classes until the intercept is
-        refitted (``ranking.recalibrate``). Where positives are rare few effective samples are left,
-        4 p (1 - p) of the rows at a label rate of p.
+        refitted (``ranking.recalibrate``). Where positives are rare, few effective samples are
+        left: 4 p (1 - p) of the rows at a label rate of p.
 
     Refuses:
-        Nothing; the weight policy refuses its weights where they leave too few effective samples.
+        Nothing; the weight policy refuses its weights if they leave too few effective samples.
     """
 
     uses_label: ClassVar[bool] = True
@@ -36,7 +36,7 @@ class ClassBalanced(ImportanceMethod):
     method: Literal["class_balanced"] = "class_balanced"
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """A model of two numbers."""
+        """The weights of the two classes."""
         return _PerClass(facts.class_weights())
 
 

@@ -1,11 +1,11 @@
-"""`data_maps`: p(given label) over the epochs of a training; its mean or its spread.
+"""`data_maps`: the mean or the spread of p(given label) over the epochs of a training.
 
     confidence = mean_e p_e(y_i | x_i),    variability = sd_e p_e(y_i | x_i)
 
-Swayamdipta et al. 2020, "Dataset Cartography", with the sd of all epochs (divided by E). Rows of
-wrong labels are those of low confidence and low variability. The epochs of variability are those
-around the lowest out-of-bag log loss, where only ambiguous rows still move. One epoch has no
-variability: all are 0.
+Swayamdipta et al. 2020, "Dataset Cartography", with the sd over all epochs (divided by E). Rows
+with wrong labels have low confidence and low variability. Variability is taken over the epochs
+around the lowest out-of-bag log loss, where only ambiguous rows still move. With a single epoch it
+is 0 for all rows.
 """
 
 from typing import Any, ClassVar, Literal
@@ -24,24 +24,24 @@ class DataMaps(OutOfBagMethod):
 
     Attributes:
         statistic_: ``confidence`` or ``variability``.
-        keep: the epochs; by default 10, spread over the training, or for variability around its
-            best.
+        keep: the checkpoints; by default 10, spread over the training for confidence, and around
+            the best epoch for variability.
 
     Helps:
         ``confidence`` where labels are wrong at random; ``variability`` to find rows near the
-        border, which is where more data would help.
+        decision boundary, where more data would help.
 
     Hurts:
-        Rows that are hard and right have low confidence as wrong ones have. Over a whole training
-        ``variability`` finds what is learnt late, since in the first epochs every p moves, and
-        those of easy rows most.
+        Hard rows with correct labels have low confidence, just like wrong ones. Over a whole
+        training, ``variability`` finds what is learnt late, since in the first epochs every p
+        moves, and that of easy rows most.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     probability: ClassVar[bool] = True
-    assumes: ClassVar[str] = "how a row fares through the epochs tells easy, ambiguous and wrong"
+    assumes: ClassVar[str] = "p over the epochs separates easy, ambiguous and wrong rows"
 
     method: Literal["data_maps"] = "data_maps"
     statistic_: Literal["confidence", "variability"] = Field(
@@ -51,19 +51,19 @@ class DataMaps(OutOfBagMethod):
 
     @model_validator(mode="before")
     @classmethod
-    def _settled(cls, data: Any) -> Any:
+    def _default_keep(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("statistic") == "variability":
             return {"keep": Checkpoints(which="best", count=10)} | data
         return data
 
     @classmethod
     def default_name(cls, data: dict[str, Any]) -> str:
-        """``data_maps_<statistic>``: a run often has both."""
+        """``data_maps_<statistic>``, since a run often has both."""
         return f"data_maps_{data.get('statistic', 'confidence')}"
 
     @property
     def polarity(self) -> Polarity:  # type: ignore[override]
-        """Rows of high confidence are right; those of high variability are hard."""
+        """Valuable for ``confidence``, hard for ``variability``."""
         return "valuable" if self.statistic_ == "confidence" else "hard"
 
     def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
@@ -71,5 +71,5 @@ class DataMaps(OutOfBagMethod):
         return outputs.given(learner)
 
     def over_epochs(self, values: Tensor) -> Tensor:
-        """Mean or sd, float32 [B]."""
+        """Mean or standard deviation over epochs, float32 [B]."""
         return values.mean(0) if self.statistic_ == "confidence" else values.std(0, correction=0)

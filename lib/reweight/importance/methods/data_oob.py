@@ -1,11 +1,11 @@
-"""`data_oob`: how often bagged learners that did not see a row predict its label.
+"""`data_oob`: how often bagged learners that did not see a row predict its label correctly.
 
     importance_i = mean over members m with w_im = 0 of 1[predicted_m(x_i) = y_i]
 
 Kwon & Zou 2023, "Data-OOB: Out-of-bag Estimate as a Simple and Efficient Data Value", with 800
-bags. w_im is Poisson(1) by a hash, the bootstrap of a stream; all members are linear and train
-together as one product. A row is left out by about M / e members, so values lie on a grid of that
-many steps.
+bags. w_im is Poisson(1) from a hash, a streaming bootstrap; all members are linear and train
+together as one matrix product. About M / e members do not see a given row, so values lie on a grid
+with that many steps.
 """
 
 from typing import ClassVar, Literal
@@ -31,21 +31,22 @@ class BaggedTraining(EnsembleTraining):
 
 
 class DataOob(OutOfBagMethod):
-    """Importance in [0, 1]: the share of right out-of-bag predictions.
+    """Importance in [0, 1]: the share of correct out-of-bag predictions.
 
     Helps:
-        Where classes are common and a linear model is right about most rows: to find wrong labels.
+        To find wrong labels, where both classes are common and a linear model is right about most
+        rows.
 
     Hurts:
         Where positives are rare: correctness at threshold 1/2 gives nearly every negative 1 and
-        every positive 0, right or wrong. Few members give ties.
+        every positive 0, whether the label is right or wrong. With few members there are ties.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
-    assumes: ClassVar[str] = "a linear model is right about most rows, and classes are not rare"
-    cost: ClassVar[str] = "M F of a linear F, as one product"
+    assumes: ClassVar[str] = "a linear model is right about most rows, and neither class is rare"
+    cost: ClassVar[str] = "M F with a linear F, as one matrix product"
 
     method: Literal["data_oob"] = "data_oob"
     training: BaggedTraining = BaggedTraining()

@@ -1,31 +1,31 @@
-"""`delayed_feedback`: rows whose label window is open stand for those that are settled.
+"""`delayed_feedback`: corrects rows whose label window is open for labels that are yet to arrive.
 
-With e the share of the window that had passed when the training data were cut, p(x) = P(the label
-comes within the window) and F(e, x) = P(it is there at e | it comes), in one of three forms:
+Let e be the share of the window that had passed when the training data were cut, p(x) = P(the label
+arrives within the window) and F(e, x) = P(it has arrived by e | it arrives). There are three forms:
 
 `fsiw`: the importance weights of Yasui et al. 2020, "A Feedback Shift Correction in Predicting
-Conversion Rates under Delayed Feedback". They are 1 where the window is over.
+Conversion Rates under Delayed Feedback". They are 1 once the window has closed.
 
     y = 1:  1 / F(e, x)
     y = 0:  1 - p (1 - F) / (1 - p F)  =  (1 - p) / (1 - p F)  =  P(never | not by e, x)
 
 `es_dfm`: the elapsed-time sampling of Yang et al. 2021, "Capturing Delayed Feedback in Conversion
 Rate Prediction via Elapsed-Time Sampling". A row enters when the share c of its window has passed
-(``wait``), with the label that it has then; a label that comes later enters as a row beside it.
+(``wait``), with the label that it has then; a label that arrives later enters as an additional row.
 
     not yet c:               0
     y = 1 at c, or later:    1 + d,         d = p (1 - F(c, x))
     y = 0 at c:              (1 + d) r,     r = (1 - p) / (1 - p F(c, x))
 
 `fnw`: the fake negative weighted loss of Ktena et al. 2019, "Addressing Delayed Feedback for
-Continuous Training with Neural Networks in CTR Prediction": the same where nothing is waited for.
-Every row enters as a negative: c = 0, F = 0, d = p, r = 1 - p.
+Continuous Training with Neural Networks in CTR Prediction": the same without waiting. Every row
+enters as a negative: c = 0, F = 0, d = p, r = 1 - p.
 
-A row that stands for a negative and, later, a positive is one of the sum of their importance with a
-soft label: to a ranker the two are the same.
+A row that enters as a negative and later as a positive becomes one row, with the sum of their
+importance and a soft label: to a ranker the two are equivalent.
 
-p and F are fitted on settled rows alone, F at elapsed times drawn for each of its positives, so
-nothing is read that was not known at the cut; and a row is scored by members that did not see it.
+p and F are fitted on settled rows only, F at elapsed times drawn for each settled positive, so
+nothing is used that was not known at the cut. Rows are scored by members that did not see them.
 """
 
 from dataclasses import replace
@@ -45,14 +45,14 @@ from reweight.importance.membership import bits
 from reweight.importance.out_of_bag import EnsembleMethod
 from reweight.importance.training import Learner, TrainFacts
 
-# Elapsed times at which a settled positive is looked at, one from each of as many equal stretches.
-_LOOKS = 4
-# So that the draw of a row's elapsed times has nothing to do with its folds.
-_DRAW = 7919
+# Elapsed times drawn for each settled positive, one from each of this many equal intervals.
+_DRAWS = 4
+# Makes the draws of a row independent of its folds.
+_SEED_OFFSET = 7919
 
 
 class DelayTraining(FoldsTraining):
-    """Members that learn whether a label comes and when, each on all folds but one."""
+    """Members that learn whether and when a label arrives, each trained on all folds but one."""
 
     needs: ClassVar[tuple[str, ...]] = ("delay", "elapsed", "mature")
 
@@ -62,7 +62,7 @@ class DelayTraining(FoldsTraining):
 
 
 class DelayLearner(SettledLearner):
-    """Two ensembles of the same folds: p by the label, F by the label's delay.
+    """Two ensembles on the same folds: p from the label, F from the delay of the label.
 
     Its log odds are those of p.
     """
@@ -79,59 +79,58 @@ class DelayLearner(SettledLearner):
             embedding=training.embedding,
             bins=training.bins,
         )
-        # A mean over positives, as p's is over rows: both learn at one rate.
+        # A mean over positives, as p's loss is one over rows, so that both learn at the same rate.
         self.scale = facts.rows / facts.positives
-        self.seed = facts.seed + _DRAW
+        self.seed = facts.seed + _SEED_OFFSET
 
     def arrived(self, batch: Batch, elapsed: Tensor) -> Tensor:
-        """Log odds of F at these elapsed times (shares of the window, [B]), float32 [B, M]."""
+        """Log odds of F at the given elapsed times (shares of the window, [B]), float32 [B, M]."""
         features = torch.cat([batch.features, elapsed[:, None]], dim=1)
-        found: Tensor = self.arrival(replace(batch, features=features))
-        return found
+        logits: Tensor = self.arrival(replace(batch, features=features))
+        return logits
 
     def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
-        """The sum over settled positives of the mean error of their looks, summed over members."""
+        """The loss of F: mean error over the draws of a settled positive, summed over members."""
         delay = batch.extra["delay"]
-        known = settled & (batch.label > 0.5) & delay.isfinite()
-        chosen = known.nonzero()[:, 0]
+        usable = settled & (batch.label > 0.5) & delay.isfinite()
+        chosen = usable.nonzero()[:, 0]
         positives, delay = batch.rows(chosen), delay[chosen]
         drawn = (bits(positives.sample_id, self.seed) % 2**24).float() / 2**24
         total = torch.zeros((), device=delay.device)
-        for look in range(_LOOKS):
-            elapsed = (look + drawn) / _LOOKS
+        for interval in range(_DRAWS):
+            elapsed = (interval + drawn) / _DRAWS
             logits = self.arrived(positives, elapsed)
-            there = (delay <= elapsed).float()[:, None].expand_as(logits)
-            errors = functional.binary_cross_entropy_with_logits(logits, there, reduction="none")
+            arrived = (delay <= elapsed).float()[:, None].expand_as(logits)
+            errors = functional.binary_cross_entropy_with_logits(logits, arrived, reduction="none")
             total = total + (seen[chosen] * errors).sum()
-        return self.scale * total / _LOOKS
+        return self.scale * total / _DRAWS
 
 
 class DelayedFeedback(EnsembleMethod):
-    """Importance 1 for settled rows, at most ``clip`` for open ones; at most 4 in other forms.
+    """Importance 1 for settled rows, at most ``clip`` for open ones; at most 4 in the other forms.
 
     Attributes:
         form: ``fsiw``, ``es_dfm`` or ``fnw``.
-        wait: c of ``es_dfm``, a share of the label window.
-        clip: largest importance of ``fsiw``.
+        wait: c of ``es_dfm``, as a share of the label window.
+        clip: largest importance under ``fsiw``.
 
     Helps:
-        Where purchases come late and the newest rows are needed, since what people want changes:
+        Where purchases arrive late and the newest rows are needed because preferences change:
         ``splits: {by: time, open_windows: train}``.
 
     Hurts:
-        Where old and new rows differ in how late labels come, and where few settled positives tell
-        of it. Where purchases come at once it has nothing to mend and some variance to add. The
-        other forms than ``fsiw`` are made for a stream of rows: of a log that lies there they
-        forget what is known of settled negatives, and of open rows what may still come.
+        Where delays differ between old and new rows, and where few settled positives show the
+        delay. Where purchases arrive at once, it has nothing to correct and only adds variance. The
+        forms other than ``fsiw`` are made for a stream of rows: on a complete log they ignore what
+        is known about settled negatives, and what may still arrive for open rows.
 
     Refuses:
-        Training rows of which no window is open, or without a settled positive of which it is known
-        when its label came. Training rows so few of a class that some member of the ensemble is
-        likely to see none.
+        Training rows without an open window, or without a settled positive whose label has a known
+        arrival time. A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     uses_label: ClassVar[bool] = True
-    assumes: ClassVar[str] = "how late labels come, given x, is the same for old and new rows"
+    assumes: ClassVar[str] = "given x, labels are as late for new rows as for old ones"
     cost: ClassVar[str] = "2 E M F"
 
     method: Literal["delayed_feedback"] = "delayed_feedback"
@@ -142,11 +141,11 @@ class DelayedFeedback(EnsembleMethod):
 
     @property
     def soft(self) -> bool:  # type: ignore[override]
-        """Where rows stand for a negative and a positive."""
+        """Unless ``form`` is ``fsiw``: a row may count as a negative and as a positive."""
         return self.form != "fsiw"
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """The formula."""
+        """The formula of the form."""
         if self.form == "fsiw":
             return ShiftModel(self.clip)
         return SampledModel(self.wait if self.form == "es_dfm" else 0.0)
@@ -160,26 +159,26 @@ class DelayModel(ImportanceModel):
         return self.mean_unseen(outputs, outputs.probability)
 
     def arrived(self, outputs: EnsembleOutputs, elapsed: Tensor, when: str) -> Tensor:
-        """F at these elapsed times (shares of the window, [B]), float32 [B].
+        """F at the given elapsed times (shares of the window, [B]), float32 [B].
 
         Args:
-            outputs: of the rows.
+            outputs: the ensemble outputs of the rows.
             elapsed: the times.
-            when: a name for them: what a learner says of them is computed once.
+            when: a name for these times, under which the outputs are cached.
         """
 
-        def chance(learner: Learner) -> Tensor:
+        def probability(learner: Learner) -> Tensor:
             assert isinstance(learner, DelayLearner)
             arrived = learner.arrived
             return outputs.once(
                 learner, f"arrived {when}", lambda: arrived(outputs.batch, elapsed).sigmoid()
             )
 
-        return self.mean_unseen(outputs, chance)
+        return self.mean_unseen(outputs, probability)
 
 
 class ShiftModel(DelayModel):
-    """``fsiw``.
+    """The formula of ``fsiw``.
 
     Args:
         clip: largest importance.
@@ -190,9 +189,9 @@ class ShiftModel(DelayModel):
         self.clip = clip
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """float32 [B]."""
+        """The importance weights, float32 [B]."""
         batch = outputs.batch
-        # A row without a window (an elapsed time that is not known) is settled.
+        # A row without a window (unknown elapsed time) is settled.
         elapsed = batch.extra["elapsed"].nan_to_num(nan=1.0).clamp(0, 1)
         p, f = self.comes(outputs), self.arrived(outputs, elapsed, "by the cut")
         positive = (1 / f).clamp(max=self.clip)
@@ -202,10 +201,10 @@ class ShiftModel(DelayModel):
 
 
 class SampledModel(DelayModel):
-    """``es_dfm``, and ``fnw`` where nothing is waited for.
+    """The formula of ``es_dfm``, and of ``fnw`` if nothing is waited for.
 
     Args:
-        wait: c, a share of the label window.
+        wait: c, as a share of the label window.
     """
 
     def __init__(self, wait: float) -> None:
@@ -213,32 +212,32 @@ class SampledModel(DelayModel):
         self.wait = wait
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """float32 [B]."""
+        """The sum for the positive and the negative, float32 [B]."""
         positive, negative = self._entered(outputs)
         return positive + negative
 
     def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
-        """The positive's share of the importance; the recorded label of rows that weigh nothing."""
+        """The positive's share of the importance; the recorded label if the importance is 0."""
         positive, negative = self._entered(outputs)
         total = positive + negative
         return torch.where(total > 0, positive / total, outputs.batch.label)
 
     def _entered(self, outputs: EnsembleOutputs) -> tuple[Tensor, Tensor]:
-        """Importance of the positive and of the negative that a row stands for, float32 [B]."""
+        """Importance of the positive and of the negative that a row counts as, float32 [B]."""
         batch = outputs.batch
         elapsed, delay = batch.extra["elapsed"], batch.extra["delay"]
         p, times = self.comes(outputs), torch.full_like(elapsed, self.wait)
-        # Nothing is there at once.
+        # No label has arrived at time 0.
         f = self.arrived(outputs, times, f"at {self.wait}") if self.wait else times
         scale = 1 + p * (1 - f)
-        came = (batch.label > 0.5).float()
+        label = (batch.label > 0.5).float()
         late = (delay > self.wait).float()
-        positive = scale * came
-        negative = scale * (1 - p) / (1 - p * f).clamp(min=1e-6) * torch.maximum(1 - came, late)
+        positive = scale * label
+        negative = scale * (1 - p) / (1 - p * f).clamp(min=1e-6) * torch.maximum(1 - label, late)
         waited = (elapsed >= self.wait).float()
         # A row without a window is settled.
         settled = elapsed.isnan()
         return (
-            torch.where(settled, came, positive * waited),
-            torch.where(settled, 1 - came, negative * waited),
+            torch.where(settled, label, positive * waited),
+            torch.where(settled, 1 - label, negative * waited),
         )

@@ -1,13 +1,13 @@
-"""`density_ratio`: how much likelier a row is among the target rows than among the rest.
+"""`density_ratio`: how much more likely a row is among the target rows than among the rest.
 
     importance(x) = p(x | target) / p(x | rest) = n_rest / n_target * p(target | x) / p(rest | x)
 
 Sugiyama, Suzuki & Kanamori 2012, "Density Ratio Estimation in Machine Learning", by probabilistic
-classification: a domain classifier tells target rows from the rest, and a row is scored by the
-member that did not see it. Clipped, since ratios have heavy tails. Where domains cannot be told
-apart the ratio is noise: every row gets 1 unless the domain AUC exceeds 1/2 by its standard error
-(Hanley & McNeil 1982; by chance alone it still does in one run of six). The AUC is taken within
-folds: over all of them together it would lie below 1/2, since a fold that holds more target rows
+classification: a domain classifier distinguishes target rows from the rest, and a row is scored by
+the member that did not see it. Ratios are clipped, since they have heavy tails. If the domains are
+indistinguishable, the ratio is noise, so every row gets 1 unless the domain AUC exceeds 1/2 by its
+standard error (Hanley & McNeil 1982; by chance alone it still does in one run out of six). The AUC
+is taken within folds: pooled over folds it would be below 1/2, since a fold with more target rows
 is scored by a member that saw fewer.
 """
 
@@ -30,12 +30,12 @@ _BINS = 4096
 
 
 class DomainTraining(FoldsTraining):
-    """Members that tell target rows from the rest, each on all folds but one."""
+    """Members that distinguish target rows from the rest, each trained on all folds but one."""
 
     needs: ClassVar[tuple[str, ...]] = ("target",)
 
     def check(self, facts: TrainFacts) -> None:
-        """The facts say nothing of the domains, which are counted after the training."""
+        """Checks nothing: the domains are not in the facts, and are counted after training."""
 
     def build(self, facts: TrainFacts) -> Learner:
         """The members before training."""
@@ -43,34 +43,34 @@ class DomainTraining(FoldsTraining):
 
 
 class DomainLearner(EnsembleLearner):
-    """An ensemble on the cross-entropy of ``target``."""
+    """An ensemble trained on the cross-entropy of ``target``."""
 
     def target(self, batch: Batch) -> Tensor:
-        """Whether a row is target, float32 [B]."""
+        """1 for target rows, else 0, float32 [B]."""
         return batch.extra["target"]
 
 
 class DensityRatio(OutOfBagMethod):
-    """Importance in [1 / clip, clip], 1 where a row is as likely in both domains.
+    """Importance in [1 / clip, clip]; 1 for a row that is equally likely in both domains.
 
     Attributes:
         clip: largest ratio.
 
     Helps:
-        Where only the features move: the target has other users, items or hours than the log, and
-        the label follows from features as before. Then it is the weight that theory asks for.
+        Where only the features shift: the target has other users, items or hours than the log, and
+        the label depends on features as before. Then it is the weight that theory prescribes.
 
     Hurts:
-        Where p(y | x) moves as well, and where the newest rows, which are the target, have wrong
-        labels, as with late purchases. Features that tell the time by themselves (history that
-        grows) tell the domains apart and leave few effective samples.
+        Where p(y | x) shifts as well, and where the newest rows, which are the target, have wrong
+        labels, as with late purchases. Features that reveal the time by themselves (a history that
+        grows) separate the domains and leave few effective samples.
 
     Refuses:
-        Training rows of which none is target, or all are.
+        Training rows of which none, or all, are target rows.
     """
 
     uses_label: ClassVar[bool] = False
-    assumes: ClassVar[str] = "x moves between rest and target, and p(y | x) does not"
+    assumes: ClassVar[str] = "p(x) differs between target and rest, and p(y | x) does not"
     passes: ClassVar[int] = 1
 
     method: Literal["density_ratio"] = "density_ratio"
@@ -78,16 +78,16 @@ class DensityRatio(OutOfBagMethod):
     clip: float = Field(default=10.0, gt=1)
 
     def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
-        """Log odds of target, float32 [B, M]."""
+        """Log odds of being a target row, float32 [B, M]."""
         return outputs.logits(learner)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """The ratio, and whether there is one."""
+        """The ratio, where the domains can be distinguished."""
         return DensityRatioModel(self)
 
 
 class DensityRatioModel(OutOfBagModel):
-    """The ratio of log odds and of the domains' sizes.
+    """The ratio, from log odds and the sizes of the domains.
 
     Attributes:
         auc: of the domain classifier on rows that it did not see.
@@ -120,19 +120,19 @@ class DensityRatioModel(OutOfBagModel):
         if split != "train":
             return
         log_odds = super().importance(outputs)
-        # Bins are narrow about 0 and reach to infinity.
-        place = (log_odds / (1 + log_odds.abs()) + 1) / 2 * _BINS
+        # Bins are narrow around 0 and reach to infinity.
+        position = (log_odds / (1 + log_odds.abs()) + 1) / 2 * _BINS
         fold = outputs.unseen(self.checkpoints()[0]).argmax(1)
         domain = outputs.batch.extra["target"].long()
-        cell = (fold * 2 + domain) * _BINS + place.long().clamp(0, _BINS - 1)
-        self.counts += torch.bincount(cell, minlength=self.counts.numel()).view_as(self.counts)
+        index = (fold * 2 + domain) * _BINS + position.long().clamp(0, _BINS - 1)
+        self.counts += torch.bincount(index, minlength=self.counts.numel()).view_as(self.counts)
 
     def sums(self) -> list[Tensor]:
         """The counts."""
         return [self.counts]
 
     def finish(self, number: int) -> None:
-        """Turns counts into the AUC, its error, and the sizes of the domains."""
+        """Computes the AUC, its error and the sizes of the domains from the counts."""
         rest, target = self.counts.sum((0, 2)).tolist()
         check_target(self.method.name, target, rest + target)
         auc, error = domain_auc(self.counts)
@@ -147,14 +147,14 @@ def domain_auc(counts: Tensor) -> tuple[float, float]:
     Args:
         counts: rows by fold, class and bin of the score, float64 [folds, 2, bins].
     """
-    zero, one = counts[:, 0], counts[:, 1]
-    n_zero, n_one = zero.sum(1), one.sum(1)
-    pairs = n_zero * n_one
-    # Of rows in the same bin half are taken to be in the right order.
-    won = (one * (zero.cumsum(1) - zero / 2)).sum(1)
-    auc = won / pairs.clamp(min=1)
-    q_one, q_two = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    squares = auc * (1 - auc) + (n_one - 1) * (q_one - auc**2) + (n_zero - 1) * (q_two - auc**2)
+    zeros, ones = counts[:, 0], counts[:, 1]
+    n_zeros, n_ones = zeros.sum(1), ones.sum(1)
+    pairs = n_zeros * n_ones
+    # Half of the pairs in the same bin count as correctly ordered.
+    ordered = (ones * (zeros.cumsum(1) - zeros / 2)).sum(1)
+    auc = ordered / pairs.clamp(min=1)
+    q_1, q_2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    squares = auc * (1 - auc) + (n_ones - 1) * (q_1 - auc**2) + (n_zeros - 1) * (q_2 - auc**2)
     share = pairs / pairs.sum()
     variance = (share**2 * squares / pairs.clamp(min=1)).sum()
     return float((share * auc).sum()), float(variance.sqrt())

@@ -1,8 +1,8 @@
-"""`el2n`: length of the error early in training, |p(y|x) - onehot(y)| = sqrt(2) |f(x) - y|.
+"""`el2n`: norm of the error early in training, |p(y|x) - onehot(y)| = sqrt(2) |f(x) - y|.
 
-Paul et al. 2021, "Deep Learning on a Data Diet", on a network's softmax; that of two classes gives
-the factor. Averaged over the first epochs, as the paper does over networks. The paper keeps the
-rows of the largest scores.
+Paul et al. 2021, "Deep Learning on a Data Diet", on a network's softmax; with two classes this
+gives the factor. It is averaged over the first epochs, where the paper averages over networks. The
+paper keeps the rows with the largest scores.
 """
 
 import math
@@ -20,22 +20,22 @@ class El2n(OutOfBagMethod):
     """Importance in (0, sqrt 2).
 
     Helps:
-        Where labels are right, and to choose a part of the rows that teaches most of what all
-        teach.
+        Where labels are correct, and to choose a subset of the rows that teaches most of what all
+        of them teach.
 
     Hurts:
-        Where labels are wrong: hard is not wrong, and wrong labels are among the largest scores.
+        Where labels are wrong: hard does not mean wrong, but wrong labels score highest too.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     polarity: ClassVar[Polarity] = "hard"
-    assumes: ClassVar[str] = "rows that are still wrong early teach the most, and labels are right"
+    assumes: ClassVar[str] = "rows with large early errors teach the most, and labels are correct"
 
     method: Literal["el2n"] = "el2n"
     keep: Checkpoints = Checkpoints(which="early", count=5)
 
     def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
-        """Length of the error, float32 [B, M]."""
+        """Norm of the error, float32 [B, M]."""
         return (outputs.probability(learner) - outputs.batch.label[:, None]).abs() * math.sqrt(2)

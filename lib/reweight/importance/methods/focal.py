@@ -1,7 +1,7 @@
 """`focal`: (1 - p(given label))^gamma, the weight of the focal loss.
 
-Lin et al. 2017, "Focal Loss for Dense Object Detection". Easy rows lose their weight, so that the
-rare and the hard are heard: the opposite of `small_loss` and `r_ce`.
+Lin et al. 2017, "Focal Loss for Dense Object Detection". Easy rows lose weight, so that rare and
+hard ones count more: the opposite of `small_loss` and `r_ce`.
 """
 
 from typing import ClassVar, Literal
@@ -19,21 +19,21 @@ class Focal(OutOfBagMethod):
     """Importance in (0, 1).
 
     Attributes:
-        gamma: how fast easy rows lose weight; 0 is `uniform`.
+        gamma: how fast easy rows lose weight; 0 gives `uniform`.
 
     Helps:
-        Where labels are right and easy rows, of which there are many, drown the others.
+        Where labels are correct, and many easy rows drown out the others.
 
     Hurts:
-        Where labels are wrong: these look like the hardest of rows and gain most. Predictions are
-        pulled towards 1/2, so that they are no probabilities any more.
+        Where labels are wrong: such rows look like the hardest and gain most. Predictions are
+        pulled towards 1/2, so they are no longer probabilities.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     polarity: ClassVar[Polarity] = "hard"
-    assumes: ClassVar[str] = "labels are right, and easy rows drown the others"
+    assumes: ClassVar[str] = "labels are correct, and easy rows drown out the others"
 
     method: Literal["focal"] = "focal"
     gamma: float = Field(default=2.0, ge=0)

@@ -1,10 +1,11 @@
-"""`forgetting`: how often a row that was right is wrong at the next kept epoch.
+"""`forgetting`: how often a correctly classified row is wrong at the next checkpoint.
 
-    importance_i = sum_e 1[ right at e and wrong at e + 1 ];   E where it was never right
+    importance_i = sum_e 1[ right at e and wrong at e + 1 ];   E if it was never right
 
 Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning".
-Rows that were never right get the largest value, E. High is *hard*, as in the paper: it drops the
-rows that are never forgotten at no loss, while the often forgotten carry what the network learns.
+Rows that were never right get the largest value, E. High means *hard*, as in the paper: rows that
+are never forgotten can be dropped at no loss, while those often forgotten carry what the network
+learns.
 """
 
 from typing import ClassVar, Literal
@@ -22,18 +23,18 @@ class Forgetting(OutOfBagMethod):
     """Importance in [0, E], a mean of counts over members.
 
     Helps:
-        Where labels are right: rows that are never forgotten can be dropped at little loss.
+        Where labels are correct: rows that are never forgotten can be dropped at little loss.
 
     Hurts:
-        Rows of a wrong label are among the most forgotten too. Events between epochs that are not
-        kept go unseen, so counts of different ``keep`` do not compare.
+        Rows with a wrong label are among the most forgotten too. Events between checkpoints go
+        unseen, so counts for different ``keep`` are not comparable.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     polarity: ClassVar[Polarity] = "hard"
-    assumes: ClassVar[str] = "rows that are forgotten again and again are those worth repeating"
+    assumes: ClassVar[str] = "rows that are forgotten again and again are worth repeating"
 
     method: Literal["forgetting"] = "forgetting"
     keep: Checkpoints = Checkpoints(which="spread", count=10)
@@ -43,7 +44,7 @@ class Forgetting(OutOfBagMethod):
         return (outputs.given(learner) > 0.5).float()
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """Counts, which are of each member's own path through the epochs."""
+        """Counts along each member's own path through the epochs."""
         return ForgettingModel(self)
 
 
@@ -56,5 +57,5 @@ class ForgettingModel(OutOfBagModel):
         right = torch.stack([self.method.statistic(outputs, learner) for learner in learners])
         events = (right[:-1] > right[1:]).sum(0).float()
         counts = torch.where(right.any(0), events, len(learners))
-        # Who saw a row is the same at every epoch.
+        # Membership is the same at every epoch.
         return over_unseen(outputs, learners[-1], counts)

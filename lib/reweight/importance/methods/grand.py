@@ -1,7 +1,7 @@
-"""`grand`: norm of the gradient of the row's own loss, |grad_theta l(f(x_i), y_i)|, early on.
+"""`grand`: norm of the gradient of the row's loss, |grad_theta l(f(x_i), y_i)|, early in training.
 
 Paul et al. 2021, "Deep Learning on a Data Diet". For a multilayer perceptron with errors delta_l
-and activations a_l exactly sqrt(sum_l |delta_l|^2 (|a_{l-1}|^2 + 1)), so that no row needs a
+and activations a_l it is exactly sqrt(sum_l |delta_l|^2 (|a_{l-1}|^2 + 1)), so no row needs a
 backward pass of its own; embeddings add the squared error at their slices of the input.
 """
 
@@ -20,18 +20,18 @@ class Grand(OutOfBagMethod):
     """Importance >= 0.
 
     Helps:
-        As `el2n`, where how far a row moves the network should count too.
+        Like `el2n`, where it should also count how far a row moves the network.
 
     Hurts:
         Where labels are wrong, as with `el2n`. Activations make it depend on the scale of features:
-        far rows are large whatever their label.
+        outlying rows score high whatever their label.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     polarity: ClassVar[Polarity] = "hard"
-    assumes: ClassVar[str] = "rows that move the parameters most early teach the most"
+    assumes: ClassVar[str] = "rows that move the parameters most early on teach the most"
     cost: ClassVar[str] = "3 E M F"
 
     method: Literal["grand"] = "grand"

@@ -1,16 +1,16 @@
-r"""`importance_mlp`: a network's belief that a row is positive, pulled towards weight 1.
+r"""`importance_mlp`: a network's probability that a row is positive, pulled towards weight 1.
 
     w_i = k f(x_i)
     loss = (1/N) sum_i c_{y_i} l(f(x_i), y_i) + lambda * R((w_i - 1)^2)
 
-with R a sum over the batch (``penalty: sum``) or a mean. f is a multilayer perceptron with ReLU and
-a sigmoid; l is the squared error or the cross-entropy; c_y is n / (2 n_y) with ``class_weights``,
-else 1. f sees x alone: it cannot see that a label is wrong.
+where R is a sum over the batch (``penalty: sum``) or a mean. f is a multilayer perceptron with ReLU
+and a sigmoid; l is the squared error or the cross-entropy; c_y is n / (2 n_y) with
+``class_weights``, otherwise 1. f sees only x, so it cannot see that a label is wrong.
 
-``preset: reference`` is the method of the article that this library starts from, to the letter
-(100-256-128-1, mean squared error, sum penalty, Adam at 0.001, 50 epochs, scores in sample). Its
-penalty grows with the batch. ``preset: robust`` uses the cross-entropy on logits, a mean penalty
-and 5-fold cross-fitting.
+``preset: reference`` is exactly the method of the article that this library starts from
+(100-256-128-1, mean squared error, sum penalty, Adam at 0.001, 50 epochs, in-sample scores). Its
+penalty grows with the batch size. ``preset: robust`` uses the cross-entropy on logits, a mean
+penalty and 5-fold cross-fitting.
 """
 
 from typing import Any, ClassVar, Literal
@@ -35,7 +35,7 @@ _EPOCHS = {"reference": 50, "robust": 10}
 
 
 class MlpSettings(Section):
-    """How the network of `importance_mlp` is trained.
+    """The network of `importance_mlp`, and how it is trained.
 
     Attributes:
         epochs: passes over the training rows.
@@ -51,7 +51,7 @@ class MlpSettings(Section):
 
 
 class ImportanceMlp(ImportanceMethod):
-    """Importance k f(x), in (0, k); settings that the config leaves out come from the preset.
+    """Importance k f(x), in (0, k); settings missing from the config come from the preset.
 
     Attributes:
         preset: ``reference`` or ``robust``.
@@ -59,26 +59,26 @@ class ImportanceMlp(ImportanceMethod):
         lambda_: strength of the pull towards weight 1.
         loss: l, ``mse`` or ``cross_entropy``.
         penalty: whether the pull is summed or averaged over the batch.
-        cross_fit: folds; 0 scores in sample.
-        class_weights: whether both classes weigh the same in l.
+        cross_fit: number of folds; 0 scores in sample.
+        class_weights: whether both classes have the same total weight in l.
         training: how f is trained.
 
     Helps:
-        Where what the ranker is to serve are rows like the positives, and labels are right.
+        Where the ranker should serve rows like the positives, and labels are correct.
 
     Hurts:
-        Where labels are wrong: it sees features alone, so a wrong label weighs as much as a right
-        one on the same features, and a purchase that was not recorded gets the weight of the
-        positives that it looks like. ``preset: reference`` changes with the batch size, scores rows
-        that it was trained on, and gives nearly equal weights where the penalty wins.
+        Where labels are wrong: it sees only features, so a wrong label weighs as much as a correct
+        one with the same features, and a purchase that was not recorded gets the weight of the
+        positives that it resembles. ``preset: reference`` changes with the batch size, scores rows
+        that it was trained on, and gives nearly equal weights where the penalty dominates.
 
     Refuses:
-        Folds of 1 (``cross_fit``), and with ``cross_fit`` training rows so few of a class that some
-        fold is likely to have none outside of it.
+        A single fold (``cross_fit: 1``). With ``cross_fit``, a class so rare that some member of
+        the ensemble is likely to see none of it.
     """
 
     assumes: ClassVar[str] = "rows that look like positives are the ones worth learning from"
-    cost: ClassVar[str] = "M F, M the number of folds or 1"
+    cost: ClassVar[str] = "M F, with M the number of folds, or 1"
 
     method: Literal["importance_mlp"] = "importance_mlp"
     preset: Literal["reference", "robust"] = "robust"
@@ -102,7 +102,7 @@ class ImportanceMlp(ImportanceMethod):
 
     @classmethod
     def default_name(cls, data: dict[str, Any]) -> str:
-        """``importance_mlp_<preset>``: a run often has both."""
+        """``importance_mlp_<preset>``, since a run often has both."""
         return f"importance_mlp_{data.get('preset', 'robust')}"
 
     @model_validator(mode="after")
@@ -113,11 +113,11 @@ class ImportanceMlp(ImportanceMethod):
 
     @property
     def keeps_scale(self) -> bool:
-        """The published recommender is given w = k f as it is."""
+        """The published recommender gets w = k f unscaled."""
         return self.preset == "reference"
 
     def learns(self) -> Training:
-        """An ensemble of one member, or of one per fold, on the loss above."""
+        """An ensemble with one member, or one per fold, on the loss above."""
         return ImportanceMlpTraining(
             epochs=self.training.epochs,
             learning_rate=self.training.learning_rate,
@@ -135,12 +135,12 @@ class ImportanceMlp(ImportanceMethod):
         )
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """w = k f(x), where f of a row is the member that did not see it."""
+        """w = k f(x), with f from the member that did not see the row."""
         return ImportanceMlpModel(self.k)
 
 
 class ImportanceMlpTraining(EnsembleTraining):
-    """The training of `importance_mlp`; its fields are the method's."""
+    """The training of `importance_mlp`, with the settings of the method."""
 
     k: float
     lambda_: float
@@ -149,12 +149,12 @@ class ImportanceMlpTraining(EnsembleTraining):
     class_weights: bool
 
     def build(self, facts: TrainFacts) -> Learner:
-        """The members before training."""
+        """Untrained members."""
         return ImportanceMlpLearner(self, facts)
 
 
 class ImportanceMlpLearner(EnsembleLearner):
-    """The formula of the module, summed over members, each over the rows that it sees."""
+    """The loss of the module, summed over members, each on the rows that it sees."""
 
     class_weight: Tensor
 
@@ -165,14 +165,14 @@ class ImportanceMlpLearner(EnsembleLearner):
         self.register_buffer("class_weight", torch.tensor(weights))
 
     def errors(self, logits: Tensor, target: Tensor, count: float) -> Tensor:
-        """l and the pull of each row under each member, float32 [B, M]."""
+        """l plus the pull towards weight 1, for each row and member, float32 [B, M]."""
         f = logits.sigmoid()
         if self.training_.loss == "mse":
             error = (f - target) ** 2
         else:
             error = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         pull = (self.training_.k * f - 1) ** 2
-        # The sum over rows stands beside means over rows.
+        # The loss is a mean over rows, so a sum is a mean times the number of rows.
         scale = count if self.training_.penalty == "sum" else 1
         return self.class_weight[target.long()] * error + self.training_.lambda_ * scale * pull
 

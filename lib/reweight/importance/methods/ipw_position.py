@@ -1,9 +1,9 @@
-"""`ipw_position`: items far down are not clicked because they are not looked at.
+"""`ipw_position`: corrects for items that are not clicked because they were not looked at.
 
     p(relevant | x, k, no click) = (1 - theta_k) gamma / (1 - theta_k gamma)
 
-with theta and gamma of ``examination``. The unbiased loss of a row has negative weights, which
-rankers refuse. So the posterior above is a soft label of weight 1 (``em``), or clicks weigh
+with theta and gamma of ``position_bias``. The unbiased loss of a row has negative weights, which
+rankers refuse. Instead, the posterior above is a soft label with weight 1 (``em``), or clicks weigh
 1 / theta and other rows 1 (``ips``, Joachims et al. 2017, "Unbiased Learning-to-Rank with Biased
 Feedback").
 """
@@ -19,27 +19,27 @@ from reweight.importance.training import Training
 
 
 class IpwPosition(PositionMethod):
-    """Importance 1 with the posterior as soft label, or inverse propensities of clicks.
+    """Importance 1 with the posterior as soft label, or inverse propensities for clicks.
 
     Attributes:
         estimator: ``em`` or ``ips``.
-        snips: whether importance of ``ips`` is divided by its mean over the training rows.
+        snips: whether the importance of ``ips`` is divided by its mean over the training rows.
 
     Helps:
-        Where what is shown low is not looked at, so that a negative there says little.
+        Where items shown low are not looked at, so that a negative there says little.
 
     Hurts:
-        Where there is no position bias: the posterior then says of some negatives that they may be
-        positives. Where position follows from a feature, relevance and bias cannot be told apart;
-        ``ips`` loses effective samples to small propensities.
+        Where there is no position bias: the posterior then takes some negatives for possible
+        positives. Where the position follows from a feature, relevance and bias cannot be
+        separated. ``ips`` loses effective samples to small propensities.
 
     Refuses:
-        Positions that do not count from 1 or are one alone; known propensities that are not in (0,
-        1]; features that follow from the position. Training rows so few of a class that some member
-        of the ensemble is likely to see none.
+        Positions that do not count from 1, or a single position; known propensities outside (0, 1];
+        features that follow from the position. A class so rare that some member of the ensemble is
+        likely to see none of it.
     """
 
-    assumes: ClassVar[str] = "a click needs a look, which depends on position and not on x"
+    assumes: ClassVar[str] = "a click requires a look, which depends on position and not on x"
     cost: ClassVar[str] = "E M F; 0 for ips"
 
     method: Literal["ipw_position"] = "ipw_position"
@@ -48,27 +48,27 @@ class IpwPosition(PositionMethod):
 
     @property
     def soft(self) -> bool:  # type: ignore[override]
-        """With ``em``: the posterior is a label."""
+        """With ``em``: the posterior is the label."""
         return self.estimator == "em"
 
     def learns(self) -> Training | None:
-        """gamma and theta; nothing where known propensities are all it takes."""
+        """gamma and theta; nothing if known propensities are enough."""
         return self.training if self.soft or self.training.propensity == "estimate" else None
 
     def importance(self, model: PositionModel, outputs: EnsembleOutputs) -> Tensor:
-        """1, or inverse propensities of clicks."""
+        """1, or inverse propensities for clicks, float32 [B]."""
         batch = outputs.batch
         if self.soft:
             return torch.ones_like(batch.label)
-        own = self.inverse(batch.label, model.propensity(batch))
-        return own / model.mean.float() if self.snips else own
+        weights = self.inverse(batch.label, model.propensity(batch))
+        return weights / model.mean.float() if self.snips else weights
 
     def label(self, model: PositionModel, outputs: EnsembleOutputs) -> Tensor:
-        """p(relevant | x, k, click)."""
+        """p(relevant | x, k, click), float32 [B]."""
         batch = outputs.batch
         if not self.soft:
             return batch.label
-        # Odds of relevance, times the probability that it went unseen.
+        # The odds of relevance times the probability that the position was not looked at.
         unseen = (-model.propensity(batch)).log1p()[:, None]
         hidden = model.over_members(outputs, lambda logits: (logits + unseen).sigmoid())
         return torch.where(batch.label > 0.5, 1.0, hidden)

@@ -1,14 +1,15 @@
-"""`lossval`: weights of rows that are learnt by descent, together with the network that they weigh.
+"""`lossval`: row weights learnt by gradient descent, together with the network that they train.
 
-Wibiral et al. 2024, "LossVal: Efficient Data Valuation for Neural Networks". Of each batch
+Wibiral et al. 2024, "LossVal: Efficient Data Valuation for Neural Networks". For each batch, Adam
+takes a step in the network and in w on
 
     loss = sum_i w_i CE_i * OT_w(X, X_validation)^2
 
-is descended by Adam in the network and in w, which begins at 1; the weight at the end is the value.
-CE_i = -log(p(given label) + 1e-8) is bounded, and so weights may become negative. OT_w is the
-debiased Sinkhorn divergence (Feydy et al. 2019) for the cost |x - v|^2 / 2 between the features of
-the batch with masses w and those of the validation rows with masses 1. As published, masses are not
-scaled to the same sum: it steers the descent, but it is no distance.
+w starts at 1, and the final weight of a row is its value. CE_i = -log(p(given label) + 1e-8) is
+bounded, so weights may become negative. OT_w is the debiased Sinkhorn divergence (Feydy et al.
+2019) with the cost |x - v|^2 / 2 between the features of the batch with masses w and those of the
+validation rows with masses 1. As published, the masses are not scaled to the same sum: it steers
+the descent, but it is not a distance.
 """
 
 from collections.abc import Callable
@@ -25,18 +26,18 @@ from reweight.importance.ensemble import Ensemble
 from reweight.importance.valuation import Valuation, ValuationMethod
 
 _BOUND = 1e-8
-# Entropic regularisation: 0.05 squared, reached from the widest cost on by quarters.
+# Entropic regularisation: 0.05 squared, annealed from the largest cost in steps of 1/4.
 _EPSILON = 0.0025
-_LEAST_MASS = 1e-6
+_MIN_MASS = 1e-6
 
 
 class LossvalSettings(Section):
-    """How the network of `lossval` is trained.
+    """The network of `lossval`, and how it is trained.
 
     Attributes:
         epochs: passes over the training rows.
-        learning_rate: of Adam, for network and weights.
-        batch_size: rows of a step.
+        learning_rate: of Adam, for the network and the weights.
+        batch_size: rows per step.
         hidden: widths of the network's hidden layers.
         embedding: width of the embedding of each categorical id.
     """
@@ -49,19 +50,19 @@ class LossvalSettings(Section):
 
 
 class Lossval(ValuationMethod):
-    """Importance is a learnt weight, of any sign.
+    """Importance is a learnt weight, of either sign.
 
     Attributes:
-        transport: whether the loss is multiplied by the squared transport distance; without, it is
-            the weighted cross-entropy.
-        training: how network and weights are trained.
+        transport: whether the loss is multiplied by the squared transport distance; without it, the
+            loss is the weighted cross-entropy.
+        training: of the network and the weights.
 
     Helps:
         As a reference on small data, to find wrong labels.
 
     Hurts:
-        Weights follow the loss in sample, so rows that are hard and right fall as well, and the
-        values depend on learning rate and epochs (published F1 at 0.1 is that of a guess).
+        Weights follow the in-sample loss, so hard rows with correct labels fall as well, and values
+        depend on the learning rate and the epochs (at 0.1, the published F1 is that of guessing).
 
     Refuses:
         More than ``max_rows`` training rows, a log without validation rows, and values that are not
@@ -99,7 +100,7 @@ class Lossval(ValuationMethod):
         return weight.detach()
 
     def network(self, rows: Valuation) -> Ensemble:
-        """The network before training."""
+        """The untrained network."""
         hidden, embedding = self.training.hidden, self.training.embedding
         return Ensemble(rows.facts, members=1, membership="all", hidden=hidden, embedding=embedding)
 
@@ -111,18 +112,18 @@ def _cross_entropy(network: Ensemble, batch: Batch) -> Tensor:
 
 
 def distance_to(rows: Valuation) -> Callable[[Tensor, Tensor], Tensor]:
-    """OT_w of the module, as a function of a batch's weights [B] and places [B]."""
+    """OT_w of the module, as a function of the weights [B] and the row indices [B] of a batch."""
     x, v = (part.float() for part in rows.design())
     ones = torch.ones(len(v))
-    own, _ = potentials(_costs(v, v), ones, ones)
+    self_potential, _ = potentials(_costs(v, v), ones, ones)
 
     def distance(weight: Tensor, chosen: Tensor) -> Tensor:
         # Negative weights have no mass.
-        mass, batch = weight.clamp(min=_LEAST_MASS), x[chosen]
+        mass, batch = weight.clamp(min=_MIN_MASS), x[chosen]
         f, g = potentials(_costs(batch, v), mass.detach(), ones)
-        # At the optimum the potentials are the gradient: they are held fixed (envelope theorem).
+        # At the optimum the potentials are the gradient, so they are held fixed (envelope theorem).
         f = f - potentials(_costs(batch, batch), mass.detach(), mass.detach())[0]
-        return (mass * f).sum() + (g - own).sum()
+        return (mass * f).sum() + (g - self_potential).sum()
 
     return distance
 
@@ -132,7 +133,7 @@ def _costs(x: Tensor, v: Tensor) -> Tensor:
 
 
 def potentials(cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The dual solution of entropic transport, [B] and [V], by symmetric Sinkhorn steps.
+    """The dual solution of entropic transport, [B] and [V], by symmetric Sinkhorn iterations.
 
     Args:
         cost: [B, V].

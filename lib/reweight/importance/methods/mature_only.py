@@ -1,10 +1,10 @@
-"""`mature_only`: rows whose label window is still open weigh nothing.
+"""`mature_only`: rows whose label window is still open get weight 0.
 
-    importance_i = 1[ the label window of i was over when the training data were cut ]
+    importance_i = 1[ the label window of i had closed when the training data were cut ]
 
-The baseline of every comparison of methods for late labels: what a team does that waits until a
-label is settled. It has no wrong negatives, and none of the newest rows. What such a wait costs is
-why Chapelle 2014, "Modeling Delayed Feedback in Display Advertising", models the delay instead.
+The baseline in every comparison of methods for late labels: a team that waits until labels are
+settled. It has no wrong negatives, and none of the newest rows. The cost of waiting is why Chapelle
+2014, "Modeling Delayed Feedback in Display Advertising", models the delay instead.
 """
 
 from typing import ClassVar, Literal
@@ -17,20 +17,20 @@ from reweight.importance.training import TrainFacts
 
 
 class MatureOnly(ImportanceMethod):
-    """Importance 1 where the label window is over, else 0.
+    """Importance 1 if the label window has closed, else 0.
 
     Helps:
-        Where purchases come late and what people want does not change meanwhile.
+        Where purchases arrive late and preferences do not change in the meantime.
 
     Hurts:
-        Where it does change: the newest rows are those that are left out.
+        Where preferences do change: the newest rows are the ones left out.
 
     Refuses:
-        Training rows of which no window is open, or without a settled positive.
+        Training rows without an open window, or without a settled positive.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("mature",)
-    assumes: ClassVar[str] = "what people want does not change within a label window"
+    assumes: ClassVar[str] = "preferences do not change within a label window"
 
     method: Literal["mature_only"] = "mature_only"
 

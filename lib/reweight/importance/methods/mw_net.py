@@ -1,13 +1,13 @@
-"""`mw_net`: V(loss_i), a curve from loss to weight, learnt so that a step helps the target rows.
+"""`mw_net`: V(loss_i), a curve from loss to weight, learnt so that steps help the target rows.
 
     theta' = theta - alpha / n * sum_i V(l_i) grad l_i         (a step of the network f)
     grad of V = -alpha / n * sum_i dV(l_i) <grad l_i, G>
 
-with G the gradient of the mean loss of the target rows at theta'.
+where G is the gradient of the mean loss of the target rows at theta'.
 
 Shu et al. 2019, "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting"; V: 1 -> 100
--> 1 with ReLU and a sigmoid. V's gradient is that through the unrolled step, exactly, without
-second derivatives: ``<grad l_i, G>`` of all rows is one derivative forwards.
+-> 1 with ReLU and a sigmoid. The gradient of V through the unrolled step is exact and needs no
+second derivatives: ``<grad l_i, G>`` of all rows is a single forward-mode derivative.
 """
 
 import math
@@ -28,10 +28,10 @@ from reweight.importance.training import Learner, TrainFacts, Training
 
 
 class MwNetTraining(NetworkTraining):
-    """The network f and the curve V, side by side.
+    """The network f and the curve V, trained side by side.
 
     Attributes:
-        alpha: length of the inner step.
+        alpha: size of the inner step.
         curve: width of V's hidden layer.
     """
 
@@ -41,12 +41,12 @@ class MwNetTraining(NetworkTraining):
     curve: int = Field(default=100, ge=1)
 
     def build(self, facts: TrainFacts) -> Learner:
-        """f and V before training."""
+        """Untrained f and V."""
         return MwNetLearner(self, facts)
 
 
 class Curve(nn.Module):
-    """V: a loss -> a weight in (0, 1)."""
+    """V: loss -> weight in (0, 1)."""
 
     def __init__(self, width: int, seed: int) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class Curve(nn.Module):
         self.level = drawn(1, bound=1 / math.sqrt(width))
 
     def forward(self, losses: Tensor) -> Tensor:
-        """float32 [B] -> float32 [B]."""
+        """Losses, float32 [B] -> weights, float32 [B]."""
         inner = (losses[:, None] * self.slope + self.knot).relu()
         return (inner @ self.out + self.level).sigmoid()
 
 
 class MwNetLearner(NetworkLearner):
-    """A loss whose gradient is that of the module, for f and for V."""
+    """A loss whose gradients for f and V are those of the module."""
 
     def __init__(self, training: MwNetTraining, facts: TrainFacts) -> None:
         super().__init__(training, facts)
@@ -74,7 +74,7 @@ class MwNetLearner(NetworkLearner):
         self.curve = Curve(training.curve, facts.seed)
 
     def loss(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """The weighted mean of the losses; V's gradient comes with a term of value 0."""
+        """The weighted mean loss, plus a term of value 0 that carries the gradient of V."""
         losses = self.losses(batch)
         weights = self.curve(losses.detach())
         share = (weights.detach() * losses).sum() / rows
@@ -86,22 +86,23 @@ class MwNetLearner(NetworkLearner):
 
     def _gain(self, batch: Batch, share: Tensor, rows: int) -> Tensor:
         """<grad l_i, G>: how much a step on row i lowers the target loss, float32 [B]."""
-        names, own = zip(*self.network.named_parameters(), strict=True)
+        names, parameters = zip(*self.network.named_parameters(), strict=True)
         # Every rank takes the same inner step.
-        step = summed(torch.autograd.grad(share, own, retain_graph=True))
-        ahead = [
-            (p - self.alpha * g).detach().requires_grad_() for p, g in zip(own, step, strict=True)
+        gradients = summed(torch.autograd.grad(share, parameters, retain_graph=True))
+        stepped = [
+            (p - self.alpha * g).detach().requires_grad_()
+            for p, g in zip(parameters, gradients, strict=True)
         ]
         target = batch.extra["target"]
-        aim = (target * self.losses(batch, dict(zip(names, ahead, strict=True)))).sum()
-        *wanted, count = summed((*torch.autograd.grad(aim, ahead), target.sum()))
-        wanted = [g / count.clamp(min=1) for g in wanted]
-        here = tuple(p.detach() for p in own)
+        target_loss = (target * self.losses(batch, dict(zip(names, stepped, strict=True)))).sum()
+        *sums, count = summed((*torch.autograd.grad(target_loss, stepped), target.sum()))
+        target_gradient = tuple(g / count.clamp(min=1) for g in sums)
+        current = tuple(p.detach() for p in parameters)
 
-        def at(*values: Tensor) -> Tensor:
+        def losses_at(*values: Tensor) -> Tensor:
             return self.losses(batch, dict(zip(names, values, strict=True)))
 
-        gain: Tensor = jvp(at, here, tuple(wanted))[1]
+        gain: Tensor = jvp(losses_at, current, target_gradient)[1]
         return gain.detach()
 
 
@@ -116,15 +117,15 @@ class MwNet(ImportanceMethod):
 
     Hurts:
         Where the target is no cleaner than the rest: V has nothing to learn, and may learn to
-        prefer wrong rows. Target rows are those of the batch: where they are few, their gradient is
-        noise. V sees a row through its loss alone, under a network that was trained on it.
+        prefer wrong rows. Only the target rows of the batch are used: where they are few, their
+        gradient is noise. V sees a row only through its loss, under a network trained on that row.
 
     Refuses:
-        Training rows of which none is target, or all are.
+        Training rows of which none, or all, are target rows.
     """
 
     uses_label: ClassVar[bool] = True
-    assumes: ClassVar[str] = "target rows are clean, and the loss tells good rows from bad"
+    assumes: ClassVar[str] = "target rows are clean, and the loss separates good rows from bad ones"
     cost: ClassVar[str] = "F"
     needs: ClassVar[tuple[str, ...]] = ("target",)
     passes: ClassVar[int] = 1
@@ -142,7 +143,7 @@ class MwNet(ImportanceMethod):
 
 
 class MwNetModel(ImportanceModel):
-    """V(loss); counts target rows, without which V has learnt nothing."""
+    """V(loss). It counts target rows, without which V has learnt nothing."""
 
     counts: Tensor
 
@@ -152,22 +153,22 @@ class MwNetModel(ImportanceModel):
         self.register_buffer("counts", torch.zeros(2, dtype=torch.float64), persistent=False)
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """float32 [B]."""
+        """V of each row's loss, float32 [B]."""
         (learner,) = self.checkpoints()
         assert isinstance(learner, MwNetLearner)
-        found: Tensor = learner.curve(learner.losses(outputs.batch))
-        return found
+        weights: Tensor = learner.curve(learner.losses(outputs.batch))
+        return weights
 
     def observe(self, outputs: EnsembleOutputs, split: str) -> None:
-        """Counts."""
+        """Counts target rows and all rows."""
         if split == "train":
             target = outputs.batch.extra["target"]
             self.counts += torch.stack([target.sum(), torch.ones_like(target).sum()])
 
     def sums(self) -> list[Tensor]:
-        """Target rows and all rows."""
+        """The counts."""
         return [self.counts]
 
     def finish(self, number: int) -> None:
-        """Refuses a run without target rows."""
+        """Refuses training rows of which none, or all, are target rows."""
         check_target(self.method.name, *self.counts.tolist())

@@ -1,17 +1,17 @@
-"""`product`: the product of what other methods of the run give a row.
+"""`product`: the product of the importance that other methods of the run give a row.
 
 Weights against different faults of a log (which rows count, which labels are right, which segments
-are rare) multiply, and one weight policy is applied to the product: each policy of its own would
-scale and clip what the others still change. As the parts have their own spread, that of the product
-is wider, and effective samples are fewer than under any of them.
+are rare) multiply, and a single weight policy is applied to the product: a policy per part would
+scale and clip what the others still change. Since every part adds spread, the product has a wider
+spread, and fewer effective samples, than any of its parts.
 
     importance_i = prod_m importance_i(m)     over the parts m
 
-So Robins, Hernan & Brumback 2000, "Marginal Structural Models and Causal Inference in
+In the same way, Robins, Hernan & Brumback 2000, "Marginal Structural Models and Causal Inference in
 Epidemiology", multiply weights against two faults.
 
-Only what is high for valuable rows and never below 0 can be multiplied. Labels that a method says
-cannot, and without them most such methods give every row 1.
+Only importance that is high for valuable rows and never negative can be multiplied. Soft labels
+cannot, and without them most soft methods give every row 1.
 """
 
 from typing import ClassVar, Literal
@@ -28,7 +28,7 @@ from reweight.importance.training import TrainFacts
 
 
 class Product(ImportanceMethod):
-    """Importance is that of the parts, multiplied; trained and read are the parts alone.
+    """Importance is the product of that of the parts; nothing else is trained or read.
 
     Attributes:
         of: names of other methods of the run.
@@ -37,25 +37,25 @@ class Product(ImportanceMethod):
         Where a log has two faults, each with a method of its own.
 
     Hurts:
-        Where parts mend the same fault: it is mended twice. The spread of the product is wider than
-        that of any part, so that fewer effective samples are left.
+        Where two parts correct the same fault: it is corrected twice. The spread of the product is
+        wider than that of any part, so fewer effective samples are left.
 
     Refuses:
-        Parts that are not in the run, that are named twice, that are products themselves, that have
-        importance below 0, that say labels, or that are high for other than valuable rows.
+        Parts that are not in the run, are named twice, are products themselves, have importance
+        below 0, return soft labels, or are high for rows that are not valuable.
     """
 
-    assumes: ClassVar[str] = "each part is right about another fault of the log"
-    cost: ClassVar[str] = "0 beside its parts"
+    assumes: ClassVar[str] = "each part is right about a different fault of the log"
+    cost: ClassVar[str] = "0, apart from its parts"
 
     method: Literal["product"] = "product"
     of: tuple[Name, ...] = Field(min_length=2)
 
     @field_validator("of")
     @classmethod
-    def _differ(cls, of: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := sorted({name for name in of if of.count(name) > 1}):
-            raise ValueError(f"expected each part once; got {twice} more than once")
+    def _without_repeats(cls, of: tuple[str, ...]) -> tuple[str, ...]:
+        if repeated := sorted({name for name in of if of.count(name) > 1}):
+            raise ValueError(f"expected each part once; got {repeated} more than once")
         return of
 
     def combines(self) -> tuple[str, ...]:
@@ -76,9 +76,9 @@ class _Multiplied(ImportanceModel):
         scores = outputs.scores
         if missing := [name for name in self.method.of if name not in scores]:
             raise ConfigError(
-                f"'{self.method.name}' multiplies methods that are not scored beside it",
-                expected=f"scores by {list(self.method.of)}",
-                got=f"none by {missing}",
-                fix="score all of them together: a product holds no model of its parts",
+                f"'{self.method.name}' multiplies methods that are not scored with it",
+                expected=f"scores from {list(self.method.of)}",
+                got=f"none from {missing}",
+                fix="score all of them together: a product holds no models of its parts",
             )
         return torch.stack([scores[name] for name in self.method.of]).prod(0)

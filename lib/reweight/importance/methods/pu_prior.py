@@ -1,10 +1,10 @@
-"""`pu_prior`: recorded positives are a random share c of the true ones; the others look negative.
+"""`pu_prior`: recorded positives are a random share c of the true ones; the rest look negative.
 
     c = P(recorded) / pi,    p(y = 1 | x, not recorded) = (1 - c) / c * g(x) / (1 - g(x))
 
-with pi = P(y = 1), which must be known, and g(x) = P(recorded | x) by members that did not see the
-row. Elkan & Noto 2008, "Learning Classifiers from Only Positive and Unlabeled Data". A ranker is to
-learn this as the label of an unrecorded row, cut at 1, and 1 for a recorded one.
+where pi = P(y = 1) must be known, and g(x) = P(recorded | x) comes from members that did not see
+the row. Elkan & Noto 2008, "Learning Classifiers from Only Positive and Unlabeled Data". A ranker
+learns this, capped at 1, as the label of an unrecorded row, and 1 as that of a recorded one.
 """
 
 from typing import ClassVar, Literal
@@ -21,25 +21,25 @@ from reweight.importance.training import Learner, TrainFacts
 
 
 class PuPrior(OutOfBagMethod):
-    """Importance 1, and soft labels whose mean is about ``prior``.
+    """Importance 1, with soft labels whose mean is about ``prior``.
 
     Attributes:
         prior: pi, the share of true positives among the training rows.
 
     Helps:
-        Where a known share of positives was recorded, and chance alone decided which.
+        Where a known share of the positives was recorded, and chance alone decided which.
 
     Hurts:
-        Where it depends on the features which positives are recorded, and where ``prior`` is wrong:
-        the mean of the labels follows it whatever the truth.
+        Where features decide which positives are recorded, and where ``prior`` is wrong: the mean
+        of the labels follows it whatever the truth.
 
     Refuses:
-        A prior at or below the share of recorded positives. Training rows so few of a class that
-        some member of the ensemble is likely to see none.
+        A prior at or below the share of recorded positives. A class so rare that some member of the
+        ensemble is likely to see none of it.
     """
 
     soft: ClassVar[bool] = True
-    assumes: ClassVar[str] = "which true positives are recorded is chance, alike for all x"
+    assumes: ClassVar[str] = "true positives are recorded at random, with one probability for all x"
 
     method: Literal["pu_prior"] = "pu_prior"
     prior: float = Field(gt=0, lt=1)
@@ -49,27 +49,27 @@ class PuPrior(OutOfBagMethod):
         return outputs.probability(learner)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """The labels.
+        """The soft labels.
 
         Raises:
-            TrainingError: a prior at or below the share of recorded positives.
+            TrainingError: the prior is at or below the share of recorded positives.
         """
         recorded = facts.positives / facts.rows
         if not self.prior > recorded:
             raise TrainingError(
-                f"the prior of '{self.name}' leaves no positives that were not recorded",
+                f"the prior of '{self.name}' leaves no unrecorded positives",
                 expected=f"a prior above {recorded:.4g}, the share of recorded positives",
                 got=f"{self.prior:.4g}",
-                fix="raise the prior, or leave the method out if all positives are recorded",
+                fix="raise the prior, or leave the method out if all positives were recorded",
             )
         return PuModel(self, recorded / self.prior)
 
 
 class PuModel(OutOfBagModel):
-    """The labels of rows that were and were not recorded.
+    """The soft labels of recorded and unrecorded rows.
 
     Args:
-        method: it is of.
+        method: the method.
         recorded: c, in (0, 1).
     """
 

@@ -1,7 +1,8 @@
 """`r_ce`: reweighted cross-entropy, p(given label)^a: f^a for y = 1, (1 - f)^a for y = 0.
 
-Wang et al. 2021, "Denoising Implicit Feedback for Recommendation", who find a in 0.2 to 0.3 best.
-They weigh rows while they train on them; here by members that did not see the row.
+Wang et al. 2021, "Denoising Implicit Feedback for Recommendation", who find a between 0.2 and 0.3
+best. They weight rows while training on them; here the weights come from members that did not see
+the row.
 """
 
 from typing import ClassVar, Literal
@@ -18,22 +19,22 @@ class RCe(OutOfBagMethod):
     """Importance in (0, 1).
 
     Attributes:
-        a: how strongly improbable labels lose weight; 0 is `uniform`.
+        a: how strongly improbable labels lose weight; 0 gives `uniform`.
 
     Helps:
-        Where positives are doubtful (clicks by mistake, purchases that were returned) and not too
-        rare.
+        Where positives are doubtful (accidental clicks, returned purchases) and not too rare.
 
     Hurts:
-        Hard rows that are right lose weight with the wrong ones, and where positives are few these
-        lose most. Where negatives are doubtful, as with position bias, it trusts the wrong side.
+        Hard rows with correct labels lose weight along with the wrong ones, and where positives are
+        few, positives lose most. Where negatives are doubtful, as with position bias, it trusts the
+        wrong side.
 
     Refuses:
-        Training rows so few of a class that some member of the ensemble is likely to see none.
+        A class so rare that some member of the ensemble is likely to see none of it.
     """
 
     probability: ClassVar[bool] = True
-    assumes: ClassVar[str] = "the less probable a label is, the less it is to be trusted"
+    assumes: ClassVar[str] = "the less probable a label is, the less it can be trusted"
 
     method: Literal["r_ce"] = "r_ce"
     a: float = Field(default=0.25, ge=0)

@@ -1,17 +1,17 @@
-"""`rake`: weights of segment and label under which their margins are as wanted.
+"""`rake`: weights by segment and label under which both margins match given shares.
 
     w(g, y) = a_g b_y,    a_g = t_g / sum_y n_gy b_y,    b_y = t_y / sum_g n_gy a_g
 
 Deming & Stephan 1940, "On a Least Squares Adjustment of a Sampled Frequency Table When the Expected
 Marginal Totals are Known": iterative proportional fitting of the counts n_gy of the training rows
-to wanted row counts t_g and t_y. The fitted table w n is the one nearest to n (in relative entropy)
-with these margins: how label and segment go together stays as it is. A cell without training rows
-weighs 1.
+to desired row counts t_g and t_y. The fitted table w n is the one closest to n (in relative
+entropy) with these margins: the association of label and segment is unchanged. A combination of
+segment and label without training rows gets weight 1.
 
-Wanted shares are of the rows that have a segment; rows of none keep their share. Segments that are
-not named share what the named ones leave, in the proportions that they have; where all are named,
-shares are scaled to add up to 1. A margin of which nothing is said stays as it is; where nothing is
-said of either, both are those of the target rows.
+Desired shares are of the rows that have a segment; rows without one keep their share. Segments that
+are not named share what the named ones leave, in their current proportions; if all are named,
+shares are scaled to sum to 1. A margin without desired shares stays as it is; if neither has any,
+both are those of the target rows.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -33,28 +33,29 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Rake(ImportanceMethod):
-    """Importance of a cell is its fitted count over its count.
+    """Importance is the fitted count of a segment and label over its actual count.
 
     Attributes:
-        segments: wanted share of the rows of each segment.
-        positives: wanted share of the rows with label 1.
+        segments: desired share of the rows of each segment.
+        positives: desired share of the rows with label 1.
 
     Helps:
-        Where it is known what shares of segments and labels the ranker will meet, as after
-        negatives were sampled or where one country is in the log too often.
+        Where the shares of segments and labels that the ranker will meet are known, for example
+        after negatives were sampled, or if one country is overrepresented in the log.
 
     Hurts:
-        Where the shares are right and something else is wrong. Wanted shares far from those of the
+        Where the shares are right and something else is wrong. Desired shares far from those of the
         log leave few effective samples.
 
     Refuses:
-        Training rows without segments, or with more than 1,000 of them. Names of segments that the
-        rows do not have, shares that leave nothing to the others, and margins that no weights give
-        these rows. Without shares of its own, rows of which none is target, or all are.
+        Training rows without segments, or with more than 1,000 segments. Segment names that the
+        rows do not have, shares that leave nothing for the other segments, and margins that no
+        weights can give these rows. If no shares are set, training rows of which none, or all, are
+        target rows.
     """
 
     uses_label: ClassVar[bool] = True
-    assumes: ClassVar[str] = "the log has wrong shares of segments and labels, and nothing else"
+    assumes: ClassVar[str] = "the log has wrong shares of segments and labels, and no other fault"
     passes: ClassVar[int] = 1
 
     method: Literal["rake"] = "rake"
@@ -68,7 +69,7 @@ class Rake(ImportanceMethod):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """``segment``, and ``target`` where its rows say what is wanted."""
+        """``segment``, and ``target`` if the target rows give the margins."""
         return ("segment", "target") if self.as_target else ("segment",)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
@@ -76,22 +77,22 @@ class Rake(ImportanceMethod):
 
         Raises:
             TrainingError: segments that the training rows do not have, or shares of some segments
-                that leave nothing to the others.
+                that leave nothing for the others.
         """
-        wanted, known = self.segments or {}, facts.segments
-        if unknown := sorted({*wanted} - {*known}):
+        shares, known = self.segments or {}, facts.segments
+        if unknown := sorted({*shares} - {*known}):
             raise TrainingError(
-                f"'{self.name}' is to weigh segments that the training rows do not have",
+                f"'{self.name}' names segments that the training rows do not have",
                 expected=f"segments among {list(known)}",
                 got=str(unknown),
-                fix="mend the names in `segments`, or leave them out",
+                fix="correct the names in `segments`, or leave them out",
             )
-        if wanted and len(wanted) < len(known) and sum(wanted.values()) >= 1 - _TOLERANCE:
+        if shares and len(shares) < len(known) and sum(shares.values()) >= 1 - _TOLERANCE:
             raise TrainingError(
-                f"the shares of '{self.name}' leave nothing to segments that are not named",
-                expected="shares below 1 in all, or a share for every segment",
-                got=f"{sum(wanted.values()):.4g} in all, and none for "
-                f"{[name for name in known if name not in wanted]}",
+                f"the shares of '{self.name}' leave nothing for segments that are not named",
+                expected="shares that sum to less than 1, or a share for every segment",
+                got=f"a sum of {sum(shares.values()):.4g}, and none for "
+                f"{[name for name in known if name not in shares]}",
                 fix="name these segments too, or lower the shares",
             )
         return RakeModel(self, facts)
@@ -101,8 +102,8 @@ class RakeModel(SegmentWeightsModel):
     """w of the module.
 
     Attributes:
-        targets: target rows of each cell, int64 [S + 1, 2].
-        shares: wanted shares of the segments, 0 for those that are not named, float64 [S].
+        targets: target rows by segment and label, int64 [S + 1, 2].
+        shares: desired shares of the segments, 0 for those that are not named, float64 [S].
     """
 
     targets: Tensor
@@ -113,11 +114,10 @@ class RakeModel(SegmentWeightsModel):
         self.method, self.segments = method, facts.segments
         self.register_buffer("targets", torch.zeros_like(self.counts), persistent=False)
         shares = [(method.segments or {}).get(name, 0.0) for name in facts.segments]
-        wanted = torch.tensor(shares, dtype=torch.float64)
-        self.register_buffer("shares", wanted, persistent=False)
+        self.register_buffer("shares", torch.tensor(shares, dtype=torch.float64), persistent=False)
 
     def observe(self, outputs: EnsembleOutputs, split: str) -> None:
-        """Counts training rows by cell, and those of the target."""
+        """Counts training rows, and target rows among them, by segment and label."""
         super().observe(outputs, split)
         if split == "train" and self.method.as_target:
             self.targets += self.counted(outputs.batch, outputs.batch.extra["target"])
@@ -130,38 +130,38 @@ class RakeModel(SegmentWeightsModel):
         """The fitted weights.
 
         Raises:
-            TrainingError: wanted margins that no weights give these rows.
+            TrainingError: margins that no weights can give these rows.
         """
-        by_segment, by_label = self._wanted(counts)
+        by_segment, by_label = self._margins(counts)
         names = ["no segment", *[f"segment '{name}'" for name in self.segments]]
         empty = [
             name
-            for level, wanted, rows in (
+            for level, margin, rows in (
                 (names, by_segment, counts.sum(1)),
                 (["label 0", "label 1"], by_label, counts.sum(0)),
             )
-            for name, bad in zip(level, ((wanted > 0) & (rows == 0)).tolist(), strict=True)
-            if bad
+            for name, is_empty in zip(level, ((margin > 0) & (rows == 0)).tolist(), strict=True)
+            if is_empty
         ]
         if empty:
             raise TrainingError(
-                f"'{self.method.name}' is to weigh rows that are not there",
-                expected="training rows of every segment and label that is to have a share",
+                f"'{self.method.name}' gives a share to segments or labels without rows",
+                expected="training rows of every segment and label with a desired share",
                 got=f"none of {empty}",
-                fix="leave these segments out, or use rows of both labels",
+                fix="leave these segments out, or use rows with both labels",
             )
         return torch.where(counts > 0, raked(self.method.name, counts, by_segment, by_label), 1.0)
 
-    def _wanted(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def _margins(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """t_g and t_y, float64 [S + 1] and [2]."""
         method, total, rows = self.method, counts.sum(), counts.sum(1)
         if method.as_target:
             check_target(method.name, self.targets.sum().item(), total.item())
-            aim = self.targets * (total / self.targets.sum())
-            return aim.sum(1), aim.sum(0)
+            desired = self.targets * (total / self.targets.sum())
+            return desired.sum(1), desired.sum(0)
         by_segment, by_label = rows, counts.sum(0)
         if method.segments is not None:
-            # Of the rows that have a segment, those that are not named.
+            # The rows of segments that are not named.
             left = torch.where(self.shares > 0, 0.0, rows[1:])
             if left.any():
                 shares = self.shares + left / left.sum() * (1 - self.shares.sum())
@@ -174,34 +174,34 @@ class RakeModel(SegmentWeightsModel):
 
 
 def raked(name: str, counts: Tensor, by_segment: Tensor, by_label: Tensor) -> Tensor:
-    """The weights a_g b_y under which counts have the wanted margins, float64 [G, 2].
+    """The weights a_g b_y under which counts have the desired margins, float64 [G, 2].
 
     Args:
         name: of the method.
         counts: rows by segment and label, float64 [G, 2].
-        by_segment: wanted sums over labels, float64 [G].
-        by_label: wanted sums over segments, float64 [2].
+        by_segment: desired sums over labels, float64 [G].
+        by_label: desired sums over segments, float64 [2].
 
     Raises:
-        TrainingError: after the last step a margin is still wrong by more than the tolerance.
+        TrainingError: after the last step a margin is still off by more than the tolerance.
     """
     b = torch.ones_like(by_label)
     for _ in range(_STEPS):
         a = _ratio(by_segment, counts @ b)
         b = _ratio(by_label, a @ counts)
-        # The margin of labels is right after its step.
-        missed = ((a * (counts @ b) - by_segment).abs().max() / counts.sum()).item()
-        if missed <= _TOLERANCE:
+        # The label margin is exact after its own step.
+        error = ((a * (counts @ b) - by_segment).abs().max() / counts.sum()).item()
+        if error <= _TOLERANCE:
             return a[:, None] * b
     raise TrainingError(
-        f"'{name}' finds no weights with the wanted margins",
-        expected=f"margins right to {_TOLERANCE:g} of the rows within {_STEPS} steps",
-        got=f"{missed:.2g} after the last, with {int((counts == 0).sum())} of {counts.numel()} "
-        "cells of segment and label without rows",
-        fix="want margins nearer to those of the rows, or join segments until each has both labels",
+        f"'{name}' finds no weights with the desired margins",
+        expected=f"margins within {_TOLERANCE:g} of the rows after at most {_STEPS} steps",
+        got=f"an error of {error:.2g} after the last step, with {int((counts == 0).sum())} of "
+        f"{counts.numel()} combinations of segment and label without rows",
+        fix="set margins closer to those of the rows, or merge segments until each has both labels",
     )
 
 
-def _ratio(wanted: Tensor, found: Tensor) -> Tensor:
-    """wanted / found, and 0 where nothing is found: what is wanted there shows as missed."""
-    return torch.where(found > 0, wanted / found, 0.0)
+def _ratio(desired: Tensor, current: Tensor) -> Tensor:
+    """desired / current, and 0 where current is 0: rows desired there show up as an error."""
+    return torch.where(current > 0, desired / current, 0.0)

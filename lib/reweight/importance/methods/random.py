@@ -1,6 +1,6 @@
-"""`random`: U(0, 1), the control that loses effective samples and knows nothing.
+"""`random`: U(0, 1), the control that costs effective samples and knows nothing.
 
-What unequal weights cost is the design effect n sum w^2 / (sum w)^2 of Kish 1965, "Survey
+The cost of unequal weights is the design effect n sum w^2 / (sum w)^2 of Kish 1965, "Survey
 Sampling".
 """
 
@@ -18,17 +18,17 @@ class Random(ImportanceMethod):
     """Importance U(0, 1), a hash of the seed and the row's id.
 
     Helps:
-        As a control: a method that does no better than this one has told nothing of the rows.
+        As a control: a method that does no better has learnt nothing about the rows.
 
     Hurts:
-        Wherever it is trained on: it has about three quarters of the effective samples, and no
-        gain.
+        Wherever a ranker uses it: it leaves about three quarters of the effective samples, and
+        gains nothing.
 
     Refuses:
         Nothing.
     """
 
-    assumes: ClassVar[str] = "nothing; what it costs is the price of unequal weights"
+    assumes: ClassVar[str] = "nothing; its loss is the price of unequal weights"
 
     method: Literal["random"] = "random"
 
@@ -43,6 +43,6 @@ class _Hashed(ImportanceModel):
         self.seed = seed
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        # 24 bits are what a float32 holds exactly, so 1 is never reached; another stream than the
-        # folds of an ensemble with the same seed.
+        # A float32 holds 24 bits exactly, so 1 is never reached. The stream is not the one that
+        # draws the folds of an ensemble with the same seed.
         return ((bits(outputs.batch.sample_id, ~self.seed) >> 39).float() + 0.5) * 2.0**-24

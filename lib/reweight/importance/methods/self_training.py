@@ -1,14 +1,14 @@
-"""`self_training`: rows whose label is open are given the one that the network expects.
+"""`self_training`: rows whose label is still open get the label that the network expects.
 
     y settled, or 1:   label y,      importance 1
     y open:            label p(x),   importance c(p)^power,    c = 1 - H(p) / ln 2
 
-y is open where its window is, and where a row has none (``splits.open_windows``, ``unlabelled``);
-p = P(y = 1 | x) by members that were trained on settled rows alone and did not see the row, and H
-is its entropy: rows of which the network is sure count, those of which it is not do not.
-Self-training (Yarowsky 1995; Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised
-Learning Method for Deep Neural Networks") takes the likelier label for the true one; a probability
-keeps the base rate, which for rare positives would otherwise become 0.
+y is open if its window is, or if the row has no label (``splits.open_windows``, ``unlabelled``);
+p = P(y = 1 | x) comes from members that were trained only on settled rows and did not see the row,
+and H is its entropy: rows that the network is sure about count, others do not. Self-training
+(Yarowsky 1995; Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method
+for Deep Neural Networks") takes the likelier label as the true one; a probability keeps the base
+rate, which for rare positives would otherwise become 0.
 """
 
 from typing import ClassVar, Literal
@@ -27,12 +27,12 @@ from reweight.importance.training import Learner, TrainFacts
 
 
 class SettledTraining(FoldsTraining):
-    """Members on settled rows alone, each on all folds of them but one."""
+    """Members trained only on settled rows, each on all folds but one."""
 
     needs: ClassVar[tuple[str, ...]] = ("mature",)
 
     def build(self, facts: TrainFacts) -> Learner:
-        """The members before training."""
+        """Untrained members."""
         return SettledLearner(self, facts)
 
 
@@ -40,24 +40,25 @@ class SelfTraining(EnsembleMethod):
     """Importance 1 for settled rows, at most 1 for open ones.
 
     Attributes:
-        power: how much less a row counts of which the network is unsure; 0 for all alike.
+        power: how much weight rows lose that the network is unsure about; 0 treats all alike.
 
     Helps:
-        Where purchases come late and the newest rows look different: another x, the same p(y | x).
+        Where purchases arrive late and the newest rows look different: another x, the same
+        p(y | x).
 
     Hurts:
-        A ranker learns from it what the network knew before: where that is wrong it becomes surer
-        of it, as where what people want has changed. With a ``power`` above 0 the rows of which the
-        network is unsure, often the likelier positives, weigh less.
+        A ranker learns from it what the network already believed. Where that is wrong, for example
+        because preferences have changed, the ranker becomes more certain of it. With a ``power``
+        above 0, rows that the network is unsure about, often the likelier positives, weigh less.
 
     Refuses:
-        Training rows of which no window is open, or without a settled positive. Training rows so
-        few of a class that some member of the ensemble is likely to see none.
+        Training rows without an open window, or without a settled positive. A class so rare that
+        some member of the ensemble is likely to see none of it.
     """
 
     soft: ClassVar[bool] = True
     uses_label: ClassVar[bool] = True
-    assumes: ClassVar[str] = "what people want, given x, is the same for old and new rows"
+    assumes: ClassVar[str] = "p(y | x) is the same for old and new rows"
     cost: ClassVar[str] = "E M F"
 
     method: Literal["self_training"] = "self_training"
@@ -65,7 +66,7 @@ class SelfTraining(EnsembleMethod):
     power: float = Field(default=0.0, ge=0)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
-        """The formula."""
+        """The formula of the module."""
         return SelfTrainingModel(self.power)
 
 
@@ -73,7 +74,7 @@ class SelfTrainingModel(ImportanceModel):
     """The formula of the module.
 
     Args:
-        power: of the certainty.
+        power: the exponent of the certainty c.
     """
 
     def __init__(self, power: float) -> None:
@@ -81,7 +82,7 @@ class SelfTrainingModel(ImportanceModel):
         self.power = power
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        """float32 [B]."""
+        """1 for settled rows, c(p)^power for open ones, float32 [B]."""
         p = self.mean_unseen(outputs, outputs.probability)
         # In bits: 1 for a fair coin, 0 where p is 0 or 1.
         entropy = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / torch.tensor(2.0).log()

@@ -1,6 +1,6 @@
-"""`uniform`: every row is worth the same, w_i = 1. The baseline of every comparison.
+"""`uniform`: every row has the same weight, w_i = 1. The baseline of every comparison.
 
-Empirical risk minimisation as it stands (Vapnik 1991, "Principles of Risk Minimization for Learning
+Plain empirical risk minimisation (Vapnik 1991, "Principles of Risk Minimization for Learning
 Theory").
 """
 
@@ -18,10 +18,10 @@ class Uniform(ImportanceMethod):
     """Importance 1 for every row.
 
     Helps:
-        Always, as that to which every result is a difference.
+        Always, as the baseline that every result is compared with.
 
     Hurts:
-        Where some rows are wrong, or stand for others that the log lacks: they count like all.
+        Where some rows are wrong, or stand for others that the log lacks: they count like the rest.
 
     Refuses:
         Nothing.

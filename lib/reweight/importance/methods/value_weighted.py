@@ -1,17 +1,17 @@
-"""`value_weighted`: a positive weighs what it brought, a negative weighs 1.
+"""`value_weighted`: a positive is weighted by its value, a negative by 1.
 
 Covington, Adams & Sargin 2016, "Deep Neural Networks for YouTube Recommendations": with positives
-weighted by watch time the odds that a logistic regression learns are
+weighted by watch time, the odds that a logistic regression learns are
 
     sum over positives of v_i / number of negatives = E[v] / (1 - p)
 
 with v = 0 for negatives and p = P(y = 1): the expected value of showing the row, up to the factor
-1 / (1 - p), which is near 1 where positives are rare. A scale common to all weights (mean 1) leaves
-the odds as they are; to temper, mix or clip weights does not. Values have heavy tails: ``cap`` cuts
-them, and the odds are then the expected min(v, cap);
-with ``log`` they are the expected log(1 + v), from which no expected value can be had back.
+1 / (1 - p), which is near 1 if positives are rare. A scale common to all weights (mean 1) leaves
+the odds unchanged; tempering, mixing or clipping weights does not. Values have heavy tails: ``cap``
+limits them, and the odds are then the expected min(v, cap); with ``log`` they are the expected
+log(1 + v), from which the expected value cannot be recovered.
 
-A positive of no known value (null, NaN, infinite) or of a negative one (a refund) weighs 0.
+A positive with an unknown value (null, NaN, infinite) or a negative one (a refund) weighs 0.
 """
 
 from typing import ClassVar, Literal
@@ -26,14 +26,14 @@ from reweight.importance.training import TrainFacts
 
 
 class ValueWeighted(ImportanceMethod):
-    """Importance of a positive is its value, of a negative 1.
+    """Importance is the value of a positive, and 1 for a negative.
 
     Attributes:
         cap: largest value; None for no limit.
-        log: whether log(1 + v) stands for the value v, after ``cap``.
+        log: whether log(1 + v) replaces the value v, after ``cap``.
 
     Helps:
-        Where the ranker is to order by what a row is expected to bring and not by how likely it is
+        Where the ranker should order rows by expected value rather than by the probability of a
         positive.
 
     Hurts:
@@ -41,13 +41,13 @@ class ValueWeighted(ImportanceMethod):
         weight: see ``cap``.
 
     Refuses:
-        Nothing: a positive of no known value weighs 0. Where no value is known
-        (``sampling.keep.value``) that is all of them, which the ranker refuses.
+        Nothing: a positive with an unknown value weighs 0. If no value is known
+        (``sampling.keep.value``), all positives weigh 0, which the ranker refuses.
     """
 
     uses_label: ClassVar[bool] = True
     assumes: ClassVar[str] = (
-        "what a positive brought is known, and odds are to say what is expected"
+        "the value of positives is known, and odds should give the expected value"
     )
     needs: ClassVar[tuple[str, ...]] = ("value",)
 

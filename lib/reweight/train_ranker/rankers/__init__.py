@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""The rankers: models that are trained on weighted samples."""

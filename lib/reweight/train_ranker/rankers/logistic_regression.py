@@ -1,10 +1,10 @@
 """The ranker: Spark ML's logistic regression on weighted samples.
 
 scikit-learn minimises C sum_i w_i l_i + |b|^2 / 2; Spark sum_i w_i l_i / sum_i w_i + r |b|^2 / 2.
-So r = 1 / (C sum_i w_i), with ``standardization=False``: for w and c w the fit is the same at the
-same r, and a constant factor in the weights matters only through the sum in r.
+So r = 1 / (C sum_i w_i), with ``standardization=False``. At the same r, w and c w give the same
+fit: a constant factor in the weights matters only through the sum in r.
 
-A soft label g is learnt as two rows, (y = 1, weight w g) and (y = 0, weight w (1 - g)).
+A soft label g is trained as two rows, (y = 1, weight w g) and (y = 0, weight w (1 - g)).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ from reweight.core.columns import soft_label
 from reweight.core.errors import WeightError
 from reweight.core.section import Name, Section
 
-# 12 bytes for a value of a sparse vector: an int32 and a float64.
+# A value of a sparse vector takes 12 bytes: an int32 and a float64.
 _PARTITION_BYTES = 128 << 20
 
 
@@ -33,11 +33,11 @@ class Ranking(Section):
 
     Attributes:
         C: inverse strength of regularisation, as in scikit-learn.
-        max_iter: of L-BFGS.
+        max_iter: largest number of L-BFGS iterations.
         tol: relative change of the loss at which L-BFGS stops before ``max_iter``.
         recalibrate: methods whose intercept is refitted so that the mean prediction on the
-            (unweighted) training rows is their label rate (soft labels: their mean).
-        aggregation_depth: levels of the tree in which gradients are added; more for wide data.
+            (unweighted) training rows equals their label rate (for soft labels, their mean).
+        aggregation_depth: depth of the tree that sums gradients; increase it for wide data.
     """
 
     C: float = Field(default=1.0, gt=0)
@@ -52,8 +52,8 @@ class Ranker:
     """A fitted ranker.
 
     Attributes:
-        model: Spark ML's.
-        shift: added to the intercept by re-calibration.
+        model: the Spark ML model.
+        shift: what recalibration adds to the intercept.
     """
 
     model: LogisticRegressionModel
@@ -66,7 +66,7 @@ def with_vector(samples: DataFrame, cardinalities: Sequence[int]) -> DataFrame:
     if not cardinalities:
         return samples.withColumn("vector", dense)
     fields = [f"_id_{f}" for f in range(len(cardinalities))]
-    # The sizes are known: said as metadata, the encoder needs no pass to find them.
+    # With the sizes as metadata, the encoder needs no pass to find them.
     columns = {
         name: F.col("ids")[f].cast("double").alias(name, metadata=_nominal(size))
         for f, (name, size) in enumerate(zip(fields, cardinalities, strict=True))
@@ -80,21 +80,21 @@ def with_vector(samples: DataFrame, cardinalities: Sequence[int]) -> DataFrame:
 
 
 def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:
-    """The rows in no more partitions than there are cores, or than 128 MB each need.
+    """Coalesces the rows into one partition per core, or more if these exceed 128 MB.
 
-    L-BFGS visits every partition some hundred times, and a visit has a price of its own.
+    L-BFGS visits every partition about a hundred times, and each visit has a fixed cost.
 
     Args:
-        train: with ``vector``.
-        rows: how many there are.
-        width: values of a vector that are stored.
+        train: rows with ``vector``.
+        rows: number of rows.
+        width: number of stored values per vector.
     """
     cores = train.sparkSession.sparkContext.defaultParallelism
     return train.coalesce(max(cores, -(-rows * width * 12 // _PARTITION_BYTES)))
 
 
 def doubled(train: DataFrame, method: str) -> DataFrame:
-    """The two rows of each row's soft label, without those of weight 0: nothing is shuffled.
+    """Each row as the two rows of its soft label, without rows of weight 0; no shuffle.
 
     Args:
         train: rows with ``vector``, the weights of the method and its soft labels.
@@ -111,44 +111,44 @@ def doubled(train: DataFrame, method: str) -> DataFrame:
 def check_training(
     train: DataFrame, methods: Sequence[str], floor: float, soft: Collection[str] = ()
 ) -> dict[str, float]:
-    """Demands, for all methods in one pass, weights that can be trained on.
+    """Checks in one pass that the weights of all methods can be trained on.
 
     Args:
         train: rows with ``label`` and a column of weights per method.
-        methods: names of those columns.
-        floor: smallest effective sample size, as a share of the rows.
-        soft: methods whose label is their own, in a column named by ``columns.soft_label``.
+        methods: names of these columns.
+        floor: smallest allowed ESS, as a share of the rows.
+        soft: methods with soft labels, in columns named by ``columns.soft_label``.
 
     Returns:
         The sum of the weights of each method.
 
     Raises:
-        WeightError: weights that are null, not finite or negative; soft labels outside of [0, 1];
-            a class without weight (Spark would return zero coefficients and an infinite
-            intercept); a tiny ESS.
+        WeightError: weights that are null, not finite or negative; soft labels outside [0, 1]; a
+            class without weight (Spark would return zero coefficients and an infinite intercept);
+            an ESS below ``floor``.
     """
-    found: Any = train.agg(
+    sums_by_name: Any = train.agg(
         F.count("*").alias("rows"),
         *[part for m in methods for part in _weight_facts(m, m in soft)],
     ).first()
     sums = {}
     for method in methods:
-        bad, zero, one = (found[f"{method}.{k}"] or 0.0 for k in ("bad", "zero", "one"))
-        total, squares = zero + one, found[f"{method}.squares"] or 0.0
+        bad, zero, one = (sums_by_name[f"{method}.{k}"] or 0.0 for k in ("bad", "zero", "one"))
+        total, squares = zero + one, sums_by_name[f"{method}.squares"] or 0.0
         got = None
         if bad:
             got = f"{bad} weights that are null, negative or not finite"
-            got += ", or soft labels that are not in [0, 1]" if method in soft else ""
+            got += ", or soft labels outside [0, 1]" if method in soft else ""
         elif min(zero, one) <= 0:
             got = f"weight sums {zero:.4g} for label 0 and {one:.4g} for label 1"
-        elif (share := total**2 / (found["rows"] * squares)) < floor:
+        elif (share := total**2 / (sums_by_name["rows"] * squares)) < floor:
             got = f"an effective sample size of {share:.1%} of the rows"
         if got:
             raise WeightError(
                 f"the ranker cannot be trained on the weights of '{method}'",
                 expected=f"finite weights >= 0, both classes with weight, ESS >= {floor:.0%}",
                 got=got,
-                fix="see the weight policy (section weighting), or leave the method out",
+                fix="change the weight policy (section weighting), or leave the method out",
             )
         sums[method] = total
     return sums
@@ -158,10 +158,10 @@ def fit_ranker(train: DataFrame, weight: str, weight_sum: float, ranking: Rankin
     """Fits the ranker on one column of weights.
 
     Args:
-        train: rows with ``vector``, ``label`` and the weights; better cached.
+        train: rows with ``vector``, ``label`` and the weights; should be cached.
         weight: name of the column of weights.
-        weight_sum: the sum in r = 1 / (C sum w).
-        ranking: the section.
+        weight_sum: the sum of weights in r = 1 / (C sum w).
+        ranking: the section ``ranking``.
     """
     regression = LogisticRegression(
         featuresCol="vector",
@@ -178,19 +178,19 @@ def fit_ranker(train: DataFrame, weight: str, weight_sum: float, ranking: Rankin
 
 
 def recalibrated(ranker: Ranker, train: DataFrame) -> Ranker:
-    """The ranker with its intercept moved until mean prediction = label rate on ``train``."""
+    """The ranker with its intercept shifted so that mean prediction = label rate on ``train``."""
     scored = with_margins(train, {"z": ranker})
     bins = scored.groupBy(F.floor(F.col("z") * 200)).agg(
         F.count("*").alias("n"), F.avg("z").alias("z"), F.sum("label").alias("positives")
     )
-    # Small by nature: bins of 0.005 over the margins that occur.
+    # Small by nature: occupied bins of 0.005 in log odds.
     rows = bins.collect()
     n, z = (np.array([row[name] for row in rows], dtype=float) for name in ("n", "z"))
-    wanted, shift = sum(row["positives"] for row in rows), 0.0
+    positives, shift = sum(row["positives"] for row in rows), 0.0
     for _ in range(50):
         p = 1 / (1 + np.exp(-(z + shift)))
-        step = (wanted - n @ p) / max(float(n @ (p * (1 - p))), 1e-12)
-        # A full Newton step from far away can leave the region where the curve has a slope.
+        step = (positives - n @ p) / max(float(n @ (p * (1 - p))), 1e-12)
+        # A full Newton step from far away can land where the slope is almost 0.
         shift += float(np.clip(step, -2, 2))
         if abs(step) < 1e-10:
             break
