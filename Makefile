@@ -10,7 +10,7 @@ STAMP := $(VENV)/.made
 DATA ?= ../shared/data
 ARGS ?=
 KILLS ?= 50
-LINES ?= $(KILLS)
+RUNS ?= $(KILLS)
 LOGS ?= 20
 SEEDS ?= 3
 # Number of test processes, each with its own JVM.
@@ -31,7 +31,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-real bench-detection docs notebooks package lock audit clean
+.PHONY: help setup demo test test-fast test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -60,8 +60,11 @@ demo: setup  ## run the pipeline on a simulated log; ARGS="key=value ..." overri
 test: setup  ## run all tests that need one machine; ARGS="tests/training" runs some
 	$(PYTHON) $(TESTS)
 
+test-fast: setup  ## run the tests that need no JVM
+	$(PYTHON) -m pytest -m unit -n $(JOBS) --dist worksteal $(ARGS)
+
 test-cluster: setup  ## run the pipeline on clusters of several executors on this machine
-	$(PYTHON) -m pytest -m cluster $(ARGS)
+	$(PYTHON) -m pytest -m cluster -n 1 $(ARGS)
 
 test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as in Databricks 15.4 LTS
 	$(VENV35)/bin/python $(TESTS)
@@ -69,8 +72,8 @@ test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as in Databricks 1
 test-spark4x: $(VENV4X)/.made  ## run the tests on the newest Spark, without Petastorm
 	$(VENV4X)/bin/python $(TESTS)
 
-faults: setup  ## kill the pipeline at KILLS=50 random moments, spread over LINES=KILLS runs, and compare the results
-	REWEIGHT_KILLS=$(KILLS) REWEIGHT_LINES=$(LINES) $(PYTHON) -m pytest tests/faults -n $(JOBS) --dist worksteal $(ARGS)
+faults: setup  ## kill the pipeline at KILLS=50 random moments, spread over RUNS=KILLS runs, and compare the results
+	REWEIGHT_KILLS=$(KILLS) REWEIGHT_RUNS=$(RUNS) $(PYTHON) -m pytest tests/faults -n $(JOBS) --dist worksteal $(ARGS)
 
 clean-logs: setup  ## diagnose LOGS=20 logs without faults: nothing may be visible
 	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/diagnose/test_diagnose.py -k nothing_is_visible

@@ -28,6 +28,9 @@ TEST_SETTINGS = {
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.memory": "1500m",
+    # For a few rows a plan takes longer to compile than to interpret, and to adapt than to run.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.adaptive.enabled": "false",
 }
 
 

@@ -253,7 +253,7 @@ def test_methods_keep_the_numbers_that_overrides_know_them_by() -> None:
     methods = "importance=[{method: random}, {method: importance_mlp}]"
     config = load_config(DEMO, (methods, "importance.1.training.epochs=3"))
     assert [m.name for m in config.importance] == ["random", "importance_mlp_robust", "uniform"]
-    assert config.importance[1].epochs == 3
+    assert config.importance[1].training.epochs == 3
     assert "importance.1" in refusal(DEMO, methods, "importance.1.training.epochs=x")
 
 

@@ -68,7 +68,7 @@ def test_the_table_holds_what_a_cell_says(run: BenchmarkRun) -> None:
     names = ["random", "uniform", "oracle", "random_forest_oob", "class_balanced"]
     assert set(found["method"]) == set(names)
     section = run.config.benchmark
-    (cell, *_) = stages._wanted(run)
+    (cell, *_) = stages._cell_keys(run)
     data = read_table("line", section.tables["line"])  # type: ignore[arg-type]
     wanted = pd.DataFrame(judged(cell, data, run.config.importance, section))
     both = wanted.merge(

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from reweight.clean_logs import cleaning
 from reweight.config import Run, load_config
+from reweight.core import run as runs
 from reweight.core.errors import RunError, SampleError, SourceError
 from reweight.core.revision import revision
 from reweight.core.run import Summary
@@ -111,9 +112,9 @@ def test_an_attempt_that_was_broken_off_is_taken_up_where_it_was(run: Run) -> No
     assert names(pending(run, stages)) == ["second", "third"]
 
 
+@runs.reads(lambda run: cleaning.versions(run.spark, run.config.cleaning))
 def reads(run: Run) -> Summary:
     """Reads the raw logs."""
-    run.logs = cleaning.versions(run.spark, run.config.cleaning)
     return {}
 
 

@@ -22,7 +22,7 @@ from pipelines import (
 
 KILLS = int(os.environ.get("REWEIGHT_KILLS", "5"))
 # Of a line that is killed more than once, each attempt takes up the one before.
-LINES = int(os.environ.get("REWEIGHT_LINES", "1"))
+RUNS = int(os.environ.get("REWEIGHT_RUNS", "1"))
 SEED = int(os.environ.get("REWEIGHT_SEED", "0"))
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
@@ -32,7 +32,7 @@ def moments(line: int, end: float) -> list[float]:
     """When to kill a line: of all kills, one in each equal part of the time."""
     return [
         end * (number + random.Random(SEED * 10_000 + number).random()) / KILLS
-        for number in range(line, KILLS, LINES)
+        for number in range(line, KILLS, RUNS)
     ]
 
 
@@ -67,7 +67,7 @@ def states(root: Path, what: str) -> dict[str, str | None]:
     return {stage: record(root, stage).get(what) for stage in STAGES}
 
 
-@pytest.mark.parametrize("line", range(LINES))
+@pytest.mark.parametrize("line", range(RUNS))
 def test_a_killed_run_started_again_ends_as_if_it_had_not_been_killed(
     spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path, line: int
 ) -> None:

@@ -128,6 +128,7 @@ def rank(number: int, world: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_all_ranks_have_the_values_that_one_process_has(
     stored: dict[str, ModelArtifact], tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from tests.perf.synthetic import open_run, samples
 from reweight.config import Run
 from reweight.core.tables import SAMPLES
 from reweight.fit_importance.fit import fit_methods
+from reweight.fit_importance.job import FitJob
 from reweight.importance.artifact import ModelArtifact, Scorer
 from reweight.importance.batch import Batch
 from reweight.importance.training import TrainFacts
@@ -102,7 +103,7 @@ def _at(spark: SparkSession, root: Path, size: int) -> dict[str, float]:
     rows = run.store.read(SAMPLES)
     methods = tuple(m for m in run.config.importance if m.learns())
     begin = time.monotonic()
-    fit_methods(run, rows, methods, run.folder / "models")
+    fit_methods(FitJob.of(run), rows, methods, run.folder.models)
     models = {m.name: ModelArtifact.read(run.folder.models.model(m.name)) for m in methods}
     train = scored(rows.where("split = 'train'"), models, ("sample_id",))
     judged = train.select(F.col(methods[0].name).cast("double").alias("s"), _wrong().alias("w"))

@@ -12,6 +12,7 @@ from tests.perf.synthetic import DIM, filled
 from torch.multiprocessing import get_context
 
 from reweight.config import Run
+from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.launch import launch
 from reweight.fit_importance.snapshot import write_snapshot
 from reweight.importance.methods.importance_mlp import ImportanceMlp
@@ -78,7 +79,7 @@ def _fed(run: Run, folder: Path, fitting: dict[str, Any]) -> float:
         seed=0,
     )
     shutil.rmtree(folder / "fit", ignore_errors=True)
-    launch(run, plan)
+    launch(FitJob.of(run), plan)
     curves = json.loads((folder / "fit" / "curves.json").read_text())
     return _epoch(curves[METHOD.name])
 

@@ -14,9 +14,11 @@ from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run
 from reweight.core.errors import TrainingError
-from reweight.core.run_folder import read_records
+from reweight.core.run_folder import ModelsFolder, read_records
 from reweight.core.tables import EVENTS, PREDICTIONS, REJECTED, SAMPLES, WEIGHTS, Table
-from reweight.fit_importance.fit import fit_methods
+from reweight.fit_importance.fit import fit_methods, training_plan
+from reweight.fit_importance.job import FitJob
+from reweight.fit_importance.preconditions import training_facts
 from reweight.fit_importance.stage import fit_importance
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.training import TrainFacts
@@ -106,7 +108,7 @@ def test_methods_share_a_training_on_encoded_features_and_read_further_columns(
     )
     methods = tuple(m for m in other.config.importance if m.learns())
     samples = run.store.read(SAMPLES)
-    summary = fit_methods(other, samples, methods, tmp_path)
+    summary = fit_methods(FitJob.of(other), samples, methods, ModelsFolder(tmp_path))
     assert summary["training loss"].keys() == {"self_confidence"}
     models = {m.name: ModelArtifact.read(tmp_path / m.name) for m in methods}
     facts = TrainFacts.model_validate_json(models["tracin"].facts)
@@ -136,7 +138,7 @@ def test_methods_weigh_segments_and_values_of_the_samples_and_a_product_multipli
         )
         .withColumn("value", F.when(F.col("label") == 1, 10.0 * (third + 1)))
     )
-    fit_methods(other, samples, other.config.importance, tmp_path)
+    fit_methods(FitJob.of(other), samples, other.config.importance, ModelsFolder(tmp_path))
     models = {m.name: ModelArtifact.read(tmp_path / m.name) for m in other.config.importance}
     keep = ("sample_id", "segment", "label", "value", "target")
     rows = scored(samples.where("split = 'train'"), models, keep).toPandas()
@@ -167,7 +169,7 @@ def test_segments_that_are_none_or_too_many_are_refused_before_the_training(
     other = open_run("first", "importance=[{method: reweighing}]")
     samples = run.store.read(SAMPLES).withColumn("segment", F.expr(segment))
     with pytest.raises(TrainingError, match="segments cannot be weighted") as caught:
-        fit_methods(other, samples, other.config.importance, tmp_path)
+        fit_methods(FitJob.of(other), samples, other.config.importance, ModelsFolder(tmp_path))
     assert f"got:      {came}" in str(caught.value)
 
 
@@ -175,6 +177,7 @@ def test_a_training_of_another_seed_other_settings_or_other_code_is_a_new_one(
     run: Run, open_run: OpenRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples, keys = run.store.read(SAMPLES), []
+    trained = ModelsFolder(tmp_path)
     for code, overrides in (
         ("old", ()),
         ("old", ("seed=8",)),
@@ -184,11 +187,19 @@ def test_a_training_of_another_seed_other_settings_or_other_code_is_a_new_one(
         monkeypatch.setitem(fit_methods.__globals__, "revision", lambda code=code: code)
         small = "{method: self_confidence, training: {members: 2, hidden: [2], epochs: 1}}"
         other = open_run("first", f"importance=[{small}]", *overrides)
-        fit_methods(other, samples, other.config.importance, tmp_path)
-        keys.append((tmp_path / "fitted.json").read_text())
-        curve = json.loads((tmp_path / "curves.json").read_text())["self_confidence"]
-        assert len(curve) == (2 if "epochs" in str(overrides) else 1)
+        job, methods = FitJob.of(other), tuple(m for m in other.config.importance if m.trained)
+        facts = training_facts(job, samples, methods)
+        keys.append(training_plan(job, samples, facts, methods, trained).key)
     assert len(set(keys)) == 4
+    # The last one is trained; then, as by other code, the models that are there are not taken.
+    for epochs, key in ((2, keys[3]), (1, None)):
+        changed = open_run(
+            "first", f"importance=[{small}]", f"importance.0.training.epochs={epochs}"
+        )
+        fit_methods(FitJob.of(changed), samples, changed.config.importance, trained)
+        assert key is None or json.loads(trained.fitted.read_text()) == key
+        curve = json.loads(trained.curves.read_text())["self_confidence"]
+        assert len(curve) == epochs
 
 
 def test_methods_that_cut_features_into_different_bins_are_refused(
@@ -200,7 +211,12 @@ def test_methods_that_cut_features_into_different_bins_are_refused(
         "{method: self_confidence, name: fine, training: {bins: 8}}]",
     )
     with pytest.raises(TrainingError, match="different numbers of bins") as caught:
-        fit_methods(other, run.store.read(SAMPLES), other.config.importance, tmp_path)
+        fit_methods(
+            FitJob.of(other),
+            run.store.read(SAMPLES),
+            other.config.importance,
+            ModelsFolder(tmp_path),
+        )
     assert "[3, 8]" in str(caught.value)
 
 
@@ -210,7 +226,7 @@ def test_a_target_without_rows_is_refused_before_the_training(
     other = open_run("first", "importance=[{method: self_confidence}, {method: tracin}]")
     samples = run.store.read(SAMPLES).withColumn("target", F.lit(False))
     with pytest.raises(TrainingError, match="'tracin' has nothing to compare") as caught:
-        fit_methods(other, samples, other.config.importance, tmp_path)
+        fit_methods(FitJob.of(other), samples, other.config.importance, ModelsFolder(tmp_path))
     assert "0 target rows of" in str(caught.value)
     assert "splits.target" in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -10,10 +10,11 @@ from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run
 from reweight.core.errors import TrainingError
-from reweight.core.run_folder import read_records
+from reweight.core.run_folder import ModelsFolder, read_records
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate.stage import evaluate
 from reweight.fit_importance.fit import fit_methods
+from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.stage import fit_importance
 from reweight.runner.records import run_stage
 from reweight.score_weights.stage import score_weights
@@ -101,7 +102,7 @@ def test_a_column_that_is_not_there_is_refused_before_the_training(
     samples = run.store.read(SAMPLES)
     nothing = samples.withColumn(column, F.lit(None).cast(samples.schema[column].dataType))
     with pytest.raises(TrainingError, match=match):
-        fit_methods(other, nothing, other.config.importance, tmp_path)
+        fit_methods(FitJob.of(other), nothing, other.config.importance, ModelsFolder(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -112,7 +113,7 @@ def test_a_feature_that_tells_the_position_is_refused_before_the_training(
     other = open_run("first", f"importance=[{{method: {method}}}]")
     samples = run.store.read(SAMPLES)
     with pytest.raises(TrainingError, match="cannot tell position bias from relevance"):
-        fit_methods(other, samples, other.config.importance, tmp_path)
+        fit_methods(FitJob.of(other), samples, other.config.importance, ModelsFolder(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -125,7 +126,7 @@ def test_late_labels_are_refused_where_no_window_is_open_or_none_is_over(
     for mature, match in ((True, "no late labels"), (False, "no settled labels")):
         with pytest.raises(TrainingError, match=match):
             own = samples.withColumn("mature", F.lit(mature))
-            fit_methods(other, own, other.config.importance, tmp_path)
+            fit_methods(FitJob.of(other), own, other.config.importance, ModelsFolder(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -136,10 +137,10 @@ def test_how_late_labels_come_must_be_known(run: Run, open_run: OpenRun, tmp_pat
         {"mature": half, "delay": F.lit(None).cast("double")}
     )
     with pytest.raises(TrainingError, match="cannot learn how late labels arrive"):
-        fit_methods(other, samples, other.config.importance, tmp_path)
+        fit_methods(FitJob.of(other), samples, other.config.importance, ModelsFolder(tmp_path))
     early = samples.withColumn("delay", F.lit(-0.25))
     with pytest.raises(TrainingError, match="cannot use the delays") as caught:
-        fit_methods(other, early, other.config.importance, tmp_path)
+        fit_methods(FitJob.of(other), early, other.config.importance, ModelsFolder(tmp_path))
     settled = samples.where("split = 'train' and mature and label = 1").count()
     assert f"for {settled} of {settled} settled positives" in str(caught.value)
     assert not list(tmp_path.iterdir())

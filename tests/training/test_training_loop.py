@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reweight.core.errors import TrainingError
+from reweight.core.run_folder import ModelsFolder
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch, Feed
@@ -208,7 +209,9 @@ def test_methods_side_by_side_train_as_each_does_alone() -> None:
     for method, trainer in zip((REFERENCE, ROBUST), together, strict=True):
         alone = trainer_of(method)
         curve = fit([alone], train, validation)[method.name]
-        assert [e["epoch"] for e in curves[method.name]] == list(range(1, method.epochs + 1))
+        assert [e["epoch"] for e in curves[method.name]] == list(
+            range(1, method.training.epochs + 1)
+        )
         for part in ("train", "validation"):
             assert [e[part] for e in curves[method.name]] == [e[part] for e in curve]
         for one, other in zip(
@@ -352,8 +355,9 @@ def test_the_epochs_around_the_lowest_out_of_bag_loss_are_taken() -> None:
 def test_a_training_that_runs_away_ends_with_its_name_and_the_epoch() -> None:
     batch = batch_of(32, 0)
     wild = Batch(batch.sample_id, batch.features * 1e30, batch.ids, batch.label)
+    wild_steps = {"hidden": (8, 8), "learning_rate": 1e20}
     hasty = ImportanceMlp.model_validate(
-        {"preset": "reference", "name": "hasty", "hidden": (8, 8), "learning_rate": 1e20}
+        {"preset": "reference", "name": "hasty", "training": wild_steps}
     )
     with pytest.raises(TrainingError, match="'hasty' diverged") as caught:
         fit([trainer_of(hasty)], listed(wild, batch), listed(batch))
@@ -449,12 +453,13 @@ def curves_of(folder: Path) -> Curves:
     return curves
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_two_ranks_train_what_one_rank_trains(
     snapshot: Path, tmp_path: Path, one_rank: None
 ) -> None:
     methods = (REFERENCE, ROBUST, BEST, SPREAD, TRACING, Uniform())
     plan = plan_of(snapshot, tmp_path / "two", *methods)
-    code = "import sys; from reweight.fitting import train_rank; train_rank(sys.argv[1])"
+    code = "import sys; from reweight.training.rank import train_rank; train_rank(sys.argv[1])"
     port = free_port()
     ranks = [
         subprocess.Popen(
@@ -551,7 +556,7 @@ def test_an_error_of_a_rank_is_left_in_a_file(
     said = (tmp_path / "errors" / "rank-0.txt").read_text()
     assert "TrainingError: the snapshot has too few row groups" in said
     assert "Traceback" in said
-    (message,) = failed_ranks(tmp_path).values()
+    (message,) = failed_ranks(ModelsFolder(tmp_path)).values()
     assert message.startswith(
         "reweight.core.errors.TrainingError: the snapshot has too few row groups"
     )
@@ -559,7 +564,7 @@ def test_an_error_of_a_rank_is_left_in_a_file(
     assert all(part in message for part in ("; expected: ", "; got: ", "; fix: "))
     # A full disk has no room for it.
     (tmp_path / "errors" / "rank-1.txt").touch()
-    assert "could not be written" in failed_ranks(tmp_path)["rank-1"]
+    assert "could not be written" in failed_ranks(ModelsFolder(tmp_path))["rank-1"]
 
 
 class Poison:

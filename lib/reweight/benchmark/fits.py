@@ -69,7 +69,7 @@ def facts_of(
         training: the training, which may need quantiles of the features; None for no training.
         segments: segments of the rows.
     """
-    features, bins = train.features.numpy(), training.quantile_bins if training else 0
+    features, bins = train.features.double().numpy(), training.quantile_bins if training else 0
     cuts = np.quantile(features, np.linspace(0, 1, bins + 1), axis=0).T if bins else []
     return TrainFacts(
         dim=features.shape[1],

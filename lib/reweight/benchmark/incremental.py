@@ -8,6 +8,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from reweight.core.errors import TableError
+from reweight.core.logging import is_interactive, progress_bar
 from reweight.core.run import JobRun
 from reweight.core.tables import Table
 
@@ -68,16 +69,19 @@ def in_pieces(
         run.say(f"{len(done_keys)} of {len(keys)} {column}s are already done")
     size = _PER_SLOT * run.spark.sparkContext.defaultParallelism
     started = time.monotonic()
-    for start in range(0, len(missing), size):
-        chunk = missing[start : start + size]
-        names = ", ".join(f"'{key}'" for key in chunk)
-        # The first commit under new settings removes the rows of earlier ones.
-        where = f"{column} IN ({names})" if done_keys or start else None
-        run.store.write(table, compute(chunk), where)
-        finished = start + len(chunk)
-        seconds_left = (time.monotonic() - started) / finished * (len(missing) - finished)
-        estimate = f", about {seconds_left:.0f} s left" if seconds_left else ""
-        run.say(f"{len(done_keys) + finished} of {len(keys)} {column}s{estimate}")
+    with progress_bar(len(missing), f"{column}s", column) as bar:
+        for start in range(0, len(missing), size):
+            chunk = missing[start : start + size]
+            names = ", ".join(f"'{key}'" for key in chunk)
+            # The first commit under new settings removes the rows of earlier ones.
+            where = f"{column} IN ({names})" if done_keys or start else None
+            run.store.write(table, compute(chunk), where)
+            bar.update(len(chunk))
+            if not is_interactive():
+                finished = start + len(chunk)
+                seconds_left = (time.monotonic() - started) / finished * (len(missing) - finished)
+                estimate = f", about {seconds_left:.0f} s left" if seconds_left else ""
+                run.say(f"{len(done_keys) + finished} of {len(keys)} {column}s{estimate}")
     return len(missing)
 
 

@@ -21,6 +21,7 @@ from pyspark import StorageLevel
 from reweight.clean_logs import cleaning, lookups, reasons
 from reweight.clean_logs.sources import readable
 from reweight.config import Run
+from reweight.core.run import reads
 from reweight.core.tables import EVENTS, REJECTED
 
 
@@ -29,6 +30,7 @@ def input_versions(run: Run) -> dict[str, str | None]:
     return cleaning.versions(run.spark, run.config.cleaning)
 
 
+@reads(input_versions)
 def clean_logs(run: Run) -> dict[str, Any]:
     """Maps raw logs to typed events; every other row goes to `rejected` with its reasons."""
     section = run.config.cleaning

@@ -19,6 +19,22 @@ _LOG = logging.getLogger(__name__)
 Summary = Mapping[str, Any]
 Stage = Callable[[Any], Summary]
 Config = TypeVar("Config", bound=JobConfig)
+StageFunction = TypeVar("StageFunction", bound=Callable[..., Any])
+Versions = Mapping[str, str | None]
+
+
+def reads(versions: Callable[[Any], Versions]) -> Callable[[StageFunction], StageFunction]:
+    """States what a stage reads that is not in the tables; its record holds the versions.
+
+    Args:
+        versions: takes the run; gives the version of each input by name, None for an unknown one.
+    """
+
+    def marked(stage: StageFunction) -> StageFunction:
+        stage.input_versions = versions  # type: ignore[attr-defined]
+        return stage
+
+    return marked
 
 
 @dataclass

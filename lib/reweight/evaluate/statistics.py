@@ -176,33 +176,28 @@ def _statistics(
         fp=(sums_by_bin["n"] - sums_by_bin["pos"]) * sums_by_bin["called"],
     )
 
-    def table(name: str, segment: str | None = None) -> Array:
-        full = np.zeros((len(buckets), bins))
-        in_segment = (
-            np.ones(len(sums_by_bin), bool)
-            if segment is None
-            else (sums_by_bin["segment"] == segment).to_numpy()
-        )
-        np.add.at(
-            full,
-            (row[in_segment], column[in_segment]),
-            sums_by_bin[name].to_numpy(float)[in_segment],
-        )
-        return drawn @ full
+    shape = (len(buckets), bins)
+    place = np.ravel_multi_index((row, column), shape)
+
+    def table(name: str, chosen: Any = slice(None)) -> Array:
+        values = sums_by_bin[name].to_numpy(float)[chosen]
+        full = np.bincount(place[chosen], weights=values, minlength=shape[0] * bins)
+        return np.asarray(drawn @ full.reshape(shape))
 
     by_bucket = sums_by_bin.groupby("bucket")[list(_SUMS)].sum().reindex(buckets).fillna(0.0)
     of_groups = groups.groupby("bucket")[list(_GROUP_SUMS)].sum().reindex(buckets).fillna(0.0)
     sums = {k: drawn @ by_bucket[k].to_numpy(float) for k in _SUMS}
     sums |= {k: drawn @ of_groups[k].to_numpy(float) for k in _GROUP_SUMS}
-    pos = table("pos")
     segments, losses = {}, {}
     for name in sorted(sums_by_bin["segment"].unique()):
-        part = table("pos", name)
-        segments[str(name)] = (part, table("n", name) - part)
-        losses[str(name)] = table("log_loss", name).sum(-1)
+        chosen = (sums_by_bin["segment"] == name).to_numpy()
+        pos = table("pos", chosen)
+        segments[str(name)] = (pos, table("n", chosen) - pos)
+        losses[str(name)] = table("log_loss", chosen).sum(-1)
     return Statistics(
-        pos=pos,
-        neg=table("n") - pos,
+        # Every row is in one segment.
+        pos=np.sum([pos for pos, _ in segments.values()], axis=0),
+        neg=np.sum([neg for _, neg in segments.values()], axis=0),
         predicted=table("predicted"),
         twentieth=_twentieths(np.arange(bins), bins),
         sums=sums,

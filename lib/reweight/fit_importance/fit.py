@@ -41,23 +41,31 @@ def fit_methods(
             ModelArtifact.of(method, facts, method.build(facts)).write(folder.model(method.name))
     summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
     if trained := tuple(m for m in methods if m.trained):
-        summary |= _train(job, samples, facts, trained, folder)
+        summary |= _train(job, training_plan(job, samples, facts, trained, folder))
     return summary
 
 
-def _train(
+def training_plan(
     job: FitJob,
     samples: DataFrame,
     facts: TrainFacts,
     methods: tuple[ImportanceMethod, ...],
     folder: ModelsFolder,
-) -> dict[str, Any]:
+) -> FitPlan:
+    """Writes the rows for training; its key names the rows, the settings and the code.
+
+    Args:
+        job: the settings.
+        samples: with the columns of the table ``samples``.
+        facts: of the training rows.
+        methods: those to train.
+        folder: for the models.
+    """
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
     rows = fingerprint(samples, extra)
     snapshots = _write_snapshots(job, samples, facts, rows, extra)
     settings = [m.model_dump_json(by_alias=True) for m in methods]
-    key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *settings)
-    plan = FitPlan(
+    return FitPlan(
         methods=methods,
         facts=facts,
         extra=extra,
@@ -65,11 +73,15 @@ def _train(
         train=str(snapshots / "train"),
         validation=str(snapshots / "validation"),
         folder=str(folder.path.absolute()),
-        key=key,
+        key=digest(rows, str(job.seed), job.fitting.identity(), revision(), *settings),
         seed=job.seed,
     )
+
+
+def _train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
+    folder, key = plan.models, plan.key
     failures = []
-    if not _is_fitted(folder, key, methods):
+    if not _is_fitted(folder, key, plan.methods):
         folder.fitted.unlink(missing_ok=True)
         failures = launch_until_done(job, plan)
         write_json(folder.fitted, key)

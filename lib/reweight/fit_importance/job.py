@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from pyspark.sql import SparkSession
 
+from reweight.build_samples.feature_stats import read_stats
+from reweight.core.run import JobRun
 from reweight.training.plan import Fitting
 
 
@@ -27,6 +30,19 @@ class FitJob:
     names: tuple[str, ...]
     cardinalities: tuple[int, ...]
     snapshots: Path
+
+    @classmethod
+    def of(cls, run: JobRun[Any]) -> Self:
+        """The job of a run whose samples are built; its config has ``seed`` and ``fitting``."""
+        stats = read_stats(run.folder.features)
+        return cls(
+            spark=run.spark,
+            seed=run.config.seed,
+            fitting=run.config.fitting,
+            names=stats.names,
+            cardinalities=stats.sizes,
+            snapshots=run.folder.snapshot,
+        )
 
     @property
     def dim(self) -> int:

@@ -17,7 +17,6 @@ Refuses:
 import shutil
 from typing import Any
 
-from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.tables import SAMPLES
 from reweight.fit_importance.fit import fit_methods
@@ -29,15 +28,7 @@ def fit_importance(run: Run) -> dict[str, Any]:
     config, models = run.config, run.folder.models
     if config.model_run_id is not None:
         return {"skipped": f"the models of run '{config.model_run_id}' are used"}
-    stats = read_stats(run.folder.features)
-    job = FitJob(
-        spark=run.spark,
-        seed=config.seed,
-        fitting=config.fitting,
-        names=stats.names,
-        cardinalities=stats.sizes,
-        snapshots=run.folder.snapshot,
-    )
+    job = FitJob.of(run)
     summary = fit_methods(job, run.store.read(SAMPLES), config.importance, models)
     for method in config.importance:
         shutil.copyfile(run.folder.features, models.features(method.name))

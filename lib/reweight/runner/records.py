@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,11 +97,8 @@ def finish(run: JobRun[Any]) -> None:
 
 
 def _input_versions(run: JobRun[Any], stage: Stage) -> dict[str, str | None]:
-    """Versions of a stage's inputs other than tables, if its module has ``input_versions``.
-
-    None stands for a version that is not known.
-    """
-    versions = getattr(sys.modules[stage.__module__], "input_versions", None)
+    """Versions of what the stage reads that is not in the tables."""
+    versions = getattr(stage, "input_versions", None)
     return dict(versions(run)) if versions else {}
 
 

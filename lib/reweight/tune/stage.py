@@ -124,16 +124,8 @@ def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> li
 
 def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> DataFrame:
     """Training rows with a column of importance per candidate."""
-    folder, stats = run.folder.candidates(methods[0].name), read_stats(run.folder.features)
-    job = FitJob(
-        spark=run.spark,
-        seed=run.config.seed,
-        fitting=run.config.fitting,
-        names=stats.names,
-        cardinalities=stats.sizes,
-        snapshots=run.folder.snapshot,
-    )
-    fit_methods(job, samples, methods, folder)
+    folder = run.folder.candidates(methods[0].name)
+    fit_methods(FitJob.of(run), samples, methods, folder)
     models = {m.name: ModelArtifact.read(folder.model(m.name)) for m in methods}
     train = samples.where("split = 'train'")
     return scored(train, models, ("sample_id", *run.config.weighting.reads))

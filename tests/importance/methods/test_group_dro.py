@@ -133,6 +133,7 @@ def on_half(rank: int) -> dict[str, Tensor]:
     return steps(torch.arange(rank, 60, 2), 2)
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_two_ranks_have_the_q_and_the_network_of_one(tmp_path: Path) -> None:
     segment = batch_of().extra["segment"].long()
     assert not torch.equal(segment[::2].bincount(), segment[1::2].bincount())

@@ -185,7 +185,7 @@ def test_a_feature_that_tells_the_position_is_refused() -> None:
     told[:, 2] = batch.extra["position"].log()
     with pytest.raises(TrainingError, match="cannot tell position bias from relevance") as caught:
         fit(method_of(training={"epochs": 1}), batch=replace(batch, features=told))
-    assert "1 feature(s) that follow from it, such as number 2" in str(caught.value)
+    assert "1 feature(s) that follow from it: feature_2" in str(caught.value)
 
 
 def test_a_feature_set_in_one_row_that_stands_alone_does_not_tell_the_position() -> None:
