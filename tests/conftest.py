@@ -28,9 +28,6 @@ TEST_SETTINGS = {
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.memory": "1500m",
-    # For a few rows a plan takes longer to compile than to interpret, and to adapt than to run.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.adaptive.enabled": "false",
 }
 
 
@@ -43,11 +40,19 @@ TIERS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test with its tier: what it uses says what it costs."""
+    """Marks every test with its tier, and puts the files with the dearest ones in front.
+
+    What a test uses says what it costs; a long file that began last would keep one process waiting.
+    """
+    order, first = [*TIERS, "unit"], dict[Path, int]()
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         tier = next((name for name, used in TIERS.items() if used & fixtures), "unit")
+        if item.get_closest_marker("cluster") or item.get_closest_marker("faults"):
+            tier = "process"
         item.add_marker(getattr(pytest.mark, tier))
+        first[item.path] = min(order.index(tier), first.get(item.path, len(order)))
+    items.sort(key=lambda item: first[item.path])
 
 
 @pytest.fixture(autouse=True)

@@ -112,7 +112,7 @@ def test_how_the_log_was_made_is_visible_and_nothing_else(made: tuple[Run, Findi
 
 def test_the_strength_of_the_position_bias_is_the_planted_one(made: tuple[Run, Findings]) -> None:
     measures = made[1]["position bias"]["measures"]
-    exponent = next(m for m in measures if m["name"].endswith(", e"))
+    exponent = next(m for m in measures if m["name"].startswith("e, "))
     assert exponent["value"] == pytest.approx(1.0, abs=0.2)
 
 
