@@ -83,7 +83,7 @@ def test_a_killed_run_started_again_ends_as_if_it_had_not_been_killed(
     if "done" not in left.values() or left["report"] == "done":
         return
     # What was done is not done again, and the record of what was not says that it was killed.
-    assert "taking up the last attempt" in said
+    assert "resuming the last attempt" in said
     for place, (stage, status) in enumerate(left.items(), 1):
         assert (f"[{place}/{len(STAGES)}]" in said) == (status != "done"), (left, said)
         earlier = [attempt["status"] for attempt in record(root, stage)["earlier"]]
