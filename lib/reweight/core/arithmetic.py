@@ -62,9 +62,8 @@ class ColumnArithmetic(Arithmetic[Column]):
     """Operations on columns of a Spark frame."""
 
     def clip(self, x: Column, low: float, high: float) -> Column:
-        """x, limited to [low, high]; null stays null."""
-        # Spark's least and greatest ignore nulls.
-        return F.when(x.isNotNull(), F.greatest(F.lit(low), F.least(F.lit(high), x)))
+        """x, limited to [low, high]; Spark ignores a null here, so it becomes high."""
+        return F.greatest(F.lit(low), F.least(F.lit(high), x))
 
     def power(self, x: Column, exponent: float) -> Column:
         """x ** exponent."""

@@ -5,7 +5,7 @@ import sys
 from typing import Any, TextIO
 
 # Loggers whose lines are headings; the lines of other loggers are indented below them.
-_HEADINGS = ("reweight.runner.job", "reweight.heading")
+_HEADINGS = ("reweight.runner.job",)
 _MARKS = {logging.WARNING: "warning: ", logging.ERROR: "error: ", logging.CRITICAL: "error: "}
 
 
