@@ -22,9 +22,23 @@ if TYPE_CHECKING:
     from reweight.config import Run
 
 # The second compiler of a JVM takes a third of the CPU, and a test is over too soon to get it back.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m")
+# The collector without threads of its own takes less than the one that marks beside the program.
+os.environ.setdefault(
+    "JAVA_TOOL_OPTIONS",
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC",
+)
 
-TEST_SETTINGS = {
+# For tables of a few rows, where planning a query takes longer than running it: no generated code,
+# no plans that adapt. A write and a read take half of their time. Jobs and clusters that tests start
+# in processes of their own keep Spark's defaults.
+SMALL_DATA = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.writeChecksumFile.enabled": "false",
+}
+TEST_SETTINGS = SMALL_DATA | {
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.memory": "1500m",
