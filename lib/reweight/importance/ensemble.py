@@ -296,7 +296,7 @@ class EnsembleLearner(Learner):
         are comparable.
         """
         if self.ensemble.membership == "all":
-            return torch.full((), math.nan)
+            return logits.new_full((), math.nan)
         out = (seen == 0).float()
         count = out.sum(1)
         p = (logits.sigmoid() * out).sum(1) / count.clamp(min=1)

@@ -76,7 +76,7 @@ class GroupDroLearner(NetworkLearner):
         # One extra row per segment, so that none has a share of 0.
         share = (self.seen + 1) / (self.seen + 1).sum()
         weight = (self.log_q.exp() / share).float()
-        return (weight[group] * losses).sum() / rows, torch.full((), math.nan)
+        return (weight[group] * losses).sum() / rows, losses.new_full((), math.nan)
 
     @torch.no_grad()
     def stepped(self) -> None:

@@ -82,7 +82,7 @@ class MwNetLearner(NetworkLearner):
             gain = self._gain(batch, share, rows)
             term = -self.alpha * (weights * gain).sum() / rows
             share = share + term - term.detach()
-        return share, torch.full((), math.nan)
+        return share, losses.new_full((), math.nan)
 
     def _gain(self, batch: Batch, share: Tensor, rows: int) -> Tensor:
         """<grad l_i, G>: how much a step on row i lowers the target loss, float32 [B]."""
