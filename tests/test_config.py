@@ -498,6 +498,14 @@ def cleaned(**more: Any) -> dict[str, Any]:
         ("weighting.segment_cap=0.5", "weighting.segment_cap has no effect without segments"),
         ("tuning.rounds=3", "['rounds'] have no effect with search: lambda"),
         ("tuning={search: legacy, values: [1]}", "['values'] have no effect with search: legacy"),
+        (
+            "importance=[{method: delayed_feedback, wait: 0.2}]",
+            "['wait'] have no effect with form: fsiw",
+        ),
+        (
+            "importance=[{method: ipw_position, snips: true}]",
+            "['snips'] have no effect with estimator: em",
+        ),
         ("ranking.recalibrate=[rnadom]", "'rnadom' is not in the run"),
         ("cleaning.allowed={user_id: []}", "cleaning.allowed.user_id: "),
     ],
@@ -543,6 +551,8 @@ def test_numbers_and_booleans_are_texts_where_texts_are_compared(tmp_path: Path)
     config = load_config(DEMO, [rules, "splits.judged=[2]", "features.numeric.one=1"])
     assert config.cleaning.allowed["event_type"] == ("0", "1.10", "0101", "yes", "true")
     assert config.splits.judged == ("2",)
+    shares = load_config(DEMO, ["importance=[{method: rake, segments: {1: 0.4, no: 0.6}}]"])
+    assert shares.importance[0].segments == {"1": 0.4, "no": 0.6}  # type: ignore[union-attr]
     assert config.features.numeric["one"] == "1"
     values = cleaned(allowed={"user_id": [0, True]})
     values["cleaning"]["sources"]["log"]["options"] = {"header": False}

@@ -134,7 +134,7 @@ class RunConfig(MethodsConfig):
 
     @model_validator(mode="after")
     def _recalibrated_exist(self) -> Self:
-        names = {method.name: method.method for method in self.importance}  # type: ignore[attr-defined]
+        names = {method.name: method.method for method in self.importance}
         for name in self.ranking.recalibrate:
             # A method that is left out of this run may stay in the list.
             if name in names or (name in METHODS and name not in names.values()):

@@ -22,6 +22,20 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    def refuse_unused(self, where: str, *names: str) -> None:
+        """Refuses settings that are not their defaults and have no effect.
+
+        Args:
+            where: the setting because of which they have none.
+            *names: names of the settings.
+
+        Raises:
+            ValueError: some are set.
+        """
+        defaults = {name: type(self).model_fields[name].default for name in names}
+        if unused := [name for name in names if getattr(self, name) != defaults[name]]:
+            raise ValueError(f"{unused} have no effect with {where}; remove them")
+
 
 def _as_text(value: object) -> object:
     """Numbers and booleans of YAML as text, as Spark's casts write them."""
@@ -108,7 +122,7 @@ def _mounted(folder: str) -> str:
 
 
 # Every process also reads and writes plain files there.
-Folder = Annotated[Place, AfterValidator(_mounted)]
+Folder = Annotated[Place, StringConstraints(min_length=1), AfterValidator(_mounted)]
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}"
 # A schema of a catalog (`reweight`, `main.reweight`), and a table with or without its schema.

@@ -29,7 +29,7 @@ _RESOLVED = {
 _NULL, _MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Reads scalars in their plain form only, and refuses a key that is there twice."""
 
     yaml_implicit_resolvers = {

@@ -29,9 +29,7 @@ class Tuning(Section):
     @model_validator(mode="after")
     def _is_used(self) -> "Tuning":
         others = ("values",) if self.search == "legacy" else ("rounds", "threshold")
-        defaults = {name: type(self).model_fields[name].default for name in others}
-        if unused := [name for name in others if getattr(self, name) != defaults[name]]:
-            raise ValueError(f"{unused} have no effect with search: {self.search}; remove them")
+        self.refuse_unused(f"search: {self.search}", *others)
         return self
 
 
