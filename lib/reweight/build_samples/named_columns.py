@@ -9,11 +9,11 @@ from reweight.clean_logs.section import Cleaning
 
 def wrong_columns(cleaning: Cleaning, sampling: Sampling, features: Features) -> list[str]:
     """What is wrong with the columns that the sections name, compared as Spark compares them."""
-    return [*_of_cleaning(cleaning), *_of_samples(cleaning.event_columns, sampling, features)]
+    return [*_of_cleaning(cleaning), *_of_samples(cleaning.stored_columns, sampling, features)]
 
 
 def _of_cleaning(cleaning: Cleaning) -> Iterator[str]:
-    columns = cleaning.event_columns
+    columns = cleaning.stored_columns
     yield from _unknown("cleaning.required", cleaning.required, columns)
     yield from _unknown("cleaning.allowed", cleaning.allowed, columns)
     yield from _unknown("cleaning.ranges", cleaning.ranges, columns)

@@ -35,6 +35,8 @@ class Collapse(Section):
             raise ValueError("expected a column `event_time`, such as min(event_time)")
         if twice := repeated([*self.keys, *self.columns]):
             raise ValueError(f"columns of the merged event are there twice: {twice}")
+        if taken := [name for name in self.columns if name.startswith("_")]:
+            raise ValueError(f"columns {taken}: names with a leading `_` are reserved")
         return self
 
 
@@ -101,7 +103,8 @@ _RESERVED = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "fe
 
 def taken_names(columns: Iterable[str], sampling: Sampling) -> list[str]:
     """The event columns that samples would replace, compared as Spark does."""
-    kept = {**dict.fromkeys(_KEEP_TYPES), **sampling.keep, "segment": sampling.segment}
+    kept: dict[str, str | None] = dict.fromkeys(_KEEP_TYPES) | {"segment": sampling.segment}
+    kept |= {str(name): sql for name, sql in sampling.keep.items()}
     return [
         c
         for c in columns

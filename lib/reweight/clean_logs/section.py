@@ -116,9 +116,9 @@ class Cleaning(Section):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "Cleaning":
-        if duplicates := repeated(self.event_columns):
+        if duplicates := repeated(self.stored_columns):
             raise ValueError(f"event columns {duplicates} are defined twice (Spark ignores case)")
-        lower = [name.lower() for name in self.event_columns]
+        lower = [name.lower() for name in self.stored_columns]
         if taken := sorted(n for n in lower if n.startswith("_") or n == "run_id"):
             raise ValueError(
                 f"event columns {taken}: `run_id` and names with a leading `_` are reserved"
@@ -126,6 +126,6 @@ class Cleaning(Section):
         return self
 
     @property
-    def event_columns(self) -> tuple[str, ...]:
-        """Names of the columns of the events, in the order of the config."""
+    def stored_columns(self) -> tuple[str, ...]:
+        """The event columns that the table holds: those of the sources, then of the lookups."""
         return (*self.columns, *[c for lookup in self.lookups.values() for c in lookup.columns])

@@ -55,7 +55,7 @@ class Source(Section):
         options: options of Spark's CSV reader, such as ``sep`` or ``encoding``.
     """
 
-    path: Place | None = None
+    path: Place | None = Field(default=None, min_length=1)
     format: Literal["csv", "json", "parquet", "delta"] | None = None
     table: TableName | None = None
     schema_: str | None = Field(default=None, alias="schema")
@@ -162,7 +162,7 @@ def read(spark: SparkSession, name: str, key: str, source: Source) -> DataFrame:
     with readable(f"cleaning.{key}", f"{what} {source.place}"):
         rows = {"csv": _read_csv, "json": _read_json}.get(source.kind, _read_table)(spark, source)
         log_columns = [c for c in rows.columns if c not in _ADDED]
-        names = [*rows.columns, "_source"]
+        names = [c.lower() for c in (*rows.columns, "_source")]
         if taken := [c for c in _ADDED if names.count(c) > 1]:
             raise SourceError(
                 f"cleaning.{key} has columns with reserved names",
@@ -222,6 +222,13 @@ def _commit(spark: SparkSession, source: Source) -> str | None:
 
 def _exploded(rows: DataFrame, explode: str, log_columns: list[str]) -> DataFrame:
     """Makes a row of each element; its raw text also has the fields around the array."""
+    if taken := [c for c in log_columns if c.lower() == "element" and not re.search(c, explode)]:
+        raise SourceError(
+            "an exploded source has a column of the name that its elements get",
+            expected="no column `element` beside the array",
+            got=str(taken),
+            fix="rename the column in the files, or in the view that is read",
+        )
     rows = rows.withColumn("element", F.explode_outer(F.expr(explode)))
     arrays = {f.name for f in rows.schema if f.dataType.typeName() == "array"}
     used = arrays & set(re.findall(r"\w+", explode))
