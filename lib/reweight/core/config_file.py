@@ -26,13 +26,15 @@ def meant_instead(error: Exception, path: str) -> str:
             "(in paths), and \\${1} for a text that has ${1}"
         )
     file = Path(path)
-    line = meant(error, file.read_text(errors="replace")) if file.is_file() else None
+    line = (
+        meant(error, file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else None
+    )
     return line or "correct the file or set the missing value, such as data_dir=/data"
 
 
 def read_tree(path: Path, bases: tuple[Path, ...] = ()) -> DictConfig:
     """The keys of a file, merged over those of its base."""
-    content = parsed(path.read_text())
+    content = parsed(path.read_text(encoding="utf-8"))
     tree = OmegaConf.create({} if content is None else content)
     if not isinstance(tree, DictConfig):
         raise TypeError(f"{path} contains no keys")
