@@ -223,13 +223,11 @@ def test_an_override_may_take_the_models_of_no_run() -> None:
     assert load_config(DEMO, ("model_run_id=a", "model_run_id=null")).model_run_id is None
 
 
-@pytest.mark.parametrize("name", ["20260131", "2026_01_31", "0101", "1.5", "yes"])
-def test_a_name_that_yaml_makes_a_number_of_is_to_be_quoted(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["20260131", "2026_01_31", "0101", "yes", "'0101'"])
+def test_a_run_that_is_named_in_a_file_has_just_that_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(f"base: {DEMO}\nrun_id: {name}\n")
-    assert "run_id: Value error, expected text" in refusal(str(path))
-    path.write_text(f"base: {DEMO}\nrun_id: '2026_01_31'\n")
-    assert load_config(str(path)).run_id == "2026_01_31"
+    assert load_config(str(path)).run_id == name.strip("'")
 
 
 @pytest.mark.parametrize("root", ["hdfs://nn/x", "s3a://bucket/x", "dbfs:/x", "file:/x", "abfss:x"])
@@ -237,6 +235,21 @@ def test_a_root_that_is_no_path_of_a_file_system_is_refused(root: str) -> None:
     assert "root: Value error, expected a path that all machines see" in refusal(
         DEMO, f"root={root}"
     )
+
+
+def test_home_and_variables_in_paths_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("LOGS", "/logs")
+    cleaning = SMALLEST["cleaning"] | {"sources": {"log": {"path": "$LOGS/*.csv", "format": "csv"}}}
+    path = written(tmp_path, SMALLEST | {"cleaning": cleaning, "root": "~/out"})
+    config = load_config(path, ["simulation.path=${root}/raw"])
+    assert config.root == "/home/me/out"
+    assert config.cleaning.sources["log"].path == "/logs/*.csv"
+    assert config.simulation is not None
+    assert config.simulation.path == "/home/me/out/raw"
+    assert "the environment variable NOWHERE is not set" in refusal(path, "root=$NOWHERE/out")
 
 
 @pytest.mark.parametrize("root", ["out", "/Volumes/main/a", "../a:b/c", "C:/runs", "/a:b"])
@@ -445,3 +458,152 @@ def test_a_base_that_is_none_is_named(tmp_path: Path, base: str, came: str) -> N
     with pytest.raises(ConfigError, match="could not be read") as caught:
         load_config(str(path))
     assert came in str(caught.value)
+
+
+def cleaned(**more: Any) -> dict[str, Any]:
+    columns = {"event_time": "try_to_timestamp(ts)", "user_id": "user", "Cost": "cost"}
+    return SMALLEST | {"cleaning": SMALLEST["cleaning"] | {"columns": columns} | more}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        # Names that Spark takes for one.
+        ("cleaning.columns.USER_ID=user", "['USER_ID', 'user_id'] are defined twice"),
+        ("cleaning.required=[user_id, User_ID]", "got ['User_ID', 'user_id'] again"),
+        ("cleaning.allowed={user_id: [a], User_Id: [b]}", "got ['User_Id', 'user_id']"),
+        ("cleaning.reject={old: 'true', OLD: 'true'}", "got ['OLD', 'old']"),
+        ("features.numeric.Price=1", "got twice: ['Price', 'price']"),
+        ("cleaning.columns.Value=value", "event columns ['Value']"),
+        ("cleaning.columns.Split=s", "event columns ['Split']"),
+        ("importance=[{method: random, name: Uniform}]", "['Uniform', 'uniform'] more than once"),
+        # Columns that are not there.
+        ("cleaning.required=[thing]", "cleaning.required: expected names out of"),
+        ("sampling.key=[thing]", "sampling.key: expected names out of"),
+        (
+            "features.history={a: {keys: [thing], counts: {n: 'true'}}}",
+            "features.history.a.keys: expected names out of",
+        ),
+        # Names of the code's own.
+        ("cleaning.reject.duplicate=true", "the reasons ['duplicate'] are given by the stage"),
+        ("features.numeric.label=1", "features ['label']: these names are reserved"),
+        ("features.numeric.price_missing=1", "got twice: ['price_missing']"),
+        ("features={cyclic: [hour_of_day], numeric: {hour_of_day_sin: 1}}", "hour_of_day_sin"),
+        # Keys without an effect.
+        ("cleaning.duplicates.prefer=user_id", "`prefer` has no effect without `keys`"),
+        ("sampling.label.keys=[user_id]", "`keys` have no effect beside `value`"),
+        ("cleaning.sources.log.schema=a int", "`schema` has no effect on csv files"),
+        ("cleaning.sources.log.options={seperator: ;}", "the options ['seperator'] have no effect"),
+        ("splits.judged=[de]", "splits.judged has no effect without segments"),
+        ("weighting.segment_cap=0.5", "weighting.segment_cap has no effect without segments"),
+        ("tuning.rounds=3", "['rounds'] have no effect with search: lambda"),
+        ("tuning={search: legacy, values: [1]}", "['values'] have no effect with search: legacy"),
+        (
+            "importance=[{method: delayed_feedback, wait: 0.2}]",
+            "['wait'] have no effect with form: fsiw",
+        ),
+        (
+            "importance=[{method: ipw_position, snips: true}]",
+            "['snips'] have no effect with estimator: em",
+        ),
+        ("ranking.recalibrate=[rnadom]", "'rnadom' is not in the run"),
+        ("cleaning.allowed={user_id: []}", "cleaning.allowed.user_id: "),
+    ],
+)
+def test_names_that_meet_and_keys_without_effect_are_refused(
+    tmp_path: Path, override: str, said: str
+) -> None:
+    assert said in refusal(written(tmp_path, cleaned()), override)
+
+
+def test_names_are_compared_as_spark_compares_them(tmp_path: Path) -> None:
+    values = cleaned(required=["USER_ID"])
+    values["cleaning"]["columns"]["Value"] = "v"
+    sampling = {"label": {"value": "x"}, "key": ["User_Id"], "keep": {"value": "`VALUE`"}}
+    assert load_config(written(tmp_path, values | {"sampling": sampling}))
+    # The feature `v: Value` would be the price.
+    sampling["keep"] = {"value": "price"}
+    assert "event columns ['Value']" in refusal(written(tmp_path, values | {"sampling": sampling}))
+
+
+def test_a_method_that_has_another_name_is_recalibrated_by_that_name() -> None:
+    named = "importance=[{method: class_balanced, name: odds}]"
+    assert "write one of ['odds']" in refusal(DEMO, named)
+    assert load_config(DEMO, [named, "ranking.recalibrate=[odds]"])
+    # A list of the base of a run may name what the run leaves out.
+    assert load_config(DEMO, ["importance=[{method: random}]"])
+
+
+def test_a_window_wants_its_unit(tmp_path: Path) -> None:
+    said = refusal(DEMO, "sampling.label.window=3")
+    assert "sampling.label.window: Value error, expected a number and a unit" in said
+    assert "write '3 days', or '3 seconds'" in said
+    assert "fitting.timeout" in refusal(DEMO, "fitting.timeout=600")
+    # What a run left is a config again.
+    stored = load_config(DEMO).kept()
+    assert stored["sampling"]["label"]["window"] == "3 days"
+    assert stored["features"]["history"]["item"]["windows"] == ["1 day", "1 week", "all"]
+    assert read_config(RunConfig, stored).sampling.label.window == 259_200
+
+
+def test_numbers_and_booleans_are_texts_where_texts_are_compared(tmp_path: Path) -> None:
+    rules = "cleaning.allowed.event_type=[0, 1.10, 0101, yes, true]"
+    config = load_config(DEMO, [rules, "splits.judged=[2]", "features.numeric.one=1"])
+    assert config.cleaning.allowed["event_type"] == ("0", "1.10", "0101", "yes", "true")
+    assert config.splits.judged == ("2",)
+    shares = load_config(DEMO, ["importance=[{method: rake, segments: {1: 0.4, no: 0.6}}]"])
+    assert shares.importance[0].segments == {"1": 0.4, "no": 0.6}  # type: ignore[union-attr]
+    assert config.features.numeric["one"] == "1"
+    values = cleaned(allowed={"user_id": [0, True]})
+    values["cleaning"]["sources"]["log"]["options"] = {"header": False}
+    config = load_config(written(tmp_path, values))
+    assert config.cleaning.allowed["user_id"] == ("0", "true")
+    assert config.cleaning.sources["log"].options == {"header": "false"}
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("columns: {event_id: `Event ID`}", 'event_id: "`Event ID`"'),
+        ("columns:\n    user_id: `User ID`", 'line 3: quote the value: user_id: "`User ID`"'),
+        ("columns:\n    app: !web", 'line 3: quote the value: app: "!web"'),
+        ("columns:\n\tapp: web", "line 3: indent with spaces"),
+        ("columns: {a: to_date(ts, 'yyyy'), b: c}", "a: \"to_date(ts, 'yyyy')\""),
+        ("columns: {a: f(x, 1), b: g(y, 1)}", 'a: "f(x, 1)", b: "g(y, 1)"'),
+        (
+            "columns: {same: int(substr(person, 1, 2) = 'a')}",
+            "write same: \"int(substr(person, 1, 2) = 'a')\" under cleaning.columns",
+        ),
+        ("required: [coalesce(a, b), c]", 'write - "coalesce(a, b)" under cleaning.required'),
+        ("not_before: 'a'\n  not_before: 'b'", "line 3: `not_before: 'b'` is there before"),
+        ("columns:\n    a: regexp_extract(ts, '${1}')", "\\${1} for a text that has ${1}"),
+    ],
+)
+def test_the_line_that_yaml_read_otherwise_is_written_out(
+    tmp_path: Path, line: str, fix: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"cleaning:\n  {line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(path))
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("importance=[random]", "importance.0: expected keys with their values (got: 'random'); "
+         "write - {method: random}"),
+        ("features={numeric: [price]}", "write a name for each: numeric: {price: price}"),
+        ("features.one_hot.kind=device", "write kind: {value: device}"),
+        ("sampling.label.keys=user_id", "write keys: [user_id]"),
+        ("sampling.group=[user_id]", "write group: user_id"),
+        ("cleaning.ranges.price=[0]", "such as [0, null]"),
+        ("features.numeric.'log price'=1", "write log_price"),
+        ("splits.shares=[60, 20, 20]", "such as [0.6, 0.2, 0.2]"),
+        ("cleaning.sources.log.path=[a, b]", "such as /data/*.csv"),
+        ("root=~", "write root: '...'"),
+    ],
+)  # fmt: skip
+def test_the_form_that_was_meant_is_written_out(override: str, meant: str) -> None:
+    assert meant in refusal(DEMO, "features=null", override)

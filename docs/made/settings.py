@@ -21,6 +21,11 @@ from made.text import inline, markdown_table, sentence
 
 _KINDS = {
     "Name": "name",
+    "Names": "list of names",
+    "MethodName": "name",
+    "Text": "text",
+    "Texts": "list of text",
+    "Place": "path",
     "RunId": "name",
     "Folder": "path",
     "SchemaName": "schema (`main.reweight`)",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
@@ -12,27 +12,27 @@ from yaml import YAMLError
 from reweight.benchmark.conditions.protocol import Conditions
 from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark
 from reweight.build_samples.features import Features
+from reweight.build_samples.named_columns import wrong_columns
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
 from reweight.clean_logs.section import Cleaning
 from reweight.core.baselines import BASELINE, CONTROL
+from reweight.core.config_errors import all_errors, check_quotes
+from reweight.core.config_file import meant_instead, override, read_tree
 from reweight.core.errors import ConfigError
 from reweight.core.job_config import JobConfig
 from reweight.core.run import Config, JobRun
 from reweight.core.run_folder import RunFolder
-from reweight.core.section import RunId, all_errors
+from reweight.core.section import WRITTEN, RunId, repeated
 from reweight.evaluate.statistics import Evaluation
 from reweight.explain.section import Explaining
 from reweight.importance.base import ImportanceMethod
-from reweight.importance.methods import Method
+from reweight.importance.methods import METHODS, Method
 from reweight.score_weights.policy import Weighting
 from reweight.simulate_logs.simulation import Simulation
 from reweight.train_ranker.rankers.logistic_regression import Ranking
 from reweight.training.plan import Fitting
 from reweight.tune.search import Tuning
-
-# Keys whose value is the name of a run.
-_RUN_KEYS = {"run_id", "model_run_id"}
 
 
 class MethodsConfig(JobConfig):
@@ -46,11 +46,10 @@ class MethodsConfig(JobConfig):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [method.name for method in self.importance]
-        if duplicates := sorted({n for n in names if names.count(n) > 1}):
+        if duplicates := repeated(method.name for method in self.importance):
             raise ValueError(
-                f"importance: expected different names for the methods, got {duplicates} more than "
-                "once; set `name` on one of them"
+                f"importance: expected different names for the methods (Spark ignores case), got "
+                f"{duplicates} more than once; set `name` on one of them"
             )
         return self
 
@@ -114,6 +113,39 @@ class RunConfig(MethodsConfig):
         return _with_methods(data, BASELINE)
 
     @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        if wrong := wrong_columns(self.cleaning, self.sampling, self.features):
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _segments_exist(self) -> Self:
+        using = {
+            "splits.judged": bool(self.splits.judged),
+            "weighting.segment_cap": self.weighting.segment_cap is not None,
+        }
+        if self.sampling.segment == Sampling.model_fields["segment"].default:
+            for key in (key for key, used in using.items() if used):
+                raise ValueError(
+                    f"{key} has no effect without segments; write sampling.segment: country, or "
+                    "another expression"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _recalibrated_exist(self) -> Self:
+        names = {method.name: method.method for method in self.importance}
+        for name in self.ranking.recalibrate:
+            # A method that is left out of this run may stay in the list.
+            if name in names or (name in METHODS and name not in names.values()):
+                continue
+            fitting = [own for own, kind in names.items() if kind == name] or sorted(names)
+            raise ValueError(
+                f"ranking.recalibrate: '{name}' is not in the run; write one of {fitting}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _labels_can_be_open(self) -> Self:
         if self.splits.open_windows == "train" and not self.sampling.label.window:
             raise ValueError(
@@ -142,7 +174,7 @@ class BenchmarkConfig(MethodsConfig):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
-        if taken := {ORACLE, FOREST} & {method.name for method in self.importance}:
+        if taken := {ORACLE, FOREST} & {method.name.lower() for method in self.importance}:
             raise ValueError(
                 f"importance: the benchmark adds {sorted(taken)} itself; set another `name`"
             )
@@ -230,9 +262,8 @@ def read_config(
         ConfigError: the file is missing, is not YAML, or has invalid values; the error lists all
             invalid values.
     """
-    has_content = isinstance(source, Mapping)
-    path = "the config" if has_content else str(source)
-    if not has_content and not Path(path).is_file():
+    path = "the config" if isinstance(source, Mapping) else str(source)
+    if not isinstance(source, Mapping) and not Path(path).is_file():
         raise ConfigError(
             "the config file does not exist",
             expected="the path of a YAML file",
@@ -240,55 +271,22 @@ def read_config(
             fix="pass the path of an existing file; the folder conf/ has complete examples",
         )
     try:
-        tree = OmegaConf.create(dict(source)) if isinstance(source, Mapping) else _read(Path(path))
-        for override in overrides:
-            _override(tree, override)
+        tree = (
+            OmegaConf.create(dict(source)) if isinstance(source, Mapping) else read_tree(Path(path))
+        )
+        for assignment in overrides:
+            override(tree, assignment)
         values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, OSError) as error:
         raise ConfigError(
             f"{path} could not be read",
             expected="YAML, with every ${...} defined and every ??? set",
-            got=str(error).strip(),
-            fix="correct the file or set the missing value, such as data_dir=/data",
+            got=str(error).replace('in "<unicode string>", ', "").strip(),
+            fix=meant_instead(error, path),
         ) from error
+    check_quotes(values)
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(values, context=WRITTEN)
     except ValidationError as error:
         expected = f"keys and types as in `{kind.example}`"
         raise all_errors(f"{path} is not a valid config", expected, error) from error
-
-
-def _read(path: Path, bases: tuple[Path, ...] = ()) -> DictConfig:
-    """The keys of a file, merged over those of its base."""
-    tree = OmegaConf.load(path)
-    if not isinstance(tree, DictConfig):
-        raise TypeError(f"{path} contains no keys")
-    if "base" not in tree:
-        return tree
-    base = (path.parent / str(tree.pop("base"))).resolve()
-    if base in bases:
-        raise ValueError(f"{base} is its own base")
-    merged = OmegaConf.merge(_read(base, (*bases, base)), tree)
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def _override(tree: DictConfig, override: str) -> None:
-    """Sets ``key=value`` in the tree, the value in YAML notation."""
-    key, equals, value = override.partition("=")
-    try:
-        if not equals:
-            raise ValueError("no '='")
-        # ${...} in a value is resolved later, with the whole tree.
-        content = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
-        parsed = content["value"]  # type: ignore[index,call-overload]
-        if key in _RUN_KEYS and isinstance(parsed, int | float):
-            parsed = value  # A date that names a run stays text, although YAML reads a number.
-        OmegaConf.update(tree, key, parsed, force_add=True)
-    except (YAMLError, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
-        raise ConfigError(
-            f"override '{override}' cannot be read",
-            expected="key=value, such as run_id=today or importance.0.training.epochs=5",
-            got=str(error).strip(),
-            fix="write the key, '=' and the value in YAML notation, without spaces around '='",
-        ) from error

@@ -147,7 +147,7 @@ def test_what_a_world_depends_on_is_its_log_and_what_is_done_with_it() -> None:
     log, keys = hashes()
     for same in ("root=/elsewhere", "run_id=b", "conditions.beside=[b]", "explaining.steps=2"):
         assert hashes(same) == (log, keys), same
-    for other in ("simulation.sessions=9", "cleaning.sources.log.format=csv", "seed=1"):
+    for other in ("simulation.sessions=9", "cleaning.max_rejected=0.3", "seed=1"):
         assert hashes(other)[0] != log
         assert not set(hashes(other)[1].values()) & set(keys.values())
     # Another method is judged in the same worlds.

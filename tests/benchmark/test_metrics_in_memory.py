@@ -57,3 +57,18 @@ def test_intervals_of_95_percent_cover_the_truth_in_93_to_97_percent_of_worlds()
     assert all(0.93 <= share <= 0.97 for share in covered.values()), covered
     # And they are not wide because they know nothing: they tell the better model from the worse.
     assert all(w["auc"][1] > 0 and w["log_loss"][2] < 0 for w in worlds)
+
+
+def test_segments_called_all_and_other_are_not_pooled_with_the_rest() -> None:
+    rows = predictions(0, 80)
+    names = np.array(["all", "other", "small", None], dtype=object)
+    rows["segment"] = names[
+        np.where(rows["group_id"] < 60, rows["group_id"] % 2, 2 + rows.index % 2)
+    ]
+    found = measured(rows, Evaluation(replicates=100, max_segments=2), "uniform", 0)
+    counts = {
+        row["segment"]: row["value"]
+        for row in found
+        if (row["method"], row["name"]) == ("uniform", "rows") and row["segment"]
+    }
+    assert counts == {"all": 150, "other": 150, "(other)": 50, "(all)": 50}

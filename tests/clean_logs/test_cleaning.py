@@ -409,7 +409,7 @@ SOURCE = {"path": "x", "format": "csv"}
     ("change", "said"),
     [
         ({"columns": {"id": "id"}}, "event_time"),
-        ({"columns": COLUMNS | {"ID": "id"}}, r"\['id'\] are defined twice"),
+        ({"columns": COLUMNS | {"ID": "id"}}, r"\['ID', 'id'\] are defined twice"),
         ({"columns": COLUMNS | {"run_id": "id"}}, "run_id"),
         ({"columns": COLUMNS | {"_raw": "id"}}, "_raw"),
         (

@@ -17,7 +17,7 @@ from reweight.clean_logs.section import Cleaning
 from reweight.clean_logs.sources import readable
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run, load_config
-from reweight.core.errors import SourceError, TableError
+from reweight.core.errors import ReweightError, SourceError, TableError
 from reweight.core.run_folder import read_records
 from reweight.core.tables import EVENTS, REJECTED
 from reweight.runner.records import run_stage
@@ -246,6 +246,21 @@ def test_the_stage_names_what_is_wrong_and_writes_nothing(
     assert "\tat " not in said and len(said) < 3000
     assert commits(root) == before
     assert read_records(run.folder)["clean_logs"]["status"] == "failed"
+
+
+def test_a_column_that_no_table_holds_is_refused_before_the_first_commit(
+    spark: SparkSession, tmp_path: Path, root: Path
+) -> None:
+    before, path = commits(root), file(tmp_path, GOOD)
+    run = open_run(spark, root, section(path) | {"columns": COLUMNS | {"coupon": "null"}})
+    with pytest.raises(ReweightError, match="coupon"):
+        run_stage(run, clean_logs)
+    assert commits(root) == before
+    # A time without a zone is in UTC, as `event_time` is: the table was made without such times.
+    seen = {"seen": "to_timestamp_ntz(ts)", "coupon": "cast(null AS string)"}
+    run = open_run(spark, root, section(path) | {"columns": COLUMNS | seen})
+    run_stage(run, clean_logs)
+    assert run.store.read(EVENTS).schema["seen"].dataType.simpleString() == "timestamp"
 
 
 def test_a_day_that_goes_well_replaces_the_rows_of_the_run(

@@ -331,6 +331,57 @@ def test_an_open_table_takes_the_columns_of_each_run(
     assert version(one, EVENTS) == before
 
 
+UNSTORABLE = {
+    "null": "coupon: void",
+    "array(null)": "coupon[]: void",
+    "named_struct('a', null)": "coupon.a: void",
+    "map('a', interval 1 day)": "coupon (values): interval day",
+    "named_struct('a', 1, 'A', 2)": "coupon.A: a field name that is there twice",
+}
+
+
+def test_types_that_a_table_cannot_hold_are_refused_before_the_first_commit(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    before, store = store_of("before"), store_of("coupons")
+    before.write(EVENTS, spark.sql("SELECT 1 AS user_id"))
+    at = version(before, EVENTS)
+    for sql, got in UNSTORABLE.items():
+        with pytest.raises(TableError, match="'events' cannot hold all columns") as caught:
+            store.write(EVENTS, spark.sql(f"SELECT 2 AS user_id, {sql} AS coupon"))
+        assert got in caught.value.got
+        assert "cast(null AS string)" in caught.value.fix
+    assert version(before, EVENTS) == at
+    held = "named_struct('a', array(1.5), 'b', map('x', date'2026-01-01')) AS coupon, 'y' AS mark"
+    assert store.write(EVENTS, spark.sql(f"SELECT 2 AS user_id, {held}")) == 1
+
+
+def test_a_column_without_a_type_that_an_earlier_version_wrote_is_passed_over(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    before, broken = store_of("sound"), store_of("broken")
+    before.write(EVENTS, spark.sql("SELECT 1 AS user_id"))
+    rows = spark.sql("SELECT 'broken' AS run_id, 7 AS user_id, null AS nothing")
+    broken._overwrite(EVENTS, rows, "run_id = 'broken'", {"mergeSchema": "true"})
+    for store, user in ((before, 1), (broken, 7)):
+        frame = store.read(EVENTS)
+        assert "nothing" not in frame.columns
+        assert [row["user_id"] for row in frame.collect()] == [user]
+    # The column gets its type with the first run that has one.
+    broken.write(EVENTS, spark.sql("SELECT 8 AS user_id, 'x' AS nothing"))
+    assert [row["nothing"] for row in broken.read(EVENTS).collect()] == ["x"]
+
+
+def test_no_rows_are_rows_where_none_may_be(spark: SparkSession, store_of: StoreOf) -> None:
+    store = store_of("none")
+    assert store.write(FACTS, facts(spark)) == 0
+    frame = store.read(FACTS, may_be_empty=True)
+    assert frame.columns == ["run_id", "n", "note"]
+    assert frame.count() == 0
+    with pytest.raises(TableError, match="no row of this run"):
+        store.read(FACTS)
+
+
 def test_the_run_id_of_a_row_is_that_of_its_writer(spark: SparkSession, store_of: StoreOf) -> None:
     store = store_of("writer")
     store.write(FACTS, facts(spark, "a").withColumn("run_id", F.lit("someone else")))

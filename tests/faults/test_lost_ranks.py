@@ -98,7 +98,9 @@ def test_a_rank_whose_executor_or_python_worker_dies_is_replaced_too(
 def test_a_rank_that_hangs_is_named_and_the_training_ended_in_time(
     root: Path, straight: list[dict[str, float]]
 ) -> None:
-    process = start(root, LONG, "fitting.timeout=15", "fitting.retries=0", job="fit_importance")
+    process = start(
+        root, LONG, "fitting.timeout=15 seconds", "fitting.retries=0", job="fit_importance"
+    )
     sign = wait_for(lambda: rank_after_epoch(root, 1, 3))
     os.kill(sign["pid"], signal.SIGSTOP)
     try:

@@ -32,9 +32,9 @@ def opened(spark: SparkSession, tmp_path: Path) -> OpenRun:
         "root": str(tmp_path),
         "cleaning": {
             "sources": {"log": {"path": "/raw", "format": "csv"}},
-            "columns": {"event_time": "now()"},
+            "columns": {n: n for n in ("event_time", "price", "shown", "bought")},
         },
-        "sampling": {"key": ["shown"], "label": {"value": "bought"}},
+        "sampling": {"key": ["shown"], "label": {"value": "bought"}, "segment": "string(shown)"},
         "features": {"numeric": {"price": "price"}},
         "importance": [{"method": "random"}],
     }

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 import reweight
 from reweight.clean_logs.stage import clean_logs
 from reweight.core.errors import ConfigError, RunError, TableError
+from reweight.simulate_logs.simulation import Dirt
 from reweight.simulate_logs.stage import simulate_logs
 
 pytestmark = pytest.mark.timeout(600)
@@ -98,6 +99,10 @@ def test_a_config_can_be_a_dict_and_a_run_a_few_stages(spark: SparkSession, root
     content = yaml.safe_load(DEMO.read_text()) | {"run_id": "short", "root": str(root / "short")}
     some = reweight.run(content, *SMALL, stages=(simulate_logs, clean_logs))
     assert some.events.count() == some.records["clean_logs"]["summary"]["events"]
+    none = "simulation.dirt={" + ", ".join(f"{k}: 0" for k in Dirt.model_fields) + "}"
+    clean = reweight.run(content, *SMALL, none, "run_id=clean", stages=(simulate_logs, clean_logs))
+    assert clean.rejected.columns == some.rejected.columns
+    assert (clean.rejected.count(), some.rejected.count() > 0) == (0, True)
     assert "clean_logs: done" in repr(some)
     assert '<td style="text-align: left">clean_logs</td>' in some._repr_html_()
     with pytest.raises(RunError, match="has no report yet"):

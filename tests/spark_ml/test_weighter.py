@@ -267,6 +267,14 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ReweightError], str]] = {
     "one class": ({"labelCol": "value_of_one"}, SampleError, "only one value"),
     "no numbers": ({"featuresCol": "text"}, SampleError, "a vector, or an array of numbers"),
     "broken features": ({"featuresCol": "broken"}, SampleError, "NaN or too large in 1 of"),
+    "name in other case": ({"outputCol": "Value"}, SampleError, "the column(s) ['Value']"),
+    "one name twice": (
+        {"outputCol": "W", "importanceCol": "w"},
+        SampleError,
+        "the columns to add have the same name",
+    ),
+    "name of a step": ({"outputCol": "_reweight_scores"}, SampleError, "do not begin with"),
+    "reserved name of a method": ({"methodOptions": {"name": "segment"}}, ConfigError, "reserved"),
     "taken name": ({"outputCol": "value"}, SampleError, "already has the column(s) ['value']"),
     "null id": ({"idCol": "nothing"}, SampleError, "'nothing' is not an id"),
     "none held out": (
@@ -313,6 +321,37 @@ def test_what_cannot_be_is_refused_with_the_reason(case: str, assembled: DataFra
         weigher(**params).fit(odd)
     assert told in str(caught.value)
     assert "fix:" in str(caught.value)
+
+
+def test_names_are_found_and_quoted_as_spark_does(assembled: DataFrame) -> None:
+    dotted = {"label": "is.positive", "features": "all.features", "row": "row id", "wrong": "a`b"}
+    odd = assembled.withColumnsRenamed(dotted)
+    params = {
+        "labelCol": "IS.Positive",
+        "featuresCol": "All.Features",
+        "idCol": "Row ID",
+        "validationIndicatorCol": "A`B",
+        "valueCol": "VALUE",
+        "outputCol": "my.weight",
+    }
+    model = weigher(method="value_weighted", **params).fit(odd)
+    scored = model.transform(odd)
+    assert scored.schema == model.transformSchema(odd.schema)
+    plain = weigher(
+        method="value_weighted", idCol="row", validationIndicatorCol="wrong", valueCol="value"
+    )
+    expected = weights(plain.fit(assembled).transform(assembled))
+    got = scored.toPandas().sort_values("row id", ignore_index=True)
+    np.testing.assert_array_equal(got["my.weight"], expected["weight"])
+    # A user's column of the same letters is not replaced.
+    heavy = assembled.withColumn("Weight", F.lit(70.0))
+    for check in (weigher().transformSchema, weigher().fit(assembled).transformSchema):
+        with pytest.raises(SampleError) as caught:
+            check(heavy.schema)
+        assert caught.value.what == "the frame already has the column(s) ['weight']"
+    twice = assembled.select("*", F.col("label").alias("Label"))
+    with pytest.raises(SampleError, match="'label' is ambiguous"):
+        weigher().fit(twice)
 
 
 def test_a_row_without_features_ends_the_job_with_the_reason(assembled: DataFrame) -> None:

@@ -19,18 +19,20 @@ def scored(score: Callable[[float], float]) -> Callable[[float], Trial]:
 
 
 def test_k_shrinks_while_the_score_is_below_the_threshold() -> None:
-    trials = legacy_loop(10, Tuning(rounds=4), scored(lambda k: 0.7))
+    trials = legacy_loop(10, Tuning(search="legacy", rounds=4), scored(lambda k: 0.7))
     assert [t.k for t in trials] == pytest.approx([10, 9, 8.1, 7.29])
 
 
 def test_k_grows_while_the_score_is_at_or_above_the_threshold() -> None:
-    trials = legacy_loop(1, Tuning(rounds=4), scored(lambda k: 0.8))
+    trials = legacy_loop(1, Tuning(search="legacy", rounds=4), scored(lambda k: 0.8))
     assert [t.k for t in trials] == pytest.approx([1, 1.1, 1.21, 1.331])
 
 
 def test_k_turns_where_the_score_crosses_the_threshold() -> None:
     trials = legacy_loop(
-        10, Tuning(rounds=5, threshold=0.6), scored(lambda k: 0.5 if k > 8.5 else 0.9)
+        10,
+        Tuning(search="legacy", rounds=5, threshold=0.6),
+        scored(lambda k: 0.5 if k > 8.5 else 0.9),
     )
     assert [t.k for t in trials] == pytest.approx([10, 9, 8.1, 8.91, 8.019])
 
@@ -42,7 +44,7 @@ def test_every_k_is_tried_once_and_its_trial_is_kept() -> None:
         tried.append(k)
         return trial(k, log_loss=float(len(tried)))
 
-    trials = legacy_loop(2, Tuning(rounds=3), try_k)
+    trials = legacy_loop(2, Tuning(search="legacy", rounds=3), try_k)
     assert [t.k for t in trials] == tried
     assert [t.log_loss for t in trials] == [1, 2, 3]
 

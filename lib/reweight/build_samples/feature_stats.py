@@ -51,7 +51,7 @@ def fit_features(train: DataFrame, features: Features) -> FeatureStats:
         SampleError: a feature has no values, or the vector does not fit into ``dim``.
     """
     scaling, vocabulary = _scaling(train, features), _vocabulary(train, features)
-    if empty := [name for name, stats in {**scaling, **vocabulary}.items() if not stats]:
+    if empty := [n for n, stats in (*scaling.items(), *vocabulary.items()) if not stats]:
         raise SampleError(
             f"the feature(s) {empty} have no value in the training split",
             expected="at least one value that is not null, NaN or infinite",

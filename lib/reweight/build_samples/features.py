@@ -5,14 +5,15 @@ before the sample's own grain began. So it uses nothing from the sample's own gr
 key with a billion events is reduced to one row per grain before any task has to hold it.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from reweight.build_samples.history import History, short
-from reweight.core.section import Name, Section, Sql
+from reweight.core.section import Name, Section, Sql, repeated
 
 
 class OneHot(Section):
@@ -63,9 +64,16 @@ class Features(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Features":
-        names = [n.name for n in numeric_features(self)]
-        if duplicates := sorted({n for n in names if names.count(n) > 1}):
-            raise ValueError(f"expected different names for the features, got twice: {duplicates}")
+        names = feature_names(self, {})
+        declared = [n.name for n in numeric_features(self)]
+        groups: tuple[Iterable[str], ...] = (declared, self.one_hot, self.categorical, names)
+        if duplicates := next(filter(None, map(repeated, groups)), None):
+            raise ValueError(
+                "expected different names for the features (Spark ignores case), "
+                f"got twice: {duplicates}"
+            )
+        if taken := [n for n in names if n.lower() == "label" or re.fullmatch(r"padding_\d+", n)]:
+            raise ValueError(f"features {taken}: these names are reserved; choose others")
         return self
 
 

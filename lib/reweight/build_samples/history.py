@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from reweight.core.section import Name, Seconds, Section, Sql
+from reweight.core.section import Name, Names, Seconds, Section, Sql
 
 
 class History(Section):
@@ -23,7 +23,7 @@ class History(Section):
         grain: step of time; a sample uses only whole steps that ended before its own began.
     """
 
-    keys: tuple[Name, ...] = Field(min_length=1)
+    keys: Names = Field(min_length=1)
     counts: dict[Name, Sql] = Field(min_length=1)
     rates: dict[Name, tuple[Name, Name]] = {}
     recency: tuple[Name, ...] = ()

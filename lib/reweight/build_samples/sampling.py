@@ -5,6 +5,7 @@ its label is whether a label event with the same keys follows within the label w
 every event is a sample and carries its label.
 """
 
+from collections.abc import Iterable
 from functools import reduce
 from typing import Literal
 
@@ -14,7 +15,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.errors import SampleError, SourceError
 from reweight.core.expressions import check_expressions
-from reweight.core.section import Name, Seconds, Section, Sql
+from reweight.core.section import Name, Names, Seconds, Section, Sql, repeated
 
 
 class Collapse(Section):
@@ -25,13 +26,17 @@ class Collapse(Section):
         columns: columns of the merged event, as aggregate expressions, including ``event_time``.
     """
 
-    keys: tuple[Name, ...] = Field(min_length=1)
+    keys: Names = Field(min_length=1)
     columns: dict[Name, Sql]
 
     @model_validator(mode="after")
     def _has_time(self) -> "Collapse":
         if "event_time" not in self.columns:
             raise ValueError("expected a column `event_time`, such as min(event_time)")
+        if twice := repeated([*self.keys, *self.columns]):
+            raise ValueError(f"columns of the merged event are there twice: {twice}")
+        if taken := [name for name in self.columns if name.startswith("_")]:
+            raise ValueError(f"columns {taken}: names with a leading `_` are reserved")
         return self
 
 
@@ -47,7 +52,7 @@ class Label(Section):
     """
 
     where: Sql | None = None
-    keys: tuple[Name, ...] = ()
+    keys: Names = ()
     window: Seconds | None = None
     value: Sql | None = None
 
@@ -57,6 +62,8 @@ class Label(Section):
             raise ValueError("expected either `where` and `keys`, or `value`")
         if self.where is not None and not self.keys:
             raise ValueError("expected `keys`: the columns that link a label event to its sample")
+        if self.value is not None and self.keys:
+            raise ValueError("`keys` have no effect beside `value`; remove them, or set `where`")
         return self
 
 
@@ -77,7 +84,7 @@ class Sampling(Section):
 
     collapse: Collapse | None = None
     anchor: Sql = "true"
-    key: tuple[Name, ...] = ()
+    key: Names = ()
     group: Sql | None = None
     label: Label
     segment: Sql = "cast(null as string)"
@@ -88,8 +95,22 @@ class Sampling(Section):
 LABEL_COLUMNS = ("label", "label_time", "mature", "elapsed", "delay")
 
 _KEEP_TYPES = {"position": "int", "propensity": "double", "value": "double"}
+# Columns that the section sets; an event column may have the name only if it is that very column.
+_SET = (*_KEEP_TYPES, "segment")
 # Columns that samples define themselves, whatever columns the events have.
 _RESERVED = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "features", "ids")
+
+
+def taken_names(columns: Iterable[str], sampling: Sampling) -> list[str]:
+    """The event columns that samples would replace, compared as Spark does."""
+    kept: dict[str, str | None] = dict.fromkeys(_KEEP_TYPES) | {"segment": sampling.segment}
+    kept |= {str(name): sql for name, sql in sampling.keep.items()}
+    return [
+        c
+        for c in columns
+        if c.lower() in _RESERVED
+        or (c.lower() in _SET and (kept[c.lower()] or "").strip(" `").lower() != c.lower())
+    ]
 
 
 def collapsed(events: DataFrame, sampling: Sampling) -> DataFrame:
@@ -111,13 +132,10 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
             expressions do not fit; the error lists them all.
     """
     label = sampling.label
-    kept: dict[str, str | None] = dict.fromkeys(_KEEP_TYPES) | {"segment": sampling.segment}
-    kept |= {str(name): sql for name, sql in sampling.keep.items()}
-    taken = [c for c in events.columns if c in _RESERVED or kept.get(c, c) != c]
-    if taken:
+    if taken := taken_names(events.columns, sampling):
         raise SourceError(
             "event columns have names that samples use for something else",
-            expected=f"any names except {list(_RESERVED)}, and {list(kept)} only where the section "
+            expected=f"any names except {list(_RESERVED)}, and {list(_SET)} only where the section "
             "sampling uses them unchanged",
             got=str(taken),
             fix="rename them in cleaning.columns, or set sampling.keep.position: position and "

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.errors import SampleError
 from reweight.core.hashing import uniform
-from reweight.core.section import Section
+from reweight.core.section import Section, Text
 
 PARTS = ("train", "validation", "test")
 
@@ -51,7 +51,7 @@ class Splits(Section):
     target: float = Field(default=0.2, gt=0, le=1)
     open_windows: Literal["gap", "train"] = "gap"
     unlabelled: Literal["immature", "train"] = "immature"
-    judged: tuple[str, ...] = ()
+    judged: tuple[Text, ...] = ()
 
     @model_validator(mode="after")
     def _cut_in_time(self) -> "Splits":
@@ -66,7 +66,9 @@ class Splits(Section):
     @classmethod
     def _sum_to_one(cls, shares: tuple[float, float, float]) -> tuple[float, float, float]:
         if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-            raise ValueError("expected three positive shares that sum to 1")
+            raise ValueError(
+                "expected three positive shares that sum to 1, such as [0.6, 0.2, 0.2]"
+            )
         return shares
 
 

@@ -22,16 +22,17 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples import encoding, feature_stats, sampling, splits
 from reweight.build_samples.feature_stats import read_stats
+from reweight.clean_logs.events import read_events
 from reweight.config import Run
 from reweight.core.files import write_json
 from reweight.core.run_folder import RunFolder
-from reweight.core.tables import EVENTS, SAMPLES
+from reweight.core.tables import SAMPLES
 
 
 def build_samples(run: Run) -> dict[str, Any]:
     """Turns events into samples: label, split, features that use only what was known before."""
     config = run.config
-    events = sampling.collapsed(run.store.read(EVENTS).drop("run_id"), config.sampling)
+    events = sampling.collapsed(read_events(run.store, config.cleaning), config.sampling)
     sampling.check_sampling(events, config.sampling)
     # As a number: a timestamp would be converted to the driver's own time zone.
     last = events.agg(F.max(F.unix_micros("event_time"))).first()[0]  # type: ignore[index]

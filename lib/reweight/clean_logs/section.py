@@ -1,11 +1,15 @@
 """The section ``cleaning``: how raw logs become events."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from reweight.clean_logs.sources import Source
-from reweight.core.section import Name, Section, Sql
+from reweight.core.section import Name, Names, Section, Sql, Texts, repeated
+
+# Reasons that do not come from a rule of the config.
+REASONS = frozenset({"malformed", "undecodable", "duplicate", "duplicate_key"})
 
 
 class Lookup(Section):
@@ -34,8 +38,16 @@ class Duplicates(Section):
     """
 
     exact: bool = True
-    keys: tuple[Name, ...] = ()
+    keys: Names = ()
     prefer: Sql = "event_time"
+
+    @model_validator(mode="after")
+    def _prefers_one_of_several(self) -> "Duplicates":
+        if self.prefer != "event_time" and not self.keys:
+            raise ValueError(
+                "`prefer` has no effect without `keys`; set the columns that identify an event"
+            )
+        return self
 
 
 class Cleaning(Section):
@@ -62,8 +74,8 @@ class Cleaning(Section):
     sources: dict[Name, Source] = Field(min_length=1)
     lookups: dict[Name, Lookup] = {}
     columns: dict[Name, Sql]
-    required: tuple[Name, ...] = ()
-    allowed: dict[Name, tuple[str, ...]] = {}
+    required: Names = ()
+    allowed: dict[Name, Texts] = {}
     ranges: dict[Name, tuple[float | None, float | None]] = {}
     not_before: str | None = None
     not_after: str | None = None
@@ -75,8 +87,26 @@ class Cleaning(Section):
     @classmethod
     def _has_time(cls, columns: dict[str, str]) -> dict[str, str]:
         if "event_time" not in columns:
-            raise ValueError("expected a column `event_time`, since every event has a time")
+            raise ValueError(
+                "expected a column `event_time`, in this spelling, since every event has a time"
+            )
         return columns
+
+    @field_validator("allowed", "ranges")
+    @classmethod
+    def _columns_differ(cls, rules: dict[str, Any]) -> dict[str, Any]:
+        if twice := repeated(rules):
+            raise ValueError(f"expected one rule for each column (Spark ignores case); got {twice}")
+        return rules
+
+    @field_validator("reject")
+    @classmethod
+    def _reasons_are_free(cls, rules: dict[str, str]) -> dict[str, str]:
+        if taken := sorted({name.lower() for name in rules} & REASONS):
+            raise ValueError(f"the reasons {taken} are given by the stage itself; rename the rule")
+        if twice := repeated(rules):
+            raise ValueError(f"expected reasons that differ in more than case; got {twice}")
+        return rules
 
     @field_validator("not_before", "not_after")
     @classmethod
@@ -86,12 +116,16 @@ class Cleaning(Section):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "Cleaning":
-        names = [*self.columns, *[c for lookup in self.lookups.values() for c in lookup.columns]]
-        lower = [name.lower() for name in names]
-        if duplicates := sorted({name for name in lower if lower.count(name) > 1}):
+        if duplicates := repeated(self.stored_columns):
             raise ValueError(f"event columns {duplicates} are defined twice (Spark ignores case)")
+        lower = [name.lower() for name in self.stored_columns]
         if taken := sorted(n for n in lower if n.startswith("_") or n == "run_id"):
             raise ValueError(
                 f"event columns {taken}: `run_id` and names with a leading `_` are reserved"
             )
         return self
+
+    @property
+    def stored_columns(self) -> tuple[str, ...]:
+        """The event columns that the table holds: those of the sources, then of the lookups."""
+        return (*self.columns, *[c for lookup in self.lookups.values() for c in lookup.columns])

@@ -19,13 +19,22 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, in_short
-from reweight.core.section import Section, Sql, TableName, quoted
+from reweight.core.section import Place, Section, Sql, TableName, Text, quoted
 
 # A file that cannot be read to its end is an error; its first part alone is never used.
 _WHOLE = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}
 _RESERVED_OPTIONS = {"mode", "columnnameofcorruptrecord", "columnpruning", "enforceschema"} | {
     option.lower() for option in _WHOLE
 }
+
+# Options of Spark's CSV reader that change what is read as text; any other would be ignored.
+_CSV_OPTIONS = {
+    "sep", "delimiter", "encoding", "charset", "quote", "escape", "chartoescapequoteescaping",
+    "comment", "header", "ignoreleadingwhitespace", "ignoretrailingwhitespace", "nullvalue",
+    "emptyvalue", "multiline", "linesep", "maxcolumns", "maxcharspercolumn",
+    "unescapedquotehandling", "recursivefilelookup", "pathglobfilter", "modifiedbefore",
+    "modifiedafter", "locale",
+}  # fmt: skip
 
 # Columns that a reader adds to those of the log.
 _ADDED = ("_raw", "_malformed", "_source_file", "_source")
@@ -46,12 +55,12 @@ class Source(Section):
         options: options of Spark's CSV reader, such as ``sep`` or ``encoding``.
     """
 
-    path: str | None = None
+    path: Place | None = Field(default=None, min_length=1)
     format: Literal["csv", "json", "parquet", "delta"] | None = None
     table: TableName | None = None
     schema_: str | None = Field(default=None, alias="schema")
     explode: Sql | None = None
-    options: dict[str, str] = {}
+    options: dict[str, Text] = {}
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> "Source":
@@ -65,11 +74,26 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _options_lose_nothing(self) -> "Source":
+        if self.schema_ is not None and self.format in ("csv", "parquet", "delta"):
+            raise ValueError(
+                f"`schema` has no effect on {self.format} files; convert in cleaning.columns, for "
+                "example try_cast(x AS bigint)"
+            )
         if self.options and self.format != "csv":
             raise ValueError(f"`options` are only for csv; got a {self.kind} source")
         if taken := sorted(o for o in self.options if o.lower() in _RESERVED_OPTIONS):
             raise ValueError(
                 f"the options {taken} are reserved: they are set so that no line is lost"
+            )
+        if unknown := sorted(o for o in self.options if o.lower() not in _CSV_OPTIONS):
+            raise ValueError(
+                f"the options {unknown} have no effect, since columns are read as text; expected "
+                f"some of {sorted(_CSV_OPTIONS)}"
+            )
+        if blank := [o for o in ("sep", "delimiter") if self.options.get(o, "x").strip(" ") == ""]:
+            raise ValueError(
+                f"the option {blank[0]} is empty: a bare | begins a block of text in YAML, so "
+                f"write {blank[0]}: '|'"
             )
         return self
 
@@ -138,7 +162,7 @@ def read(spark: SparkSession, name: str, key: str, source: Source) -> DataFrame:
     with readable(f"cleaning.{key}", f"{what} {source.place}"):
         rows = {"csv": _read_csv, "json": _read_json}.get(source.kind, _read_table)(spark, source)
         log_columns = [c for c in rows.columns if c not in _ADDED]
-        names = [*rows.columns, "_source"]
+        names = [c.lower() for c in (*rows.columns, "_source")]
         if taken := [c for c in _ADDED if names.count(c) > 1]:
             raise SourceError(
                 f"cleaning.{key} has columns with reserved names",
@@ -198,6 +222,13 @@ def _commit(spark: SparkSession, source: Source) -> str | None:
 
 def _exploded(rows: DataFrame, explode: str, log_columns: list[str]) -> DataFrame:
     """Makes a row of each element; its raw text also has the fields around the array."""
+    if taken := [c for c in log_columns if c.lower() == "element" and not re.search(c, explode)]:
+        raise SourceError(
+            "an exploded source has a column of the name that its elements get",
+            expected="no column `element` beside the array",
+            got=str(taken),
+            fix="rename the column in the files, or in the view that is read",
+        )
     rows = rows.withColumn("element", F.explode_outer(F.expr(explode)))
     arrays = {f.name for f in rows.schema if f.dataType.typeName() == "array"}
     used = arrays & set(re.findall(r"\w+", explode))

@@ -9,9 +9,9 @@ Writes:
 
 Refuses:
     Files that are missing or cannot be read to their end, empty sources, expressions that do not
-    fit the columns, an ``event_time`` that is not a time, sources that differ in the types of a
-    column, lookups with duplicate keys or malformed lines, more rejected rows than
-    ``cleaning.max_rejected``, and counts that do not add up.
+    fit the columns, types that a table cannot hold, an ``event_time`` that is not a time, sources
+    that differ in the types of a column, lookups with duplicate keys or malformed lines, more
+    rejected rows than ``cleaning.max_rejected``, and counts that do not add up.
 """
 
 from typing import Any
@@ -22,6 +22,7 @@ from reweight.clean_logs import cleaning, lookups, reasons
 from reweight.clean_logs.sources import readable
 from reweight.config import Run
 from reweight.core.run import reads
+from reweight.core.storable import with_zones
 from reweight.core.tables import EVENTS, REJECTED
 
 
@@ -39,11 +40,13 @@ def clean_logs(run: Run) -> dict[str, Any]:
         rows = (
             cleaning.mapped(sources, section)
             .transform(lookups.with_lookups, run.spark, section)
+            .transform(with_zones)
             .transform(reasons.with_reasons, section)
             .transform(reasons.with_duplicates, section)
             .persist(StorageLevel.DISK_ONLY)
         )
     try:
+        run.store.check_types(EVENTS, cleaning.events(rows).schema)
         with readable():
             total, bad, by_reason = reasons.count_reasons(rows)
             raw = cleaning.count_rows(sources)

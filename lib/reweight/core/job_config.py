@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from reweight.core.digest import digest
-from reweight.core.section import Folder, RunId, SchemaName, Section
+from reweight.core.section import Folder, Place, RunId, SchemaName, Section, Text
 from reweight.core.tracking.section import Tracking
 
 
@@ -11,9 +11,10 @@ class JobConfig(Section):
     """The settings that every job has.
 
     Attributes:
-        run_id: names the run's rows in every table and its folder; quote one that is all digits.
+        run_id: names the run's rows in every table and its folder.
         root: folder of the tables and of the runs' folders; on a cluster a shared path, on
-            Databricks a path in a volume (``/Volumes/...``).
+            Databricks a path in a volume (``/Volumes/...``). In paths, ``~`` and ``$NAME`` are
+            replaced as in a shell.
         catalog: ``schema`` or ``catalog.schema`` that holds the tables instead of ``root``.
         data_dir: for interpolation (``${data_dir}``).
         spark: Spark settings for a session that the job starts itself.
@@ -30,8 +31,8 @@ class JobConfig(Section):
     run_id: RunId
     root: Folder
     catalog: SchemaName | None = None
-    data_dir: str | None = None
-    spark: dict[str, str] = {}
+    data_dir: Place | None = None
+    spark: dict[str, Text] = {}
     tracking: Tracking = Tracking()
 
     def hash(self) -> str:

@@ -1,6 +1,8 @@
 """What every config section is built from: a frozen base class and types for its values."""
 
+import os
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import (
@@ -9,11 +11,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     StringConstraints,
-    ValidationError,
+    ValidationInfo,
 )
-
-from reweight.core.errors import ConfigError
 
 
 class Section(BaseModel):
@@ -21,21 +22,93 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    def refuse_unused(self, where: str, *names: str) -> None:
+        """Refuses settings that are not their defaults and have no effect.
+
+        Args:
+            where: the setting because of which they have none.
+            *names: names of the settings.
+
+        Raises:
+            ValueError: some are set.
+        """
+        defaults = {name: type(self).model_fields[name].default for name in names}
+        if unused := [name for name in names if getattr(self, name) != defaults[name]]:
+            raise ValueError(f"{unused} have no effect with {where}; remove them")
+
+
+def _as_text(value: object) -> object:
+    """Numbers and booleans of YAML as text, as Spark's casts write them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+# A text, which YAML may have read as a number or a boolean.
+Text = Annotated[str, BeforeValidator(_as_text)]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 # A name that goes into SQL or a path: validated here so that nothing else has to quote it.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 
-def _text(value: object) -> object:
-    """Refuses numbers: YAML has changed the name by then, 2026_11_25 to 20261125 and 0101 to 65."""
-    if isinstance(value, int | float):
-        raise ValueError("expected text, which this is not in YAML; quote it, such as '20260131'")
-    return value
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, compared as Spark does: case does not count."""
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault(name.lower(), []).append(name)
+    return sorted({n for same in spellings.values() if len(same) > 1 for n in same})
 
 
-RunId = Annotated[
-    str, BeforeValidator(_text), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-]
+def _differ(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := repeated(names):
+        raise ValueError(f"expected each column once (Spark ignores case); got {twice} again")
+    return names
+
+
+# A list of columns.
+Names = Annotated[tuple[Name, ...], AfterValidator(_differ)]
+
+# Names that a column or a folder beside those of the methods has. A test keeps the list complete.
+_TAKEN = frozenset(
+    {
+        *("run_id", "method", "sample_id", "group_id", "event_time", "label", "label_time"),
+        *("mature", "elapsed", "delay", "split", "target", "segment", "position", "propensity"),
+        *("value", "features", "ids", "importance", "weight", "in_sample", "probability"),
+        *("vector", "rows", "name", "errors", "ranks", "truth"),
+    }
+)
+
+
+def _free(name: str) -> str:
+    if name.lower() in _TAKEN or name.startswith("_"):
+        raise ValueError(
+            f"'{name}' is reserved: tables and folders have columns and files of this name beside "
+            f"those of the methods; write another name, such as name: {name.strip('_')}_weights"
+        )
+    return name
+
+
+# The name of a method's columns and folder.
+MethodName = Annotated[Name, AfterValidator(_free)]
+
+RunId = Annotated[Text, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+def expanded(path: str) -> str:
+    """The path with ``~`` and ``$VARIABLE`` replaced, as a shell does.
+
+    Raises:
+        ValueError: a variable is not set.
+    """
+    path = os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (globs are no paths)
+    if unset := re.search(r"\$(\w+|\{\w+\})", path):
+        raise ValueError(f"the environment variable {unset[1].strip('{}')} is not set")
+    return path
+
+
+# A path, glob or address, in which `~` and `$VARIABLE` are replaced.
+Place = Annotated[str, AfterValidator(expanded)]
 
 
 def _mounted(folder: str) -> str:
@@ -49,7 +122,7 @@ def _mounted(folder: str) -> str:
 
 
 # Every process also reads and writes plain files there.
-Folder = Annotated[str, AfterValidator(_mounted)]
+Folder = Annotated[Place, StringConstraints(min_length=1), AfterValidator(_mounted)]
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}"
 # A schema of a catalog (`reweight`, `main.reweight`), and a table with or without its schema.
@@ -63,41 +136,40 @@ def quoted(*parts: str) -> str:
 
 
 # A Spark SQL expression, written by the owner of the config and run with the rights of the job.
-Sql = Annotated[str, StringConstraints(min_length=1)]
+Sql = Annotated[Text, StringConstraints(min_length=1)]
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+# Context of the validation of what a user wrote, where a length of time needs a unit.
+WRITTEN = {"written": True}
 
 
-def _seconds(value: object) -> object:
+def _seconds(value: object, info: ValidationInfo) -> object:
+    units = ", ".join(_UNITS)
+    if isinstance(value, int | float) and info.context == WRITTEN and info.mode == "python":
+        raise ValueError(
+            f"expected a number and a unit ({units}); write '{value} days', or '{value} seconds'"
+        )
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+)\s*([a-z]+?)s?\s*", value)
     if match is None or match[2] not in _UNITS:
-        units = ", ".join(_UNITS)
         raise ValueError(f"expected a number and a unit ({units}), such as '3 days'; got '{value}'")
     return int(match[1]) * _UNITS[match[2]]
 
 
-# A length of time in whole seconds; texts such as "3 days" and "12 hours" are accepted.
-Seconds = Annotated[int, BeforeValidator(_seconds), Field(gt=0)]
+def _in_units(seconds: int | str) -> str:
+    if isinstance(seconds, str):
+        return seconds  # of a union with texts, such as `all`
+    unit = next(u for u, size in reversed(_UNITS.items()) if seconds % size == 0)
+    number = seconds // _UNITS[unit]
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
-def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
-    """All validation errors in one message.
-
-    Args:
-        what: one line that names the problem.
-        expected: what would have been right.
-        error: the errors that pydantic found.
-    """
-    lines = []
-    for details in error.errors(include_url=False):
-        key = ".".join(str(part) for part in details["loc"]) or "(the whole)"
-        got = "" if details["type"] == "missing" else f" (got: {str(details['input'])[:80]!r})"
-        lines.append(f"\n    {key}: {details['msg']}{got}")
-    return ConfigError(
-        what,
-        expected=expected,
-        got=f"{len(lines)} error(s):" + "".join(lines),
-        fix="correct each key listed above; an unknown key is often a misspelt one",
-    )
+# A length of time in whole seconds, given with its unit: "3 days", "12 hours". Stored likewise, so
+# that what was stored can be read again.
+Seconds = Annotated[
+    int,
+    BeforeValidator(_seconds),
+    Field(gt=0),
+    PlainSerializer(_in_units, return_type=str, when_used="json"),
+]

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from reweight.core.errors import TableError
+from reweight.core.storable import stored, unstorable
 from reweight.core.tables import Table
 
 # The commit lost a race with another writer; nothing was written, so it can be retried.
@@ -93,8 +94,15 @@ class Store(ABC):
     def _can_be_foreign(self) -> bool:
         """Whether another kind of table may already have this name."""
 
-    def read(self, table: Table, run_id: str | None = None) -> DataFrame:
+    def read(
+        self, table: Table, run_id: str | None = None, *, may_be_empty: bool = False
+    ) -> DataFrame:
         """The run's slice of the table, pinned to the current version.
+
+        Args:
+            table: the table.
+            run_id: the run; by default that of the store.
+            may_be_empty: whether the run may have written no rows.
 
         Raises:
             TableError: the table does not exist or has no rows of the run.
@@ -105,8 +113,8 @@ class Store(ABC):
         version = self.history(table, 1)[0]["version"]
         # Safe to interpolate: the name is quoted, and the version is a number.
         pinned = self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
-        frame = pinned.where(F.col("run_id") == run_id)
-        if frame.isEmpty():
+        frame = stored(pinned).where(F.col("run_id") == run_id)
+        if not may_be_empty and frame.isEmpty():
             raise self._missing(table, run_id, "the table has no row of this run")
         self.inputs[table.name] = version
         return frame
@@ -115,6 +123,22 @@ class Store(ABC):
         """The newest commits of the table, newest first."""
         # The Python class of open-source Delta does not accept three-part names.
         return self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT {commits}").collect()
+
+    def check_types(self, table: Table, schema: StructType) -> None:
+        """Checks that the table can hold columns of these types, before the rows are computed.
+
+        Raises:
+            TableError: it cannot.
+        """
+        if wrong := unstorable(schema):
+            name = min(wrong)
+            raise TableError(
+                f"the table '{table.name}' cannot hold all columns",
+                expected="numbers, texts, times, booleans, and arrays, maps and structs of them",
+                got=", ".join(f"{column}: {kind}" for column, kind in wrong.items()),
+                fix=f"cast them in the config: {name}: cast(null AS string) for a null, "
+                f"{name}: cast(... AS string) or a number for another type; nothing was written",
+            )
 
     def write(self, table: Table, rows: DataFrame, where: str | None = None) -> int:
         """Replaces the run's slice of the table in one commit.
@@ -169,6 +193,7 @@ class Store(ABC):
         )
         schema = table.columns()
         if schema is None:
+            self.check_types(table, rows.schema)
             return rows
         expected = {f.name: f.dataType.simpleString() for f in schema}
         got = {f.name: f.dataType.simpleString() for f in rows.schema}

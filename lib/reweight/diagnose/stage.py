@@ -22,11 +22,12 @@ from reweight.build_samples import sampling, splits
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
+from reweight.clean_logs.events import read_events
 from reweight.config import Run
 from reweight.core.files import write_json
 from reweight.core.hashing import uniform
 from reweight.core.revision import revision
-from reweight.core.tables import EVENTS, SAMPLES
+from reweight.core.tables import SAMPLES
 from reweight.diagnose import bursts, delay, drift, groups, position, relation
 from reweight.diagnose.findings import Finding, content, lines
 from reweight.diagnose.plots import plots
@@ -41,7 +42,8 @@ def diagnose(run: Run) -> dict[str, Any]:
 
     It reads `events` and `samples`, and writes `diagnose.html` and `diagnose.json`.
     """
-    events = sampling.collapsed(run.store.read(EVENTS).drop("run_id"), run.config.sampling)
+    events = read_events(run.store, run.config.cleaning)
+    events = sampling.collapsed(events, run.config.sampling)
     samples = run.store.read(SAMPLES).persist(StorageLevel.DISK_ONLY)
     try:
         rows = samples.count()

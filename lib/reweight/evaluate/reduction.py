@@ -4,6 +4,7 @@ Three passes: a fine histogram of scores (point values, thresholds, curves), a p
 NDCG), and a coarse histogram by bucket of groups (intervals).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -167,6 +168,22 @@ def loss_terms(
     )
 
 
+def pooled_names(shown: Collection[str]) -> tuple[str, str]:
+    """What rows without a segment, and those of all segments that are not shown, are called.
+
+    ``all`` and ``other``, unless a segment that is shown has this name.
+
+    Args:
+        shown: the segments that are shown.
+    """
+    none, rest = "all", "other"
+    while none in shown:
+        none = f"({none})"
+    while rest in shown:
+        rest = f"({rest})"
+    return none, rest
+
+
 def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> DataFrame:
     """Adds each row's segment, bin, bucket and contributions to the sums."""
     terms = loss_terms(COLUMNS, F.col("probability"), F.col("label") == 1)
@@ -179,7 +196,8 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
         .limit(evaluation.max_segments)
         .collect()
     ]
-    segment = F.when(F.col("segment").isNull(), "all").when(
+    none, rest = pooled_names(largest)
+    segment = F.when(F.col("segment").isNull(), none).when(
         F.col("segment").isin(largest), F.col("segment")
     )
     return predictions.select(
@@ -187,7 +205,7 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
         "split",
         "group_id",
         "sample_id",
-        F.coalesce(segment, F.lit("other")).alias("segment"),
+        F.coalesce(segment, F.lit(rest)).alias("segment"),
         terms.bin.cast("int").alias("bin"),
         F.pmod(F.xxhash64("group_id", F.lit(seed)), F.lit(evaluation.buckets))
         .cast("int")

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from reweight.core.section import Name, Section
+from reweight.core.section import MethodName, Section
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble_outputs import EnsembleOutputs, over_unseen
 from reweight.importance.training import Checkpoints, Learner, TrainFacts, Training
@@ -117,7 +117,7 @@ class ImportanceMethod(Section, ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     passes: ClassVar[int] = 0
 
-    name: Name
+    name: MethodName
 
     @model_validator(mode="before")
     @classmethod

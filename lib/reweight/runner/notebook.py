@@ -25,6 +25,7 @@ from reweight.core.errors import RunError
 from reweight.core.logging import log_to_console
 from reweight.core.run import JobRun, Stage
 from reweight.core.run_folder import RunFolder, read_records
+from reweight.core.section import expanded
 from reweight.core.session import borrowed, given_session, spark_session
 from reweight.core.store_places import open_store
 from reweight.core.tables import Table
@@ -79,6 +80,7 @@ def load(run_id: str, *, root: str | Path) -> "RunView":
     Raises:
         RunError: there is no such run.
     """
+    root = expanded(str(root))
     folder = RunFolder.of(root, run_id)
     if not folder.config.is_file():
         runs = folder.path.parent
@@ -151,7 +153,10 @@ class RunView:
             )
         spark = given_session() or spark_session(self._folder.spark_log)
         store = open_store(spark, str(self.root), self.run_id, self.config.get("catalog"))
-        return store.read(_TABLES[name]).drop("run_id")
+        table = _TABLES[name]
+        # A stage that is done may have had no row to write, such as a rejected one.
+        done = self.records.get(table.made_by, {}).get("status") == "done"
+        return store.read(table, may_be_empty=done).drop("run_id")
 
     @property
     def events(self) -> DataFrame:

@@ -21,7 +21,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
-from reweight.core.section import Name, Section
+from reweight.core.section import Name, Place, Section
 
 _HOUR = 3600
 # Ids like those of real shops: 64-bit, beyond what a double represents exactly.
@@ -90,7 +90,7 @@ class Simulation(Section):
         dirt: planted faults.
     """
 
-    path: str
+    path: Place
     format: Literal["json", "parquet"] = "json"
     sessions: int = Field(default=10_000, ge=1)
     users: int = Field(default=3_000, ge=1)

@@ -22,6 +22,7 @@ from reweight.core.section import Section
 from reweight.importance.artifact import ModelArtifact
 from reweight.score_weights.policy import PolicyStats, Weighting, weight
 from reweight.score_weights.scoring import importance_column
+from reweight.spark_ml.names import INTERNAL, found
 from reweight.spark_ml.params import EXTRA, WeighterParams
 from reweight.spark_ml.rows import (
     FEATURES,
@@ -33,7 +34,7 @@ from reweight.spark_ml.rows import (
     usable,
 )
 
-_SCORES = "_reweight_scores"
+_SCORES = f"{INTERNAL}scores"
 
 
 class Fitted(Section):
@@ -129,7 +130,7 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
         """The columns that the method reads and the frame lacks."""
         columns = self.extra_columns()
         needed = self.stored.read_method().columns()
-        return [name for name in needed if columns.get(name) not in schema.names]
+        return [name for name in needed if found(schema, columns.get(name)) is None]
 
 
 class _ModelWriter(MLWriter):

@@ -14,8 +14,9 @@ from pyspark.ml.param.shared import (
     HasValidationIndicatorCol,
 )
 
+from reweight.core.config_errors import all_errors
 from reweight.core.errors import ConfigError
-from reweight.core.section import Section, all_errors
+from reweight.core.section import Section
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import Method
 from reweight.score_weights.policy import Weighting

@@ -1,6 +1,5 @@
 """Any frame with features and a label -> the columns that the library reads, with checks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from pyspark.ml.functions import vector_to_array
@@ -18,9 +17,10 @@ from pyspark.sql.types import (
 
 from reweight.core.errors import SampleError
 from reweight.core.hashing import uniform
+from reweight.spark_ml.names import INTERNAL, check_free, column, found, type_of
 from reweight.spark_ml.params import EXTRA, WeighterParams, method_of
 
-FEATURES = "_reweight_features"
+FEATURES = f"{INTERNAL}features"
 _LARGEST = 3.4e38  # of a float32
 
 
@@ -38,35 +38,31 @@ def check_schema(schema: StructType, params: WeighterParams, *, training: bool) 
     _check_column(schema, "featuresCol", params.getFeaturesCol(), _unless_features)
     if training:
         _check_column(schema, "labelCol", params.getLabelCol(), _unless_number)
-        named = {f"{name}Col": column for name, column in params.extra_columns().items()}
+        named = {f"{extra}Col": name for extra, name in params.extra_columns().items()}
         others = ("validationIndicatorCol", "idCol")
-        named |= {name: column for name in others if (column := params.column(name))}
-        for name, column in named.items():
-            _check_column(schema, name, column, _unless_anything)
+        named |= {param: name for param in others if (name := params.column(param))}
+        for param, name in named.items():
+            _check_column(schema, param, name, _unless_anything)
     added = (params.getImportanceCol(), params.getOutputCol(), params.getSoftLabelCol())
-    if existing := [name for name in added if name in schema.names]:
-        raise SampleError(
-            f"the frame already has the column(s) {existing}",
-            expected="no columns with the names in outputCol, importanceCol and softLabelCol",
-            got=f"columns {schema.names}",
-            fix="drop them, or set other names, such as outputCol='sample_weight'",
-        )
+    check_free(schema, [name for name in added if name is not None])
 
 
-def features_of(schema: StructType, column: str) -> Column:
+def features_of(schema: StructType, name: str) -> Column:
     """The features as array<double>, whether they are given as vectors or as arrays."""
-    if isinstance(schema[column].dataType, VectorUDT):
-        return vector_to_array(F.col(column))
-    return F.col(column).cast("array<double>")
+    features = column(schema, name)
+    assert features is not None
+    if isinstance(type_of(schema, name), VectorUDT):
+        return vector_to_array(features)
+    return features.cast("array<double>")
 
 
 def id_of(schema: StructType, params: WeighterParams) -> Column:
     """What decides which networks see a row: ``idCol``, or a hash of ``FEATURES`` and label."""
     name = params.getIdCol()
-    if name is None or name not in schema.names:
+    row_id = column(schema, name)
+    if name is None or row_id is None:
         return F.xxhash64(F.col(FEATURES), label_of(schema, params))
-    row_id = F.col(name)
-    if isinstance(schema[name].dataType, IntegralType):
+    if isinstance(type_of(schema, name), IntegralType):
         return row_id.cast("bigint")
     # A hash is never null, but a row without an id must be detected.
     return F.when(row_id.isNotNull(), F.xxhash64(row_id))
@@ -74,8 +70,8 @@ def id_of(schema: StructType, params: WeighterParams) -> Column:
 
 def label_of(schema: StructType, params: WeighterParams) -> Column:
     """The label as float; null where the frame has none, as when a fitted pipeline predicts."""
-    name = params.getLabelCol()
-    return (F.col(name) if name in schema.names else F.lit(None)).cast("float")
+    label = column(schema, params.getLabelCol())
+    return (F.lit(None) if label is None else label).cast("float")
 
 
 def extra_of(schema: StructType, params: WeighterParams) -> dict[str, Column]:
@@ -85,9 +81,8 @@ def extra_of(schema: StructType, params: WeighterParams) -> dict[str, Column]:
     defaults = {"mature": F.lit(True)}
     columns = {}
     for name, (kind, _) in EXTRA.items():
-        exists = given.get(name) in schema.names
-        value = F.col(given[name]) if exists else defaults.get(name, F.lit(None))
-        columns[name] = value.cast(kind)
+        value = column(schema, given.get(name))
+        columns[name] = (defaults.get(name, F.lit(None)) if value is None else value).cast(kind)
         if kind == "boolean":
             columns[name] = F.coalesce(columns[name], F.lit(False))
     return columns
@@ -97,15 +92,16 @@ def as_samples(rows: DataFrame, params: WeighterParams) -> DataFrame:
     """The rows with the columns of the table ``samples``; ``features`` as array<double>."""
     schema = rows.schema
     rows = rows.withColumn(FEATURES, features_of(schema, params.getFeaturesCol()))
+    indicator = column(schema, params.column("validationIndicatorCol"))
     samples = rows.select(
         id_of(schema, params).alias("sample_id"),
         label_of(schema, params).alias("label"),
         F.col(FEATURES).alias("features"),
         F.array().cast("array<int>").alias("ids"),
         *[value.alias(name) for name, value in extra_of(schema, params).items()],
-        *[F.col(name).cast("boolean").alias("_held_out") for name in _indicator(params)],
+        *([] if indicator is None else [indicator.cast("boolean").alias("_held_out")]),
     )
-    if _indicator(params):
+    if indicator is not None:
         held_out = F.coalesce("_held_out", F.lit(False))
     else:
         held_out = uniform(params.getSeed(), "validation", "sample_id") <= (
@@ -209,11 +205,6 @@ def usable(features: Column, dim: int) -> Column:
     return F.when(fits, features).otherwise(F.raise_error(message).cast("array<double>"))
 
 
-def _indicator(params: WeighterParams) -> Sequence[str]:
-    name = params.column("validationIndicatorCol")
-    return [] if name is None else [name]
-
-
 def _unless_features(kind: DataType) -> str | None:
     """What was expected, unless the type can hold features."""
     dense = isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType)
@@ -231,18 +222,18 @@ def _unless_anything(kind: DataType) -> str | None:
 
 
 def _check_column(schema: StructType, param: str, name: str, expectation: Any) -> None:
-    if name not in schema.names:
+    if found(schema, name) is None:
         raise _refused(
             f"there is no column '{name}'",
             f"the column that {param} names",
             f"columns {schema.names}",
             f"set {param} to one of them",
         )
-    if expected := expectation(schema[name].dataType):
+    if expected := expectation(type_of(schema, name)):
         raise _refused(
             f"the column '{name}' cannot be read as {param}",
             expected,
-            schema[name].dataType.simpleString(),
+            type_of(schema, name).simpleString(),
             "cast it, or assemble it with pyspark.ml.feature.VectorAssembler"
             if param == "featuresCol"
             else f"cast it, or set {param} to another column",

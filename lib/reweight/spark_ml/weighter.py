@@ -18,6 +18,7 @@ from pyspark.sql.types import StructType
 from reweight.build_samples.feature_stats import scales
 from reweight.core.errors import SetupError
 from reweight.core.run_folder import ModelsFolder
+from reweight.core.section import expanded
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.job import FitJob
 from reweight.importance.artifact import ModelArtifact
@@ -212,7 +213,7 @@ class SampleWeighter(
                 got=f"no scratchDir, on {master}",
                 fix="set scratchDir, such as SampleWeighter(scratchDir='/shared/scratch')",
             )
-        root = Path(parent or tempfile.gettempdir()).absolute()
+        root = Path(expanded(parent or tempfile.gettempdir())).absolute()
         folder = root / f"reweight-{uuid.uuid4().hex}"
         folder.mkdir(mode=0o700, parents=True)
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reweight.core.section import Name, Section
 
@@ -25,6 +25,12 @@ class Tuning(Section):
     values: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1, 1.0)
     rounds: int = Field(default=5, ge=1, le=50)
     threshold: float = Field(default=0.8, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_used(self) -> "Tuning":
+        others = ("values",) if self.search == "legacy" else ("rounds", "threshold")
+        self.refuse_unused(f"search: {self.search}", *others)
+        return self
 
 
 class Trial(Section):

@@ -75,7 +75,8 @@ def world() -> World:
 def model(form: str = "fsiw") -> ImportanceModel:
     batch = world().batch
     training = {"hidden": (16,), "bins": 0, "epochs": 10}
-    method = DelayedFeedback.model_validate({"training": training, "form": form, "wait": WAIT})
+    wait = {"wait": WAIT} if form == "es_dfm" else {}
+    method = DelayedFeedback.model_validate({"training": training, "form": form} | wait)
     facts = TrainFacts(dim=3, rows=ROWS, positives=int(batch.label.sum()))
     few = batch.rows(torch.arange(100))
     return fit_in_memory([method], facts, batch, few, batch_size=512)[0][method.name].model()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reweight.core.arithmetic import ARRAYS
-from reweight.evaluate.reduction import group_terms, known_bins, loss_terms
+from reweight.evaluate.reduction import group_terms, known_bins, loss_terms, pooled_names
 from reweight.evaluate.statistics import Evaluation, Row, measure, values_of
 
 _SUMS: dict[str, Any] = {
@@ -53,10 +53,11 @@ def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFra
     largest = (
         segment.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
     )
-    shown = segment.isin(largest.index[: evaluation.max_segments])
+    names = list(largest.index[: evaluation.max_segments])
+    shown, (none, rest) = segment.isin(names), pooled_names(names)
     group = pd.util.hash_array(predictions["group_id"].astype(str).to_numpy(object))
     return predictions[["method", "split", "group_id", "sample_id"]].assign(
-        segment=segment.where(shown, "other").where(segment.notna(), "all"),
+        segment=segment.where(shown, rest).where(segment.notna(), none),
         bin=terms.bin.astype(np.int64),
         bucket=(group % evaluation.buckets).astype(np.int64),
         y=positive.astype(np.int64),

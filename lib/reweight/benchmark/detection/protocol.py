@@ -9,7 +9,7 @@ from pydantic import Field
 from reweight.benchmark.detection.corruption import Damage
 from reweight.benchmark.detection.public import PublicTable, SampleTable
 from reweight.core.digest import digest
-from reweight.core.section import RunId, Section
+from reweight.core.section import Place, RunId, Section
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -51,7 +51,7 @@ class Benchmark(Section):
     trees: int = Field(default=500, ge=1)
     removed: tuple[Share, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
     method_seeds: int = Field(default=3, ge=0)
-    published: str | None = None
+    published: Place | None = None
 
     def identity(self, table: str) -> str:
         """What the result of a cell depends on besides the cell itself.

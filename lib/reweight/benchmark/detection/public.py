@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reweight.core.errors import SourceError
-from reweight.core.section import Folder, RunId, SchemaName, Section
+from reweight.core.section import Folder, Place, RunId, SchemaName, Section, Text
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -29,14 +29,14 @@ class PublicTable(Section):
         balance: samples the larger class down to the size of the smaller one.
     """
 
-    path: str
-    label: str
+    path: Place
+    label: Text
     positive: int | float | str = 1
     below_mean: bool = False
-    numeric: tuple[str, ...] | None = None
-    nominal: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    drop_file: str | None = None
+    numeric: tuple[Text, ...] | None = None
+    nominal: tuple[Text, ...] = ()
+    drop: tuple[Text, ...] = ()
+    drop_file: Place | None = None
     balance: bool = False
 
 

@@ -1,6 +1,6 @@
 """The importance methods, one file each. The union below is the only list of them."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -79,4 +79,7 @@ Method = Annotated[
     Field(discriminator="method"),
 ]
 
-__all__ = ["Method"]
+# Names of the methods.
+METHODS = tuple(str(kind.model_fields["method"].default) for kind in get_args(get_args(Method)[0]))
+
+__all__ = ["METHODS", "Method"]

@@ -29,10 +29,10 @@ nothing is used that was not known at the cut. Rows are scored by members that d
 """
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -138,6 +138,12 @@ class DelayedFeedback(EnsembleMethod):
     form: Literal["fsiw", "es_dfm", "fnw"] = "fsiw"
     wait: float = Field(default=0.1, gt=0, lt=1)
     clip: float = Field(default=20.0, gt=1)
+
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        used = {"fsiw": "clip", "es_dfm": "wait"}.get(self.form)
+        self.refuse_unused(f"form: {self.form}", *[n for n in ("wait", "clip") if n != used])
+        return self
 
     @property
     def soft(self) -> bool:  # type: ignore[override]

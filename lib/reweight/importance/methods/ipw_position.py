@@ -8,9 +8,10 @@ rankers refuse. Instead, the posterior above is a soft label with weight 1 (``em
 Feedback").
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from reweight.importance.ensemble_outputs import EnsembleOutputs
@@ -45,6 +46,12 @@ class IpwPosition(PositionMethod):
     method: Literal["ipw_position"] = "ipw_position"
     estimator: Literal["em", "ips"] = "em"
     snips: bool = False
+
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        if self.estimator == "em":
+            self.refuse_unused("estimator: em", "snips")
+        return self
 
     @property
     def soft(self) -> bool:  # type: ignore[override]

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reweight.core.errors import TrainingError
+from reweight.core.section import Text
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.segment_weights import SegmentWeightsModel
@@ -59,7 +60,7 @@ class Rake(ImportanceMethod):
     passes: ClassVar[int] = 1
 
     method: Literal["rake"] = "rake"
-    segments: dict[str, Share] | None = Field(default=None, min_length=1)
+    segments: dict[Text, Share] | None = Field(default=None, min_length=1)
     positives: Share | None = None
 
     @property
