@@ -229,12 +229,47 @@ def test_segments_have_their_own_auc_and_small_ones_are_one(frame: pd.DataFrame,
         assert get("sharper", "positives", segment=name)["value"] == rows["label"].sum()
 
 
+def test_segments_have_paired_intervals_of_log_loss_and_auc(frame: pd.DataFrame, get: Get) -> None:
+    own, base = part_of(frame, "sharper"), part_of(frame, "uniform")
+    for segment in ("north", "south", "east"):
+        losses = [
+            sk.log_loss(part["label"], part["probability"])
+            for part in (own[own["segment"] == segment], base[base["segment"] == segment])
+        ]
+        value = get("sharper", "log_loss", segment=segment)
+        assert value["value"] == pytest.approx(losses[0], rel=1e-9)
+        for name in ("log_loss", "auc"):
+            difference = get("sharper", name, segment=segment, kind="difference")
+            whole = get("sharper", name, kind="difference")
+            assert difference["low"] <= difference["value"] <= difference["high"]
+            # A part of the rows says less than all of them.
+            width, whole_width = (d["high"] - d["low"] for d in (difference, whole))
+            assert width > whole_width
+        assert get("sharper", "log_loss", segment=segment, kind="difference")["value"] == (
+            pytest.approx(losses[0] - losses[1], rel=1e-6)
+        )
+
+
+def test_a_segment_with_few_rows_of_a_label_has_values_but_no_intervals(
+    frame: pd.DataFrame,
+) -> None:
+    few = frame["segment"].eq("far") & frame["label"].eq(1) & frame["split"].eq("test")
+    strict = SECTION.model_copy(update={"max_segments": 5, "min_positives": int(1e6)})
+    rows = measured(frame.assign(segment=frame["segment"]), strict, "uniform", SEED)
+    assert few.any()
+    parts = [r for r in rows if r["segment"] and r["name"] in ("auc", "log_loss")]
+    assert {r["segment"] for r in parts} == {"north", "south", "east", "west", "far"}
+    assert all(r["value"] is not None and r["low"] is None for r in parts)
+
+
 def test_the_worst_group_is_the_segment_with_the_lowest_auc(rows: list[Row], get: Get) -> None:
     for method in METHODS:
         areas = {
             r["segment"]: r["value"]
             for r in rows
-            if (r["method"], r["split"], r["name"]) == (method, "test", "auc") and r["segment"]
+            if (r["method"], r["split"], r["name"]) == (method, "test", "auc")
+            and r["segment"]
+            and r["kind"] == "value"
         }
         assert set(areas) == {"north", "south", "east", "other"}
         assert get(method, "worst_group_auc")["value"] == min(areas.values())
