@@ -27,7 +27,8 @@ class ClassBalanced(ImportanceMethod):
         left: 4 p (1 - p) of the rows at a label rate of p.
 
     Refuses:
-        Nothing; the weight policy refuses its weights if they leave too few effective samples.
+        A label rate at which its weights would leave too few effective samples under the weight
+        policy; this is known before anything is trained.
     """
 
     uses_label: ClassVar[bool] = True
