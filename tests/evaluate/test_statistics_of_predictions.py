@@ -337,14 +337,16 @@ def test_differences_are_those_of_the_values(rows: list[Row], get: Get) -> None:
     assert not {"rows", "positives", "groups_left_out"} & {r["name"] for r in differences}
     for row in differences:
         own, base = (
-            get(method, row["name"], row["split"])["value"] for method in (row["method"], "uniform")
+            get(method, row["name"], row["split"], row["segment"])["value"]
+            for method in (row["method"], "uniform")
         )
         assert row["value"] == pytest.approx(own - base, abs=1e-12)
 
 
 def test_equal_predictions_differ_by_nothing_at_all(rows: list[Row]) -> None:
     same = [r for r in rows if r["kind"] == "difference" and r["method"] == "same"]
-    assert len(same) == 2 * 13
+    # Two of them for each of the four segments as well.
+    assert len(same) == 2 * (13 + 4 * 2)
     # Sums over rows in another order differ in their last bits.
     for row in same:
         assert (row["value"], row["low"], row["high"]) == pytest.approx((0, 0, 0), abs=1e-12)
@@ -375,7 +377,7 @@ def test_the_baseline_decides_what_differences_are_taken_to(found: Reduced, get:
     turned = {
         (r["method"], r["name"]): r
         for r in measure(found.values, SECTION, "sharper")
-        if r["kind"] == "difference" and r["split"] == "test"
+        if r["kind"] == "difference" and r["split"] == "test" and r["segment"] is None
     }
     assert {method for method, _ in turned} == {"uniform", "same"}
     one, other = get("sharper", "auc", kind="difference"), turned["uniform", "auc"]
