@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -140,11 +140,12 @@ def refused_by(folder: RunFolder, stage: str) -> dict[str, str]:
     return dict(_recorded(folder).get(stage, {}))
 
 
-def without(methods: Sequence[Item], names: Mapping[str, str]) -> tuple[Item, ...]:
+def without(methods: Sequence[Item], names: Collection[str]) -> tuple[Item, ...]:
     """The methods that are not among the names."""
     return tuple(method for method in methods if method.name not in names)
 
 
 def _recorded(folder: RunFolder) -> dict[str, dict[str, str]]:
     path = folder.left_out
-    return json.loads(path.read_text()) if path.exists() else {}
+    recorded: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    return recorded

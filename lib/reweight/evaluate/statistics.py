@@ -249,12 +249,13 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
 
 def _all_metrics(s: Statistics, evaluation: Evaluation) -> dict[tuple[str | None, str], Array]:
     """The metrics over all rows and those of each segment, by (segment, name), each [R]."""
-    of_segments = {
-        (segment, name): value
-        for segment in s.segments
-        for name, value in _segment_metrics(s, segment).items()
+    values: dict[tuple[str | None, str], Array] = {
+        (None, name): value for name, value in _metrics(s, evaluation).items()
     }
-    return {(None, name): value for name, value in _metrics(s, evaluation).items()} | of_segments
+    for segment in s.segments:
+        for name, value in _segment_metrics(s, segment).items():
+            values[segment, name] = value
+    return values
 
 
 def _segment_metrics(s: Statistics, segment: str) -> dict[str, Array]:

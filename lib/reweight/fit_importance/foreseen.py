@@ -33,7 +33,7 @@ class Sections:
     @property
     def has_segments(self) -> bool:
         """Whether the samples have segments."""
-        return self.sampling.segment != Sampling.model_fields["segment"].default
+        return bool(self.sampling.segment != Sampling.model_fields["segment"].default)
 
 
 def check_foreseen(

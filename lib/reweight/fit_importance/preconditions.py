@@ -53,11 +53,7 @@ def training_facts(
     for method in methods:
         with refusals.about(method.name):
             _check_columns(job, train, counts, method)
-    readers = [m.name for m in without(methods, refusals.errors) if "segment" in m.columns()]
-    table = _segments(train) if readers else None
-    for name in readers:
-        with refusals.about(name):
-            _check_segments(table)
+    table = _segments(train, without(methods, refusals.errors), refusals)
     methods = refusals.remaining(methods)
     bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
     check_bins(bins)
@@ -69,13 +65,13 @@ def training_facts(
         seed=job.seed,
         quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
         names=job.names,
-        segments=tuple(table["segment"].dropna()) if table is not None and _fits(table) else (),
+        segments=() if table is None else tuple(table["segment"].dropna()),
     )
     known = RowCounts(
         settled=counts["rows"] - counts["open"],
         settled_positives=counts["settled_positives"],
-        segments=_by_label(table, "rows", "positives") if facts.segments else None,
-        targets=_by_label(table, "target", "target_positives") if facts.segments else None,
+        segments=None if table is None else _by_label(table, "rows", "positives"),
+        targets=None if table is None else _by_label(table, "target", "target_positives"),
     )
     for method in methods:
         with refusals.about(method.name):
@@ -186,8 +182,22 @@ def _between_positions(train: DataFrame, rows: int, dim: int, last_position: int
     return between(count[:, 0], torch.cat([total, square], dim=1))
 
 
-def _segments(train: DataFrame) -> pd.DataFrame:
-    """Training rows and target rows, and the positives among them, by segment, largest first."""
+def _segments(
+    train: DataFrame, methods: Sequence[ImportanceMethod], refusals: Refusals
+) -> pd.DataFrame | None:
+    """Training rows and target rows, and the positives among them, by segment, largest first.
+
+    Args:
+        train: the training rows.
+        methods: those that read segments are refused if there are none, or too many.
+        refusals: receives them.
+
+    Returns:
+        One row per segment, the one of rows without a segment first; None if no method can use it.
+    """
+    readers = [method.name for method in methods if "segment" in method.columns()]
+    if not readers:
+        return None
     target = F.col("target").cast("bigint")
     counted = train.groupBy("segment").agg(
         F.count("*").alias("rows"),
@@ -195,30 +205,22 @@ def _segments(train: DataFrame) -> pd.DataFrame:
         F.sum(target).alias("target"),
         F.sum(target * F.col("label")).alias("target_positives"),
     )
-    # The rows without a segment first, so that the limit does not lose them.
     ordered = counted.orderBy(F.col("segment").isNotNull(), F.desc("rows"), "segment")
-    return ordered.limit(_MOST_SEGMENTS + 2).toPandas()
-
-
-def _fits(table: pd.DataFrame) -> bool:
-    return 0 < int(table["segment"].notna().sum()) <= _MOST_SEGMENTS
-
-
-def _check_segments(table: pd.DataFrame) -> None:
-    """Checks that there are segments, and not too many.
-
-    Raises:
-        TrainingError: there are none, or too many.
-    """
-    if not _fits(table):
-        some = table["segment"].notna().any()
-        raise TrainingError(
+    # Small by nature: the limit leaves room for the rows without a segment, and for one too many.
+    table = ordered.limit(_MOST_SEGMENTS + 2).toPandas()
+    number = int(table["segment"].notna().sum())
+    if 0 < number <= _MOST_SEGMENTS:
+        return table
+    for name in readers:
+        error = TrainingError(
             "the segments cannot be weighted",
             expected=f"1 to {_MOST_SEGMENTS} segments in the training rows",
-            got=f"more than {_MOST_SEGMENTS}" if some else "none",
+            got=f"more than {_MOST_SEGMENTS}" if number else "none",
             fix="set sampling.segment to an expression with few values, such as a user group or a "
             "country",
         )
+        refusals.add(name, error)
+    return None
 
 
 def _by_label(table: pd.DataFrame, rows: str, positives: str) -> torch.Tensor:
