@@ -394,6 +394,7 @@ OTHER = (
     "seed=1",
     "data_dir=/data",
     "model_run_id=earlier",
+    "strict=true",
     "simulation={path: /raw}",
     "cleaning.max_rejected=0.1",
     "sampling.segment=country",

@@ -83,12 +83,15 @@ class RunConfig(MethodsConfig):
     Attributes:
         seed: seed of everything that is random.
         model_run_id: run whose fitted models score this run's samples; None fits new ones.
+        strict: whether a method that is refused is an error. By default it is left out, with the
+            reason in the stage's summary and in the report, and the other methods go on.
     """
 
     elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how}
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     model_run_id: RunId | None = None
+    strict: bool = False
     simulation: Simulation | None = None
     cleaning: Cleaning
     sampling: Sampling

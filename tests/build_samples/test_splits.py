@@ -9,8 +9,15 @@ from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.build_samples.splits import PARTS, Splits, check_splits, time_cuts, with_split
-from reweight.core.errors import SampleError
+from reweight.build_samples.splits import (
+    PARTS,
+    Splits,
+    check_splits,
+    check_target,
+    time_cuts,
+    with_split,
+)
+from reweight.core.errors import SampleError, SourceError
 
 ROWS = 4000
 DAY = 86400
@@ -132,6 +139,19 @@ def test_immature_rows_are_in_no_part_and_target_is_the_newest_of_training(
     assert target <= set(train)
     assert len(target) / len(train) == pytest.approx(0.25, abs=0.015)
     assert min(time[n] for n in target) > max(time[n] for n in train if n not in target)
+
+
+def test_a_condition_names_the_target_where_times_do_not(samples: DataFrame) -> None:
+    same = samples.withColumn("event_time", F.timestamp_seconds(F.lit(START)))
+    splits = Splits(by="row", target_where="group_id < 'g2' OR null")
+    check_target(same, splits)
+    found = parts(same, splits)
+    group = {row["sample_id"]: row["group_id"] for row in same.collect()}
+    for n, (split, is_target) in found.items():
+        assert is_target == (split == "train" and group[n] < "g2")
+    with pytest.raises(SourceError) as caught:
+        check_target(same, Splits(target_where="country = 'de'"))
+    assert "splits.target_where: country = 'de'" in caught.value.got
 
 
 def test_all_of_training_may_be_the_target(samples: DataFrame) -> None:

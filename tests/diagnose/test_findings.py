@@ -21,6 +21,20 @@ def test_more_tests_ask_for_smaller_p_values() -> None:
     assert verdicts(one, Finding("rare groups", "", None)) == ["visible", "cannot be seen"]
 
 
+def test_only_what_is_visible_has_advice() -> None:
+    found = content(
+        [
+            Finding("position bias", "", 0.0),
+            Finding("delayed labels", "", 1.0),
+            Finding("missing labels", "", None, needs="an independent record"),
+        ]
+    )
+    assert found[0]["suggests"] == list(ADVICE["position bias"].suggests)
+    for other in found[1:]:
+        assert (other["suggests"], other["warns"], other["advice"]) == ([], [], "")
+    assert found[2]["needs"] == "an independent record"
+
+
 @pytest.mark.parametrize("mechanism", ADVICE)
 def test_advice_names_methods_of_the_union(mechanism: str) -> None:
     kinds = set(TypeAdapter(Method).json_schema()["discriminator"]["mapping"])

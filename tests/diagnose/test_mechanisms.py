@@ -135,11 +135,11 @@ def test_windows_that_are_open_at_a_cut_alone_are_not_open_when_the_log_ends(
     assert delayed_labels(frame.union(cut), 72 * 3600, own_time=True)[0].p == pytest.approx(1)
 
 
-def test_labels_of_their_own_row_have_no_delay_to_see(spark: SparkSession) -> None:
+def test_a_label_that_is_a_column_of_its_row_has_no_delay(spark: SparkSession) -> None:
     late, _ = delayed_labels(labelled(spark, [1.0], 0), None, own_time=False)
-    assert late.p is None
-    assert late.needs is not None
-    assert "sampling.label.where" in late.needs
+    assert late.p == 1.0
+    assert late.needs is None
+    assert "no delay" in late.text
 
 
 def test_the_bound_of_the_tail_is_above_scipys_and_near_it(spark: SparkSession) -> None:
@@ -192,6 +192,41 @@ def test_the_share_of_events_of_bursts_and_clickers_is_exact(spark: SparkSession
     usual = bursts_and_bots(events.where("user LIKE 'u%'"), "user", rates)
     assert (usual.measures[0].value, usual.p) == (0.0, 1.0)
     assert bursts_and_bots(events, None, rates).needs == "sampling.group"
+
+
+def test_items_of_one_list_are_one_act_and_repeats_of_a_second_are_counted(
+    spark: SparkSession,
+) -> None:
+    hour, blink = timedelta(hours=1), timedelta(milliseconds=200)
+    begin = BEGIN + timedelta(seconds=7)
+    rows: list[Any] = []
+    for user in range(200):  # one item an hour, and one list of 25 items at once
+        rows += [(f"u{user}", begin + i * hour, f"i{i}") for i in range(10)]
+        rows += [(f"u{user}", begin + 12 * hour, f"i{i}") for i in range(25)]
+    ordinary = len(rows)
+    schema = "user string, event_time timestamp, item string"
+    shown = bursts_and_bots(spark.createDataFrame(rows, schema), "user", {}, ["user", "item"])
+    assert [m.value for m in shown.measures] == [0.0, 0.0, 0.0]
+    assert (shown.p, shown.points["peaks"]) == (1.0, [[1.0, 1.0]])
+    # Without contents every event is an act of its own.
+    split = bursts_and_bots(spark.createDataFrame(rows, schema), "user", {})
+    assert split.points["peaks"] == [[16.0, 1.0]]
+    # Two clicks on one item a moment apart are a repeat; two users or two items are none.
+    rows += [
+        (f"u{user}", begin + 20 * hour + i * blink, "same") for user in range(50) for i in (0, 1)
+    ]
+    rows += [("bot", begin, "same")] * 100
+    found = bursts_and_bots(spark.createDataFrame(rows, schema), "user", {}, ["user", "item"])
+    total = ordinary + 100 + 100
+    whole, bursting, repeated = (m.value for m in found.measures)
+    assert bursting == whole == pytest.approx(100 / total)
+    assert repeated == pytest.approx((50 + 99) / total)
+    assert found.p == 0.0
+    # Whole minutes do not tell what happened in a second.
+    minutes = spark.createDataFrame(rows, schema).withColumn(
+        "event_time", F.date_trunc("minute", "event_time")
+    )
+    assert len(bursts_and_bots(minutes, "user", {}, ["user", "item"]).measures) == 2
 
 
 def test_a_rate_that_moves_is_told_from_one_that_does_not(spark: SparkSession) -> None:

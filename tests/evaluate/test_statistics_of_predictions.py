@@ -229,12 +229,47 @@ def test_segments_have_their_own_auc_and_small_ones_are_one(frame: pd.DataFrame,
         assert get("sharper", "positives", segment=name)["value"] == rows["label"].sum()
 
 
+def test_segments_have_paired_intervals_of_log_loss_and_auc(frame: pd.DataFrame, get: Get) -> None:
+    own, base = part_of(frame, "sharper"), part_of(frame, "uniform")
+    for segment in ("north", "south", "east"):
+        losses = [
+            sk.log_loss(part["label"], part["probability"])
+            for part in (own[own["segment"] == segment], base[base["segment"] == segment])
+        ]
+        value = get("sharper", "log_loss", segment=segment)
+        assert value["value"] == pytest.approx(losses[0], rel=1e-9)
+        for name in ("log_loss", "auc"):
+            difference = get("sharper", name, segment=segment, kind="difference")
+            whole = get("sharper", name, kind="difference")
+            assert difference["low"] <= difference["value"] <= difference["high"]
+            # A part of the rows says less than all of them.
+            width, whole_width = (d["high"] - d["low"] for d in (difference, whole))
+            assert width > whole_width
+        assert get("sharper", "log_loss", segment=segment, kind="difference")["value"] == (
+            pytest.approx(losses[0] - losses[1], rel=1e-6)
+        )
+
+
+def test_a_segment_with_few_rows_of_a_label_has_values_but_no_intervals(
+    frame: pd.DataFrame,
+) -> None:
+    few = frame["segment"].eq("far") & frame["label"].eq(1) & frame["split"].eq("test")
+    strict = SECTION.model_copy(update={"max_segments": 5, "min_positives": int(1e6)})
+    rows = measured(frame.assign(segment=frame["segment"]), strict, "uniform", SEED)
+    assert few.any()
+    parts = [r for r in rows if r["segment"] and r["name"] in ("auc", "log_loss")]
+    assert {r["segment"] for r in parts} == {"north", "south", "east", "west", "far"}
+    assert all(r["value"] is not None and r["low"] is None for r in parts)
+
+
 def test_the_worst_group_is_the_segment_with_the_lowest_auc(rows: list[Row], get: Get) -> None:
     for method in METHODS:
         areas = {
             r["segment"]: r["value"]
             for r in rows
-            if (r["method"], r["split"], r["name"]) == (method, "test", "auc") and r["segment"]
+            if (r["method"], r["split"], r["name"]) == (method, "test", "auc")
+            and r["segment"]
+            and r["kind"] == "value"
         }
         assert set(areas) == {"north", "south", "east", "other"}
         assert get(method, "worst_group_auc")["value"] == min(areas.values())
@@ -302,14 +337,16 @@ def test_differences_are_those_of_the_values(rows: list[Row], get: Get) -> None:
     assert not {"rows", "positives", "groups_left_out"} & {r["name"] for r in differences}
     for row in differences:
         own, base = (
-            get(method, row["name"], row["split"])["value"] for method in (row["method"], "uniform")
+            get(method, row["name"], row["split"], row["segment"])["value"]
+            for method in (row["method"], "uniform")
         )
         assert row["value"] == pytest.approx(own - base, abs=1e-12)
 
 
 def test_equal_predictions_differ_by_nothing_at_all(rows: list[Row]) -> None:
     same = [r for r in rows if r["kind"] == "difference" and r["method"] == "same"]
-    assert len(same) == 2 * 13
+    # Two of them for each of the four segments as well.
+    assert len(same) == 2 * (13 + 4 * 2)
     # Sums over rows in another order differ in their last bits.
     for row in same:
         assert (row["value"], row["low"], row["high"]) == pytest.approx((0, 0, 0), abs=1e-12)
@@ -340,7 +377,7 @@ def test_the_baseline_decides_what_differences_are_taken_to(found: Reduced, get:
     turned = {
         (r["method"], r["name"]): r
         for r in measure(found.values, SECTION, "sharper")
-        if r["kind"] == "difference" and r["split"] == "test"
+        if r["kind"] == "difference" and r["split"] == "test" and r["segment"] is None
     }
     assert {method for method, _ in turned} == {"uniform", "same"}
     one, other = get("sharper", "auc", kind="difference"), turned["uniform", "auc"]

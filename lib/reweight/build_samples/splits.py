@@ -19,8 +19,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SampleError
+from reweight.core.expressions import check_expressions
 from reweight.core.hashing import uniform
-from reweight.core.section import Section, Text
+from reweight.core.section import Section, Sql, Text
 
 PARTS = ("train", "validation", "test")
 
@@ -36,6 +37,8 @@ class Splits(Section):
         shares: shares of train, validation and test, which sum to 1.
         target: newest share of the training split, which stands for the distribution that the
             ranker will meet.
+        target_where: condition over the sample's columns that names the target rows instead, such
+            as ``country = 'de'``, where time does not.
         open_windows: rows whose label window reaches across the cut between train and validation
             are left out (``gap``), or trained on (``train``) with the label known at the cut, which
             methods for delayed labels correct. Only with ``by: time``.
@@ -49,6 +52,7 @@ class Splits(Section):
     by: Literal["group", "row", "time"] = "group"
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
     target: float = Field(default=0.2, gt=0, le=1)
+    target_where: Sql | None = None
     open_windows: Literal["gap", "train"] = "gap"
     unlabelled: Literal["immature", "train"] = "immature"
     judged: tuple[Text, ...] = ()
@@ -106,9 +110,22 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
     if splits.unlabelled == "train":
         # Like rows with open label windows: 0 and not settled, in every part.
         samples = samples.withColumn("label", F.coalesce("label", F.lit(0.0).cast("float")))
+    if splits.target_where is not None:
+        named = F.coalesce(F.expr(splits.target_where).cast("boolean"), F.lit(False))
+        return samples.withColumn("target", in_train & named)
     # The newest share: 1 - share of the training rows lie before the cut.
     (since,) = time_cuts(samples.where(in_train), (1 - splits.target,))
     return samples.withColumn("target", in_train & (F.unix_seconds("event_time") >= since))
+
+
+def check_target(samples: DataFrame, splits: Splits) -> None:
+    """Checks the condition on target rows against the columns of the samples.
+
+    Raises:
+        SourceError: it does not fit them.
+    """
+    if splits.target_where is not None:
+        check_expressions(samples, {"splits.target_where": splits.target_where})
 
 
 def _with_judged(part: Column, splits: Splits, seed: int) -> Column:

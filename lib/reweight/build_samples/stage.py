@@ -41,6 +41,7 @@ def build_samples(run: Run) -> dict[str, Any]:
     # A feature must not use the label or its time.
     known = labelled.drop(*sampling.LABEL_COLUMNS)
     encoding.check_features(known, events, config.features)
+    splits.check_target(known.transform(sampling.with_identity, config.sampling), config.splits)
     prepared = (
         labelled.transform(sampling.with_identity, config.sampling)
         .transform(encoding.with_raw_features, events, config.features)

@@ -35,6 +35,11 @@ class ModelsFolder:
         return self.path / "fitted.json"
 
     @property
+    def refused(self) -> Path:
+        """The methods that the ranks left out, each with the error."""
+        return self.path / "refused.json"
+
+    @property
     def errors(self) -> Path:
         """Folder of the tracebacks of failed ranks."""
         return self.path / "errors"
@@ -86,6 +91,11 @@ class RunFolder:
     def models(self) -> ModelsFolder:
         """The fitted importance models."""
         return ModelsFolder(self.path / "models")
+
+    @property
+    def left_out(self) -> Path:
+        """The methods that the run goes on without, by the stage that refused them."""
+        return self.path / "left_out.json"
 
     @property
     def snapshot(self) -> Path:

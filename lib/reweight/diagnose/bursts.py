@@ -1,15 +1,17 @@
-"""Bursts and bots: groups with too many events in an hour, or with improbably high rates.
+"""Bursts and bots: groups with too many acts in an hour, or with improbably high rates.
 
-A group bursts if its busiest hour has more than exp(median + 10 MAD) events, with the median and
-the MAD of the logarithms over groups. Its rate k / n is improbable, given the overall rate q, if
-Chernoff's bound
+A group bursts if its busiest hour has more than exp(median + 10 MAD) acts, with the median and the
+MAD of the logarithms over groups. Events of one instant are one act, such as the 25 items of a list
+that was shown, unless they repeat each other: with n events, t different times and c different
+contents in a second, there are max(t, 1 + n - c) acts. Its rate k / n is improbable, given the
+overall rate q, if Chernoff's bound
     P(K >= k) <= exp(-n KL(k / n, q)),  KL(a, q) = a log(a / q) + (1 - a) log((1 - a) / (1 - q))
 (Hoeffding 1963), times the number of groups and rates (Bonferroni), is small; the odds must also
 exceed a material ratio.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -29,7 +31,10 @@ ODDS, TAIL = 3.0, 1e-3
 
 
 def bursts_and_bots(
-    events: DataFrame, group: str | None, rates: Mapping[str, tuple[str, str]]
+    events: DataFrame,
+    group: str | None,
+    rates: Mapping[str, tuple[str, str]],
+    contents: Sequence[str] = (),
 ) -> Finding:
     """The share of events from groups that do not behave like ordinary users.
 
@@ -37,18 +42,20 @@ def bursts_and_bots(
         events: events of the log, with ``event_time``.
         group: SQL expression of the group; None if every sample is its own group.
         rates: name -> SQL conditions of (the events counted, the events they are a share of).
+        contents: columns in which an event equals another one that it repeats; if empty, each event
+            is an act.
     """
     if group is None:
         return Finding(NAME, "Every sample is its own group.", needs="sampling.group")
-    groups = _groups(events, group, rates).persist(StorageLevel.DISK_ONLY)
+    groups = _groups(events, group, rates, contents).persist(StorageLevel.DISK_ONLY)
     try:
-        return _finding(groups, list(rates))
+        return _finding(groups, list(rates), bool(contents))
     finally:
         groups.unpersist()
 
 
 def burst_limit(groups: DataFrame) -> tuple[float, Distribution]:
-    """The limit on the events in a group's busiest hour, and their distribution over groups.
+    """The limit on the acts in a group's busiest hour, and their distribution over groups.
 
     Args:
         groups: one row per group, with ``peak``.
@@ -72,27 +79,44 @@ def tail_bound(hits: Column, of: Column, rate: float) -> Column:
     return F.when((of > 0) & (observed > rate), -of * (left + right)).otherwise(0.0)
 
 
-def _groups(events: DataFrame, group: str, rates: Mapping[str, tuple[str, str]]) -> DataFrame:
+def _groups(
+    events: DataFrame,
+    group: str,
+    rates: Mapping[str, tuple[str, str]],
+    contents: Sequence[str],
+) -> DataFrame:
     """One row per group: its events, its busiest hour, and ``hits`` and ``of`` of each rate."""
-    hour = F.floor(F.unix_seconds("event_time") / 3600)
     sums = {}
     for name, (hits, among) in rates.items():
         for side, condition in (("hits", hits), ("of", among)):
             sums[f"{side}.{name}"] = F.count(F.when(F.expr(condition), 1))
-    named = events.withColumns({"_group": F.expr(group).cast("string"), "_hour": hour})
-    hourly = (
-        named.where("_group IS NOT NULL")
-        .groupBy("_group", "_hour")
-        .agg(F.count("*").alias("events"), *[s.alias(name) for name, s in sums.items()])
+    second = F.unix_seconds("event_time")
+    named = events.withColumns({"_group": F.expr(group).cast("string"), "_second": second})
+    named = named.where("_group IS NOT NULL")
+    n = F.count("*")
+    repeats, times = F.lit(0), n
+    if contents:
+        # A hash skips nulls, so their places are hashed too.
+        content = F.xxhash64(*contents, F.array(*[F.col(c).isNull() for c in contents]))
+        repeats = n - F.count_distinct(content)
+        times = F.count_distinct(F.unix_micros("event_time"))
+    seconds = named.groupBy("_group", "_second").agg(
+        n.alias("events"),
+        repeats.alias("repeats"),
+        F.greatest(times, 1 + repeats).alias("acts"),
+        F.count(F.when(F.col("_second") % 60 != 0, 1)).alias("to_the_second"),
+        *[s.alias(name) for name, s in sums.items()],
+    )
+    kept = ("events", "repeats", "to_the_second", *sums)
+    hourly = seconds.groupBy("_group", F.floor(F.col("_second") / 3600)).agg(
+        F.sum("acts").alias("acts"), *[F.sum(f"`{name}`").alias(name) for name in kept]
     )
     return hourly.groupBy("_group").agg(
-        F.sum("events").alias("events"),
-        F.max("events").alias("peak"),
-        *[F.sum(f"`{name}`").alias(name) for name in sums],
+        F.max("acts").alias("peak"), *[F.sum(f"`{name}`").alias(name) for name in kept]
     )
 
 
-def _finding(groups: DataFrame, rates: list[str]) -> Finding:
+def _finding(groups: DataFrame, rates: list[str], has_contents: bool) -> Finding:
     totals: Any = groups.agg(
         F.count("*").alias("groups"),
         *[
@@ -110,16 +134,18 @@ def _finding(groups: DataFrame, rates: list[str]) -> Finding:
         F.sum("events").alias("all"),
         F.sum(F.when(either, F.col("events")).otherwise(0)).alias("either"),
         F.sum(F.when(bursting, F.col("events")).otherwise(0)).alias("bursting"),
+        F.sum("repeats").alias("repeats"),
+        F.sum("to_the_second").alias("to_the_second"),
         *[
             F.sum(F.when(o, F.col("events")).otherwise(0)).alias(f"often.{n}")
             for n, o in often.items()
         ],
     ).first()
     share = sums["either"] / sums["all"]
-    measures = (
+    measures: tuple[Measure, ...] = (
         Measure("share of events from these groups", share),
         Measure(
-            f"share from groups with over {limit:.0f} events in an hour",
+            f"share from groups with over {limit:.0f} acts in an hour",
             sums["bursting"] / sums["all"],
         ),
         *[
@@ -131,9 +157,14 @@ def _finding(groups: DataFrame, rates: list[str]) -> Finding:
         ],
     )
     text = f"{share:.1%} of the events come from groups with bursts or improbable rates."
-    return Finding(
-        NAME, text, 0.0 if share > MATERIAL_SHARE else 1.0, measures, _points(spread, limit)
-    )
+    repeated = 0.0
+    # Times that are all whole minutes do not tell what happened in the same second.
+    if has_contents and sums["to_the_second"]:
+        repeated = sums["repeats"] / sums["all"]
+        measures += (Measure("share of events that repeat another of the same second", repeated),)
+        text += f" {repeated:.1%} repeat another event of the same group in the same second."
+    p = 0.0 if max(share, repeated) > MATERIAL_SHARE else 1.0
+    return Finding(NAME, text, p, measures, _points(spread, limit))
 
 
 def _too_often(name: str, rate: float, tests: int) -> Column:

@@ -54,19 +54,18 @@ def delayed_labels(
         needs="an independent record of purchases (payments, deliveries) for a random sample of "
         "users, joined to the samples: it shows which share of them the log lacks",
     )
-    if not own_time or not counts["positives"]:
-        return _unseen(own_time), missing
+    if not own_time:
+        # Known with its row: no test is needed to say that it is not late.
+        return Finding(NAME, "The label is a column of its own row: it has no delay.", 1.0), missing
+    if not counts["positives"]:
+        unseen = Finding(
+            NAME,
+            "No mature sample is positive.",
+            needs="the event that makes a sample positive, with its time, as sampling.label.where",
+        )
+        return unseen, missing
     points = distribution(samples.where(positive), {"delay": seconds})["delay"]
     return _finding(counts, points, limit, immature, window), missing
-
-
-def _unseen(own_time: bool) -> Finding:
-    text = "No mature sample is positive." if own_time else "The label is a column of its own row."
-    return Finding(
-        NAME,
-        text,
-        needs="the event that makes a sample positive, with its time, as sampling.label.where",
-    )
 
 
 def _finding(

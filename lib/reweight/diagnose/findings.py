@@ -89,8 +89,9 @@ ADVICE = {
     "bursts and bots": _Advice(
         (),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES, *_PREFER_HARD, "importance_mlp"),
-        "Reject such groups in cleaning if a rule can identify them. In simulated worlds weights "
-        "do not help against them, and neither does knowing the truth.",
+        "Reject such groups in cleaning if a rule can identify them; cleaning.duplicates.keys "
+        "rejects events that repeat each other. In simulated worlds weights do not help against "
+        "them, and neither does knowing the truth.",
     ),
     "drift of the label rate": _Advice(
         _FOLLOW_TARGET,
@@ -118,7 +119,7 @@ ADVICE = {
 
 
 def content(findings: Sequence[Finding]) -> list[Values]:
-    """The findings as values that JSON can hold, each with its verdict and advice."""
+    """The findings as values that JSON can hold; those that are visible have advice."""
     tests = sum(f.p is not None for f in findings)
     return [
         {
@@ -130,12 +131,22 @@ def content(findings: Sequence[Finding]) -> list[Values]:
             "measures": [vars(m) | {"text": m.text()} for m in f.measures],
             "points": f.points,
             "needs": f.needs,
-            "suggests": list(ADVICE[f.mechanism].suggests),
-            "warns": list(ADVICE[f.mechanism].warns),
-            "advice": ADVICE[f.mechanism].text,
+            **_advice(f.mechanism, _verdict(f, tests)),
         }
         for f in findings
     ]
+
+
+def _advice(mechanism: str, verdict: Verdict) -> Values:
+    """Methods to try, methods that are misled, and a text; nothing unless it is visible."""
+    if verdict != "visible":
+        return {"suggests": [], "warns": [], "advice": ""}
+    advice = ADVICE[mechanism]
+    return {
+        "suggests": list(advice.suggests),
+        "warns": list(advice.warns),
+        "advice": advice.text,
+    }
 
 
 def lines(findings: Sequence[Values]) -> list[str]:

@@ -4,7 +4,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reweight.diagnose.findings import Values
-from reweight.report.plots import COLOURS, GREY, Content, legend, panels, pictures, plain
+from reweight.report.figures import (
+    COLOURS,
+    GREY,
+    Content,
+    legend,
+    name_rows,
+    panels,
+    pictures,
+    plain,
+    shortened,
+)
 
 
 def plots(content: Content) -> dict[str, str]:
@@ -67,8 +77,10 @@ def _segments(content: Content) -> Figure:
     for place, (_, value, low, high, _) in enumerate(rates):
         axis.plot([low, high], [place, place], color=COLOURS[0], lw=2)
         axis.plot(value, place, "o", color=COLOURS[0])
-    axis.set_yticks(range(len(rates)), [f"{name} ({n:,} rows)" for name, _, _, _, n in rates])
-    axis.set(xlabel="label rate", ylim=(len(rates) - 0.5, -0.5))
+    names = [f"{shortened(name)} ({n:,} rows)" for name, _, _, _, n in rates]
+    name_rows(axis, names, 64)
+    axis.set_xlabel("label rate")
+    axis.locator_params(axis="x", nbins=6)
     return figure
 
 
@@ -78,7 +90,7 @@ def _peaks(content: Content) -> Figure:
     left = [x for x, _ in points["peaks"]]
     axis.bar(left, [y for _, y in points["peaks"]], width=left, align="edge", color="#9ecae1")
     axis.axvline(points["limit"], color=GREY, lw=0.8, ls="--", label="limit of a burst")
-    axis.set(xscale="log", xlabel="events in the busiest hour", ylabel="share of groups")
+    axis.set(xscale="log", xlabel="acts in the busiest hour", ylabel="share of groups")
     # Bursts are rare: on a linear axis they would be invisible.
     axis.set_yscale("log")
     for side in (axis.xaxis, axis.yaxis):
@@ -97,8 +109,8 @@ def _rates(content: Content) -> Figure:
 def _moved(content: Content) -> Figure:
     moved = _points(content, "drift_of_the_features")["moved"]
     figure, (axis,) = panels(width=6.0, height=0.8 + 0.25 * max(1, len(moved)))
-    axis.barh([name for name, _ in moved], [value for _, value in moved], color="#9ecae1")
+    axis.barh(range(len(moved)), [value for _, value in moved], color="#9ecae1")
+    name_rows(axis, [name for name, _ in moved])
     axis.axvline(0, color=GREY, lw=0.6)
-    axis.invert_yaxis()
     axis.set_xlabel("late minus early, in standard deviations")
     return figure

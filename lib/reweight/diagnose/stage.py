@@ -12,6 +12,7 @@ Refuses:
     page names what the log or its config lacks.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pyspark import StorageLevel
@@ -28,7 +29,7 @@ from reweight.core.files import write_json
 from reweight.core.hashing import uniform
 from reweight.core.revision import revision
 from reweight.core.tables import SAMPLES
-from reweight.diagnose import bursts, delay, drift, groups, position, relation
+from reweight.diagnose import bursts, delay, drift, groups, needs, position, relation
 from reweight.diagnose.findings import Finding, content, lines
 from reweight.diagnose.plots import plots
 from reweight.report import page
@@ -42,6 +43,8 @@ def diagnose(run: Run) -> dict[str, Any]:
 
     It reads `events` and `samples`, and writes `diagnose.html` and `diagnose.json`.
     """
+    for need in needs.lacking(run.config.sampling, run.config.features):
+        run.say(need)
     events = read_events(run.store, run.config.cleaning)
     events = sampling.collapsed(events, run.config.sampling)
     samples = run.store.read(SAMPLES).persist(StorageLevel.DISK_ONLY)
@@ -73,24 +76,47 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
     columns = drift.Columns(names, _steady(names, run.config.features), seed)
     halves = _halves(samples, seed).persist(StorageLevel.DISK_ONLY)
     try:
+        run.say("fitting models of the label")
         judged = relation.crossed(halves, columns.modelled, seed)
-        own_time = section.label.value is None
-        late, missing = delay.delayed_labels(samples, section.label.window, own_time)
-        return [
-            position.position_bias(
-                _with_item_hashes(mature, events, section, run.config.features),
-                list(run.config.features.categorical),
+        items = _with_item_hashes(mature, events, section, run.config.features)
+        rates = _rates(section, run.config.features)
+        steps: dict[str, Callable[[], Iterable[Finding]]] = {
+            position.NAME: lambda: [
+                position.position_bias(items, list(run.config.features.categorical))
+            ],
+            delay.NAME: lambda: delay.delayed_labels(
+                samples, section.label.window, section.label.value is None
             ),
-            late,
-            groups.rare_groups(mature, judged),
-            bursts.bursts_and_bots(events, section.group, _rates(section, run.config.features)),
-            drift.rate_drift(mature),
-            drift.feature_drift(halves, columns),
-            drift.relation_drift(judged, [names[i] for i in columns.modelled]),
-            missing,
-        ]
+            groups.NAME: lambda: [groups.rare_groups(mature, judged)],
+            bursts.NAME: lambda: [
+                bursts.bursts_and_bots(events, section.group, rates, _contents(events, section))
+            ],
+            drift.RATE: lambda: [drift.rate_drift(mature)],
+            drift.FEATURES: lambda: [drift.feature_drift(halves, columns)],
+            drift.RELATION: lambda: [
+                drift.relation_drift(judged, [names[i] for i in columns.modelled])
+            ],
+        }
+        found: dict[str, Finding] = {}
+        for number, (name, step) in enumerate(steps.items(), 1):
+            run.say(f"[{number}/{len(steps)}] {name}")
+            found |= {finding.mechanism: finding for finding in step()}
+        # What no log shows comes last.
+        found[delay.MISSING] = found.pop(delay.MISSING)
+        return list(found.values())
     finally:
         halves.unpersist()
+
+
+def _contents(events: DataFrame, section: Sampling) -> list[str]:
+    """Columns in which an event equals another one that it repeats: all but time and identity."""
+    own = {"event_time", *section.key}
+    return [
+        f.name
+        for f in events.schema.fields
+        # Spark hashes no maps.
+        if f.name not in own and "map<" not in f.dataType.simpleString()
+    ]
 
 
 def _with_item_hashes(

@@ -20,6 +20,7 @@ from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.baselines import BASELINE
 from reweight.core.files import write_json
+from reweight.core.left_out import left_out, without
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate import reduction, statistics, weight_summary
 from reweight.score_weights.rows import wide_weights
@@ -49,7 +50,7 @@ def evaluate(run: Run) -> dict[str, Any]:
 
 def _weights(run: Run) -> dict[str, Any]:
     """Statistics of the weights of the training rows, and the rows with extreme weights."""
-    methods = [m.name for m in run.config.importance]
+    methods = [m.name for m in without(run.config.importance, left_out(run.folder))]
     wide = wide_weights(run.store.read(WEIGHTS), methods)
     train = run.store.read(SAMPLES).where("split = 'train'")
     train = train.select("sample_id", "segment", "label", "features")

@@ -3,7 +3,6 @@
 The metrics of each method and split are computed in a separate task. All metrics are unweighted.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +27,8 @@ class Evaluation(Section):
         confidence: level of the intervals.
         bins: number of bins of the coarse histogram.
         max_segments: number of segments shown, largest first; the rest are pooled as ``other``.
-        min_positives: positives that a segment needs to count for the worst-group AUC and log loss.
+        min_positives: positives that a segment needs to count for the worst-group AUC and log loss,
+            and rows of each label that it needs for intervals of its own.
     """
 
     ndcg_k: int = Field(default=10, ge=1)
@@ -92,9 +92,8 @@ def values_of(
         seed: seed of the bootstrap.
 
     Returns:
-        Rows with ``method``, ``split``, ``segment`` (null for all rows), ``name``, ``value``. The
-        metrics over all rows also have ``coarse``, the value from coarse bins, and ``resampled``,
-        one value per resample.
+        Rows with ``method``, ``split``, ``segment`` (null for all rows), ``name``, ``value``,
+        ``coarse``, the value from coarse bins, and ``resampled``, one value per resample.
     """
     method, split = fine["method"].iloc[0], fine["split"].iloc[0]
     groups = groups[groups["split"] == split]
@@ -104,14 +103,28 @@ def values_of(
     resamples = bootstrap.draws(len(buckets), evaluation.replicates, seed)
     exact = _fine_statistics(fine, method_groups, evaluation.bins)
     whole, resampled = (
-        _metrics(_statistics(coarse, method_groups, buckets, draws, evaluation.bins), evaluation)
+        _all_metrics(
+            _statistics(coarse, method_groups, buckets, draws, evaluation.bins), evaluation
+        )
         for draws in (np.ones((1, len(buckets))), resamples)
     )
-    rows: list[tuple[Any, ...]] = [
-        (method, split, None, name, value[0], whole[name][0], resampled[name])
-        for name, value in _metrics(exact, evaluation).items()
+    # The resamples of a segment with too few labels say little of how its metrics vary.
+    few = {
+        segment
+        for segment, (pos, neg) in exact.segments.items()
+        if min(pos.sum(), neg.sum()) < evaluation.min_positives
+    }
+    rows = [
+        (
+            method,
+            split,
+            *key,
+            value[0],
+            whole[key][0],
+            resampled[key] * (np.nan if key[0] in few else 1),
+        )
+        for key, value in _all_metrics(exact, evaluation).items()
     ]
-    rows += [(method, split, *value, None, None) for value in _segment_values(exact)]
     columns = [column.split()[0] for column in VALUES.split(", ")]
     return pd.DataFrame(rows, columns=columns)
 
@@ -129,26 +142,22 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
         ``high``.
     """
     rows: list[Row] = []
-    of_all = values[values["segment"].isna()]
     # Spark returns them as lists.
-    resampled = of_all["resampled"].map(lambda draws: np.asarray(draws, dtype=np.float64))
-    of_all = of_all.assign(resampled=resampled)
-    by_method = {
-        key: frame.set_index("name")[["value", "coarse", "resampled"]]
-        for key, frame in of_all.groupby(["split", "method"])
-    }
-    for (split, method), frame in by_method.items():
-        rows += _rows(method, split, "value", frame, evaluation.confidence)
-        parts = values[(values["split"] == split) & (values["method"] == method)]
-        rows += [
-            _row(method, split, segment, name, "value", value, np.nan, np.nan)
-            for segment, name, value in parts[["segment", "name", "value"]]
-            .dropna(subset="segment")
-            .itertuples(index=False)
-        ]
-        if method != baseline:
-            difference = frame - by_method[split, baseline]
-            rows += _rows(method, split, "difference", difference, evaluation.confidence)
+    resampled = values["resampled"].map(lambda draws: np.asarray(draws, dtype=np.float64))
+    values = values.assign(resampled=resampled)
+    for segment in (None, *sorted(values["segment"].dropna().unique())):
+        chosen = values["segment"].isna() if segment is None else values["segment"] == segment
+        by_method = {
+            key: frame.set_index("name")[["value", "coarse", "resampled"]]
+            for key, frame in values[chosen].groupby(["split", "method"])
+        }
+        for (split, method), frame in by_method.items():
+            if method != baseline:
+                difference = frame - by_method[split, baseline]
+                rows += _rows(
+                    method, split, segment, "difference", difference, evaluation.confidence
+                )
+            rows += _rows(method, split, segment, "value", frame, evaluation.confidence)
     return rows
 
 
@@ -238,6 +247,29 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
     }
 
 
+def _all_metrics(s: Statistics, evaluation: Evaluation) -> dict[tuple[str | None, str], Array]:
+    """The metrics over all rows and those of each segment, by (segment, name), each [R]."""
+    values: dict[tuple[str | None, str], Array] = {
+        (None, name): value for name, value in _metrics(s, evaluation).items()
+    }
+    for segment in s.segments:
+        for name, value in _segment_metrics(s, segment).items():
+            values[segment, name] = value
+    return values
+
+
+def _segment_metrics(s: Statistics, segment: str) -> dict[str, Array]:
+    """Metrics of one segment, each [R]."""
+    pos, neg = s.segments[segment]
+    rows = (pos + neg).sum(-1)
+    return {
+        "auc": metrics.auc(pos, neg),
+        "log_loss": metrics.ratio(s.losses[segment], rows),
+        "rows": rows,
+        "positives": pos.sum(-1),
+    }
+
+
 def _worst_auc(s: Statistics, min_positives: int) -> Array:
     """The lowest AUC of any segment with enough positives; NaN if there is none."""
     areas = [
@@ -263,7 +295,14 @@ def _worst_loss(s: Statistics, min_positives: int) -> Array:
 _COUNTS = ("groups_left_out", "rows", "positives")
 
 
-def _rows(method: str, split: str, kind: str, frame: pd.DataFrame, confidence: float) -> list[Row]:
+def _rows(
+    method: str,
+    split: str,
+    segment: str | None,
+    kind: str,
+    frame: pd.DataFrame,
+    confidence: float,
+) -> list[Row]:
     rows = []
     for name, value, coarse, resampled in frame.itertuples():
         if kind == "difference" and name in _COUNTS:
@@ -271,16 +310,8 @@ def _rows(method: str, split: str, kind: str, frame: pd.DataFrame, confidence: f
         low, high = bootstrap.interval(resampled, value, coarse, confidence)
         if name in _COUNTS:
             low = high = np.nan
-        rows.append(_row(method, split, None, name, kind, value, low, high))
+        rows.append(_row(method, split, segment, name, kind, value, low, high))
     return rows
-
-
-def _segment_values(s: Statistics) -> Iterator[tuple[str, str, float]]:
-    """AUC, rows and positives of each segment."""
-    for segment, (pos, neg) in s.segments.items():
-        yield segment, "auc", float(metrics.auc(pos, neg)[0])
-        yield segment, "rows", float(pos.sum() + neg.sum())
-        yield segment, "positives", float(pos.sum())
 
 
 def _row(

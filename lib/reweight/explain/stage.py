@@ -22,10 +22,12 @@ from reweight.config import Run
 from reweight.core.errors import TableError
 from reweight.core.files import write_json
 from reweight.core.hashing import uniform
+from reweight.core.left_out import left_out, without
 from reweight.core.revision import revision
 from reweight.core.tables import ATTRIBUTIONS, SAMPLES
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.attribution import BESIDE
+from reweight.importance.base import ImportanceMethod
 from reweight.report import page
 from reweight.report.plots import driving
 from reweight.score_weights.models import read_models
@@ -73,7 +75,12 @@ def explain(run: Run) -> dict[str, Any]:
 
 def _models(run: Run) -> dict[str, ModelArtifact]:
     folder = run.config.model_folder.models
-    return read_models(folder, run.config.importance, run.folder.features)
+    return read_models(folder, _methods(run), run.folder.features)
+
+
+def _methods(run: Run) -> tuple[ImportanceMethod, ...]:
+    """The methods that have a model."""
+    return without(run.config.importance, left_out(run.folder, before="score_weights"))
 
 
 def _sample(
@@ -97,7 +104,7 @@ def _sample(
 
 
 def _by_method(run: Run, attributions: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    return {m.name: _sorted(attributions, m.name) for m in run.config.importance}
+    return {m.name: _sorted(attributions, m.name) for m in _methods(run)}
 
 
 def _sorted(attributions: pd.DataFrame, method: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from reweight.core.digest import digest
 from reweight.core.files import write_json
 from reweight.core.hashing import uniform
+from reweight.core.left_out import Refusals, refuse_combinations, without
 from reweight.core.revision import revision
 from reweight.core.run_folder import ModelsFolder
 from reweight.fit_importance.job import FitJob
@@ -19,10 +20,15 @@ from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.training import TrainFacts
 from reweight.training.plan import FitPlan
+from reweight.training.refused import read_refused
 
 
 def fit_methods(
-    job: FitJob, samples: DataFrame, methods: tuple[ImportanceMethod, ...], folder: ModelsFolder
+    job: FitJob,
+    samples: DataFrame,
+    methods: tuple[ImportanceMethod, ...],
+    folder: ModelsFolder,
+    refusals: Refusals | None = None,
 ) -> dict[str, Any]:
     """Fits methods side by side and leaves the model of each in ``folder``.
 
@@ -31,17 +37,26 @@ def fit_methods(
         samples: rows with the columns of the table ``samples`` that the methods read.
         methods: the methods to fit.
         folder: a folder that the driver and the executors share.
+        refusals: receives the methods that cannot be fitted; by default they are errors.
 
     Returns:
         What the stage reports: numbers of rows, losses, seconds, and failures before a resume.
     """
-    facts = training_facts(job, samples, methods)
+    refusals = refusals or Refusals()
+    facts = training_facts(job, samples, methods, refusals)
+    refuse_combinations(methods, refusals)
+    methods = refusals.remaining(methods)
     for method in methods:
         if not method.trained:
             ModelArtifact.of(method, facts, method.build(facts)).write(folder.model(method.name))
     summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
     if trained := tuple(m for m in methods if m.trained):
-        summary |= _train(job, training_plan(job, samples, facts, trained, folder))
+        plan = training_plan(job, samples, facts, trained, folder)
+        summary |= _train(job, plan.model_copy(update={"strict": refusals.strict}))
+        for name, error in read_refused(folder).items():
+            refusals.add(name, error)
+        refuse_combinations(methods, refusals)
+        refusals.remaining(methods)
     return summary
 
 
@@ -81,8 +96,9 @@ def training_plan(
 def _train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
     folder, key = plan.models, plan.key
     failures = []
-    if not _is_fitted(folder, key, plan.methods):
+    if not _is_fitted(folder, key, plan):
         folder.fitted.unlink(missing_ok=True)
+        folder.refused.unlink(missing_ok=True)
         failures = launch_until_done(job, plan)
         write_json(folder.fitted, key)
         folder.checkpoint.unlink(missing_ok=True)
@@ -91,14 +107,18 @@ def _train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
         max((c[i]["seconds"] for c in curves.values() if i < len(c)), default=0.0)
         for i in range(max((len(c) for c in curves.values()), default=0))
     )
-    losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items()}
+    losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items() if c}
     summary = {"training loss": losses, "training seconds": round(seconds, 1)}
     return summary | ({"resumed after": failures} if failures else {})
 
 
-def _is_fitted(folder: ModelsFolder, key: str, methods: tuple[ImportanceMethod, ...]) -> bool:
+def _is_fitted(folder: ModelsFolder, key: str, plan: FitPlan) -> bool:
     """Whether the models exist and were fitted on the same rows, settings and code."""
-    complete = all(ModelArtifact.is_in(folder.model(method.name)) for method in methods)
+    refused = read_refused(folder)
+    if plan.strict and refused:
+        return False
+    kept = without(plan.methods, refused)
+    complete = all(ModelArtifact.is_in(folder.model(method.name)) for method in kept)
     return folder.fitted.exists() and complete and json.loads(folder.fitted.read_text()) == key
 
 

@@ -2,13 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from reweight.build_samples.feature_stats import read_stats
 from reweight.core.run import JobRun
 from reweight.training.plan import Fitting
+
+
+class KnownWeights(Protocol):
+    """The weight policy, as far as fitting asks it."""
+
+    def check_known(self, method: Any, known: NDArray[np.float64]) -> None:
+        """Refuses weights that are known before training and leave too few effective samples."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class FitJob:
         names: of the dense features, [D].
         cardinalities: size of the id space of each field of ``ids``.
         snapshots: folder for the rows that training reads, shared by the driver and the executors.
+        weighting: the weight policy; None where the weights are not checked before training.
     """
 
     spark: SparkSession
@@ -30,9 +40,10 @@ class FitJob:
     names: tuple[str, ...]
     cardinalities: tuple[int, ...]
     snapshots: Path
+    weighting: KnownWeights | None = None
 
     @classmethod
-    def of(cls, run: JobRun[Any]) -> Self:
+    def of(cls, run: JobRun[Any], weighting: KnownWeights | None = None) -> Self:
         """The job of a run whose samples are built; its config has ``seed`` and ``fitting``."""
         stats = read_stats(run.folder.features)
         return cls(
@@ -42,6 +53,7 @@ class FitJob:
             names=stats.names,
             cardinalities=stats.sizes,
             snapshots=run.folder.snapshot,
+            weighting=weighting,
         )
 
     @property

@@ -126,7 +126,7 @@ def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
                 continue
             curves = json.loads(folder.curves.read_text())
             done = max((len(curve) for curve in curves.values()), default=0)
-            losses = ", ".join(f"{k} {c[-1]['validation']:.4g}" for k, c in curves.items())
+            losses = ", ".join(f"{k} {c[-1]['validation']:.4g}" for k, c in curves.items() if c)
             bar.update(done - bar.n)
             # Without a progress bar, about ten log lines replace it.
             enough = done < epochs and done - logged >= max(1, epochs // 10)

@@ -1,8 +1,10 @@
 """What models may know of the training rows, and checks that methods can be fitted on them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -10,13 +12,14 @@ from pyspark.sql import functions as F
 from reweight.build_samples.feature_stats import feature_quantiles
 from reweight.core.errors import TrainingError
 from reweight.core.hashing import uniform
+from reweight.core.left_out import Refusals, without
 from reweight.fit_importance.job import FitJob
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.label_windows import check_delays, check_windows
 from reweight.importance.position_bias import PositionMethod, between
 from reweight.importance.position_checks import check_features, check_positions, check_propensities
 from reweight.importance.target import check_target
-from reweight.importance.training import TrainFacts
+from reweight.importance.training import RowCounts, TrainFacts
 
 _MOST_SEGMENTS = 1000
 # A feature that depends on the position shows it in any sample of rows.
@@ -24,7 +27,10 @@ _POSITION_ROWS = 20_000
 
 
 def training_facts(
-    job: FitJob, samples: DataFrame, methods: Sequence[ImportanceMethod]
+    job: FitJob,
+    samples: DataFrame,
+    methods: Sequence[ImportanceMethod],
+    refusals: Refusals | None = None,
 ) -> TrainFacts:
     """What models may know of the training rows.
 
@@ -32,19 +38,58 @@ def training_facts(
         job: the settings.
         samples: rows of all splits.
         methods: the methods to fit.
+        refusals: receives the methods that cannot be fitted on these rows; by default they are
+            errors.
 
     Raises:
         TrainingError: a method cannot be fitted on these rows, or methods need different numbers
             of bins.
+        WeightError: the weights of a method, which the counts of the rows determine, leave too few
+            effective samples.
     """
+    refusals = refusals or Refusals()
     train = samples.where("split = 'train'")
+    counts = _counts(train)
+    for method in methods:
+        with refusals.about(method.name):
+            _check_columns(job, train, counts, method)
+    table = _segments(train, without(methods, refusals.errors), refusals)
+    methods = refusals.remaining(methods)
+    bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
+    check_bins(bins)
+    facts = TrainFacts(
+        dim=job.dim,
+        cardinalities=job.cardinalities,
+        rows=counts["rows"],
+        positives=int(counts["positives"]),
+        seed=job.seed,
+        quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
+        names=job.names,
+        segments=() if table is None else tuple(table["segment"].dropna()),
+    )
+    known = RowCounts(
+        settled=counts["rows"] - counts["open"],
+        settled_positives=counts["settled_positives"],
+        segments=None if table is None else _by_label(table, "rows", "positives"),
+        targets=None if table is None else _by_label(table, "target", "target_positives"),
+    )
+    for method in methods:
+        with refusals.about(method.name):
+            _check_method(job, facts, known, method)
+    return facts
+
+
+def _counts(train: DataFrame) -> Any:
+    """Numbers of training rows of several kinds, in one pass."""
     position, propensity = F.col("position"), F.col("propensity")
     settled = F.col("mature") & (F.col("label") == 1)
     usable = F.coalesce((propensity > 0) & (propensity <= 1), F.lit(False))
-    counts: Any = train.agg(
+    seconds = F.unix_seconds("event_time")
+    return train.agg(
         F.count("*").alias("rows"),
         F.sum("label").alias("positives"),
         F.sum(F.col("target").cast("bigint")).alias("target"),
+        (F.max(seconds) - F.min(seconds)).alias("span"),
         *[
             F.count_if(condition).alias(name)
             for name, condition in {
@@ -59,24 +104,55 @@ def training_facts(
             }.items()
         ],
     ).first()
-    for method in methods:
-        # Fitting checks this too, but only after hours of training.
-        columns = method.columns()
-        if "target" in columns:
-            check_target(method.name, counts["target"], counts["rows"])
-        if "position" in columns:
-            check_positions(method.name, counts["before"], counts["first"], counts["later"])
-            if isinstance(method, PositionMethod):
-                last_position = method.training.max_position
-                explained = _between_positions(train, counts["rows"], job.dim, last_position)
-                check_features(method.name, explained, job.names)
-        if "propensity" in columns:
-            check_propensities(method.name, counts["unusable"], counts["rows"])
-        if "mature" in columns:
-            check_windows(method.name, counts["open"], counts["settled_positives"])
-        if "delay" in columns:
-            check_delays(method.name, counts["delays"], counts["outside"])
-    bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
+
+
+def _check_columns(job: FitJob, train: DataFrame, counts: Any, method: ImportanceMethod) -> None:
+    """Checks that the rows have what a method reads besides features and label."""
+    name, columns = method.name, method.columns()
+    if "target" in columns:
+        check_target(name, counts["target"], counts["rows"], times=1 + (counts["span"] or 0))
+    if "position" in columns:
+        check_positions(name, counts["before"], counts["first"], counts["later"])
+        if isinstance(method, PositionMethod):
+            last_position = method.training.max_position
+            explained = _between_positions(train, counts["rows"], job.dim, last_position)
+            check_features(name, explained, job.names)
+    if "propensity" in columns:
+        check_propensities(name, counts["unusable"], counts["rows"])
+    if "mature" in columns:
+        check_windows(name, counts["open"], counts["settled_positives"])
+    if "delay" in columns:
+        check_delays(name, counts["delays"], counts["outside"])
+
+
+def _check_method(
+    job: FitJob, facts: TrainFacts, counts: RowCounts, method: ImportanceMethod
+) -> None:
+    """Checks all that a method can say before it is trained.
+
+    The ranks check this too, but only after they have started, or after hours of training.
+    """
+    if training := method.learns():
+        settled = {"rows": counts.settled, "positives": counts.settled_positives}
+        # Such methods learn from settled rows only.
+        read = facts.model_copy(update=settled) if "mature" in training.needs else facts
+        training.check(read)
+        training.check_size(facts)
+    method.model(facts)
+    known = method.known_importance(facts, counts)
+    if known is not None and job.weighting is not None:
+        job.weighting.check_known(method, known.numpy())
+
+
+def check_bins(bins: Collection[int]) -> None:
+    """Checks that all methods cut features into the same number of bins.
+
+    Args:
+        bins: the numbers of the methods that cut them.
+
+    Raises:
+        TrainingError: they differ.
+    """
     if len(bins) > 1:
         raise TrainingError(
             "the methods of a run cut features into different numbers of bins",
@@ -84,16 +160,6 @@ def training_facts(
             got=str(sorted(bins)),
             fix="set the same training.bins everywhere",
         )
-    return TrainFacts(
-        dim=job.dim,
-        cardinalities=job.cardinalities,
-        rows=counts["rows"],
-        positives=int(counts["positives"]),
-        seed=job.seed,
-        quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
-        names=job.names,
-        segments=_segments(train) if any("segment" in m.columns() for m in methods) else (),
-    )
 
 
 def _between_positions(train: DataFrame, rows: int, dim: int, last_position: int) -> torch.Tensor:
@@ -116,20 +182,50 @@ def _between_positions(train: DataFrame, rows: int, dim: int, last_position: int
     return between(count[:, 0], torch.cat([total, square], dim=1))
 
 
-def _segments(train: DataFrame) -> tuple[str, ...]:
-    """The segments of the training rows, largest first.
+def _segments(
+    train: DataFrame, methods: Sequence[ImportanceMethod], refusals: Refusals
+) -> pd.DataFrame | None:
+    """Training rows and target rows, and the positives among them, by segment, largest first.
 
-    Raises:
-        TrainingError: there are none, or too many.
+    Args:
+        train: the training rows.
+        methods: those that read segments are refused if there are none, or too many.
+        refusals: receives them.
+
+    Returns:
+        One row per segment, the one of rows without a segment first; None if no method can use it.
     """
-    counted = train.where("segment is not null").groupBy("segment").count()
-    rows = counted.orderBy(F.desc("count"), "segment").limit(_MOST_SEGMENTS + 1).collect()
-    if not 0 < len(rows) <= _MOST_SEGMENTS:
-        raise TrainingError(
+    readers = [method.name for method in methods if "segment" in method.columns()]
+    if not readers:
+        return None
+    target = F.col("target").cast("bigint")
+    counted = train.groupBy("segment").agg(
+        F.count("*").alias("rows"),
+        F.sum("label").alias("positives"),
+        F.sum(target).alias("target"),
+        F.sum(target * F.col("label")).alias("target_positives"),
+    )
+    ordered = counted.orderBy(F.col("segment").isNotNull(), F.desc("rows"), "segment")
+    # Small by nature: the limit leaves room for the rows without a segment, and for one too many.
+    table = ordered.limit(_MOST_SEGMENTS + 2).toPandas()
+    number = int(table["segment"].notna().sum())
+    if 0 < number <= _MOST_SEGMENTS:
+        return table
+    for name in readers:
+        error = TrainingError(
             "the segments cannot be weighted",
             expected=f"1 to {_MOST_SEGMENTS} segments in the training rows",
-            got=f"more than {_MOST_SEGMENTS}" if rows else "none",
+            got=f"more than {_MOST_SEGMENTS}" if number else "none",
             fix="set sampling.segment to an expression with few values, such as a user group or a "
             "country",
         )
-    return tuple(row["segment"] for row in rows)
+        refusals.add(name, error)
+    return None
+
+
+def _by_label(table: pd.DataFrame, rows: str, positives: str) -> torch.Tensor:
+    """Rows by segment and label, int64 [S + 1, 2]; row 0 is no segment."""
+    values = table[[rows, positives]].astype("int64").to_numpy()
+    if table["segment"].notna().all():
+        values = np.concatenate([np.zeros((1, 2), dtype=np.int64), values])
+    return torch.tensor(np.stack([values[:, 0] - values[:, 1], values[:, 1]], axis=1))

@@ -8,18 +8,25 @@ Writes:
     statistics), and ``models/curves.json``, the losses by epoch. Trained methods write checkpoints
     during training.
 
+Leaves out:
+    Methods that refuse the rows (see their pages), whose weights are known to leave too few
+    effective samples before anything is trained, or whose training diverges. The summary gives the
+    reason of each. With ``strict: true``, or if no other method is left, it is an error.
+
 Refuses:
-    Rows that a method refuses (see its page), methods that cut features into different numbers of
-    bins, fewer free slots than ``fitting.ranks``, and ranks that fail or hang more than
-    ``fitting.retries`` times.
+    Methods that cut features into different numbers of bins, fewer free slots than
+    ``fitting.ranks``, and ranks that fail or hang more than ``fitting.retries`` times.
 """
 
 import shutil
 from typing import Any
 
-from reweight.config import Run
+from reweight.config import Run, RunConfig
+from reweight.core.errors import ConfigError
+from reweight.core.left_out import Refusals, record_left_out, refused_by
 from reweight.core.tables import SAMPLES
 from reweight.fit_importance.fit import fit_methods
+from reweight.fit_importance.foreseen import Sections, check_foreseen
 from reweight.fit_importance.job import FitJob
 
 
@@ -27,10 +34,39 @@ def fit_importance(run: Run) -> dict[str, Any]:
     """Fits the importance methods on executors; each leaves a self-contained model folder."""
     config, models = run.config, run.folder.models
     if config.model_run_id is not None:
-        return {"skipped": f"the models of run '{config.model_run_id}' are used"}
-    job = FitJob.of(run)
-    summary = fit_methods(job, run.store.read(SAMPLES), config.importance, models)
-    for method in config.importance:
+        reasons = refused_by(config.model_folder, "fit_importance")
+        record_left_out(run.folder, "fit_importance", reasons)
+        skipped = {"skipped": f"the models of run '{config.model_run_id}' are used"}
+        return skipped | ({"left out": reasons} if reasons else {})
+    job, refusals = FitJob.of(run, config.weighting), Refusals(strict=config.strict)
+    check_config(config, refusals)
+    methods, samples = refusals.remaining(config.importance), run.store.read(SAMPLES)
+    summary = fit_methods(job, samples, methods, models, refusals)
+    record_left_out(run.folder, "fit_importance", refusals.reasons())
+    for method in refusals.remaining(config.importance):
         shutil.copyfile(run.folder.features, models.features(method.name))
     shutil.rmtree(job.snapshots, ignore_errors=True)
-    return summary
+    return summary | refusals.summary()
+
+
+def check_config(config: RunConfig, refusals: Refusals | None = None) -> None:
+    """Refuses methods that the config alone shows to be impossible; the runner asks at the start.
+
+    Args:
+        config: of the run.
+        refusals: receives the methods; by default those that ``strict`` asks for.
+    """
+    refusals = refusals or Refusals(strict=config.strict)
+    sections = Sections(config.cleaning, config.sampling, config.splits, config.features)
+    check_foreseen(config.importance, sections, refusals)
+    for key, used in (
+        ("weighting.segment_cap", config.weighting.segment_cap is not None),
+        ("splits.judged", bool(config.splits.judged)),
+    ):
+        if used and not sections.has_segments:
+            raise ConfigError(
+                f"{key} needs segments",
+                expected="sampling.segment: an expression with few values",
+                got="nothing",
+                fix=f"write sampling: {{segment: COLUMN}}, or leave {key} out",
+            )

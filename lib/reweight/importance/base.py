@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reweight.core.section import MethodName, Section
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble_outputs import EnsembleOutputs, over_unseen
-from reweight.importance.training import Checkpoints, Learner, TrainFacts, Training
+from reweight.importance.training import Checkpoints, Learner, RowCounts, TrainFacts, Training
 
 _LOG = logging.getLogger(__name__)
 
@@ -178,6 +178,19 @@ class ImportanceMethod(Section, ABC):
         """Columns of ``Batch.extra`` that training and scoring need."""
         training = self.learns()
         return tuple(sorted({*self.needs, *(training.needs if training else ())}))
+
+    def known_importance(self, facts: TrainFacts, counts: RowCounts) -> Tensor | None:
+        """The importance of the training rows where their counts determine it, before training.
+
+        Args:
+            facts: of the training rows.
+            counts: of the same rows.
+
+        Returns:
+            Each value and the number of rows that have it, float64 [K, 2]; None if it takes more
+            than counts.
+        """
+        return None
 
     @abstractmethod
     def model(self, facts: TrainFacts) -> ImportanceModel:

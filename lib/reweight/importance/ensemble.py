@@ -81,6 +81,11 @@ class EnsembleTraining(Training):
                 fix="use more rows, or fewer members",
             )
 
+    def check_size(self, facts: TrainFacts) -> None:
+        """Checks that the members are not too large."""
+        encoding = Encoding(facts, self.bins) if self.bins else None
+        check_size(facts, self.members, self.hidden, self.embedding, encoding)
+
     def build(self, facts: TrainFacts) -> Learner:
         """Untrained members."""
         return EnsembleLearner(self, facts)
@@ -121,9 +126,7 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members, self.membership, self.seed = members, membership, facts.seed
         self.encoding = Encoding(facts, bins) if bins else None
-        dim = self.encoding.width if self.encoding else facts.dim
-        sizes = (dim + embedding * len(facts.cardinalities), *hidden, 1)
-        _check_size(members, sizes, facts.cardinalities, embedding)
+        sizes = check_size(facts, members, hidden, embedding, self.encoding)
         generator = torch.Generator().manual_seed(facts.seed)
         self.weights, self.biases, self.tables = (nn.ParameterList() for _ in range(3))
         for n_in, n_out in pairwise(sizes):
@@ -311,11 +314,22 @@ def _square(values: Tensor) -> Tensor:
     return norm.square()
 
 
-def _check_size(
-    members: int, sizes: tuple[int, ...], cardinalities: tuple[int, ...], embedding: int
-) -> None:
+def check_size(
+    facts: TrainFacts,
+    members: int,
+    hidden: tuple[int, ...],
+    embedding: int,
+    encoding: Encoding | None,
+) -> tuple[int, ...]:
+    """The widths of the layers, input and output included.
+
+    Raises:
+        TrainingError: more parameters than can be held in memory and sent to executors.
+    """
+    dim = encoding.width if encoding else facts.dim
+    sizes = (dim + embedding * len(facts.cardinalities), *hidden, 1)
     layers = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
-    size = layers + embedding * sum(cardinalities)
+    size = layers + embedding * sum(facts.cardinalities)
     if members * size > _MAX_PARAMETERS:
         raise TrainingError(
             "the ensemble is too large to hold in memory and send to executors",
@@ -325,3 +339,4 @@ def _check_size(
             got=f"{members} members x {size} parameters = {members * size / 2**20:.0f}M",
             fix="lower members, hidden or embedding",
         )
+    return sizes

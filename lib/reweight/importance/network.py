@@ -9,7 +9,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from reweight.importance.batch import Batch
-from reweight.importance.ensemble import Ensemble
+from reweight.importance.encoding import Encoding
+from reweight.importance.ensemble import Ensemble, check_size
 from reweight.importance.training import Learner, TrainFacts, Training
 
 Parameters = Mapping[str, Tensor]
@@ -34,6 +35,11 @@ class NetworkTraining(Training, ABC):
     def quantile_bins(self) -> int:
         """Same as ``bins``."""
         return self.bins
+
+    def check_size(self, facts: TrainFacts) -> None:
+        """Checks that f is not too large."""
+        encoding = Encoding(facts, self.bins) if self.bins else None
+        check_size(facts, 1, self.hidden, self.embedding, encoding)
 
 
 class NetworkLearner(Learner, ABC):

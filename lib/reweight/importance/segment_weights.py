@@ -8,7 +8,7 @@ from torch import Tensor
 from reweight.importance.base import ImportanceModel
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble_outputs import EnsembleOutputs
-from reweight.importance.training import TrainFacts
+from reweight.importance.training import RowCounts, TrainFacts
 
 
 class SegmentWeightsModel(ImportanceModel, ABC):
@@ -39,6 +39,17 @@ class SegmentWeightsModel(ImportanceModel, ABC):
         Args:
             counts: training rows by segment and label, float64 [S + 1, 2].
         """
+
+    def known(self, counts: RowCounts) -> Tensor | None:
+        """The weights by the counts of the training rows, as ``ImportanceMethod.known_importance``.
+
+        Raises:
+            TrainingError: as ``weights``.
+        """
+        if counts.segments is None:
+            return None
+        weight = self.weights(counts.segments.double())
+        return torch.stack([weight.double().flatten(), counts.segments.double().flatten()], dim=1)
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """The weight of the row's segment and label, float32 [B]."""

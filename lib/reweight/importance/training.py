@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -41,6 +42,24 @@ class TrainFacts(Section):
     def class_weights(self) -> tuple[float, float]:
         """n / (2 n_y) for y = 0 and y = 1, so that both classes have a total weight of n / 2."""
         return self.rows / (2 * (self.rows - self.positives)), self.rows / (2 * self.positives)
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Counts of the training rows that are known before anything is trained.
+
+    Attributes:
+        settled: rows whose label window has closed.
+        settled_positives: those of them with label 1.
+        segments: rows by segment and label, int64 [S + 1, 2]; row 0 is no known segment. None if no
+            method reads segments.
+        targets: the same for the target rows.
+    """
+
+    settled: int
+    settled_positives: int
+    segments: Tensor | None = None
+    targets: Tensor | None = None
 
 
 class Learner(nn.Module, ABC):
@@ -145,6 +164,9 @@ class Training(Section, ABC):
 
     def check(self, facts: TrainFacts) -> None:
         """Refuses rows that cannot be trained on; called before training."""
+
+    def check_size(self, facts: TrainFacts) -> None:
+        """Refuses a learner that is too large to build; called before training."""
 
     @abstractmethod
     def build(self, facts: TrainFacts) -> Learner:

@@ -11,6 +11,7 @@ from reweight.report.plots import plots
 
 LOWER_IS_BETTER = ("log_loss", "normalised_entropy", "brier", "ece")
 _COUNTS = ("rows", "positives", "groups_left_out")
+_BY_SEGMENT = ("log_loss", "auc")
 _UNCLEAR = "no significant difference"
 
 Values = dict[str, Any]
@@ -25,6 +26,7 @@ def content(
     days: pd.DataFrame,
     evaluation: Values,
     losses: Values,
+    left_out: Mapping[str, str] | None = None,
 ) -> Values:
     """Everything that the page shows, as values that JSON can hold.
 
@@ -37,8 +39,10 @@ def content(
         evaluation: ``curves``, ``facts``, ``histograms`` (also ``by_label``), ``drivers`` and
             ``extremes`` by method, and ``segment_shares``.
         losses: method -> one entry per epoch.
+        left_out: the methods that the run went on without, each with the reason.
     """
-    methods = [method["name"] for method in config["importance"]]
+    left_out = dict(left_out or {})
+    methods = [m["name"] for m in config["importance"] if m["name"] not in left_out]
     methods = [baseline, *[m for m in methods if m != baseline]]
     comparison = {
         split: {m: _cells(metrics, m, split) for m in methods} for split in ("test", "validation")
@@ -48,6 +52,7 @@ def content(
         "run_id": config["run_id"],
         "baseline": baseline,
         "methods": methods,
+        "left_out": left_out,
         "lower_is_better": LOWER_IS_BETTER,
         "verdict": verdict(comparison["test"], baseline),
         "comparison": comparison,
@@ -80,7 +85,7 @@ def rendered(template: str, values: Values) -> str:
 
 
 def table(values: Values) -> list[str]:
-    """The comparison on the test split as lines of text, for the console."""
+    """The comparison on the test split and the methods left out, as lines for the console."""
     split, baseline = values["comparison"]["test"], values["baseline"]
     head = ["method", "log loss", f"vs {baseline}", "AUC", f"vs {baseline}", "ESS"]
     rows = [head]
@@ -91,7 +96,8 @@ def table(values: Values) -> list[str]:
             row += [number(cell.get("value")), _interval(cell)]
         rows.append([*row, f"{values['facts'][method]['ess_share']:.1%}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
+    return lines + [f"{m}  left out: {why}" for m, why in values.get("left_out", {}).items()]
 
 
 def verdict(test: Mapping[str, Values], baseline: str) -> Values:
@@ -125,11 +131,12 @@ def outcome(cell: Mapping[str, Any], *, lower_is_better: bool = True) -> str:
     return "better" if (high < 0) == lower_is_better else "worse"
 
 
-def _cells(metrics: pd.DataFrame, method: str, split: str) -> dict[str, Values]:
+def _cells(
+    metrics: pd.DataFrame, method: str, split: str, segment: str | None = None
+) -> dict[str, Values]:
     """Metric -> value and difference to the baseline, each with its interval."""
-    rows = metrics[
-        (metrics["method"] == method) & (metrics["split"] == split) & metrics["segment"].isna()
-    ]
+    chosen = metrics["segment"].isna() if segment is None else metrics["segment"] == segment
+    rows = metrics[(metrics["method"] == method) & (metrics["split"] == split) & chosen]
     cells: dict[str, Values] = {}
     for row in rows[rows["kind"] == "value"].to_dict("records"):
         value, low, high = (_known(row[k]) for k in ("value", "low", "high"))
@@ -149,18 +156,22 @@ def _cells(metrics: pd.DataFrame, method: str, split: str) -> dict[str, Values]:
 
 
 def _segments(metrics: pd.DataFrame, methods: list[str]) -> list[Values]:
+    """Metrics of each segment of the test split, by method, with paired intervals."""
     rows = metrics[(metrics["split"] == "test") & metrics["segment"].notna()]
-    table = rows.set_index(["segment", "name", "method"])["value"].to_dict()
-    names = sorted({segment for segment, _, _ in table})
-    return [
-        {
-            "segment": name,
-            "rows": int(table[name, "rows", methods[0]]),
-            "positives": int(table[name, "positives", methods[0]]),
-            "auc": {m: _known(table.get((name, "auc", m))) for m in methods},
-        }
-        for name in names
-    ]
+    segments = []
+    for name in sorted(rows["segment"].unique()):
+        cells = {m: _cells(rows, m, "test", name) for m in methods}
+        counts = cells[methods[0]]
+        segments.append(
+            {
+                "segment": name,
+                "rows": int(counts["rows"]["value"]),
+                "positives": int(counts["positives"]["value"]),
+                **{k: {m: cells[m].get(k, {}).get("value") for m in methods} for k in _BY_SEGMENT},
+                "cells": {m: {k: cells[m].get(k, {}) for k in _BY_SEGMENT} for m in methods},
+            }
+        )
+    return segments
 
 
 def _funnel(records: Mapping[str, Values]) -> list[tuple[str, int]]:

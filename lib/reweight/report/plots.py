@@ -1,32 +1,24 @@
 """The plots of the report: each is a function from the report's content to a figure."""
 
-import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
-Content = Mapping[str, Any]
-
-_STYLE: Any = {
-    "svg.hashsalt": "reweight",  # otherwise every run writes different ids
-    "text.parse_math": False,  # segment names come from the log and may contain dollar signs
-    "font.size": 9,
-    "date.converter": "concise",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
-GREY = "#555555"
+from reweight.report.figures import (
+    COLOURS,
+    GREY,
+    TITLE,
+    Content,
+    legend,
+    name_rows,
+    panels,
+    pictures,
+    plain,
+    shortened,
+)
 
 
 def plots(content: Content) -> dict[str, str]:
@@ -47,38 +39,6 @@ def plots(content: Content) -> dict[str, str]:
     return pictures(drawn, content)
 
 
-def pictures(drawn: Mapping[str, Callable[[Content], Figure]], content: Content) -> dict[str, str]:
-    """Draws figures in the style of the pages: name -> SVG."""
-    with mpl.rc_context(_STYLE):
-        return {name: _svg(draw(content)) for name, draw in drawn.items()}
-
-
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    # The XML header belongs in a separate file, not in a page.
-    return text.getvalue()[text.getvalue().index("<svg") :]
-
-
-def panels(
-    count: int = 1, *, width: float = 12.0, height: float = 3.0
-) -> tuple[Figure, list[Axes]]:
-    """A figure with ``count`` axes, at most five per row; ``height`` is per row, in inches."""
-    columns = min(count, 5)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width, rows * height), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for unused in axes[count:]:
-        unused.set_axis_off()
-    return figure, axes[:count]
-
-
-def legend(axis: Axes, **place: Any) -> None:
-    """Adds a legend if there is anything to label."""
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(**place)
-
-
 def method_colours(content: Content) -> dict[str, str]:
     """A colour for each method; the baseline comes first and is grey."""
     others = [m for m in content["methods"] if m != content["baseline"]]
@@ -95,17 +55,22 @@ def _differences(content: Content) -> Figure:
     for axis, metric in zip(axes, metrics, strict=True):
         for place, method in enumerate(methods):
             cell = content["comparison"]["test"][method].get(metric, {})
-            if cell.get("difference") is None or cell.get("low") is None:
-                continue
-            axis.plot([cell["low"], cell["high"]], [place, place], color=colours[method], lw=2)
-            axis.plot(cell["difference"], place, "o", color=colours[method])
+            _difference(axis, cell, place, colours[method])
         axis.axvline(0, color=GREY, lw=0.8, ls="--")
         better = "lower" if metric in content["lower_is_better"] else "higher"
         axis.set(title=_title(metric), xlabel=f"{better} is better", yticks=[])
         axis.locator_params(axis="x", nbins=3)
         axis.set_ylim(max(1, len(methods)) - 0.5, -0.5)
-    axes[0].set_yticks(range(len(methods)), methods)
+    name_rows(axes[0], methods)
     return figure
+
+
+def _difference(axis: Axes, cell: Mapping[str, Any], place: float, colour: str) -> None:
+    """A difference with its interval, if it has one."""
+    if cell.get("difference") is None or cell.get("low") is None:
+        return
+    axis.plot([cell["low"], cell["high"]], [place, place], color=colour, lw=1.6)
+    axis.plot(cell["difference"], place, "o", color=colour, ms=4)
 
 
 def _title(metric: str) -> str:
@@ -116,9 +81,11 @@ def _title(metric: str) -> str:
 def _funnel(content: Content) -> Figure:
     figure, (axis,) = panels(height=0.6 + 0.28 * len(content["funnel"]))
     names, rows = [n for n, _ in content["funnel"]], [r for _, r in content["funnel"]]
-    bars = axis.barh(names, rows, color="#9ecae1")
+    bars = axis.barh(range(len(rows)), rows, color="#9ecae1")
     axis.bar_label(bars, [f"{r:,}" for r in rows], padding=3)
-    axis.invert_yaxis()
+    name_rows(axis, names)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.locator_params(axis="x", nbins=6)
     axis.set_xlabel("rows")
     axis.margins(x=0.12)
     return figure
@@ -134,15 +101,20 @@ def _days(content: Content) -> Figure:
         rows.plot(days, [d["rows"] for d in part], ".-", color=colour, label=split)
         shares = [d["positives"] / d["rows"] if d["rows"] else 0.0 for d in part]
         rate.plot(days, shares, ".-", color=colour)
+    known = np.array([day["day"] for day in content["days"]], dtype="datetime64[D]")
     for axis, title in ((rows, "samples per day"), (rate, "share of positives per day")):
         axis.set(title=title, ylim=(0, None))
+        if len(np.unique(known)) == 1:
+            # Around a single time, an axis of dates would span years.
+            axis.set(xlim=(known[0] - 1, known[0] + 1), xticks=[known[0]])
     legend(rows)
     return figure
 
 
 def _losses(content: Content) -> Figure:
     """Training and validation loss of each trained method; not comparable across methods."""
-    trained = content["losses"]
+    # A training that diverged in its first epoch has no losses.
+    trained = {method: epochs for method, epochs in content["losses"].items() if epochs}
     figure, axes = panels(max(1, len(trained)))
     for axis, (method, epochs) in zip(axes, trained.items(), strict=False):
         for part, style in (("train", "-"), ("validation", "--")):
@@ -150,21 +122,13 @@ def _losses(content: Content) -> Figure:
             axis.plot([e["epoch"] for e in epochs], values, style, label=part)
         positive = all(e[part] > 0 for e in epochs for part in ("train", "validation"))
         scale = "log" if positive else "linear"
-        axis.set(title=method, xlabel="epoch", ylabel="loss", yscale=scale)
+        axis.set(title=shortened(method, TITLE), xlabel="epoch", ylabel="loss", yscale=scale)
         plain(axis.yaxis)
         legend(axis)
     if not trained:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "this run trains no method", ha="center")
     return figure
-
-
-def plain(axis: Axis) -> None:
-    """Writes 0.1 on a log axis, which would write powers of ten as math text."""
-    axis.set_major_formatter("{x:g}")
-    if axis.get_scale() == "log":
-        few = np.diff(np.log10(axis.get_view_interval())) < 1
-        axis.set_minor_formatter("{x:g}" if few else NullFormatter())
 
 
 def _weights(content: Content) -> Figure:
@@ -186,7 +150,8 @@ def _by_label(content: Content) -> Figure:
         for label, colour in zip(("0", "1"), COLOURS, strict=False):
             edges, shares = content["by_label"][label][method]
             axis.step(edges, shares, where="post", color=colour, label=f"label {label}")
-        axis.set(xscale="log", title=method, xlabel="weight", ylabel="share of the label's rows")
+        axis.set(xscale="log", title=shortened(method, TITLE), xlabel="weight")
+        axis.set_ylabel("share of the label's rows")
         plain(axis.xaxis)
         legend(axis)
     if not shown:
@@ -244,9 +209,8 @@ def driving(parts: Sequence[Mapping[str, Any]], beside: Sequence[str]) -> str:
             colour = COLOURS[label]
             axis.barh(places, values, height=0.38, color=colour, label=f"label {label}")
         axis.axvline(0, color=GREY, lw=0.8)
-        axis.set_yticks(range(len(shown)), [p["part"] for p in shown])
+        name_rows(axis, [p["part"] for p in shown])
         axis.set(xlabel="mean contribution to importance")
-        axis.set_ylim(len(shown) - 0.5, -0.5)
         legend(axis)
         return figure
 
@@ -254,32 +218,46 @@ def driving(parts: Sequence[Mapping[str, Any]], beside: Sequence[str]) -> str:
 
 
 def _segments(content: Content) -> Figure:
-    segments = content["segments"]
-    figure, (axis,) = panels(height=1.0 + 0.4 * max(1, len(segments)))
-    colours = method_colours(content)
-    for i, (method, colour) in enumerate(colours.items()):
-        offset = 0.6 * ((i + 0.5) / len(colours) - 0.5)
-        # A segment with one class has no AUC; matplotlib skips NaN.
-        areas = [s["auc"].get(method) for s in segments]
-        plotted = [math.nan if area is None else area for area in areas]
+    """AUC by segment, and the differences to the baseline with their intervals."""
+    segments, methods = content["segments"], method_colours(content)
+    figure, axes = panels(3, height=1.0 + 0.12 * max(3, len(methods)) * max(1, len(segments)))
+    # A strip for each segment, and a line in it for each method.
+    offsets = np.linspace(-0.35, 0.35, len(methods)) if len(methods) > 1 else np.zeros(1)
+    for offset, (method, colour) in zip(offsets, methods.items(), strict=True):
         places = [row + offset for row in range(len(segments))]
-        axis.plot(plotted, places, "o", color=colour, label=method)
-    names = [f"{s['segment']} ({s['rows']:,} rows)" for s in segments]
-    axis.set_yticks(range(len(segments)), names)
-    axis.set(xlabel="AUC on test", ylim=(max(1, len(segments)) - 0.5, -0.5))
-    legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        areas = [s["auc"].get(method) for s in segments]
+        values = [np.nan if area is None else area for area in areas]
+        axes[0].plot(values, places, "o", color=colour, label=method, ms=4)
+        for axis, metric in zip(axes[1:], ("log_loss", "auc"), strict=True):
+            cells = [s.get("cells", {}).get(method, {}).get(metric, {}) for s in segments]
+            for place, cell in zip(places, cells, strict=True):
+                _difference(axis, cell, place, colour)
+    for axis, title in zip(axes, ("AUC", "log loss", "AUC"), strict=True):
+        axis.set(title=title, ylim=(max(1, len(segments)) - 0.5, -0.5), yticks=[])
+        axis.locator_params(axis="x", nbins=4)
+        for edge in range(1, len(segments)):
+            axis.axhline(edge - 0.5, color=GREY, lw=0.3)
+    for axis in axes[1:]:
+        axis.axvline(0, color=GREY, lw=0.8, ls="--")
+        axis.set_xlabel(f"difference to {content['baseline']}")
+    names = [f"{shortened(s['segment'])} ({s['rows']:,} rows)" for s in segments]
+    axes[0].set_yticks(range(len(segments)), names)
+    axes[0].set_xlabel("on test")
+    legend(axes[-1], of=axes[0])
     return figure
 
 
 def _drivers(content: Content) -> Figure:
     """The features that correlate most with the weights, by method."""
     shown = {m: d for m, d in content["drivers"].items() if d and m != content["baseline"]}
-    figure, axes = panels(max(1, len(shown)), height=2.6)
+    figure, axes = panels(max(1, len(shown)), height=2.6, columns=3)
     for axis, (method, drivers) in zip(axes, shown.items(), strict=False):
         top = sorted(drivers.items(), key=lambda item: -abs(item[1]))[:8]
-        axis.barh([n for n, _ in top], [v for _, v in top], color=method_colours(content)[method])
-        axis.set(title=method, xlabel="correlation")
-        axis.invert_yaxis()
+        colour = method_colours(content)[method]
+        axis.barh(range(len(top)), [v for _, v in top], color=colour)
+        name_rows(axis, [n for n, _ in top], TITLE)
+        axis.set(title=shortened(method, TITLE), xlabel="correlation")
+        axis.locator_params(axis="x", nbins=3)
         axis.axvline(0, color=GREY, lw=0.6)
     if not shown:
         axes[0].set_axis_off()
@@ -290,9 +268,9 @@ def _cost(content: Content) -> Figure:
     stages = content["stages"]
     figure, (axis,) = panels(height=0.6 + 0.28 * len(stages))
     seconds = [s["seconds"] for s in stages]
-    bars = axis.barh([s["stage"] for s in stages], seconds, color="#a1d99b")
+    bars = axis.barh(range(len(stages)), seconds, color="#a1d99b")
     axis.bar_label(bars, [f"{s:.0f} s" for s in seconds], padding=3)
-    axis.invert_yaxis()
+    name_rows(axis, [s["stage"] for s in stages])
     axis.margins(x=0.12)
     axis.set_xlabel("seconds")
     return figure

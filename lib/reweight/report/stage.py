@@ -17,6 +17,7 @@ from typing import Any
 from reweight.config import Run
 from reweight.core.baselines import BASELINE
 from reweight.core.files import write_json
+from reweight.core.left_out import left_out
 from reweight.core.run_folder import read_records
 from reweight.core.tables import METRICS, SAMPLES
 from reweight.report import page
@@ -44,10 +45,12 @@ def report(run: Run) -> dict[str, Any]:
         days=days,
         evaluation=json.loads(run.folder.evaluation.read_text()),
         losses=json.loads(curves.read_text()) if curves.exists() else {},
+        left_out=left_out(run.folder),
     )
     write_json(run.folder.content("report"), content)
     path = run.folder.page("report")
     path.write_text(page.render(content))
     for line in [*page.table(content), content["verdict"]["text"]]:
         run.say(line)
-    return {"report": str(path)}
+    reasons = {"left out": content["left_out"]} if content["left_out"] else {}
+    return {"report": str(path)} | reasons

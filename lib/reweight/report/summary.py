@@ -7,7 +7,9 @@ _SPLITS = ("train", "validation", "test", "gap", "immature")
 
 
 def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One line per run; cells of stages that a run has not finished are empty.
+    """One line per run, then what was rejected and which methods were left out.
+
+    Cells of stages that a run has not finished are empty.
 
     Args:
         runs: run id -> stage name -> record.
@@ -17,7 +19,11 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = [names, *[[_text(row.get(name)) for name in names] for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
     aligned = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
-    return [*aligned, *[_rejected(run_id, records) for run_id, records in runs.items()]]
+    return [
+        *aligned,
+        *[_rejected(run_id, records) for run_id, records in runs.items()],
+        *[line for run_id, records in runs.items() for line in _left_out(run_id, records)],
+    ]
 
 
 def _cells(run_id: str, records: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +50,14 @@ def _rejected(run_id: str, records: Mapping[str, Any]) -> str:
     if reasons is None:
         return f"{run_id}: not cleaned"
     return f"{run_id}: " + (", ".join(f"{k} {v:,}" for k, v in reasons.items()) or "none rejected")
+
+
+def _left_out(run_id: str, records: Mapping[str, Any]) -> list[str]:
+    """A line for each method that the run went on without."""
+    reasons: dict[str, str] = {}
+    for stage in ("fit_importance", "score_weights", "train_ranker"):
+        reasons |= records.get(stage, {}).get("summary", {}).get("left out", {})
+    return [f"{run_id}: {method} left out: {reason}" for method, reason in reasons.items()]
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,7 @@ from reweight.core.logging import log_to_console
 from reweight.core.run import JobRun, Stage, Summary
 from reweight.core.run_folder import RunFolder
 from reweight.core.session import borrowed, given_session, spark_session
+from reweight.fit_importance.stage import check_config, fit_importance
 from reweight.runner.lock import run_lock
 from reweight.runner.records import finish, pending, run_stage
 
@@ -99,6 +100,9 @@ def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
     if done := len(stages) - len(remaining):
         _LOG.info("resuming the last attempt: %d of %d stages are done", done, len(stages))
         run.say(f"to start from the first stage, delete {run.folder.attempt}")
+    if fit_importance in remaining[1:] and run.config.model_run_id is None:
+        # Before the stages in front of it, which may take hours.
+        check_config(run.config)
     for number, stage in enumerate(remaining, done + 1):
         _LOG.info("[%d/%d] %s", number, len(stages), stage.__name__)
         start = time.monotonic()

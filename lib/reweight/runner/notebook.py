@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from reweight.config import RunConfig, read_config
 from reweight.core import tables
 from reweight.core.errors import RunError
+from reweight.core.left_out import left_out
 from reweight.core.logging import log_to_console
 from reweight.core.run import JobRun, Stage
 from reweight.core.run_folder import RunFolder, read_records
@@ -125,6 +126,11 @@ class RunView:
         """The record of each stage, by stage name, oldest first."""
         return read_records(self._folder)
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The methods that the run goes on without, each with the reason."""
+        return left_out(self._folder)
+
     @cached_property
     def report(self) -> dict[str, Any]:
         """Everything that the report shows.
@@ -225,12 +231,15 @@ class RunView:
         lines += [f"  {name}: {record['status']}" for name, record in self.records.items()]
         if self._is_reported():
             lines += page.table(self.report)
+        else:
+            lines += [f"  {m} left out: {why}" for m, why in self.left_out.items()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """What a notebook displays for the run."""
         content = self.report if self._is_reported() else None
         values = {"run": self, "records": self.records, "content": content}
+        values |= {"left_out": self.left_out}
         return page.rendered("run.html.j2", values)
 
     def _is_reported(self) -> bool:

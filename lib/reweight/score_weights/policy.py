@@ -9,10 +9,9 @@ All means and quantiles are over the training split, so the weights of that spli
 same statistics, stored with the model, give the weights of the rows of a later day.
 """
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import Field
 from pyspark.sql import Column
@@ -22,11 +21,13 @@ from reweight.core.arithmetic import ARRAYS, COLUMNS, Arithmetic, Array, Value
 from reweight.core.baselines import BASELINE
 from reweight.core.distribution import quantile
 from reweight.core.errors import WeightError
+from reweight.core.left_out import Refusals
 from reweight.core.section import Section
+from reweight.score_weights.policy_checks import check_ess, check_finite, check_limit, check_mass
 from reweight.score_weights.segment_caps import factors
-from reweight.score_weights.training_rows import Sums, TrainingRows
+from reweight.score_weights.training_rows import CountedRows, Sums, TrainingRows
 
-_LOG = logging.getLogger(__name__)
+Kept = TypeVar("Kept")
 
 
 class Weighting(Section):
@@ -63,6 +64,20 @@ class Weighting(Section):
     def identity(self) -> dict[str, Any]:
         """The settings that the weights depend on."""
         return self.model_dump(exclude={"ess_warn", "ess_refuse"})
+
+    def check_known(self, method: "WeighedMethod", known: Array) -> None:
+        """Refuses weights that follow from counts, before anything is trained.
+
+        Args:
+            method: the method.
+            known: each importance and the number of training rows that have it, float64 [K, 2].
+
+        Raises:
+            WeightError: as ``fit_policy``.
+        """
+        if self.segment_cap is None:
+            rows = CountedRows({method.name: known[:, 0]}, known[:, 1])
+            fit_policy(rows, self.model_copy(update={"ess_warn": 0.0}), [method])
 
 
 class PolicyStats(Section):
@@ -108,7 +123,10 @@ class WeighedMethod(Protocol):
 
 
 def fit_policy(
-    rows: TrainingRows[Value], policy: Weighting, methods: Sequence[WeighedMethod]
+    rows: TrainingRows[Value],
+    policy: Weighting,
+    methods: Sequence[WeighedMethod],
+    refusals: Refusals | None = None,
 ) -> dict[str, PolicyStats]:
     """Learns the statistics of the policy from the training rows, for all methods together.
 
@@ -118,6 +136,7 @@ def fit_policy(
         rows: training rows, in a frame or in memory.
         policy: the section ``weighting``.
         methods: the methods whose importance the rows have.
+        refusals: receives the methods whose weights are refused; by default they are errors.
 
     Returns:
         Method name -> its statistics.
@@ -126,6 +145,7 @@ def fit_policy(
         WeightError: importance that is not finite, weights that are negative or all 0, or an ESS
             below ``ess_refuse``.
     """
+    refusals = refusals or Refusals()
     importance = {m.name: rows.importance(m.name) for m in methods}
     stats = {
         m.name: PolicyStats(map=_map(policy, m), falling=m.polarity == "suspicious")
@@ -133,7 +153,11 @@ def fit_policy(
     }
     raw = sums = rows.sums(importance)
     for method, method_sums in raw.items():
-        _check_finite(method, method_sums)
+        with refusals.about(method):
+            check_finite(method, method_sums)
+    stats = _kept(stats, refusals)
+    importance = _kept(importance, refusals)
+    sums = _kept(sums, refusals)
     if "rank" in {s.map for s in stats.values()}:
         ranks = rows.distributions(importance)
         stats = {m: s.model_copy(update={"ranks": ranks[m]}) for m, s in stats.items()}
@@ -142,7 +166,10 @@ def fit_policy(
             {m: _tempered(rows.arithmetic, importance[m], policy, s) for m, s in stats.items()}
         )
     for method, method_sums in sums.items():
-        _check_mass(method, method_sums)
+        with refusals.about(method):
+            check_mass(method, method_sums)
+    stats, sums = _kept(stats, refusals), _kept(sums, refusals)
+    for method, method_sums in sums.items():
         update = {"mean": method_sums.total / method_sums.rows, "raw_sum": raw[method].total}
         stats[method] = stats[method].model_copy(update=update)
 
@@ -150,23 +177,32 @@ def fit_policy(
         parts = (rows.arithmetic, policy)
         return {m: _weight(*parts, importance[m], s, rows.segment()) for m, s in named.items()}
 
-    stats = _with_caps(rows, policy, stats, weights)
+    stats = _kept(_with_caps(rows, policy, stats, weights, refusals), refusals)
+    sums = _kept(sums, refusals)
     if any(s.cap is not None for s in stats.values()):
         sums = rows.sums(weights(stats))
     else:
         sums = {m: _mixed(method_sums, policy, stats[m].mean) for m, method_sums in sums.items()}
     others = {m: s for m, s in stats.items() if m != BASELINE}
     if policy.segment_cap is not None and others:
-        cuts = _factors(rows, policy.segment_cap, weights(others), sums)
-        stats |= {m: s.model_copy(update={"factors": cuts[m]}) for m, s in others.items()}
+        cuts = _factors(rows, policy.segment_cap, weights(others), sums, refusals)
+        stats |= {m: others[m].model_copy(update={"factors": cut}) for m, cut in cuts.items()}
+        stats = _kept(stats, refusals)
+        sums = _kept(sums, refusals)
         if any(cuts.values()):
             sums = rows.sums(weights(stats))
     for method, method_sums in sums.items():
         share = method_sums.total**2 / (method_sums.rows * method_sums.squares)
-        _check_ess(method, share, policy)
+        with refusals.about(method):
+            check_ess(method, share, warn=policy.ess_warn, refuse=policy.ess_refuse)
         update = {"scale": method_sums.rows / method_sums.total, "ess_share": share}
         stats[method] = stats[method].model_copy(update=update)
-    return stats
+    return _kept(stats, refusals)
+
+
+def _kept(by_method: Mapping[str, Kept], refusals: Refusals) -> dict[str, Kept]:
+    """Without the refused methods."""
+    return {m: value for m, value in by_method.items() if m not in refusals.errors}
 
 
 def weight(
@@ -241,12 +277,15 @@ def _with_caps(
     policy: Weighting,
     stats: dict[str, PolicyStats],
     weights: Callable[[Mapping[str, PolicyStats]], dict[str, Value]],
+    refusals: Refusals,
 ) -> dict[str, PolicyStats]:
     caps = dict.fromkeys(stats, policy.clip_ratio)
     if policy.clip_quantile is not None:
         for method, points in rows.distributions(weights(stats)).items():
-            limit = _positive(method, quantile(points, policy.clip_quantile), policy)
-            caps[method] = min(limit, caps[method] or limit)
+            with refusals.about(method):
+                limit = quantile(points, policy.clip_quantile)
+                check_limit(method, limit, policy.clip_quantile)
+                caps[method] = min(limit, caps[method] or limit)
     return {m: s.model_copy(update={"cap": caps[m]}) for m, s in stats.items()}
 
 
@@ -255,6 +294,7 @@ def _factors(
     cap: float,
     weights: Mapping[str, Value],
     sums: Mapping[str, Sums],
+    refusals: Refusals,
 ) -> dict[str, dict[str, float]]:
     """Method -> segment -> factor of its weights."""
     # Small by nature: at most 1 / cap segments can have the share `cap`.
@@ -266,18 +306,11 @@ def _factors(
             got="null segments in all of them",
             fix="set sampling.segment to an expression with few values, or segment_cap to null",
         )
-    return {m: factors(m, totals[m], sums[m].total, cap) for m in weights}
-
-
-def _positive(method: str, limit: float, policy: Weighting) -> float:
-    if limit <= 0:
-        raise WeightError(
-            f"weighting.clip_quantile leaves '{method}' no weights",
-            expected="a positive weight at that quantile",
-            got=f"{limit:.4g} at {policy.clip_quantile}, since most importance is 0",
-            fix="raise weighting.clip_quantile, or use weighting.clip_ratio instead",
-        )
-    return limit
+    cuts = {}
+    for method in weights:
+        with refusals.about(method):
+            cuts[method] = factors(method, totals[method], sums[method].total, cap)
+    return cuts
 
 
 def _mixed(sums: Sums, policy: Weighting, mean: float) -> Sums:
@@ -286,37 +319,3 @@ def _mixed(sums: Sums, policy: Weighting, mean: float) -> Sums:
     total = a * sums.rows + b * sums.total
     squares = a * a * sums.rows + 2 * a * b * sums.total + b * b * sums.squares
     return Sums(sums.rows, total, squares, a + b * sums.low, sums.bad)
-
-
-def _check_finite(method: str, sums: Sums) -> None:
-    if sums.bad:
-        raise WeightError(
-            f"the importance of '{method}' is not finite",
-            expected="a finite number for every training row",
-            got=f"{sums.bad} rows with null, NaN or infinity",
-            fix="look at the loss curve, and lower the learning rate or scale the features",
-        )
-
-
-def _check_mass(method: str, sums: Sums) -> None:
-    if sums.low < 0 or not sums.total > 0:
-        raise WeightError(
-            f"the importance of '{method}' gives no valid weights",
-            expected="values >= 0 that are not all 0",
-            got=f"minimum {sums.low:.4g}, sum {sums.total:.4g} over the training split",
-            fix="set weighting.map to rank, which accepts values of any sign",
-        )
-
-
-def _check_ess(method: str, share: float, policy: Weighting) -> None:
-    advice = "raise it with weighting.mix below 1, weighting.temper below 1 or weighting.clip_ratio"
-    if share < policy.ess_refuse:
-        raise WeightError(
-            f"the weights of '{method}' leave too few effective samples",
-            expected=f"ESS of at least {policy.ess_refuse:.0%} of the training rows "
-            "(weighting.ess_refuse)",
-            got=f"{share:.1%}",
-            fix=advice + ", or lower weighting.ess_refuse if this is intended",
-        )
-    if share < policy.ess_warn:
-        _LOG.warning("'%s' has an ESS of %.1f%% of the rows: %s", method, 100 * share, advice)

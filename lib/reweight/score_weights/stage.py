@@ -7,14 +7,19 @@ Writes:
     The table ``weights``, and ``models/<method>/policy.json``: the statistics that the weight
     policy learnt from the training split, with its settings.
 
+Leaves out:
+    Methods that use the label if some samples have none; methods with importance that is not
+    finite, or below 0 and not mapped to ranks; weights that are all 0; too few segments to share
+    the weight under ``weighting.segment_cap``; and an ESS below ``weighting.ess_refuse``. The
+    summary gives the reason of each. With ``strict: true``, or if no other method is left, it is an
+    error.
+
 Refuses:
     Models that are missing, or that were fitted on features with other statistics than those of the
-    samples; samples without a label if a method uses it; importance that is not finite; importance
-    below 0 that is not mapped to ranks; weights that are all 0; too few segments to share the
-    weight under ``weighting.segment_cap``; and an ESS below ``weighting.ess_refuse``. With
-    ``model_run_id``, settings in ``weighting`` other than that run's.
+    samples. With ``model_run_id``, settings in ``weighting`` other than that run's.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyspark import StorageLevel
@@ -23,7 +28,16 @@ from pyspark.sql import functions as F
 
 from reweight.config import Run, RunConfig
 from reweight.core.errors import TableError, WeightError
+from reweight.core.left_out import (
+    Refusals,
+    left_out,
+    record_left_out,
+    refuse_combinations,
+    refused_by,
+    without,
+)
 from reweight.core.tables import SAMPLES, WEIGHTS
+from reweight.importance.base import ImportanceMethod
 from reweight.score_weights.models import read_models
 from reweight.score_weights.policy import PolicyStats, fit_policy
 from reweight.score_weights.policy_files import read_policies, write_policies
@@ -35,48 +49,80 @@ from reweight.score_weights.training_rows import FrameRows
 def score_weights(run: Run) -> dict[str, Any]:
     """Scores every sample with every method and turns importance into weights."""
     samples, config = run.store.read(SAMPLES), run.config
-    models = read_models(config.model_folder.models, config.importance, run.folder.features)
-    count = _count(config, samples)
+    refusals = Refusals(strict=config.strict)
+    methods = without(config.importance, left_out(run.folder, before="score_weights"))
+    count = _count(methods, samples, refusals)
+    methods = refusals.remaining(methods)
+    models = read_models(config.model_folder.models, methods, run.folder.features)
     columns = ("sample_id", "split", *config.weighting.reads)
     # Persisted, since Spark would run Python again for every use.
     rows = scored(samples, models, columns).persist(StorageLevel.DISK_ONLY)
     try:
-        stats = policies(config, rows)
+        stats = policies(config, rows, methods, refusals)
         in_sample = config.model_run_id is None
         weights = weight_rows(rows, config.weighting, stats, in_sample=in_sample)
         written = run.store.write(WEIGHTS, weights)
     finally:
         rows.unpersist()
-    if written != count * len(models):
+    if written != count * len(stats):
         raise TableError(
             "the numbers of weights and samples do not match",
-            expected=f"{count} samples x {len(models)} methods = {count * len(models)} rows",
+            expected=f"{count} samples x {len(stats)} methods = {count * len(stats)} rows",
             got=f"{written}",
             fix="run the stage again: the samples may have been rewritten meanwhile",
         )
+    reasons = _stored_refusals(config) | refusals.reasons()
+    record_left_out(run.folder, "score_weights", reasons)
     ess = {method: f"{s.ess_share:.1%}" for method, s in stats.items()}
-    return {"rows": written, "samples": count, "ESS": ess}
+    summary = {"rows": written, "samples": count, "ESS": ess}
+    return summary | ({"left out": reasons} if reasons else {})
 
 
-def policies(config: RunConfig, rows: DataFrame) -> dict[str, PolicyStats]:
-    """The policy's statistics, learnt from the training split or stored with the models."""
-    folder, policy, methods = config.model_folder.models, config.weighting, config.importance
+def policies(
+    config: RunConfig,
+    rows: DataFrame,
+    methods: Sequence[ImportanceMethod] | None = None,
+    refusals: Refusals | None = None,
+) -> dict[str, PolicyStats]:
+    """The policy's statistics, learnt from the training split or stored with the models.
+
+    Args:
+        config: of the run.
+        rows: with the importance of the methods.
+        methods: the methods; all of the config by default.
+        refusals: receives the methods whose weights are refused; by default they are errors.
+
+    Returns:
+        Method name -> its statistics.
+    """
+    folder, policy = config.model_folder.models, config.weighting
+    methods, refusals = methods or config.importance, refusals or Refusals()
     if config.model_run_id is not None:
-        return read_policies(folder, policy, methods)
-    stats = fit_policy(FrameRows(rows.where("split = 'train'")), policy, methods)
+        return read_policies(folder, policy, without(methods, _stored_refusals(config)))
+    stats = fit_policy(FrameRows(rows.where("split = 'train'")), policy, methods, refusals)
+    refusals.remaining(methods)
     write_policies(folder, policy, stats)
     return stats
 
 
-def _count(config: RunConfig, samples: DataFrame) -> int:
-    """Number of samples; all must have a label if a method uses it."""
+def _stored_refusals(config: RunConfig) -> dict[str, str]:
+    """The methods whose weights the run of the models left out, each with the reason."""
+    if config.model_run_id is None:
+        return {}
+    return refused_by(config.model_folder, "score_weights")
+
+
+def _count(methods: Sequence[ImportanceMethod], samples: DataFrame, refusals: Refusals) -> int:
+    """Number of samples; methods that use the label are refused if some have none."""
     counts: Any = samples.agg(F.count("*"), F.count("label")).first()
-    using = [m.name for m in config.importance if m.uses_label]
-    if using and counts[0] != counts[1]:
-        raise WeightError(
-            f"the method(s) {using} use the label of a row, and some rows have none",
-            expected="a label for every sample",
-            got=f"null in {counts[0] - counts[1]} of {counts[0]} rows",
-            fix="leave these methods out when scoring rows that are not labelled yet",
-        )
+    for method in methods:
+        if method.uses_label and counts[0] != counts[1]:
+            error = WeightError(
+                f"'{method.name}' uses the label of a row, and some rows have none",
+                expected="a label for every sample",
+                got=f"null in {counts[0] - counts[1]} of {counts[0]} rows",
+                fix="leave the method out when scoring rows that are not labelled yet",
+            )
+            refusals.add(method.name, error)
+    refuse_combinations(methods, refusals)
     return int(counts[0])

@@ -178,3 +178,54 @@ class MemoryRows(TrainingRows[Array]):
             name: {str(k): float(v) for k, v in by_segment.sort_index().nlargest(most).items()}
             for name, by_segment in totals.items()
         }
+
+
+class CountedRows(TrainingRows[Array]):
+    """Rows of which only the values that occur are known, and how many rows have each.
+
+    Args:
+        importance: method -> the values, float64 [K].
+        counts: number of rows with each value, float64 [K].
+    """
+
+    arithmetic = ARRAYS
+
+    def __init__(self, importance: Mapping[str, Array], counts: Array) -> None:
+        present = counts > 0
+        self._importance = {name: values[present] for name, values in importance.items()}
+        self._counts = counts[present]
+
+    def importance(self, method: str) -> Array:
+        """The values of the method."""
+        return self._importance[method]
+
+    def segment(self) -> Any:
+        """None: the segments are not known."""
+        return None
+
+    def sums(self, values: Mapping[str, Array]) -> dict[str, Sums]:
+        """Sums over all rows."""
+        counts = self._counts
+        return {
+            name: Sums(
+                int(counts.sum()),
+                float(counts @ value),
+                float(counts @ value**2),
+                float(value.min()),
+                int(counts[~np.isfinite(value)].sum()),
+            )
+            for name, value in values.items()
+        }
+
+    def distributions(self, values: Mapping[str, Array]) -> dict[str, Distribution]:
+        """Distributions over all rows."""
+        result: dict[str, Distribution] = {}
+        for name, value in values.items():
+            distinct, place = np.unique(value, return_inverse=True)
+            below = np.cumsum(np.bincount(place, weights=self._counts)) / self._counts.sum()
+            result[name] = tuple(zip(distinct.tolist(), below.tolist(), strict=True))
+        return result
+
+    def segment_totals(self, values: Mapping[str, Array], most: int) -> dict[str, dict[str, float]]:
+        """Nothing: the segments are not known."""
+        return {name: {} for name in values}

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.columns import soft_label
+from reweight.core.left_out import Refusals
 from reweight.score_weights.policy import PolicyStats
 from reweight.train_ranker.rankers.logistic_regression import (
     Ranker,
@@ -94,7 +95,12 @@ def weight_columns(
 
 
 def fit_rankers(
-    train: DataFrame, weights: Sequence[WeightColumn], ranking: Ranking, *, floor: float
+    train: DataFrame,
+    weights: Sequence[WeightColumn],
+    ranking: Ranking,
+    *,
+    floor: float,
+    refusals: Refusals | None = None,
 ) -> dict[str, Ranker]:
     """Fits a ranker for each column of weights, all on the same rows.
 
@@ -103,14 +109,16 @@ def fit_rankers(
         weights: its columns of weights.
         ranking: the section ``ranking``.
         floor: smallest allowed ESS, as a share of the rows.
+        refusals: receives the methods that cannot be trained on; by default they are errors.
 
     Raises:
         WeightError: as ``check_training``.
     """
+    refusals = refusals or Refusals()
     soft = [column.name for column in weights if column.soft]
-    sums = check_training(train, [column.name for column in weights], floor, soft)
+    sums = check_training(train, [column.name for column in weights], floor, soft, refusals)
     rankers = {}
-    for column in weights:
+    for column in refusals.remaining(weights):
         name = column.name
         total = sums[name] if column.regularised_sum is None else column.regularised_sum
         rows = doubled(train, name) if column.soft else train

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from reweight.training.loop import Curves, Trainer
+from reweight.training.refused import error_of, fields_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def save_checkpoint(
         "learners": [t.learner.state_dict() for t in trainers],
         "optimizers": [t.optimizer.state_dict() for t in trainers],
         "checkpoints": [t.checkpoints for t in trainers],
+        "errors": [fields_of(t.error) if t.error else None for t in trainers],
     }
     part = path.with_suffix(".part")
     torch.save(state, part)
@@ -56,10 +58,10 @@ def restore_checkpoint(
     if state["key"] != key:
         _LOG.info("the checkpoint %s is from other rows, settings or code: ignored", path.name)
         return 0, None
-    for trainer, learner, optimizer, checkpoints in zip(
-        trainers, state["learners"], state["optimizers"], state["checkpoints"], strict=True
-    ):
+    parts = (state[name] for name in ("learners", "optimizers", "checkpoints", "errors"))
+    for trainer, learner, optimizer, checkpoints, error in zip(trainers, *parts, strict=True):
         trainer.learner.load_state_dict(learner)
         trainer.optimizer.load_state_dict(optimizer)
         trainer.checkpoints = checkpoints
+        trainer.error = error_of(error) if error else None
     return state["epoch"], state["curves"]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reweight.core.errors import TrainingError
+from reweight.core.left_out import Refusals, without
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.batch import Batch, Feed
@@ -41,6 +42,7 @@ class Trainer:
         objective: returns a batch's share of the losses; synchronises gradients between ranks.
         optimizer: AdamW over the learner's parameters.
         checkpoints: parameters that a method may read, by epoch.
+        error: why it ended before its time; None while it goes on.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Trainer:
     objective: nn.Module
     optimizer: torch.optim.Optimizer
     checkpoints: dict[int, State] = field(default_factory=dict)
+    error: TrainingError | None = None
 
     @classmethod
     def of(
@@ -152,6 +155,7 @@ def fit(
     start: int = 0,
     curves: Curves | None = None,
     after_epoch: Callable[[int, Curves], None] = lambda epoch, curves: None,
+    refusals: Refusals | None = None,
 ) -> Curves:
     """Runs all trainings side by side, each for its own number of epochs.
 
@@ -162,29 +166,57 @@ def fit(
         start: number of epochs completed before.
         curves: the loss curves of those epochs.
         after_epoch: called with the number of completed epochs and the curves.
+        refusals: receives the methods whose training diverges, which then ends while the others go
+            on; by default that is an error.
 
     Returns:
         The loss curves.
 
     Raises:
-        TrainingError: a training diverged.
+        TrainingError: a training diverged, and ``refusals`` does not accept it.
     """
     world = dist.get_world_size() if dist.is_initialized() else 1
+    refusals = refusals or Refusals()
     curves = curves or {t.name: [] for t in trainers}
+    for trainer in trainers:
+        if trainer.error is not None:
+            _end(trainer, trainer.error, refusals)
     for epoch in range(start, max((t.training.epochs for t in trainers), default=0)):
-        active = [t for t in trainers if epoch < t.training.epochs]
+        active = [t for t in trainers if epoch < t.training.epochs and t.error is None]
+        if not active:
+            break
         begin = time.monotonic()
-        when = f"in epoch {epoch + 1}"
-        train_losses = _one_pass(active, train(epoch), lambda t, b: t.step(b, world), when)
-        when = f"on the validation rows after epoch {epoch + 1}"
-        losses = _one_pass(active, validation(epoch), lambda t, b: t.measure(b, world), when)
+        steps = (
+            (train, lambda t, b: t.step(b, world), f"in epoch {epoch + 1}"),
+            (
+                validation,
+                lambda t, b: t.measure(b, world),
+                f"on the validation rows after epoch {epoch + 1}",
+            ),
+        )
+        losses: list[dict[str, list[float]]] = []
+        for feed, visit, when in steps:
+            active = [t for t in active if t.error is None]
+            losses.append(_one_pass(active, feed(epoch), visit, when, refusals) if active else {})
         seconds = time.monotonic() - begin
-        for trainer, trained, measured in zip(active, train_losses, losses, strict=True):
-            entry = {"epoch": epoch + 1, "train": trained[0], "out_of_bag": trained[1]}
-            curves[trainer.name].append(entry | {"validation": measured[0], "seconds": seconds})
-            trainer.save(epoch + 1, curves[trainer.name])
+        for trainer in (t for t in active if t.error is None):
+            (trained, out_of_bag), (measured, _) = (part[trainer.name] for part in losses)
+            entry = {"epoch": epoch + 1, "train": trained, "out_of_bag": out_of_bag}
+            curves[trainer.name].append(entry | {"validation": measured, "seconds": seconds})
+            try:
+                trainer.save(epoch + 1, curves[trainer.name])
+            except TrainingError as error:
+                # Ranks have equal parameters, so that all of them go on without it.
+                _end(trainer, error, refusals)
         after_epoch(epoch + 1, curves)
     return curves
+
+
+def _end(trainer: Trainer, error: TrainingError, refusals: Refusals) -> None:
+    """Ends a training that diverged: its methods are refused."""
+    trainer.error = error
+    for method in trainer.methods:
+        refusals.add(method.name, error)
 
 
 def fitted(
@@ -195,6 +227,7 @@ def fitted(
     validation: Feed,
     curves: Curves,
     device: torch.device,
+    refusals: Refusals | None = None,
 ) -> dict[str, ModelArtifact]:
     """Builds the models of all methods from what was trained.
 
@@ -209,14 +242,17 @@ def fitted(
         validation: this rank's validation batches.
         curves: from ``fit``; they decide which epochs a method reads.
         device: of the batches.
+        refusals: those of ``fit``; receives the methods that refuse what they see after training.
 
     Returns:
         The fitted models by method name.
     """
+    refusals = refusals or Refusals()
+    methods = without(methods, refusals.errors)
     models = {m.name: m.build(facts) for m in methods if m.learns() is None}
     for trainer in trainers:
         learners: dict[int, Learner] = {}
-        for method in trainer.methods:
+        for method in without(trainer.methods, refusals.errors):
             epochs = trainer.wanted(method, curves[trainer.name])
             model = models[method.name] = method.build(facts, epochs)
             for epoch in epochs:
@@ -225,17 +261,25 @@ def fitted(
                 model.learners[str(epoch)] = learners[epoch]
     for model in models.values():
         model.to(device).eval()
-    _look_again([(m.passes, models[m.name]) for m in methods], train, validation)
-    return {m.name: ModelArtifact.of(m, facts, models[m.name]) for m in methods}
+    _look_again([(m, models[m.name]) for m in methods], train, validation, refusals)
+    kept = without(methods, refusals.errors)
+    return {m.name: ModelArtifact.of(m, facts, models[m.name]) for m in kept}
 
 
 @torch.no_grad()
 def _look_again(
-    models: Sequence[tuple[int, ImportanceModel]], train: Feed, validation: Feed
+    models: Sequence[tuple[ImportanceMethod, ImportanceModel]],
+    train: Feed,
+    validation: Feed,
+    refusals: Refusals,
 ) -> None:
     """Makes the passes after training, for the models that need them."""
-    for number in range(max((passes for passes, _ in models), default=0)):
-        looking = [model for passes, model in models if passes > number and not model.done]
+    for number in range(max((method.passes for method, _ in models), default=0)):
+        looking = [
+            (method, model)
+            for method, model in models
+            if method.passes > number and not model.done and method.name not in refusals.errors
+        ]
         if not looking:
             return
         # Validation rows are the same in every pass, so one pass is enough.
@@ -244,12 +288,13 @@ def _look_again(
             # Always epoch 0: an iterative solution needs the same rows in every pass.
             for batch in feed(0):
                 outputs = EnsembleOutputs(batch)
-                for model in looking:
+                for _, model in looking:
                     model.observe(outputs, split)
-        for model in looking:
+        for method, model in looking:
             for total in model.sums() if dist.is_initialized() else ():
                 dist.all_reduce(total)
-            model.finish(number)
+            with refusals.about(method.name):
+                model.finish(number)
 
 
 def _one_pass(
@@ -257,11 +302,11 @@ def _one_pass(
     batches: Any,
     visit: Callable[[Trainer, Batch], Tensor],
     when: str,
-) -> list[list[float]]:
-    """The two losses of the global batch, averaged over the steps, per trainer.
+    refusals: Refusals,
+) -> dict[str, list[float]]:
+    """The two losses of the global batch, averaged over the steps, by name of the trainer.
 
-    Raises:
-        TrainingError: a loss is not finite; the message names the first such step.
+    A trainer with a loss that is not finite is ended; the error names the first such step.
     """
     device = next(trainers[0].learner.parameters()).device
     totals = torch.zeros((len(trainers), 2), dtype=torch.float64, device=device)
@@ -278,9 +323,10 @@ def _one_pass(
     for trainer, step in zip(trainers, first.tolist(), strict=True):
         if step <= steps:
             got = f"NaN or infinity at step {step:.0f} of {steps}, {when}"
-            raise _diverged(trainer.name, "a finite loss at every step", got)
+            error = _diverged(trainer.name, "a finite loss at every step", got)
+            _end(trainer, error, refusals)
     means: list[list[float]] = (totals / max(1, steps)).tolist()
-    return means
+    return {trainer.name: mean for trainer, mean in zip(trainers, means, strict=True)}
 
 
 def _diverged(name: str, expected: str, got: str) -> TrainingError:

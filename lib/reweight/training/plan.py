@@ -67,6 +67,7 @@ class FitPlan(Section):
         folder: for checkpoints, progress and errors; visible to every rank.
         key: identity of rows, settings and code; a checkpoint with another key is ignored.
         seed: of the order of rows.
+        strict: whether a method that cannot be trained stops the others.
     """
 
     methods: tuple[Method, ...]
@@ -78,6 +79,7 @@ class FitPlan(Section):
     folder: str
     key: str
     seed: int
+    strict: bool = True
 
     @property
     def models(self) -> ModelsFolder:

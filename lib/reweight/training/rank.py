@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from reweight.core.files import write_whole
 from reweight.core.heartbeat import Heartbeat
+from reweight.core.left_out import Refusals
 from reweight.core.logging import log_to_console
 from reweight.core.run_folder import ModelsFolder
 from reweight.importance.batch import Batch, Feed
@@ -24,6 +25,7 @@ from reweight.training.loop import (
     trainers_of,
 )
 from reweight.training.plan import FitPlan, Fitting
+from reweight.training.refused import write_refused
 
 
 def train_rank(plan_json: str) -> None:
@@ -44,6 +46,7 @@ def train_rank(plan_json: str) -> None:
         _process_group(plan.fitting),
     ):
         device = _device(plan.fitting)
+        refusals = Refusals(strict=plan.strict)
         trainers = trainers_of(plan.methods, plan.facts, device)
         start, curves = restore_checkpoint(folder.checkpoint, plan.key, trainers)
 
@@ -63,6 +66,7 @@ def train_rank(plan_json: str) -> None:
             start=start,
             curves=curves,
             after_epoch=save,
+            refusals=refusals,
         )
         doing = "passing over the rows after training"
         models = fitted(
@@ -73,11 +77,13 @@ def train_rank(plan_json: str) -> None:
             _watched(_feed(plan, plan.validation, device, whole=True), heartbeat, doing),
             curves,
             device,
+            refusals,
         )
         if rank == 0:
             write_whole(folder.curves, json.dumps(curves).encode())
             for name, model in models.items():
                 model.write(folder.model(name))
+            write_refused(folder, refusals.errors)
         dist.barrier()
 
 

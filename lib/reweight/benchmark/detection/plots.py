@@ -2,16 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from reweight.report.plots import (
-    COLOURS,
-    GREY,
-    Content,
-    legend,
-    method_colours,
-    panels,
-    pictures,
-    plain,
-)
+from reweight.report.figures import COLOURS, GREY, Content, legend, panels, pictures, plain
+from reweight.report.plots import method_colours
 
 # The column of the results with the mean over all tables.
 ALL = "all tables"
@@ -56,7 +48,7 @@ def _auroc(content: Content) -> Figure:
                     )
         axis.set(title=table, xlabel="AUROC", yticks=[], ylim=(len(methods) - 0.5, -0.5))
     axes[0].set_yticks(range(len(methods)), methods)
-    legend(axes[-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(axes[-1], of=axes[-1])
     return figure
 
 
@@ -119,7 +111,7 @@ def _curves(content: Content) -> Figure:
                 *zip(*points, strict=True), style, color=colours[method], label=method, lw=1.2
             )
         axis.set(title=name.replace("_", " "), xlabel="share removed")
-    legend(axes[-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(axes[-1], of=axes[-1])
     return figure
 
 

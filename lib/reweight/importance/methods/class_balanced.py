@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.ensemble_outputs import EnsembleOutputs
-from reweight.importance.training import TrainFacts
+from reweight.importance.training import RowCounts, TrainFacts
 
 
 class ClassBalanced(ImportanceMethod):
@@ -27,13 +27,19 @@ class ClassBalanced(ImportanceMethod):
         left: 4 p (1 - p) of the rows at a label rate of p.
 
     Refuses:
-        Nothing; the weight policy refuses its weights if they leave too few effective samples.
+        A label rate at which its weights would leave too few effective samples under the weight
+        policy; this is known before anything is trained.
     """
 
     uses_label: ClassVar[bool] = True
     assumes: ClassVar[str] = "ranking matters and calibration does not (the intercept is refitted)"
 
     method: Literal["class_balanced"] = "class_balanced"
+
+    def known_importance(self, facts: TrainFacts, counts: RowCounts) -> Tensor:
+        """The weights of the two classes."""
+        rows = (facts.rows - facts.positives, facts.positives)
+        return torch.tensor([facts.class_weights(), rows], dtype=torch.float64).T
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """The weights of the two classes."""

@@ -9,11 +9,12 @@ settled. It has no wrong negatives, and none of the newest rows. The cost of wai
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.ensemble_outputs import EnsembleOutputs
-from reweight.importance.training import TrainFacts
+from reweight.importance.training import RowCounts, TrainFacts
 
 
 class MatureOnly(ImportanceMethod):
@@ -33,6 +34,11 @@ class MatureOnly(ImportanceMethod):
     assumes: ClassVar[str] = "preferences do not change within a label window"
 
     method: Literal["mature_only"] = "mature_only"
+
+    def known_importance(self, facts: TrainFacts, counts: RowCounts) -> Tensor:
+        """0 for open rows, 1 for settled ones."""
+        rows = (facts.rows - counts.settled, counts.settled)
+        return torch.tensor([(0, 1), rows], dtype=torch.float64).T
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """A model without parameters."""

@@ -26,7 +26,7 @@ from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.segment_weights import SegmentWeightsModel
 from reweight.importance.target import check_target
-from reweight.importance.training import TrainFacts
+from reweight.importance.training import RowCounts, TrainFacts
 
 _STEPS, _TOLERANCE = 1000, 1e-9
 
@@ -72,6 +72,10 @@ class Rake(ImportanceMethod):
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         """``segment``, and ``target`` if the target rows give the margins."""
         return ("segment", "target") if self.as_target else ("segment",)
+
+    def known_importance(self, facts: TrainFacts, counts: RowCounts) -> Tensor | None:
+        """The table of weights; refuses margins that no weights can give these rows."""
+        return RakeModel(self, facts).known(counts)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """A table of weights.
@@ -122,6 +126,12 @@ class RakeModel(SegmentWeightsModel):
         super().observe(outputs, split)
         if split == "train" and self.method.as_target:
             self.targets += self.counted(outputs.batch, outputs.batch.extra["target"])
+
+    def known(self, counts: RowCounts) -> Tensor | None:
+        """The weights by the counts of the training rows and of the target rows."""
+        if counts.targets is not None:
+            self.targets.copy_(counts.targets)
+        return super().known(counts)
 
     def sums(self) -> list[Tensor]:
         """Both counts."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.segment_weights import SegmentWeightsModel
-from reweight.importance.training import TrainFacts
+from reweight.importance.training import RowCounts, TrainFacts
 
 
 class Reweighing(ImportanceMethod):
@@ -38,6 +38,10 @@ class Reweighing(ImportanceMethod):
     passes: ClassVar[int] = 1
 
     method: Literal["reweighing"] = "reweighing"
+
+    def known_importance(self, facts: TrainFacts, counts: RowCounts) -> Tensor | None:
+        """The table of weights."""
+        return _Independent(facts).known(counts)
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """A table of weights by segment and label."""

@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.columns import soft_label
 from reweight.core.errors import WeightError
+from reweight.core.left_out import Refusals
 from reweight.core.section import Name, Section
 
 # A value of a sparse vector takes 12 bytes: an int32 and a float64.
@@ -109,7 +110,11 @@ def doubled(train: DataFrame, method: str) -> DataFrame:
 
 
 def check_training(
-    train: DataFrame, methods: Sequence[str], floor: float, soft: Collection[str] = ()
+    train: DataFrame,
+    methods: Sequence[str],
+    floor: float,
+    soft: Collection[str] = (),
+    refusals: Refusals | None = None,
 ) -> dict[str, float]:
     """Checks in one pass that the weights of all methods can be trained on.
 
@@ -118,9 +123,10 @@ def check_training(
         methods: names of these columns.
         floor: smallest allowed ESS, as a share of the rows.
         soft: methods with soft labels, in columns named by ``columns.soft_label``.
+        refusals: receives the methods that cannot be trained on; by default they are errors.
 
     Returns:
-        The sum of the weights of each method.
+        The sum of the weights of each method that can be trained on.
 
     Raises:
         WeightError: weights that are null, not finite or negative; soft labels outside [0, 1]; a
@@ -131,7 +137,7 @@ def check_training(
         F.count("*").alias("rows"),
         *[part for m in methods for part in _weight_facts(m, m in soft)],
     ).first()
-    sums = {}
+    refusals, sums = refusals or Refusals(), {}
     for method in methods:
         bad, zero, one = (sums_by_name[f"{method}.{k}"] or 0.0 for k in ("bad", "zero", "one"))
         total, squares = zero + one, sums_by_name[f"{method}.squares"] or 0.0
@@ -144,12 +150,14 @@ def check_training(
         elif (share := total**2 / (sums_by_name["rows"] * squares)) < floor:
             got = f"an effective sample size of {share:.1%} of the rows"
         if got:
-            raise WeightError(
+            error = WeightError(
                 f"the ranker cannot be trained on the weights of '{method}'",
                 expected=f"finite weights >= 0, both classes with weight, ESS >= {floor:.0%}",
                 got=got,
                 fix="change the weight policy (section weighting), or leave the method out",
             )
+            refusals.add(method, error)
+            continue
         sums[method] = total
     return sums
 

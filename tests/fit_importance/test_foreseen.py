@@ -1,0 +1,112 @@
+"""What the config shows of the methods before any row is read."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from reweight.config import RunConfig, read_config
+from reweight.core.errors import ConfigError, ReweightError, TrainingError
+from reweight.core.left_out import Refusals
+from reweight.fit_importance.foreseen import Sections, features_of_position
+from reweight.fit_importance.stage import check_config
+
+LOG = {
+    "run_id": "early",
+    "root": "/nowhere",
+    "cleaning": {
+        "sources": {"log": {"path": "/raw", "format": "csv"}},
+        "columns": {"event_time": "now()", "position": "position", "price": "price"},
+    },
+    "sampling": {"label": {"value": "bought"}, "segment": "country"},
+    "features": {"numeric": {"price": "price"}},
+    "importance": [{"method": "random"}],
+}
+
+
+def config_of(*overrides: str) -> RunConfig:
+    return read_config(RunConfig, LOG, overrides)
+
+
+def following(*overrides: str) -> list[str]:
+    config = config_of(*overrides)
+    sections = Sections(config.cleaning, config.sampling, config.splits, config.features)
+    return [name.partition(":")[0] for name in features_of_position(sections)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "expression", "follows"),
+    [
+        ("position", "log(position)", True),
+        ("position", "CASE WHEN POSITION > 3 THEN 'low' ELSE 'position' END", True),
+        ("cast(position as int) + 1", "1 / `position`", True),
+        ("position", "position * price", False),
+        ("position", "length('position')", False),
+        ("position", "price", False),
+        # Other columns of the log, and what is no longer the position itself.
+        ("coalesce(position, shelf)", "position", False),
+        ("int(substr(position, 3))", "substr(position, 1, 2)", False),
+    ],
+)
+def test_functions_of_the_kept_position_are_found(
+    kept: str, expression: str, follows: bool
+) -> None:
+    keep = f'sampling.keep.position="{kept}"'
+    found = following(keep, f'features.numeric.place="{expression}"')
+    assert found == (["features.numeric.place"] if follows else [])
+
+
+def test_another_column_of_the_same_raw_one_is_found_in_every_kind_of_feature() -> None:
+    found = following(
+        "sampling.keep.position=position",
+        "cleaning.columns.position='cast(slot as int)'",
+        "cleaning.columns.height='1 / slot'",
+        "features.numeric={height: height}",
+        "features.one_hot={place: {value: cast(height as string)}}",
+        "features.categorical={slot: {value: position}}",
+    )
+    assert [name.split(".")[1] for name in found] == ["numeric", "one_hot", "categorical"]
+
+
+def refused(*overrides: str) -> dict[str, ReweightError]:
+    refusals = Refusals(strict=False)
+    check_config(config_of(*overrides), refusals)
+    return refusals.errors
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides", "text"),
+    [
+        ("ipw_position", [], "sampling.keep.position"),
+        ("value_weighted", [], "sampling.keep.value"),
+        ("reweighing", ["sampling.segment=cast(null as string)"], "sampling.segment"),
+        ("density_ratio", ["splits.target=1"], "target rows"),
+        ("mature_only", [], "not settled"),
+        ("delayed_feedback", ["splits.unlabelled=train"], "label events"),
+    ],
+)
+def test_a_method_that_lacks_a_key_of_the_config_is_refused_at_once(
+    method: str, overrides: Sequence[str], text: str
+) -> None:
+    errors = refused(f"importance=[{{method: random}}, {{method: {method}}}]", *overrides)
+    assert list(errors) == [method]
+    error = errors[method]
+    assert text in error.expected
+    assert "leave the method out" in error.fix
+    with pytest.raises(ConfigError):
+        check_config(config_of(f"importance=[{{method: {method}}}]", *overrides))
+
+
+def test_a_config_that_gives_what_methods_need_is_accepted() -> None:
+    given = "importance=[{method: ipw_position}, {method: reweighing}, {method: density_ratio}]"
+    assert refused(given, "sampling.keep.position=position") == {}
+    named = "splits={target: 1, target_where: country = 'de'}"
+    assert refused("importance=[{method: density_ratio}]", named) == {}
+
+
+def test_what_concerns_all_methods_is_an_error() -> None:
+    fine = "{method: self_confidence, name: fine, training: {bins: 8}}"
+    with pytest.raises(TrainingError, match="different numbers of bins"):
+        check_config(config_of(f"importance=[{{method: self_confidence}}, {fine}]"))
+    for overrides in (["weighting.segment_cap=0.5"], ["splits.judged=[de]"]):
+        with pytest.raises(ConfigError, match="needs segments"):
+            check_config(config_of("sampling.segment=cast(null as string)", *overrides))
