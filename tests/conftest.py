@@ -29,8 +29,8 @@ os.environ.setdefault(
 )
 
 # For tables of a few rows, where planning a query takes longer than running it: no generated code,
-# no plans that adapt. A write and a read take half of their time. Jobs and clusters that tests start
-# in processes of their own keep Spark's defaults.
+# no plans that adapt. A write and a read take half of their time. Jobs and clusters in processes of
+# their own keep Spark's defaults.
 SMALL_DATA = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",

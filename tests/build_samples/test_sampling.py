@@ -10,13 +10,12 @@ from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.build_samples.checks import check_classes, check_labels, check_samples
 from reweight.build_samples.sampling import (
     LABEL_COLUMNS,
     Collapse,
     Label,
     Sampling,
-    check_classes,
-    check_samples,
     check_sampling,
     collapsed,
     label_event,
@@ -24,6 +23,7 @@ from reweight.build_samples.sampling import (
     with_label,
 )
 from reweight.core.errors import SampleError, SourceError
+from reweight.core.hashing import key_hash
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = "id long, user string, item string, kind string, event_time timestamp"
@@ -160,6 +160,64 @@ def test_an_event_that_is_anchor_and_label_does_not_label_itself(spark: SparkSes
     label = Label(where="kind = 'buy'", keys=("user",), window=10)
     found = labels(spark.createDataFrame(events, COLUMNS), Sampling(label=label), at(1000))
     assert {k: label for k, (label, _, _) in found.items()} == {0: 1, 1: 0, 2: 0, 3: 0}
+
+
+def test_a_label_event_at_the_samples_own_time_is_counted_and_may_be_its_label(
+    spark: SparkSession,
+) -> None:
+    day = 86400
+    events: list[Event] = [
+        (1, "a", "x", "show", at(0)),
+        (2, "a", "x", "buy", at(0)),
+        (3, "b", "x", "show", at(0)),
+        (4, "b", "x", "buy", at(day)),
+        (5, "c", "x", "both", at(day)),  # alone at its time
+        (6, "d", "x", "both", at(day)),
+        (7, "d", "x", "both", at(day)),
+        (8, None, "x", "show", at(0)),
+        (9, None, "x", "buy", at(0)),
+    ]
+    frame = spark.createDataFrame(events, COLUMNS)
+    end = F.lit(at(9 * day)).cast("timestamp")
+
+    def found(**rest: Any) -> dict[int, tuple[float, bool, float | None]]:
+        label = Label(where="kind IN ('buy', 'both')", keys=("user", "item"), **rest)
+        sampling = Sampling(anchor="kind IN ('show', 'both')", key=("id",), label=label)
+        rows = with_label(frame, sampling, end).collect()
+        return {row["id"]: (row["label"], row["_same_time"], row["delay"]) for row in rows}
+
+    before = {1: 0, 3: 1, 5: 0, 6: 0, 7: 0, 8: 0}
+    after = before | {1: 1, 6: 1, 7: 1}
+    for window in (2 * day, None):
+        told = found(window=window)
+        assert {k: label for k, (label, _, _) in told.items()} == before
+        assert [k for k, (_, same, _) in told.items() if same] == [1, 6, 7]
+        told = found(window=window, same_time="after")
+        assert {k: label for k, (label, _, _) in told.items()} == after
+    assert found(window=2 * day, same_time="after")[1] == (1, True, 0)
+
+
+def test_labels_that_are_no_numbers_are_refused_by_value_and_count(spark: SparkSession) -> None:
+    words = ["1", "0", "TRUE", "TRUE", "yes", " ", None]
+    events: list[Event] = [(n, word, None, "row", at(n)) for n, word in enumerate(words)]
+    frame = spark.createDataFrame(events, COLUMNS)
+    text = Sampling(label=Label(value="user"))
+    samples = with_label(frame, text, F.lit(at(9)).cast("timestamp"))
+    with pytest.raises(SampleError) as caught:
+        check_labels(samples, samples.where("_label_text IS NOT NULL").count())
+    assert caught.value.got == "'TRUE' 2 times, 'yes' 1 times"
+    for value in ("user = '1'", "id", "CAST(NULL AS int)"):
+        right = with_label(frame, Sampling(label=Label(value=value)), F.lit(at(9)))
+        check_labels(right, right.where("_label_text IS NOT NULL").count())
+
+
+def test_the_position_of_a_null_in_the_key_counts(spark: SparkSession) -> None:
+    rows = [(7, None), (None, 7), (None, None), (7, 7)]
+    frame = spark.createDataFrame(rows, "a int, b int")
+    hashed = frame.select(key_hash("a", "b").alias("h"), F.xxhash64("a", "b").alias("plain"))
+    found = [(row["h"], row["plain"]) for row in hashed.collect()]
+    assert len({h for h, _ in found}) == 4
+    assert [h == plain for h, plain in found] == [False, False, False, True]
 
 
 def test_from_rows_every_event_is_a_sample_and_a_null_label_is_not_mature(

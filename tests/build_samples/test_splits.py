@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from reweight.build_samples.splits import (
     Splits,
     check_splits,
     check_target,
+    open_at,
+    split_cuts,
     time_cuts,
     with_split,
 )
@@ -279,3 +282,39 @@ def test_parts_that_cannot_be_used_are_refused_by_name(
 def test_shares_must_be_positive_and_sum_to_1(wrong: tuple[float, float, float]) -> None:
     with pytest.raises(ValidationError, match="sum to 1"):
         Splits(shares=wrong)
+
+
+def test_cuts_can_be_given_as_dates() -> None:
+    given = Splits.model_validate({"by": "time", "cuts": ["2018-03-01", date(2018, 4, 1)]})
+    assert given.seconds == (1_519_862_400, 1_522_540_800)
+    zoned = ["2018-03-01T01:00:00+01:00", "2018-03-01 00:00:00.5"]
+    assert Splits.model_validate({"by": "time", "cuts": zoned}).seconds == (
+        1_519_862_400,
+        1_519_862_401,
+    )
+    for wrong, named in (
+        ({"cuts": ["2018-03-01", "2018-04-01"]}, "by: time"),
+        ({"by": "time", "cuts": ["2018-04-01", "2018-04-01"]}, "earlier time first"),
+        ({"by": "time", "cuts": ["2018-03-01"]}, "cuts"),
+        ({"by": "time", "cuts": ["March", "April"]}, "March"),
+        ({"by": "time", "cuts": ["2018-03-01", "2018-04-01"], "shares": [0.5, 0.2, 0.3]}, "both"),
+    ):
+        with pytest.raises(ValidationError, match=named):
+            Splits.model_validate(wrong)
+
+
+def test_rows_are_cut_at_the_dates(samples: DataFrame) -> None:
+    begins = F.unix_seconds("event_time")
+    span = samples.agg(F.min(begins), F.max(begins)).first()
+    assert span is not None
+    third = (span[1] - span[0]) // 3
+    times = [datetime.fromtimestamp(span[0] + i * third, UTC).isoformat() for i in (1, 2)]
+    splits = Splits.model_validate({"by": "time", "cuts": times})
+    cuts = split_cuts(samples, splits)
+    assert cuts == [span[0] + third, span[0] + 2 * third]
+    found = with_split(samples, splits, 0, 0, cuts).where("mature")
+    assert found.where((F.col("split") == "train") != (begins < cuts[0])).count() == 0
+    assert found.where((F.col("split") == "test") != (begins >= cuts[1])).count() == 0
+    opened = samples.where(open_at(cuts[0], 100)).agg(F.min(begins), F.max(begins)).first()
+    assert opened is not None
+    assert cuts[0] - 100 <= opened[0] <= opened[1] < cuts[0]

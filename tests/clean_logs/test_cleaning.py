@@ -197,7 +197,7 @@ def test_a_row_is_rejected_for_all_that_is_wrong_with_it(
     config = section(path, columns=COLUMNS | {"amount": "price"}, **RULES)
     rows = cleaned(spark, config).persist()
     assert reasons_by_text(rows) == {json.dumps(one): wrong for one, wrong in cases}
-    total, bad, counts = reasons.count_reasons(rows)
+    total, bad, counts = reasons.count_reasons(reasons.count_groups(rows, config))
     expected = Counter(reason for _, wrong in cases for reason in wrong)
     assert (total, bad, counts) == (21, sum(bool(w) for _, w in cases), dict(expected))
     assert cleaning.events(rows).count() + cleaning.rejected(rows).count() == total

@@ -67,7 +67,13 @@ def root(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("root")
     path = file(folder, "id,kind,ts\n1,buy,2026-03-01\n")
     run = open_run(spark, folder, section(path))
-    assert run_stage(run, clean_logs) == {"raw": 1, "events": 1, "rejected": 0, "reasons": {}}
+    assert run_stage(run, clean_logs) == {
+        "raw": 1,
+        "events": 1,
+        "rejected": 0,
+        "reasons": {},
+        "times": "2026-03-01 00:00:00",
+    }
     return folder
 
 
@@ -190,7 +196,51 @@ CASES: dict[str, tuple[Given, list[str]]] = {
     ),
     "expression that fails on a row": (
         csv(GOOD, columns=COLUMNS | {"n": "raise_error(concat('no ', kind))"}),
-        ["cannot be read", "no buy"],
+        ["the expression columns.n fails on a row", "kind = 'buy' in file:", "log.csv", "no buy"],
+    ),
+    "number that is too large for its unit": (
+        csv(
+            "id,kind,ts\n1,a,1709287200\n2,b,1709287200000000000\n",
+            columns=COLUMNS | {"event_time": "timestamp_seconds(try_cast(ts AS bigint))"},
+        ),
+        [
+            "the expression columns.event_time fails on a row",
+            "ts = '1709287200000000000' in file:",
+            "of the source 'log': long overflow",
+            "timestamp_micros(try_cast(ts AS bigint) div 1000)",
+        ],
+    ),
+    "pattern that does not fit": (
+        csv(GOOD, reject={"odd": "regexp_extract(kind, 'b', 3) = ''"}),
+        ["the expression reject.odd fails on a row", "kind = 'buy'", "but got 3"],
+    ),
+    "lookup that fails on a row": (
+        lambda _, folder: section(
+            file(folder, GOOD),
+            lookups={
+                "facts": {
+                    "source": {"path": str(file(folder, GOOD, "facts.csv")), "format": "csv"},
+                    "keys": {"id": "try_cast(id AS bigint)"},
+                    "columns": {"fact": "raise_error(concat('no ', kind))"},
+                }
+            },
+        ),
+        ["lookups.facts.columns.fact fails on a row", "facts.csv", "no buy"],
+    ),
+    "milliseconds as seconds": (
+        csv(
+            f"id,kind,ts\n1,a,{10**12}\n2,b,{10**12 + 10**9}\n",
+            columns=COLUMNS | {"event_time": "timestamp_seconds(try_cast(ts AS bigint))"},
+        ),
+        ["2 of 2 times", "the year 33", "`event_time: timestamp_millis(try_cast(ts AS bigint))`"],
+    ),
+    "seconds as text": (
+        csv("id,kind,ts\n1,a,5221\n2,b,86400\n3,c,170928\n"),
+        ["3 of 3 times", "the year 170928", "timestamp_seconds(try_cast(ts AS bigint))"],
+    ),
+    "seconds that are no text of a time": (
+        csv("id,kind,ts\n1,a,1709287200\n2,b,1709287201\n"),
+        ["100.0%", "missing:event_time: 2", "timestamp_seconds(try_cast(ts AS bigint))"],
     ),
     "too many rejected": (
         csv(GOOD + "x,buy,2026-03-01\ny,buy,late\n", required=["id"], max_rejected=0.4),
@@ -269,7 +319,13 @@ def test_a_day_that_goes_well_replaces_the_rows_of_the_run(
     kinds = {"allowed": {"kind": ["buy", "click", "view"]}}
     run = open_run(spark, root, section(file(tmp_path, GOOD + "3,bye,2026-03-03\n"), **kinds))
     told = run_stage(run, clean_logs)
-    assert told == {"raw": 3, "events": 2, "rejected": 1, "reasons": {"not_allowed:kind": 1}}
+    assert told == {
+        "raw": 3,
+        "events": 2,
+        "rejected": 1,
+        "reasons": {"not_allowed:kind": 1},
+        "times": "2026-03-01 00:00:00 to 2026-03-02 00:00:00",
+    }
     # No `view` came: that is no fault.
     assert {row["kind"] for row in run.store.read(EVENTS).collect()} == {"buy", "click"}
     (thrown,) = run.store.read(REJECTED).collect()
@@ -280,6 +336,42 @@ def test_a_day_that_goes_well_replaces_the_rows_of_the_run(
         "reasons": ["not_allowed:kind"],
         "raw": '{"id":"3","kind":"bye","ts":"2026-03-03"}',
     }
+
+
+def test_a_far_row_is_rejected_and_what_is_lost_is_named(
+    spark: SparkSession, tmp_path: Path, root: Path
+) -> None:
+    lines = [f"{i},buy,2026-03-0{1 + i % 6} 10:00:00,{i}" for i in range(300)]
+    odd = ["300,buy,2037-04-09,n/a", "301,buy,2026-03-06 23:00:00,", "302,view,noon,1"]
+    for name in ("a", "b"):
+        # An event in both files, which are two sources.
+        file(tmp_path, "\n".join(["id,kind,ts,price", *lines[:100], *odd, ""]), f"{name}.csv")
+        lines = lines[99:]
+    sources = {n: {"path": str(tmp_path / f"{n}.csv"), "format": "csv"} for n in ("a", "b")}
+    columns = COLUMNS | {
+        "log": "source",
+        "price": "try_cast(price AS double)",
+        "viewed": "CASE WHEN kind = 'view' THEN try_cast(price AS double) END",
+    }
+    given = {"sources": sources, "columns": columns}
+    told = run_stage(open_run(spark, root, given), clean_logs)
+    assert told["raw"] == 206
+    assert (told["events"], told["rejected"]) == (202, 4)
+    assert told["reasons"] == {"missing:event_time": 2, "out_of_range:event_time": 2}
+    assert told["times"] == "2026-03-01 10:00:00 to 2026-03-06 23:00:00"
+    assert told["after the log"].startswith("2 rows, 2037-04-09 00:00:00; rejected")
+    assert told["not converted"] == {
+        "event_time": "2 values such as 'noon'",
+        "price": "2 values such as 'n/a'",
+    }
+    overlapping = given | {"duplicates": {"across_sources": True}}
+    told = run_stage(open_run(spark, root, overlapping), clean_logs)
+    # The first file is kept, so that all duplicates are in the second.
+    assert told["reasons"]["duplicate"] == 4
+    assert told["duplicates by source"] == {"a": 0, "b": 4}
+    kept = given | {"not_after": "2040-01-01"}
+    told = run_stage(open_run(spark, root, kept), clean_logs)
+    assert told["times"] == "2026-03-01 10:00:00 to 2037-04-09 00:00:00"
 
 
 def outcome(spark: SparkSession, given: dict[str, Any]) -> list[Row]:
@@ -434,7 +526,10 @@ def test_a_file_that_vanishes_before_it_is_read_is_named(
     rows = cleaning.mapped(sources, config).transform(reasons.with_reasons, config)
     (gone,) = tmp_path.rglob("*.parquet" if form == "parquet" else "*.csv")
     gone.unlink()
-    for look in (lambda: reasons.count_reasons(rows), lambda: cleaning.count_rows(sources)):
+    for look in (
+        lambda: reasons.count_groups(rows, config),
+        lambda: cleaning.count_rows(sources),
+    ):
         with pytest.raises(SourceError) as error, readable():
             look()
         assert gone.name in str(error.value)

@@ -111,9 +111,22 @@ def values_of(
         },
         records={
             "clean_logs": record(
-                {"raw": 5000, "rejected": 40, "events": 4960, "reasons": {"null: price": 40}}
+                {
+                    "raw": 5000,
+                    "rejected": 40,
+                    "events": 4960,
+                    "reasons": {"null: price": 40},
+                    "times": "2026-02-01 to 2026-02-02",
+                    "not converted": {"price": "40 values such as 'n/a'"},
+                }
             ),
-            "build_samples": record({"samples": 3000, "splits": {"train": 1800, "test": 600}}),
+            "build_samples": record(
+                {
+                    "samples": 3000,
+                    "splits": {"train": 1800, "test": 600},
+                    "test from": "2026-02-02 00:00:00; 35 label windows were open",
+                }
+            ),
             "report": record({}),
         },
         metrics=metrics,
@@ -298,6 +311,17 @@ def test_the_page_says_the_verdict_and_shows_every_method(
     # The log loss of a method with its difference and interval.
     assert "0.4800" in text
     assert "-0.0200 [-0.0300, -0.0100]" in text
+
+
+def test_the_page_says_where_the_log_is_cut_and_what_was_lost(
+    values: dict[str, Any], html: str
+) -> None:
+    assert values["rows_said"] == {
+        "times": "2026-02-01 to 2026-02-02",
+        "not converted (price)": "40 values such as 'n/a'",
+        "test from": "2026-02-02 00:00:00; 35 label windows were open",
+    }
+    assert "35 label windows were open" in html
 
 
 def test_the_page_needs_nothing_beside_it(html: str) -> None:

@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.core.errors import SampleError, SourceError
-from reweight.core.expressions import check_expressions
+from reweight.core.errors import SourceError
+from reweight.core.expressions import check_expressions, unread
+from reweight.core.hashing import key_hash
 from reweight.core.section import Name, Names, Seconds, Section, Sql, repeated
 
 
@@ -48,12 +49,16 @@ class Label(Section):
         keys: columns in which the label event equals its anchor.
         window: how long after its anchor a label event may arrive; None for any time before the
             log ends, which is right only where the log holds whole sessions.
+        same_time: whether a label event at the very time of its anchor counts as ``before`` it, so
+            that it is no label, or ``after`` it. In a log of days without hours, a purchase on the
+            day of its click is at the same time.
         value: expression for the label itself, 0/1 or boolean (from rows).
     """
 
     where: Sql | None = None
     keys: Names = ()
     window: Seconds | None = None
+    same_time: Literal["before", "after"] = "before"
     value: Sql | None = None
 
     @model_validator(mode="after")
@@ -92,7 +97,11 @@ class Sampling(Section):
 
 
 # Columns that reveal the label, and that change with the day on which the log ends.
-LABEL_COLUMNS = ("label", "label_time", "mature", "elapsed", "delay")
+LABEL_COLUMNS = (
+    *("label", "label_time", "mature", "elapsed", "delay"),
+    # The text of a label that is no number, and whether a label event is at the sample's own time.
+    *("_label_text", "_same_time"),
+)
 
 _KEEP_TYPES = {"position": "int", "propensity": "double", "value": "double"}
 # Columns that the section sets; an event column may have the name only if it is that very column.
@@ -173,6 +182,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
         samples = events.where(sampling.anchor)
         value = F.expr(label.value).cast("float")
         known = value.isNotNull()
+        text = F.expr(f"CAST(({label.value}) AS string)")
         return samples.withColumns(
             {
                 "label": value,
@@ -180,9 +190,13 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
                 "mature": known,
                 "elapsed": known.cast("double"),
                 "delay": F.lit(None).cast("double"),
+                "_label_text": F.when(~known & (F.trim(text) != ""), text),
+                "_same_time": F.lit(False),
             }
         )
-    samples = _with_next_time(events, sampling)
+    samples = _with_next_time(events, sampling).withColumn(
+        "_label_text", F.lit(None).cast("string")
+    )
     window = label.window
     has_label_event = F.col("label_time").isNotNull()
     if window is None:
@@ -213,9 +227,12 @@ def label_event(sampling: Sampling) -> str:
 
 
 def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
-    """Adds ``sample_id``, ``group_id``, ``segment`` and the kept columns."""
+    """Adds ``sample_id``, ``group_id``, ``segment`` and the kept columns.
+
+    A kept text or date also gets a column such as ``_unread_position``: whether it was lost.
+    """
     if sampling.key:
-        sample_id = F.xxhash64(*sampling.key)
+        sample_id = key_hash(*sampling.key)
     else:
         # Without the label columns, so that a label that arrives later does not change the id. A
         # hash skips nulls, so their positions are hashed too.
@@ -223,6 +240,11 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
         content = F.xxhash64(*columns, F.array(*[F.col(c).isNull() for c in columns]))
         number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
         sample_id = F.xxhash64(content, number)
+    lost = {
+        f"_unread_{name}": value
+        for name, sql in sampling.keep.items()
+        for value in unread(samples, {name: sql}, _KEEP_TYPES[name]).values()
+    }
     kept = {
         name: F.expr(sampling.keep.get(name, "null")).cast(kind)  # type: ignore[call-overload]
         for name, kind in _KEEP_TYPES.items()
@@ -233,76 +255,9 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
             "group_id": (F.expr(sampling.group) if sampling.group else sample_id).cast("string"),
             "segment": F.expr(sampling.segment).cast("string"),
             **kept,
+            **lost,
         }
     )
-
-
-def check_samples(facts: dict[str, int]) -> None:
-    """Checks that ids are unique, that every sample has a group, and that labels are 0 or 1.
-
-    Args:
-        facts: ``rows``, distinct ``ids``, ``groups`` (rows that have one), ``mature`` rows, and
-            the ``positives`` and ``negatives`` among them.
-
-    Raises:
-        SampleError: a check fails.
-    """
-    rows = facts["rows"]
-    if rows == 0:
-        raise SampleError(
-            "no event is a sample",
-            expected="events for which `sampling.anchor` is true",
-            got="none",
-            fix="check the condition against the values in the table `events`",
-        )
-    if facts["ids"] != rows:
-        raise SampleError(
-            "sample_id is not unique",
-            expected=f"{rows} distinct values of `sampling.key`",
-            got=f"{facts['ids']}",
-            fix="add the column that distinguishes the samples to `sampling.key`, or reject "
-            "duplicates in cleaning",
-        )
-    if facts["groups"] != rows:
-        raise SampleError(
-            "some samples have no group",
-            expected="a value of `sampling.group` for every sample",
-            got=f"null for {rows - facts['groups']} of {rows}",
-            fix="require the column in cleaning, or coalesce nulls to another value",
-        )
-    if other := facts["mature"] - facts["positives"] - facts["negatives"]:
-        raise SampleError(
-            "some labels are neither 0 nor 1",
-            expected="0, 1, true or false from `sampling.label.value`; null while not known",
-            got=f"another number for {other} of {facts['mature']} samples",
-            fix="write it as a condition, such as `rating >= 4`",
-        )
-
-
-def check_classes(facts: dict[str, int]) -> None:
-    """Checks that there are settled labels of both classes, which only training needs.
-
-    Args:
-        facts: as in ``check_samples``.
-
-    Raises:
-        SampleError: no label is settled, or all are of one class.
-    """
-    if facts["mature"] == 0:
-        raise SampleError(
-            "no sample has a settled label",
-            expected="samples whose label window closed before the log ended",
-            got=f"none of {facts['rows']}",
-            fix="use a log that is longer than `sampling.label.window`, or a shorter window; with "
-            "`sampling.label.value`, check that it is not always null",
-        )
-    if min(facts["positives"], facts["negatives"]) == 0:
-        raise SampleError(
-            "the mature samples have only one class",
-            expected="labels 0 and 1",
-            got=f"{facts['positives']} positive, {facts['negatives']} negative",
-            fix="check `sampling.label` and its window",
-        )
 
 
 def _with_next_time(events: DataFrame, sampling: Sampling) -> DataFrame:
@@ -318,8 +273,10 @@ def _with_next_time(events: DataFrame, sampling: Sampling) -> DataFrame:
     bucket = F.floor(micros / width).cast("long") if width else F.lit(0).cast("long")
     earlier = F.array(bucket, bucket - 1) if width else F.array(bucket)
     keyed = reduce(Column.__and__, [F.col(k).isNotNull() for k in label.keys])
+    # An event that is anchor and label must not find itself at its own time.
+    itself = F.when(hit & keyed, 1).otherwise(0)
     anchors = events.where(anchor).select(
-        "*", bucket.alias("_bucket"), F.lit(True).alias("_anchor")
+        "*", bucket.alias("_bucket"), itself.alias("_itself"), F.lit(True).alias("_anchor")
     )
     hits = events.where(hit & keyed).select("*", F.explode(earlier).alias("_bucket"))
     hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"))
@@ -327,14 +284,16 @@ def _with_next_time(events: DataFrame, sampling: Sampling) -> DataFrame:
     spread = F.when(~keyed & F.col("_anchor"), F.xxhash64(*sampling.key, "event_time"))
     both = anchors.unionByName(hits, allowMissingColumns=True).withColumn("_spread", spread)
     # Newest first, so that the frame of strictly later rows grows instead of being rebuilt.
-    later = (
-        Window.partitionBy(*label.keys, "_bucket", "_spread")
-        .orderBy(F.unix_micros("event_time").desc())
-        .rangeBetween(Window.unboundedPreceding, -1)
-    )
-    following = F.min(F.when(~F.col("_anchor"), F.unix_micros("event_time"))).over(later)
-    both = both.withColumn("_next", following)
+    keys = Window.partitionBy(*label.keys, "_bucket", "_spread").orderBy(micros.desc())
+    later = keys.rangeBetween(Window.unboundedPreceding, -1)
+    following = F.min(F.when(~F.col("_anchor"), micros)).over(later)
+    hits_now = F.count(F.when(~F.col("_anchor"), 1)).over(keys.rangeBetween(0, 0))
+    both = both.withColumns({"_next": following, "_same_time": hits_now > F.col("_itself")})
+    if label.same_time == "after":
+        both = both.withColumn(
+            "_next", F.when(F.col("_same_time"), micros).otherwise(F.col("_next"))
+        )
     in_time = F.col("_next") <= micros + width if width else F.lit(True)
     label_time = F.timestamp_micros(F.when(in_time, F.col("_next")))
     samples = both.where("_anchor").withColumn("label_time", label_time)
-    return samples.drop("_bucket", "_anchor", "_spread", "_next")
+    return samples.drop("_bucket", "_itself", "_anchor", "_spread", "_next")

@@ -10,7 +10,9 @@ rows have labels, the others can be trained on too: with ``unlabelled: train``, 
 training part are unsettled negatives.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Literal
 
@@ -35,6 +37,8 @@ class Splits(Section):
     Attributes:
         by: ``group`` and ``row`` draw by hash; ``time`` cuts at two times.
         shares: shares of train, validation and test, which sum to 1.
+        cuts: instead of shares, the times at which validation and test begin, such as
+            ``[2026-03-01, 2026-04-01]``; without a time zone they are UTC. Only with ``by: time``.
         target: newest share of the training split, which stands for the distribution that the
             ranker will meet.
         target_where: condition over the sample's columns that names the target rows instead, such
@@ -51,6 +55,7 @@ class Splits(Section):
 
     by: Literal["group", "row", "time"] = "group"
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    cuts: tuple[str, str] | None = None
     target: float = Field(default=0.2, gt=0, le=1)
     target_where: Sql | None = None
     open_windows: Literal["gap", "train"] = "gap"
@@ -66,6 +71,34 @@ class Splits(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_cut(self) -> "Splits":
+        if self.cuts is None:
+            return self
+        if self.by != "time":
+            raise ValueError(f"cuts: needs by: time, got by: {self.by}; write `by: time` beside it")
+        if "shares" in self.model_fields_set and self.shares != type(self)().shares:
+            raise ValueError("expected `shares` or `cuts`, got both; remove one of them")
+        if self.seconds[0] >= self.seconds[1]:
+            raise ValueError(f"cuts: expected the earlier time first, got {list(self.cuts)}")
+        return self
+
+    @field_validator("cuts", mode="before")
+    @classmethod
+    def _are_times(cls, cuts: object) -> object:
+        if not isinstance(cuts, list | tuple):
+            return cuts
+        # Python has read an unquoted date of YAML as a date, if it did not come from a file.
+        return [datetime.fromisoformat(str(cut)).isoformat(" ") for cut in cuts]
+
+    @property
+    def seconds(self) -> tuple[int, int]:
+        """The cuts in seconds since 1970."""
+        times = [datetime.fromisoformat(cut) for cut in self.cuts or ()]
+        utc = [t if t.tzinfo else t.replace(tzinfo=UTC) for t in times]
+        first, second = (math.ceil(t.timestamp()) for t in utc)
+        return first, second
+
     @field_validator("shares")
     @classmethod
     def _sum_to_one(cls, shares: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -76,7 +109,13 @@ class Splits(Section):
         return shares
 
 
-def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> DataFrame:
+def with_split(
+    samples: DataFrame,
+    splits: Splits,
+    seed: int,
+    window: int,
+    cuts: Sequence[int] | None = None,
+) -> DataFrame:
     """Adds ``split`` and ``target``; training rows lose what was not known at the cut.
 
     Args:
@@ -85,9 +124,10 @@ def with_split(samples: DataFrame, splits: Splits, seed: int, window: int) -> Da
         splits: the section.
         seed: seed of the hash.
         window: length of the label window in seconds, 0 for none.
+        cuts: what ``split_cuts`` returned; None to compute it.
     """
     if splits.by == "time":
-        first, second = _cuts(samples, splits)
+        first, second = cuts or split_cuts(samples, splits)
         part = _by_time(first, second, window)
         if splits.open_windows == "train":
             samples, part = _as_known(samples, first, window), _with_open(part, first)
@@ -157,8 +197,8 @@ def check_splits(counts: dict[str, tuple[int, int]]) -> None:
             f"the split leaves {' and '.join(empty)} empty",
             expected="rows in train, validation and test",
             got=shown,
-            fix="change splits.by or splits.shares, or shorten the label window so that fewer rows "
-            "fall into the gaps at the cuts",
+            fix="change splits.by, splits.shares or splits.cuts, or shorten the label window so "
+            "that fewer rows fall into the gaps at the cuts",
         )
     rows, positives = counts["train"]
     if positives in (0, rows):
@@ -221,9 +261,20 @@ def _cut(
         steps = finer_steps(first, last)
 
 
-def _cuts(samples: DataFrame, splits: Splits) -> list[int]:
+def split_cuts(samples: DataFrame, splits: Splits) -> list[int]:
+    """When validation and test begin, in seconds since 1970; empty unless ``by: time``."""
+    if splits.by != "time":
+        return []
+    if splits.cuts:
+        return list(splits.seconds)
     train, validation, _ = splits.shares
     return time_cuts(samples.where("mature"), (train, train + validation))
+
+
+def open_at(cut: int, window: int) -> Column:
+    """Whether the label window of a row is open at the cut."""
+    begins = F.unix_seconds("event_time")
+    return (begins < cut) & (begins + window >= cut)
 
 
 def _by_time(first: int, second: int, window: int) -> Column:

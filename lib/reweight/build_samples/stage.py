@@ -8,22 +8,26 @@ Writes:
     training split alone.
 
 Refuses:
-    Expressions that do not fit the events, a log without samples, ids that are not unique, samples
-    without a group, labels other than 0 and 1, and statistics of other features. Without
-    ``model_run_id`` also samples of only one class, an empty part of the split, features without a
-    value in the training split, and more features than ``features.dim``.
+    Expressions that do not fit the events or fail on a row, a log without samples, ids that are not
+    unique, samples without a group, labels that are neither 0 nor 1, and statistics of other
+    features. Without ``model_run_id`` also samples of only one class, an empty part of the split,
+    features without a value in the training split, and more features than ``features.dim``.
 """
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples import encoding, feature_stats, sampling, splits
+from reweight.build_samples import checks, encoding, feature_stats, sampling, splits
 from reweight.build_samples.feature_stats import read_stats
 from reweight.clean_logs.events import read_events
-from reweight.config import Run
+from reweight.config import Run, RunConfig
+from reweight.core.expressions import unread
 from reweight.core.files import write_json
 from reweight.core.run_folder import RunFolder
 from reweight.core.tables import SAMPLES
@@ -55,13 +59,15 @@ def build_samples(run: Run) -> dict[str, Any]:
 
 def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
     config, other = run.config, run.config.model_run_id
-    facts = _facts(prepared)
-    sampling.check_samples(facts)
+    facts = _facts(prepared, config)
+    checks.check_labels(prepared, facts["unread"])
+    checks.check_samples(facts)
     if other is None:
-        sampling.check_classes(facts)
+        checks.check_classes(facts)
     window = config.sampling.label.window or 0
-    samples = prepared.transform(splits.with_split, config.splits, config.seed, window)
-    counts = _counts(samples)
+    cuts = splits.split_cuts(prepared, config.splits)
+    samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts)
+    counts, opened = _counts(samples, cuts, window)
     if other is None:
         splits.check_splits(counts)
         stats = feature_stats.fit_features(samples.where("split = 'train'"), config.features)
@@ -77,14 +83,19 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
         "samples": rows,
         "splits": {part: n for part, (n, _) in counts.items()},
         "positives": {part: p for part, (_, p) in counts.items()},
+        **_cuts_said(cuts, opened, counts),
+        **_oddities(facts, config),
         "features": f"{len(used)} in a vector of {len(stats.names)}; names in "
         f"{run.folder.features.name}",
         "ids": dict(stats.cardinalities),
     }
 
 
-def _facts(samples: DataFrame) -> dict[str, int]:
+def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
     known = F.col("mature")
+    kept = {f"keep.{c[8:]}": F.col(c) for c in samples.columns if c.startswith("_unread_")}
+    lost = kept | unread(samples, config.features.numeric, "double")
+    null_key = [F.col(k).isNull() for k in config.sampling.key]
     facts = samples.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_distinct("sample_id").alias("ids"),
@@ -92,12 +103,62 @@ def _facts(samples: DataFrame) -> dict[str, int]:
         F.count(F.when(known, 1)).alias("mature"),
         F.count(F.when(known & (F.col("label") == 1), 1)).alias("positives"),
         F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
+        F.count("_label_text").alias("unread"),
+        F.count(F.when(F.col("_same_time"), 1)).alias("same_time"),
+        F.count(F.when(reduce(Column.__or__, null_key, F.lit(False)), 1)).alias("null_keys"),
+        *[F.count(F.when(value, 1)).alias(f"lost {name}") for name, value in lost.items()],
     ).first()
     assert facts is not None
     return facts.asDict()
 
 
-def _counts(samples: DataFrame) -> dict[str, tuple[int, int]]:
+def _counts(
+    samples: DataFrame, cuts: Sequence[int], window: int
+) -> tuple[dict[str, tuple[int, int]], list[int]]:
+    """Rows and positives of each part, and how many label windows were open at each cut."""
+    opened = [F.count(F.when(splits.open_at(cut, window), 1)) for cut in cuts if window]
     # Small: one row per part of the split.
-    rows = samples.groupBy("split").agg(F.count("*").alias("n"), F.sum("label").alias("p"))
-    return {row["split"]: (row["n"], int(row["p"] or 0)) for row in rows.orderBy("split").collect()}
+    rows = (
+        samples.groupBy("split")
+        .agg(F.count("*").alias("n"), F.sum("label").alias("p"), F.array(*opened).alias("open"))
+        .orderBy("split")
+        .collect()
+    )
+    parts = {row["split"]: (row["n"], int(row["p"] or 0)) for row in rows}
+    return parts, [sum(numbers) for numbers in zip(*(row["open"] for row in rows), strict=True)]
+
+
+def _cuts_said(
+    cuts: Sequence[int], opened: Sequence[int], counts: Mapping[str, tuple[int, int]]
+) -> dict[str, str]:
+    """For the summary: when validation and test begin, and what the label windows cost there."""
+    if not cuts:
+        return {}
+    said = {}
+    for name, cut, number in zip(("validation", "test"), cuts, opened or (0, 0), strict=True):
+        time = datetime.fromtimestamp(cut, UTC)
+        said[f"{name} from"] = f"{time:%Y-%m-%d %H:%M:%S}; {number:,} label windows were open"
+    rows, positives = counts.get("gap", (0, 0))
+    said["gap"] = f"{rows:,} rows, {positives:,} of them positive, are in no part"
+    return said
+
+
+def _oddities(facts: Mapping[str, int], config: RunConfig) -> dict[str, Any]:
+    """For the summary: what a user should know of the labels and ids."""
+    said: dict[str, Any] = {}
+    lost = {k[5:]: f"{n:,} values" for k, n in facts.items() if k.startswith("lost ") and n}
+    if lost:
+        said["not converted"] = lost
+    if ties := facts["same_time"]:
+        rule = config.sampling.label.same_time
+        said["same time"] = (
+            f"{ties:,} samples have a label event at their very time, which counts as {rule} them "
+            "(sampling.label.same_time)"
+        )
+    if nulls := facts["null_keys"]:
+        said["null keys"] = (
+            f"{nulls:,} samples have a null in sampling.key. Earlier versions left nulls out of "
+            "the hash, so these have a new sample_id: weights of a run of such a version cannot "
+            "be joined to them"
+        )
+    return said

@@ -10,6 +10,7 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.clean_logs.conversions import lost_values
 from reweight.clean_logs.section import Cleaning
 from reweight.clean_logs.sources import read, version
 from reweight.core.errors import SourceError
@@ -51,8 +52,8 @@ def mapped(sources: Mapping[str, DataFrame], cleaning: Cleaning) -> DataFrame:
     """All sources, mapped to the event columns; no row is rejected yet.
 
     Returns:
-        ``_source``, ``_source_file``, ``_raw`` (the row as text), ``_malformed`` and the event
-        columns.
+        ``_source``, ``_source_file``, ``_raw`` (the row as text), ``_malformed``, the event
+        columns, and ``_lost`` (values of which a conversion made null).
 
     Raises:
         SourceError: expressions do not fit the columns, or their types differ between sources.
@@ -73,7 +74,7 @@ def mapped(sources: Mapping[str, DataFrame], cleaning: Cleaning) -> DataFrame:
 
 def events(rows: DataFrame) -> DataFrame:
     """The rows without a reason to reject them: the event columns."""
-    return rows.where(F.size("_reasons") == 0).drop(*_ORIGIN, "_reasons")
+    return rows.where(F.size("_reasons") == 0).drop(*_ORIGIN, "_lost", "_reasons")
 
 
 def rejected(rows: DataFrame) -> DataFrame:
@@ -89,7 +90,8 @@ def rejected(rows: DataFrame) -> DataFrame:
 def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     check_expressions(rows, {f"columns.{c}": sql for c, sql in cleaning.columns.items()})
     events = [F.expr(sql).alias(column) for column, sql in cleaning.columns.items()]
-    mapped = rows.select(*_ORIGIN, *events)
+    lost = lost_values(rows, cleaning.columns).alias("_lost")
+    mapped = rows.select(*_ORIGIN, *events, lost)
     kind = mapped.schema["event_time"].dataType.simpleString()
     if kind == "timestamp_ntz":
         return mapped.withColumn("event_time", F.col("event_time").cast("timestamp"))

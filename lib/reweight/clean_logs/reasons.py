@@ -1,12 +1,15 @@
 """The reasons to reject rows: rules and duplicates, with their counts."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from reweight.clean_logs import times
 from reweight.clean_logs.section import Cleaning
+from reweight.clean_logs.times import Group
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions
 
@@ -28,7 +31,7 @@ def with_reasons(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
             _when(_outside(c, *limits), f"out_of_range:{c}")
             for c, limits in cleaning.ranges.items()
         ],
-        _when(_outside_time(cleaning), "out_of_range:event_time"),
+        _when(times.outside(cleaning), times.REASON),
         *[_when(F.expr(condition), name) for name, condition in cleaning.reject.items()],
     ]
     # Decoders put this character in the place of bytes that they cannot decode.
@@ -42,6 +45,9 @@ def with_reasons(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
 
 def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     """Adds the reasons ``duplicate`` (all raw fields equal) and ``duplicate_key``.
+
+    Equal rows of two sources are different events, unless ``duplicates.across_sources`` says
+    otherwise.
 
     One shuffle serves both: rows are partitioned by the hash of the key, or of the raw row where
     there is no key, so that neither null keys nor malformed lines pile up in one task.
@@ -61,9 +67,10 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     rows = rows.withColumn("_key", F.coalesce(key, F.col("_h1"))).repartition("_key")
     identity = ["_keyed", *rule.keys] if rule.keys else ["_keyed"]
     faulty = F.size("_reasons") > 0
-    same_row = Window.partitionBy("_key", "_h1", "_h2").orderBy(faulty, "_source_file", "_source")
+    equal = ["_key", "_h1", "_h2"] if rule.across_sources else ["_key", "_h1", "_h2", "_source"]
+    same_row = Window.partitionBy(*equal).orderBy(faulty, "_source_file", "_source")
     same_key = Window.partitionBy("_key", *identity).orderBy(
-        faulty, F.expr(rule.prefer).asc_nulls_last(), "_h1", "_h2", "_copy"
+        faulty, F.expr(rule.prefer).asc_nulls_last(), "_h1", "_h2", "_copy", "_source"
     )
     rows = rows.withColumn("_copy", F.row_number().over(same_row) if rule.exact else F.lit(1))
     rows = rows.withColumn("_turn", F.when(F.col("_keyed"), F.row_number().over(same_key)))
@@ -78,21 +85,50 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     )
 
 
-def count_reasons(rows: DataFrame) -> tuple[int, int, dict[str, int]]:
-    """Number of rows, of rejected rows and of rows per reason, in one pass."""
-    # Small: one row per distinct set of reasons.
-    sets = rows.groupBy("_reasons").count().collect()
-    total = sum(row["count"] for row in sets)
-    bad = sum(row["count"] for row in sets if row["_reasons"])
-    reasons: dict[str, int] = {}
-    for row in sets:
-        for reason in row["_reasons"]:
-            reasons[reason] = reasons.get(reason, 0) + row["count"]
-    return total, bad, dict(sorted(reasons.items()))
+def count_groups(rows: DataFrame, cleaning: Cleaning) -> list[Group]:
+    """The rows by source, reasons and day, counted in one pass."""
+    micros = F.unix_micros("event_time")
+    # Small: a row per source, set of reasons and, for events, day.
+    counted = (
+        rows.groupBy("_source", "_reasons", times.day(cleaning).alias("day"))
+        .agg(
+            F.count("*").alias("rows"),
+            F.count("event_time").alias("timed"),
+            F.sum(F.size("_lost")).alias("lost"),
+            F.min(micros).alias("first"),
+            F.max(micros).alias("last"),
+        )
+        .collect()
+    )
+    return [Group(row[0], tuple(row[1]), *row[2:]) for row in counted]
+
+
+def count_reasons(groups: Sequence[Group]) -> tuple[int, int, dict[str, int]]:
+    """Number of rows, of rejected rows and of rows per reason."""
+    reasons: Counter[str] = Counter()
+    for group in groups:
+        reasons.update(dict.fromkeys(group.reasons, group.rows))
+    bad = sum(group.rows for group in groups if group.reasons)
+    return sum(group.rows for group in groups), bad, dict(sorted(reasons.items()))
+
+
+def count_duplicates(groups: Sequence[Group]) -> dict[str, int]:
+    """Number of duplicates per source; empty if there is only one source or no duplicate."""
+    duplicates: Counter[str] = Counter()
+    for group in groups:
+        duplicates[group.source] += group.rows * bool(
+            {"duplicate", "duplicate_key"} & {*group.reasons}
+        )
+    return dict(sorted(duplicates.items())) if len(duplicates) > 1 and duplicates.total() else {}
 
 
 def check_counts(
-    raw: Mapping[str, int], total: int, bad: int, reasons: Mapping[str, int], limit: float
+    raw: Mapping[str, int],
+    total: int,
+    bad: int,
+    reasons: Mapping[str, int],
+    limit: float,
+    meant: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Checks that the rows add up and that not too many were rejected.
 
@@ -102,6 +138,7 @@ def check_counts(
         bad: number of rejected rows.
         reasons: reason -> number of rows.
         limit: largest share of rows that may be rejected.
+        meant: gives the expression that reads the times, for a log in which they are missing.
 
     Raises:
         SourceError: a source has no rows, rows were lost or doubled, or more than ``limit`` were
@@ -123,11 +160,13 @@ def check_counts(
             "use `explode` of the source, not cleaning.columns, to make several rows of one",
         )
     if bad / rows > limit:
+        untimed = reasons.get("missing:event_time", 0) > bad / 2
+        time = f"write `event_time: {sql}`, or " if untimed and (sql := meant()) else ""
         raise SourceError(
             f"{bad / rows:.1%} of the raw rows were rejected",
             expected=f"at most {limit:.1%} (cleaning.max_rejected)",
             got=", ".join(f"{k}: {v}" for k, v in reasons.items()),
-            fix="correct the mapping or the rules; if the log really is this invalid, raise "
+            fix=f"{time}correct the mapping or the rules; if the log really is this invalid, raise "
             "cleaning.max_rejected",
         )
 
@@ -157,12 +196,3 @@ def _outside(column: str, low: float | None, high: float | None) -> Column:
     above = value > high if high is not None else F.lit(False)
     not_numeric = F.col(column).isNotNull() & value.isNull()
     return below | above | not_numeric | F.isnan(value) | (F.abs(value) == float("inf"))
-
-
-def _outside_time(cleaning: Cleaning) -> Column:
-    time, outside = F.col("event_time"), F.lit(False)
-    if cleaning.not_before is not None:
-        outside = outside | (time < F.lit(cleaning.not_before).cast("timestamp"))
-    if cleaning.not_after is not None:
-        outside = outside | (time > F.lit(cleaning.not_after).cast("timestamp"))
-    return outside

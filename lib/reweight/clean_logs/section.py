@@ -30,7 +30,9 @@ class Duplicates(Section):
     """Which rows count as duplicates.
 
     Attributes:
-        exact: whether rows in which all raw fields are equal are duplicates.
+        exact: whether rows of a source in which all raw fields are equal are duplicates.
+        across_sources: whether rows of two sources in which all raw fields are equal are duplicates
+            too, as where two exports overlap.
         keys: event columns that identify an event; rows where one is null are never duplicates.
         prefer: of rows with equal keys, one without other faults is kept; then the one with the
             smallest value of this expression (nulls last), then with the smallest hash of the raw
@@ -38,6 +40,7 @@ class Duplicates(Section):
     """
 
     exact: bool = True
+    across_sources: bool = False
     keys: Names = ()
     prefer: Sql = "event_time"
 
@@ -64,8 +67,11 @@ class Cleaning(Section):
         allowed: column -> the only values that it may have.
         ranges: column -> [lowest, highest], null for no limit. Anything that is not a finite number
             is out of range.
-        not_before: earliest ``event_time``, inclusive.
-        not_after: latest ``event_time``, inclusive.
+        not_before: earliest ``event_time``, inclusive. If it is not set, times before 1970 are
+            rejected, and so are the few that are further before the rest than the log is long.
+        not_after: latest ``event_time``, inclusive. If it is not set, times from 2100 on are
+            rejected, and so are the few rows after the end of the log: the last day with more than
+            a trickle of rows, plus the longest silence that the log had before.
         reject: reason -> condition over the event columns; rows that meet it are rejected.
         duplicates: which rows count as duplicates.
         max_rejected: share of raw rows that may be rejected before the job fails.

@@ -19,6 +19,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, in_short
+from reweight.core.failing_rows import failing_rows_named
 from reweight.core.section import Place, Section, Sql, TableName, Text, quoted
 
 # A file that cannot be read to its end is an error; its first part alone is never used.
@@ -128,7 +129,8 @@ def readable(
         SourceError: an expression, an option or a file is at fault; Spark's message names it.
     """
     try:
-        yield
+        with failing_rows_named():
+            yield
     except (PySparkException, Py4JError) as error:
         if not isinstance(error, PySparkException) and not _FAULT.search(str(error)):
             raise

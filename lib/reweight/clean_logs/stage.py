@@ -9,16 +9,18 @@ Writes:
 
 Refuses:
     Files that are missing or cannot be read to their end, empty sources, expressions that do not
-    fit the columns, types that a table cannot hold, an ``event_time`` that is not a time, sources
-    that differ in the types of a column, lookups with duplicate keys or malformed lines, more
-    rejected rows than ``cleaning.max_rejected``, and counts that do not add up.
+    fit the columns or fail on a row, types that a table cannot hold, an ``event_time`` that is not
+    a time or is read in another unit, sources that differ in the types of a column, lookups with
+    duplicate keys or malformed lines, more rejected rows than ``cleaning.max_rejected``, and counts
+    that do not add up.
 """
 
+from functools import partial
 from typing import Any
 
 from pyspark import StorageLevel
 
-from reweight.clean_logs import cleaning, lookups, reasons
+from reweight.clean_logs import cleaning, conversions, lookups, reasons, times
 from reweight.clean_logs.sources import readable
 from reweight.config import Run
 from reweight.core.run import reads
@@ -48,17 +50,28 @@ def clean_logs(run: Run) -> dict[str, Any]:
     try:
         run.store.check_types(EVENTS, cleaning.events(rows).schema)
         with readable():
-            total, bad, by_reason = reasons.count_reasons(rows)
+            groups = reasons.count_groups(rows, section)
             raw = cleaning.count_rows(sources)
-        reasons.check_counts(raw, total, bad, by_reason, section.max_rejected)
-        written = run.store.write(EVENTS, cleaning.events(rows))
-        rejected = run.store.write(REJECTED, cleaning.rejected(rows))
+            times.check_times(groups, section, sources)
+            lost = conversions.count_lost(rows) if sum(g.lost for g in groups) else {}
+        span = times.log_span(groups, section)
+        groups = times.within(groups, span)
+        total, bad, by_reason = reasons.count_reasons(groups)
+        meant = partial(times.suggestion, section, sources)
+        reasons.check_counts(raw, total, bad, by_reason, section.max_rejected, meant)
+        cleaned = rows.transform(times.with_span, span)
+        written = run.store.write(EVENTS, cleaning.events(cleaned))
+        rejected = run.store.write(REJECTED, cleaning.rejected(cleaned))
         reasons.check_counts(raw, written + rejected, rejected, by_reason, 1.0)
     finally:
         rows.unpersist()
+    by_source = reasons.count_duplicates(groups)
     return {
         "raw": sum(raw.values()),
         "events": written,
         "rejected": rejected,
         "reasons": by_reason,
+        **times.said(groups, span),
+        **({"duplicates by source": by_source} if by_source else {}),
+        **({"not converted": lost} if lost else {}),
     }

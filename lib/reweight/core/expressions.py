@@ -1,12 +1,18 @@
 """Spark SQL expressions of a config, checked against a frame before any long computation."""
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 
-from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import DataFrame
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SourceError
+
+# The expressions that were checked, each with its frame; None where nobody looks at failures.
+CHECKED: ContextVar[list[tuple[DataFrame, Mapping[str, str]]] | None] = ContextVar(
+    "checked", default=None
+)
 
 
 def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
@@ -19,6 +25,9 @@ def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
     Raises:
         SourceError: expressions do not parse or use missing columns; the error lists them all.
     """
+    checked = CHECKED.get()
+    if checked is not None:
+        checked.append((frame, expressions))
     try:
         # All in one analysis, since the wider the frame, the more each analysis costs.
         frame.select(*[F.expr(sql) for sql in expressions.values()])
@@ -40,7 +49,23 @@ def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
         )
 
 
-def in_short(error: PySparkException) -> str:
+def unread(frame: DataFrame, expressions: Mapping[str, str], kind: str) -> dict[str, Column]:
+    """Whether a row has a text or date that a cast makes null; only of expressions that can.
+
+    Args:
+        frame: the frame whose columns the expressions use.
+        expressions: name -> expression.
+        kind: the type to which they are cast.
+    """
+    types = frame.select(*[F.expr(sql) for sql in expressions.values()]).schema
+    return {
+        name: (F.trim(F.expr(sql).cast("string")) != "") & F.expr(sql).cast(kind).isNull()
+        for (name, sql), field in zip(expressions.items(), types, strict=True)
+        if field.dataType.typeName() in ("string", "date")
+    }
+
+
+def in_short(error: Exception) -> str:
     """Spark's description of the error, without the plan or the marked SQL below it."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:300]

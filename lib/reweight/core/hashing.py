@@ -1,7 +1,20 @@
 """Random numbers as hashes of a seed and keys, whatever the partitioning of the rows."""
 
+from functools import reduce
+
 from pyspark.sql import Column
 from pyspark.sql import functions as F
+
+
+def key_hash(*keys: str) -> Column:
+    """A 64-bit hash in which the position of a null counts: (7, null) and (null, 7) differ.
+
+    It is ``xxhash64`` of the keys, which passes over nulls; where one is null, the positions of the
+    nulls are hashed too.
+    """
+    nulls = [F.col(key).isNull() for key in keys]
+    with_nulls = F.xxhash64(*keys, F.array(*nulls))
+    return F.when(reduce(Column.__or__, nulls), with_nulls).otherwise(F.xxhash64(*keys))
 
 
 def uniform(seed: int, stream: str, *keys: Column | str) -> Column:

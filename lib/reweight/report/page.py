@@ -13,6 +13,12 @@ LOWER_IS_BETTER = ("log_loss", "normalised_entropy", "brier", "ece")
 _COUNTS = ("rows", "positives", "groups_left_out")
 _BY_SEGMENT = ("log_loss", "auc")
 _UNCLEAR = "no significant difference"
+# What stages say of their rows in words, and is shown as it is.
+_SAID = {
+    *("times", "implausible times", "before the log", "after the log"),
+    *("duplicates by source", "not converted"),
+    *("validation from", "test from", "gap", "same time", "null keys"),
+}
 
 Values = dict[str, Any]
 
@@ -59,6 +65,7 @@ def content(
         "segments": _segments(metrics, methods),
         "funnel": _funnel(records),
         "reasons": records.get("clean_logs", {}).get("summary", {}).get("reasons", {}),
+        "rows_said": _rows_said(records),
         "stages": _stages(records),
         "days": days.to_dict("records"),
         "losses": losses,
@@ -186,6 +193,18 @@ def _funnel(records: Mapping[str, Values]) -> list[tuple[str, int]]:
         **{f"samples: {split}": n for split, n in built.get("splits", {}).items()},
     }
     return [(name, rows) for name, rows in steps.items() if rows is not None]
+
+
+def _rows_said(records: Mapping[str, Values]) -> dict[str, str]:
+    """What the stages say of times, cuts and labels in words."""
+    summaries = [records.get(s, {}).get("summary", {}) for s in ("clean_logs", "build_samples")]
+    return {
+        f"{name} ({part})" if part else name: text
+        for summary in summaries
+        for name, value in summary.items()
+        if name in _SAID
+        for part, text in (value.items() if isinstance(value, dict) else [("", value)])
+    }
 
 
 def _stages(records: Mapping[str, Values]) -> list[Values]:

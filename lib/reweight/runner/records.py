@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reweight.core.errors import ReweightError
+from reweight.core.failing_rows import failing_rows_named
 from reweight.core.files import write_json
 from reweight.core.revision import revision
 from reweight.core.run import JobRun, Stage, Summary
@@ -45,7 +46,8 @@ def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
     try:
         # Before the stage reads the logs, so that files added meanwhile make the versions differ.
         logs = _input_versions(run, stage)
-        end = {"summary": dict(stage(run)), "status": "done"}
+        with failing_rows_named():
+            end = {"summary": dict(stage(run)), "status": "done"}
     except BaseException as error:
         end = {"status": "failed", "error": _storable(error)}
         raise

@@ -1,0 +1,98 @@
+"""Checks of the samples by their counts, before anything is fitted to them."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.core.errors import SampleError
+
+
+def check_samples(facts: dict[str, int]) -> None:
+    """Checks that ids are unique, that every sample has a group, and that labels are 0 or 1.
+
+    Args:
+        facts: ``rows``, distinct ``ids``, ``groups`` (rows that have one), ``mature`` rows, and
+            the ``positives`` and ``negatives`` among them.
+
+    Raises:
+        SampleError: a check fails.
+    """
+    rows = facts["rows"]
+    if rows == 0:
+        raise SampleError(
+            "no event is a sample",
+            expected="events for which `sampling.anchor` is true",
+            got="none",
+            fix="check the condition against the values in the table `events`",
+        )
+    if facts["ids"] != rows:
+        raise SampleError(
+            "sample_id is not unique",
+            expected=f"{rows} distinct values of `sampling.key`",
+            got=f"{facts['ids']}",
+            fix="add the column that distinguishes the samples to `sampling.key`, or reject "
+            "duplicates in cleaning",
+        )
+    if facts["groups"] != rows:
+        raise SampleError(
+            "some samples have no group",
+            expected="a value of `sampling.group` for every sample",
+            got=f"null for {rows - facts['groups']} of {rows}",
+            fix="require the column in cleaning, or coalesce nulls to another value",
+        )
+    if other := facts["mature"] - facts["positives"] - facts["negatives"]:
+        raise SampleError(
+            "some labels are neither 0 nor 1",
+            expected="0, 1, true or false from `sampling.label.value`; null while not known",
+            got=f"another number for {other} of {facts['mature']} samples",
+            fix="write it as a condition, such as `rating >= 4`",
+        )
+
+
+def check_labels(samples: DataFrame, unread: int) -> None:
+    """Checks that every label that is there is a number or a truth value.
+
+    Args:
+        samples: rows with ``_label_text``; read only to explain a refusal.
+        unread: number of rows in which it is not null.
+
+    Raises:
+        SampleError: labels cannot be converted.
+    """
+    if not unread:
+        return
+    counts = samples.where("_label_text IS NOT NULL").groupBy("_label_text").count()
+    # Small: the most frequent values.
+    common = counts.orderBy(F.desc("count"), "_label_text").limit(10).collect()
+    raise SampleError(
+        "some labels are neither numbers nor truth values",
+        expected="0, 1, true or false from `sampling.label.value`; null while not known",
+        got=", ".join(f"'{row['_label_text'][:40]}' {row['count']:,} times" for row in common),
+        fix="write what each value means, such as `value: CASE WHEN lower(x) IN ('1', 'true', "
+        "'yes') THEN 1 WHEN lower(x) IN ('0', 'false', 'no') THEN 0 END`",
+    )
+
+
+def check_classes(facts: dict[str, int]) -> None:
+    """Checks that there are settled labels of both classes, which only training needs.
+
+    Args:
+        facts: as in ``check_samples``.
+
+    Raises:
+        SampleError: no label is settled, or all are of one class.
+    """
+    if facts["mature"] == 0:
+        raise SampleError(
+            "no sample has a settled label",
+            expected="samples whose label window closed before the log ended",
+            got=f"none of {facts['rows']}",
+            fix="use a log that is longer than `sampling.label.window`, or a shorter window; with "
+            "`sampling.label.value`, check that it is not always null",
+        )
+    if min(facts["positives"], facts["negatives"]) == 0:
+        raise SampleError(
+            "the mature samples have only one class",
+            expected="labels 0 and 1",
+            got=f"{facts['positives']} positive, {facts['negatives']} negative",
+            fix="check `sampling.label` and its window",
+        )

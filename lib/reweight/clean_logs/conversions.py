@@ -1,0 +1,86 @@
+"""Conversions that lose a value: a cast that makes null of something that was there."""
+
+import re
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from reweight.core.sql_calls import Call, calls
+
+_CASTS = {"cast", "try_cast"}
+_TIMES = {"timestamp", "timestamp_ntz", "date"}
+_KINDS = {"to_date": "date", "to_number": "double", "try_to_number": "double"}
+_CONVERTING = _CASTS | {*_KINDS, "to_timestamp", "try_to_timestamp"}
+# An expression with more of them is a computation; its nulls are not those of a value.
+_MOST = 20
+
+LOST = "array<struct<column: string, value: string>>"
+
+
+def lost_values(rows: DataFrame, columns: dict[str, str]) -> Column:
+    """The values that the columns lose by a conversion, as ``LOST``; empty for most rows.
+
+    Args:
+        rows: the raw rows.
+        columns: event column -> expression over the raw columns.
+    """
+    lost = [
+        F.when(~F.col("_malformed"), c) for n, sql in columns.items() for c in _lost(rows, n, sql)
+    ]
+    return F.array_compact(F.array(*lost)).cast(LOST) if lost else F.array().cast(LOST)
+
+
+def count_lost(rows: DataFrame) -> dict[str, str]:
+    """Event column -> how many values it lost, with an example."""
+    # Small: one row per event column.
+    counted = (
+        rows.select(F.inline("_lost"))
+        .groupBy("column")
+        .agg(F.count("*").alias("n"), F.min("value").alias("value"))
+        .orderBy("column")
+        .collect()
+    )
+    return {
+        row["column"]: f"{row['n']:,} value{'s' * (row['n'] > 1)} such as '{row['value']}'"
+        for row in counted
+    }
+
+
+def _lost(rows: DataFrame, name: str, sql: str) -> list[Column]:
+    converting = [call for call in calls(sql) if call.name in _CONVERTING]
+    if not 0 < len(converting) <= _MOST:
+        return []
+    values = [value for call in converting if (value := _value(rows, sql, call)) is not None]
+    if not values:
+        return []
+    value = F.substring(F.coalesce(*values), 1, 60)
+    entry = F.struct(F.lit(name).alias("column"), value.alias("value"))
+    # Nearly all values are converted, so nothing more is computed for them.
+    return [F.when(F.expr(sql).isNull() & F.coalesce(*values).isNotNull(), entry)]
+
+
+def _value(rows: DataFrame, sql: str, call: Call) -> Column | None:
+    """The text that a conversion makes null; None if it cannot be computed by itself."""
+    argument, kind = call.arguments[0], _KINDS.get(call.name, "timestamp")
+    if call.name in _CASTS:
+        argument, kind = _cast_parts(call)
+    text = F.expr(f"CAST(({argument}) AS string)")
+    lost = F.trim(text) != ""
+    if call.text != sql.strip():
+        # The conversion is to blame only if the whole has a value where the conversion has one.
+        value = f"CAST({'timestamp_seconds(1)' if kind in _TIMES else 1} AS {kind})"
+        filled = sql.replace(call.text, f"coalesce({call.text}, {value})")
+        lost &= F.expr(call.text).isNull() & F.expr(filled).isNotNull()
+    value_lost = F.when(lost, text)
+    try:
+        rows.select(value_lost)
+    except AnalysisException:
+        return None  # It uses the variable of a lambda function.
+    return value_lost
+
+
+def _cast_parts(call: Call) -> tuple[str, str]:
+    """What is cast, and the type."""
+    argument, _, kind = re.split(r"(?is)\s(AS)\s(?!.*\sAS\s)", ", ".join(call.arguments))
+    return argument, kind.strip().lower()
