@@ -15,7 +15,7 @@ LOG = {
     "root": "/nowhere",
     "cleaning": {
         "sources": {"log": {"path": "/raw", "format": "csv"}},
-        "columns": {"event_time": "now()", "position": "position", "price": "price"},
+        "columns": {"event_time": "now()", "place": "position", "price": "price"},
     },
     "sampling": {"label": {"value": "bought"}, "segment": "country"},
     "features": {"numeric": {"price": "price"}},
@@ -36,33 +36,33 @@ def following(*overrides: str) -> list[str]:
 @pytest.mark.parametrize(
     ("kept", "expression", "follows"),
     [
-        ("position", "log(position)", True),
-        ("position", "CASE WHEN POSITION > 3 THEN 'low' ELSE 'position' END", True),
-        ("cast(position as int) + 1", "1 / `position`", True),
-        ("position", "position * price", False),
-        ("position", "length('position')", False),
-        ("position", "price", False),
+        ("place", "log(place)", True),
+        ("place", "CASE WHEN PLACE > 3 THEN 'low' ELSE 'place' END", True),
+        ("cast(place as int) + 1", "1 / `place`", True),
+        ("place", "place * price", False),
+        ("place", "length('place')", False),
+        ("place", "price", False),
         # Other columns of the log, and what is no longer the position itself.
-        ("coalesce(position, shelf)", "position", False),
-        ("int(substr(position, 3))", "substr(position, 1, 2)", False),
+        ("coalesce(place, shelf)", "place", False),
+        ("int(substr(place, 3))", "substr(place, 1, 2)", False),
     ],
 )
 def test_functions_of_the_kept_position_are_found(
     kept: str, expression: str, follows: bool
 ) -> None:
     keep = f'sampling.keep.position="{kept}"'
-    found = following(keep, f'features.numeric.place="{expression}"')
-    assert found == (["features.numeric.place"] if follows else [])
+    found = following(keep, f'features.numeric.rank="{expression}"')
+    assert found == (["features.numeric.rank"] if follows else [])
 
 
 def test_another_column_of_the_same_raw_one_is_found_in_every_kind_of_feature() -> None:
     found = following(
-        "sampling.keep.position=position",
-        "cleaning.columns.position='cast(slot as int)'",
+        "sampling.keep.position=place",
+        "cleaning.columns.place='cast(slot as int)'",
         "cleaning.columns.height='1 / slot'",
         "features.numeric={height: height}",
-        "features.one_hot={place: {value: cast(height as string)}}",
-        "features.categorical={slot: {value: position}}",
+        "features.one_hot={tall: {value: cast(height as string)}}",
+        "features.categorical={slot: {value: place}}",
     )
     assert [name.split(".")[1] for name in found] == ["numeric", "one_hot", "categorical"]
 
@@ -98,7 +98,7 @@ def test_a_method_that_lacks_a_key_of_the_config_is_refused_at_once(
 
 def test_a_config_that_gives_what_methods_need_is_accepted() -> None:
     given = "importance=[{method: ipw_position}, {method: reweighing}, {method: density_ratio}]"
-    assert refused(given, "sampling.keep.position=position") == {}
+    assert refused(given, "sampling.keep.position=place") == {}
     named = "splits={target: 1, target_where: country = 'de'}"
     assert refused("importance=[{method: density_ratio}]", named) == {}
 
@@ -107,6 +107,3 @@ def test_what_concerns_all_methods_is_an_error() -> None:
     fine = "{method: self_confidence, name: fine, training: {bins: 8}}"
     with pytest.raises(TrainingError, match="different numbers of bins"):
         check_config(config_of(f"importance=[{{method: self_confidence}}, {fine}]"))
-    for overrides in (["weighting.segment_cap=0.5"], ["splits.judged=[de]"]):
-        with pytest.raises(ConfigError, match="needs segments"):
-            check_config(config_of("sampling.segment=cast(null as string)", *overrides))

@@ -22,7 +22,6 @@ import shutil
 from typing import Any
 
 from reweight.config import Run, RunConfig
-from reweight.core.errors import ConfigError
 from reweight.core.left_out import Refusals, record_left_out, refused_by
 from reweight.core.tables import SAMPLES
 from reweight.fit_importance.fit import fit_methods
@@ -59,14 +58,3 @@ def check_config(config: RunConfig, refusals: Refusals | None = None) -> None:
     refusals = refusals or Refusals(strict=config.strict)
     sections = Sections(config.cleaning, config.sampling, config.splits, config.features)
     check_foreseen(config.importance, sections, refusals)
-    for key, used in (
-        ("weighting.segment_cap", config.weighting.segment_cap is not None),
-        ("splits.judged", bool(config.splits.judged)),
-    ):
-        if used and not sections.has_segments:
-            raise ConfigError(
-                f"{key} needs segments",
-                expected="sampling.segment: an expression with few values",
-                got="nothing",
-                fix=f"write sampling: {{segment: COLUMN}}, or leave {key} out",
-            )
