@@ -61,7 +61,7 @@ test: setup  ## run all tests that need one machine; ARGS="tests/training" runs 
 	$(PYTHON) $(TESTS)
 
 test-fast: setup  ## run the tests that need no JVM
-	$(PYTHON) -m pytest -m unit -n $(JOBS) --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -m "unit and not long" -n $(JOBS) --dist loadfile $(ARGS)
 
 test-cluster: setup  ## run the pipeline on clusters of several executors on this machine
 	$(PYTHON) -m pytest -m cluster -n 1 $(ARGS)

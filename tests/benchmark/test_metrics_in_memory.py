@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy.special import expit
 
 from reweight.benchmark.conditions.metrics_in_memory import measured
@@ -47,6 +48,7 @@ def differences(seed: int, groups: int, replicates: int) -> dict[str, tuple[floa
     }
 
 
+@pytest.mark.long
 def test_intervals_of_95_percent_cover_the_truth_in_93_to_97_percent_of_worlds() -> None:
     truth = differences(WORLDS, 100 * GROUPS, 100)
     worlds = [differences(seed, GROUPS, 400) for seed in range(WORLDS)]
