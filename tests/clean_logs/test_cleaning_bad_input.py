@@ -195,7 +195,7 @@ CASES: dict[str, tuple[Given, list[str]]] = {
         ["do not add up", "2 rows: events + rejected", "got:      4"],
     ),
     "expression that fails on a row": (
-        csv(GOOD, columns=COLUMNS | {"n": "raise_error(concat('no ', kind))"}),
+        csv(GOOD, columns=COLUMNS | {"n": "cast(raise_error(concat('no ', kind)) as int)"}),
         ["the expression columns.n fails on a row", "kind = 'buy' in file:", "log.csv", "no buy"],
     ),
     "number that is too large for its unit": (
@@ -221,7 +221,7 @@ CASES: dict[str, tuple[Given, list[str]]] = {
                 "facts": {
                     "source": {"path": str(file(folder, GOOD, "facts.csv")), "format": "csv"},
                     "keys": {"id": "try_cast(id AS bigint)"},
-                    "columns": {"fact": "raise_error(concat('no ', kind))"},
+                    "columns": {"fact": "cast(raise_error(concat('no ', kind)) as int)"},
                 }
             },
         ),
