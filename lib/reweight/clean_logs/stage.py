@@ -1,17 +1,20 @@
 """The stage clean_logs.
 
 Reads:
-    The raw files of ``cleaning.sources`` and ``cleaning.lookups``: CSV, JSON lines, Parquet, Delta.
+    The raw files of ``cleaning.sources`` and ``cleaning.lookups``: CSV, JSON, Parquet, Delta.
 
 Writes:
     The tables ``events`` and ``rejected``. Every raw row is in one of them, the rejected ones with
-    all reasons.
+    all reasons. The summary also counts the rows that the `where` of a source leaves out, and names
+    the files below a path that are not read.
 
 Refuses:
-    Files that are missing or cannot be read to their end, empty sources, expressions that do not
-    fit the columns, an ``event_time`` that is not a time, sources that differ in the types of a
-    column, lookups with duplicate keys or malformed lines, more rejected rows than
-    ``cleaning.max_rejected``, and counts that do not add up.
+    Files that are missing or cannot be read to their end, archives and binary files in the place of
+    text, empty sources, expressions that do not fit the columns, an ``event_time`` that is not a
+    time, an event column without a type, sources that differ in the types of a column, files that
+    differ in their header or in the type of a column, lookups with duplicate keys, malformed lines
+    or expressions that change, more rejected rows than ``cleaning.max_rejected``, and counts that
+    do not add up.
 """
 
 from typing import Any
@@ -45,17 +48,28 @@ def clean_logs(run: Run) -> dict[str, Any]:
         )
     try:
         with readable():
+            raw, left_out = cleaning.count_rows(sources)
             total, bad, by_reason = reasons.count_reasons(rows)
-            raw = cleaning.count_rows(sources)
         reasons.check_counts(raw, total, bad, by_reason, section.max_rejected)
         written = run.store.write(EVENTS, cleaning.events(rows))
         rejected = run.store.write(REJECTED, cleaning.rejected(rows))
         reasons.check_counts(raw, written + rejected, rejected, by_reason, 1.0)
     finally:
         rows.unpersist()
-    return {
+    counts = {
         "raw": sum(raw.values()),
         "events": written,
         "rejected": rejected,
         "reasons": by_reason,
     }
+    unread = {name: read.passed_over for name, read in sources.items() if read.passed_over}
+    return (
+        counts
+        | ({"left_out": left_out} if any(left_out.values()) else {})
+        | ({"files_not_read": {n: _named(files) for n, files in unread.items()}} if unread else {})
+    )
+
+
+def _named(files: list[str]) -> dict[str, Any]:
+    """Their number, and the names of the first ones."""
+    return {"files": len(files), "names": files[:20]}
