@@ -17,8 +17,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.clean_logs import cleaning, lookups, reasons
-from reweight.clean_logs.section import Cleaning, Duplicates, Lookup
-from reweight.clean_logs.sources import Source
+from reweight.clean_logs.section import Cleaning, Duplicates, Lookup, Source
 from reweight.core.errors import SourceError
 from reweight.core.section import Section
 
@@ -140,7 +139,7 @@ def test_each_element_of_a_nested_document_is_a_row_of_its_own(
     }
     config = Cleaning.model_validate({"sources": {"log": source}, "columns": columns})
     rows = cleaned(spark, config).persist()
-    assert sum(cleaning.count_rows(cleaning.read_sources(spark, config)).values()) == 7
+    assert cleaning.count_rows(cleaning.read_sources(spark, config))[0] == {"log": 7}
     events = Counter((r["session"], r["item"]) for r in cleaning.events(rows).collect())
     # The element of document 2 stands in two documents that differ in a field around it.
     assert events == {(1, LONG): 1, (1, 2): 1, (2, 2): 2}
@@ -225,7 +224,8 @@ def test_a_broken_line_is_kept_whole_with_its_file(spark: SparkSession, tmp_path
         *[("json", "a.json", line) for line in broken],
         *[("csv", "b.csv", line) for line in csv],
     }
-    assert cleaning.count_rows(cleaning.read_sources(spark, config)) == {"json": 7, "csv": 4}
+    counts = cleaning.count_rows(cleaning.read_sources(spark, config))
+    assert counts == ({"json": 7, "csv": 4}, {"json": 0, "csv": 0})
     assert {row["id"] for row in cleaning.events(rows).collect()} == {1, 7}
 
 
@@ -349,6 +349,56 @@ def test_a_log_may_have_columns_that_are_called_source(spark: SparkSession, tmp_
     assert row["file"].endswith("log.csv")
 
 
+def test_sources_of_different_columns_have_their_own(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "clicks.dat").write_text("1,2026-03-01,7,0\n1,2026-03-02,8,S\n2,2026-03-02\n")
+    (tmp_path / "buys.dat").write_text("1,2026-03-01 01:00:00,7,12,1\n")
+    clicks = {
+        "path": str(tmp_path / "clicks.dat"),
+        "format": "csv",
+        "names": ["session", "time", "item", "category"],
+        "columns": {"kind": "'click'", "category": "category"},
+        "where": "category = '0'",
+    }
+    buys = {
+        "path": str(tmp_path / "buys.dat"),
+        "format": "csv",
+        "names": ["session", "time", "item", "price", "quantity"],
+        "columns": {"kind": "'buy'", "price": "try_cast(price AS double)", "coupon": "null"},
+    }
+    columns = {"event_time": "try_to_timestamp(time)", "id": "try_cast(item AS bigint)"}
+    both = {"sources": {"clicks": clicks, "buys": buys}, "columns": columns}
+    config = Cleaning.model_validate(both | {"columns": columns | {"coupon": "CAST(null AS int)"}})
+    rows = cleaned(spark, config).persist()
+    names = ("kind", "id", "category", "price", "coupon")
+    found = {tuple(row[name] for name in names) for row in cleaning.events(rows).collect()}
+    assert found == {("click", 7, "0", None, None), ("buy", 7, None, 12.0, None)}
+    assert [row["raw"] for row in cleaning.rejected(rows).collect()] == ["2,2026-03-02"]
+    counts = cleaning.count_rows(cleaning.read_sources(spark, config))
+    assert counts == ({"clicks": 2, "buys": 1}, {"clicks": 1, "buys": 0})
+
+    def refused(**change: Any) -> SourceError:
+        with pytest.raises(SourceError) as error:
+            cleaned(spark, Cleaning.model_validate(both | change))
+        return error.value
+
+    untyped = refused()
+    assert untyped.got == "coupon: null"
+    assert untyped.fix == "give it a type, such as `coupon: CAST(null AS string)`"
+    wrong = refused(columns=columns | {"paid": "price"})
+    assert wrong.what == "expressions in the config do not fit the source 'clicks'"
+    assert "columns.paid: price" in wrong.got
+    wrong = refused(sources={"clicks": clicks | {"columns": {"kind": "knd"}}, "buys": buys})
+    assert "sources.clicks.columns.kind: knd" in wrong.got
+    wrong = refused(sources={"clicks": clicks | {"where": "nothing = 1"}, "buys": buys})
+    assert "sources.clicks.where" in wrong.got
+    price = {"columns": {"kind": "'click'", "price": "category"}}
+    wrong = refused(sources={"clicks": clicks | price, "buys": buys})
+    assert (wrong.what[:43], wrong.got[:5]) == (
+        "the sources 'clicks' and 'buys' differ in t",
+        "price",
+    )
+
+
 def lookup_section(folder: Path, facts: str, **lookup: Any) -> Cleaning:
     (folder / "items.csv").write_text(facts)
     path = lines(folder / "log.json", doc(LONG), doc(LONG + 1), doc(2), doc(None))
@@ -387,11 +437,16 @@ def test_facts_are_joined_to_events_by_exact_keys(spark: SparkSession, tmp_path:
         ("item,shop\n7,a\n", {"keys": {"nothing": "item"}}, ["lookups.items.keys.nothing"]),
         (
             "item,shop\n7,a\n",
+            {"keys": {"id": "monotonically_increasing_id()"}},
+            ["lookup 'items'", "lookups.items.keys.id: monotonically_", "reset_index"],
+        ),
+        (
+            "item,shop\n7,a\n",
             {"source": {"path": "/nowhere/items.csv", "format": "csv"}},
             ["cleaning.lookups.items.source", "/nowhere/items.csv"],
         ),
     ],
-    ids=["doubled", "broken", "type", "columns", "event column", "missing"],
+    ids=["doubled", "broken", "type", "columns", "event column", "numbered", "missing"],
 )
 def test_a_lookup_that_would_spoil_events_is_refused(
     spark: SparkSession, tmp_path: Path, facts: str, lookup: dict[str, Any], parts: list[str]
@@ -423,6 +478,10 @@ SOURCE = {"path": "x", "format": "csv"}
         ({"sources": {"a": SOURCE | {"options": {"MODE": "DROPMALFORMED"}}}}, "no line is lost"),
         ({"sources": {"a": SOURCE | {"format": "parquet", "options": {"sep": ";"}}}}, "for csv"),
         ({"max_rejected": 1.1}, "max_rejected"),
+        ({"sources": {"a": SOURCE | {"columns": {"ID": "id"}}}}, r"\['id', 'ID'\] are defined twice"),
+        ({"columns": {}, "sources": {"a": SOURCE}}, r"the sources \['a'\]"),
+        ({"sources": {"a": SOURCE | {"names": ["a"], "options": {"Header": "true"}}}}, "a header"),
+        ({"sources": {"a": SOURCE | {"format": "delta", "compression": "gzip"}}}, "csv and json"),
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )

@@ -254,8 +254,11 @@ CASES: dict[str, tuple[Given, list[str]]] = {
     ),
     "cut parquet": (broken_parquet, ["cut.parquet", "read in part"]),
     "retyped column": (retyped_parquet, ["BIGINT", "DOUBLE", "schema"]),
-    "columns in another order": (other_header, ["swapped.csv", "header does not conform"]),
-    "column twice": (csv("id,kind,id,ts\n1,a,1,2026-03-01\n"), ["log.csv", "`id` already exists"]),
+    "columns in another order": (other_header, ["swapped.csv", "header", "same first line"]),
+    "column twice": (
+        csv("id,kind,id,ts\n1,a,1,2026-03-01\n"),
+        ["log.csv", "names columns twice", "['id']"],
+    ),
     "names that are taken": (
         csv("id,_raw,_source\n1,a,2026-03-01\n"),
         ["reserved names", "got:      ['_raw', '_source']"],
@@ -311,6 +314,23 @@ def test_a_column_that_no_table_holds_is_refused_before_the_first_commit(
     run = open_run(spark, root, section(path) | {"columns": COLUMNS | seen})
     run_stage(run, clean_logs)
     assert run.store.read(EVENTS).schema["seen"].dataType.simpleString() == "timestamp"
+
+
+def test_the_summary_says_what_is_not_read_and_what_is_left_out(
+    spark: SparkSession, tmp_path: Path, root: Path, logged: Callable[[], str]
+) -> None:
+    file(tmp_path, GOOD, "a.csv")
+    file(tmp_path, GOOD, "_b.csv")
+    run = open_run(spark, root, section(tmp_path, source={"where": "kind = 'buy'"}))
+    assert run_stage(run, clean_logs) == {
+        "raw": 1,
+        "events": 1,
+        "rejected": 0,
+        "reasons": {},
+        "left out": {"log": 1},
+        "files not read": {"log": {"files": 1, "names": [f"{tmp_path}/_b.csv"]}},
+    }
+    assert "1 file(s) below the path are not read (hidden names" in logged()
 
 
 def test_a_day_that_goes_well_replaces_the_rows_of_the_run(
@@ -380,7 +400,7 @@ def outcome(spark: SparkSession, given: dict[str, Any]) -> list[Row]:
     sources = cleaning.read_sources(spark, config)
     rows = cleaning.mapped(sources, config).transform(reasons.with_reasons, config)
     found = rows.transform(reasons.with_duplicates, config).collect()
-    assert sum(cleaning.count_rows(sources).values()) == len(found)
+    assert sum(cleaning.count_rows(sources)[0].values()) == len(found)
     return found
 
 
@@ -404,7 +424,7 @@ def test_json_in_another_encoding_is_rejected_as_text_that_others_can_read(
     found = {row["_raw"]: row["_reasons"] for row in outcome(spark, given)}
     assert found == {text.replace("\u00e9", "\ufffd"): ["undecodable"], text: []}
     config = Cleaning.model_validate(given)
-    (source,) = cleaning.read_sources(spark, config).values()
+    ((source, _, _),) = cleaning.read_sources(spark, config).values()
     # Bytes that are no UTF-8 would stop every reader of the table `rejected`.
     stored = source.select(F.col("_raw").cast("binary").alias("b")).collect()
     assert {bytes(row["b"]).decode() for row in stored} == set(found)

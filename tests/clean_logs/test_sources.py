@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight.clean_logs.sources import Source, version
+from reweight.clean_logs.section import Source
+from reweight.clean_logs.sources import version
 from reweight.core.errors import SourceError
 
 

@@ -62,6 +62,9 @@ def other_settings(spark: SparkSession) -> Iterator[dict[str, str]]:
         "spark.sql.ansi.enabled": "true",
         "spark.sql.legacy.timeParserPolicy": "EXCEPTION",
         "spark.sql.session.timeZone": "Asia/Tokyo",
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "true",
+        "spark.sql.legacy.javaCharsets": "false",
+        "spark.sql.legacy.codingErrorAction": "false",
     }
     for key, value in other.items():
         spark.conf.set(key, value)

@@ -1,6 +1,8 @@
 """Lookups: small tables of facts about a key, joined to the events."""
 
+from collections.abc import Mapping
 from functools import reduce
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -20,10 +22,12 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
     """
     for name, lookup in cleaning.lookups.items():
         key = f"lookups.{name}"
-        table = read(spark, name, f"{key}.source", lookup.source)
+        table = read(spark, name, f"{key}.source", lookup.source).rows
+        table = table.where(F.col("_left_out").isNull())
         expressions = {f"{key}.keys.{k}": v for k, v in lookup.keys.items()}
         expressions |= {f"{key}.columns.{k}": v for k, v in lookup.columns.items()}
-        check_expressions(table, expressions)
+        check_expressions(table, expressions, of=f"the lookup '{name}'")
+        _check_numbering(table, name, expressions)
         check_expressions(rows, {f"{key}.keys.{k}": k for k in lookup.keys})
         keys = [F.expr(sql).alias(f"_on_{column}") for column, sql in lookup.keys.items()]
         facts = [F.expr(sql).alias(column) for column, sql in lookup.columns.items()]
@@ -34,6 +38,20 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
         rows = rows.join(F.broadcast(facts_only), on=same, how="left")
         rows = rows.drop(*[f"_on_{c}" for c in lookup.keys])
     return rows
+
+
+def _check_numbering(table: DataFrame, name: str, expressions: Mapping[str, str]) -> None:
+    """Refuses expressions whose values change each time that Spark reads the lookup."""
+    for key, sql in expressions.items():
+        frame: Any = table.select(F.expr(sql))
+        if not frame._jdf.queryExecution().analyzed().deterministic():
+            raise SourceError(
+                f"an expression of the lookup '{name}' is not the same each time it is computed",
+                expected="keys and columns made of the columns of the lookup alone",
+                got=f"cleaning.{key}: {sql}",
+                fix="to join by the number of a line, write the number into the file as a column "
+                "(pandas: facts.reset_index().to_csv(path, index=False)) and use it as the key",
+            )
 
 
 def _check_lookup(rows: DataFrame, table: DataFrame, name: str, on: list[str]) -> None:

@@ -149,7 +149,7 @@ def check_counts(
             f"the sources {empty} have no rows",
             expected="at least one line of data in each",
             got="0 rows",
-            fix="check `cleaning.sources.*.path`, or remove the source",
+            fix="check `path` and `where` of cleaning.sources.*, or remove the source",
         )
     if (rows := sum(raw.values())) != total:
         raise SourceError(

@@ -1,15 +1,141 @@
 """The section ``cleaning``: how raw logs become events."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from reweight.clean_logs.sources import Source
-from reweight.core.section import Name, Names, Section, Sql, Texts, repeated
+from reweight.clean_logs.files import WHOLE
+from reweight.core.section import (
+    Name,
+    Names,
+    Place,
+    Section,
+    Sql,
+    TableName,
+    Text,
+    Texts,
+    quoted,
+    repeated,
+)
 
 # Reasons that do not come from a rule of the config.
 REASONS = frozenset({"malformed", "undecodable", "duplicate", "duplicate_key"})
+_RESERVED_OPTIONS = {"mode", "columnnameofcorruptrecord", "columnpruning", "enforceschema"} | {
+    option.lower() for option in WHOLE
+}
+
+
+# Options of Spark's CSV reader that change what is read as text; any other would be ignored.
+_CSV_OPTIONS = {
+    "sep", "delimiter", "encoding", "charset", "quote", "escape", "chartoescapequoteescaping",
+    "comment", "header", "ignoreleadingwhitespace", "ignoretrailingwhitespace", "nullvalue",
+    "emptyvalue", "multiline", "linesep", "maxcolumns", "maxcharspercolumn",
+    "unescapedquotehandling", "recursivefilelookup", "pathglobfilter", "modifiedbefore",
+    "modifiedafter", "locale",
+}  # fmt: skip
+
+
+class Source(Section):
+    r"""Raw files of one format, or a table of a catalog.
+
+    Attributes:
+        path: file, folder or glob; a path that exists is taken as it is. Folders such as
+            ``day=2026-01-31`` below a folder are columns, as text. Files whose names begin with
+            ``_`` or ``.``, and files in other folders below it, are not read; the log and the
+            stage's record name them. A file that is itself the path is read.
+        format: ``csv`` (with a header, quoted as in RFC 4180), ``json`` (documents, one or more a
+            line), ``parquet`` or ``delta``.
+        table: instead of ``path`` and ``format``, the name of a table or view, such as
+            ``main.shop.events``.
+        schema_: DDL of a JSON document (required for JSON: inferring it costs a pass over the data
+            and gets ids wrong). CSV columns are read as text; the expressions of
+            ``cleaning.columns`` convert them.
+        names: names of the columns of CSV files that have no header.
+        compression: ``gzip``, ``bzip2``, ``zstd`` or ``deflate``, for files of text whose names do
+            not end in ``.gz``, ``.bz2``, ``.zst`` or ``.deflate``.
+        explode: array expression; each element becomes a row, in the column ``element``.
+        where: condition over the source's columns; the other rows are no part of the log. They are
+            counted, and neither events nor rejected.
+        options: options of Spark's CSV reader, such as ``sep`` or ``encoding``;
+            ``escape: '\'`` for files that escape quotes by a backslash, ``multiLine: 'true'`` for
+            files with line breaks in quoted fields.
+    """
+
+    path: Place | None = Field(default=None, min_length=1)
+    format: Literal["csv", "json", "parquet", "delta"] | None = None
+    table: TableName | None = None
+    schema_: str | None = Field(default=None, alias="schema")
+    names: tuple[Text, ...] = ()
+    compression: Literal["gzip", "bzip2", "zstd", "deflate"] | None = None
+    explode: Sql | None = None
+    where: Sql | None = None
+    options: dict[str, Text] = {}
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> "Source":
+        if self.table is None and (self.path is None or self.format is None):
+            raise ValueError("expected `path` and `format` of files, or the name of a `table`")
+        if self.table is not None and (self.path, self.format, self.schema_) != (None, None, None):
+            raise ValueError(
+                "expected a `table` without path, format and schema, which it defines itself"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_fit_the_format(self) -> "Source":
+        if self.schema_ is not None and self.format in ("csv", "parquet", "delta"):
+            raise ValueError(
+                f"`schema` has no effect on {self.format} files; convert in cleaning.columns, for "
+                "example try_cast(x AS bigint)"
+            )
+        if self.options and self.format != "csv":
+            raise ValueError(f"`options` are only for csv; got a {self.kind} source")
+        if self.names and (self.format != "csv" or self.option("header", "false") != "false"):
+            raise ValueError("`names` are only for csv files without a header")
+        if self.compression and self.format not in ("csv", "json"):
+            raise ValueError(f"`compression` is only for csv and json; got a {self.kind} source")
+        if taken := sorted(o for o in self.options if o.lower() in _RESERVED_OPTIONS):
+            raise ValueError(
+                f"the options {taken} are reserved: they are set so that no line is lost"
+            )
+        if unknown := sorted(o for o in self.options if o.lower() not in _CSV_OPTIONS):
+            raise ValueError(
+                f"the options {unknown} have no effect, since columns are read as text; expected "
+                f"some of {sorted(_CSV_OPTIONS)}"
+            )
+        if blank := [o for o in ("sep", "delimiter") if self.options.get(o, "x").strip(" ") == ""]:
+            raise ValueError(
+                f"the option {blank[0]} is empty: a bare | begins a block of text in YAML, so "
+                f"write {blank[0]}: '|'"
+            )
+        return self
+
+    def option(self, name: str, default: str) -> str:
+        """An option of the CSV reader in lower case; Spark ignores the case of its name."""
+        return {k.lower(): v for k, v in self.options.items()}.get(name.lower(), default).lower()
+
+    @property
+    def kind(self) -> str:
+        """The format of the files, or ``table``; for messages."""
+        return self.format or "table"
+
+    @property
+    def place(self) -> str:
+        """The path of the files, or the quoted name of the table."""
+        return self.path or quoted(*(self.table or "").split("."))
+
+
+class LogSource(Source):
+    """A source of events.
+
+    Attributes:
+        columns: event column -> expression over the columns of this source, in addition to or
+            instead of those of ``cleaning.columns``. An event column that only other sources have
+            is null in the events of this one.
+    """
+
+    columns: dict[Name, Sql] = {}
 
 
 class Lookup(Section):
@@ -57,12 +183,12 @@ class Cleaning(Section):
     """The section ``cleaning``.
 
     Attributes:
-        sources: name -> raw files; all are mapped by the same ``columns``. Expressions may also
-            use ``source`` (the name) and ``source_file``, unless the log has columns of these
-            names.
+        sources: name -> raw files. All are mapped by ``columns``, and each by its own ``columns``
+            if it has any. Expressions may also use ``source`` (the name) and ``source_file``,
+            unless the log has columns of these names.
         lookups: name -> small table joined to the events.
-        columns: event column -> expression over the raw columns; ``event_time`` is required. A
-            time without a time zone is read as UTC.
+        columns: event column -> expression over the raw columns of every source; ``event_time``
+            is required, here or in each source. A time without a time zone is read as UTC.
         required: columns that must not be null (``event_time`` never may be).
         allowed: column -> the only values that it may have.
         ranges: column -> [lowest, highest], null for no limit. Anything that is not a finite number
@@ -77,9 +203,9 @@ class Cleaning(Section):
         max_rejected: share of raw rows that may be rejected before the job fails.
     """
 
-    sources: dict[Name, Source] = Field(min_length=1)
+    sources: dict[Name, LogSource] = Field(min_length=1)
     lookups: dict[Name, Lookup] = {}
-    columns: dict[Name, Sql]
+    columns: dict[Name, Sql] = {}
     required: Names = ()
     allowed: dict[Name, Texts] = {}
     ranges: dict[Name, tuple[float | None, float | None]] = {}
@@ -88,15 +214,6 @@ class Cleaning(Section):
     reject: dict[Name, Sql] = {}
     duplicates: Duplicates = Duplicates()
     max_rejected: float = Field(default=0.5, ge=0, le=1)
-
-    @field_validator("columns")
-    @classmethod
-    def _has_time(cls, columns: dict[str, str]) -> dict[str, str]:
-        if "event_time" not in columns:
-            raise ValueError(
-                "expected a column `event_time`, in this spelling, since every event has a time"
-            )
-        return columns
 
     @field_validator("allowed", "ranges")
     @classmethod
@@ -120,6 +237,24 @@ class Cleaning(Section):
         # Spark reads some forms that Python accepts, such as 20260101, as null: no limit at all.
         return None if time is None else datetime.fromisoformat(time).isoformat(" ")
 
+    def columns_of(self, source: str) -> dict[str, str]:
+        """Event column -> expression, of one source."""
+        return self.columns | self.sources[source].columns
+
+    @property
+    def event_columns(self) -> list[str]:
+        """The event columns of all sources, without those of lookups; each once."""
+        return list(dict.fromkeys(c for name in self.sources for c in self.columns_of(name)))
+
+    @model_validator(mode="after")
+    def _has_time(self) -> "Cleaning":
+        if without := [n for n in self.sources if "event_time" not in self.columns_of(n)]:
+            raise ValueError(
+                "expected a column `event_time`, since every event has a time; got none for the "
+                f"sources {without}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _names_are_free(self) -> "Cleaning":
         if duplicates := repeated(self.stored_columns):
@@ -134,4 +269,7 @@ class Cleaning(Section):
     @property
     def stored_columns(self) -> tuple[str, ...]:
         """The event columns that the table holds: those of the sources, then of the lookups."""
-        return (*self.columns, *[c for lookup in self.lookups.values() for c in lookup.columns])
+        return (
+            *self.event_columns,
+            *[c for lookup in self.lookups.values() for c in lookup.columns],
+        )

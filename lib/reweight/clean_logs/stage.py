@@ -1,18 +1,20 @@
 """The stage clean_logs.
 
 Reads:
-    The raw files of ``cleaning.sources`` and ``cleaning.lookups``: CSV, JSON lines, Parquet, Delta.
+    The raw files of ``cleaning.sources`` and ``cleaning.lookups``: CSV, JSON, Parquet, Delta.
 
 Writes:
     The tables ``events`` and ``rejected``. Every raw row is in one of them, the rejected ones with
-    all reasons.
+    all reasons. The summary also counts the rows that the `where` of a source leaves out, and names
+    the files below a path that are not read.
 
 Refuses:
-    Files that are missing or cannot be read to their end, empty sources, expressions that do not
-    fit the columns or fail on a row, types that a table cannot hold, an ``event_time`` that is not
-    a time or is read in another unit, sources that differ in the types of a column, lookups with
-    duplicate keys or malformed lines, more rejected rows than ``cleaning.max_rejected``, and counts
-    that do not add up.
+    Files that are missing or cannot be read to their end, archives and binary files in the place of
+    text, empty sources, expressions that do not fit the columns or fail on a row, types that a
+    table cannot hold, an ``event_time`` that is not a time or is read in another unit, an event
+    column without a type, sources that differ in the types of a column, files that differ in their
+    header or in the type of a column, lookups with duplicate keys, malformed lines or expressions
+    that change, more rejected rows than ``cleaning.max_rejected``, and counts that do not add up.
 """
 
 from functools import partial
@@ -50,8 +52,8 @@ def clean_logs(run: Run) -> dict[str, Any]:
     try:
         run.store.check_types(EVENTS, cleaning.events(rows).schema)
         with readable():
+            raw, left_out = cleaning.count_rows(sources)
             groups = reasons.count_groups(rows, section)
-            raw = cleaning.count_rows(sources)
             times.check_times(groups, section, sources)
             lost = conversions.count_lost(rows) if sum(g.lost for g in groups) else {}
         span = times.log_span(groups, section)
@@ -66,7 +68,7 @@ def clean_logs(run: Run) -> dict[str, Any]:
     finally:
         rows.unpersist()
     by_source = reasons.count_duplicates(groups)
-    return {
+    counts = {
         "raw": sum(raw.values()),
         "events": written,
         "rejected": rejected,
@@ -75,3 +77,14 @@ def clean_logs(run: Run) -> dict[str, Any]:
         **({"duplicates by source": by_source} if by_source else {}),
         **({"not converted": lost} if lost else {}),
     }
+    unread = {name: read.passed_over for name, read in sources.items() if read.passed_over}
+    return (
+        counts
+        | ({"left out": left_out} if any(left_out.values()) else {})
+        | ({"files not read": {n: _named(files) for n, files in unread.items()}} if unread else {})
+    )
+
+
+def _named(files: list[str]) -> dict[str, Any]:
+    """Their number, and the names of the first ones."""
+    return {"files": len(files), "names": files[:20]}

@@ -21,6 +21,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.clean_logs.section import Cleaning
+from reweight.clean_logs.sources import Read
 from reweight.core.epoch import time_expression
 from reweight.core.errors import SourceError
 from reweight.core.sql_calls import words
@@ -97,9 +98,7 @@ def day(cleaning: Cleaning) -> Column:
     )
 
 
-def check_times(
-    groups: Sequence[Group], cleaning: Cleaning, sources: Mapping[str, DataFrame]
-) -> None:
+def check_times(groups: Sequence[Group], cleaning: Cleaning, sources: Mapping[str, Read]) -> None:
     """Checks that the times are read in their own unit.
 
     Args:
@@ -116,7 +115,7 @@ def check_times(
         raise SourceError(
             f"{wrong:,} of {timed:,} times are not in the years 1970 to 2100",
             expected="times of the log, at most 10 % of them implausible",
-            got=f"{cleaning.columns['event_time']}, which gives {_shown(strange)}",
+            got=f"{_expressions(cleaning)}, which gives {_shown(strange)}",
             fix=_correction(cleaning, sources),
         )
     events = [g for g in groups if not g.reasons]
@@ -125,7 +124,7 @@ def check_times(
             "all times are within a few days of January 1970",
             expected="times of the log; those of our days are in January 1970 if seconds are read "
             "as milliseconds, or milliseconds as microseconds",
-            got=f"{cleaning.columns['event_time']}, which gives {_shown(events)}",
+            got=f"{_expressions(cleaning)}, which gives {_shown(events)}",
             fix=f"{_correction(cleaning, sources)}, such as not_before: '1970-01-01'",
         )
 
@@ -185,14 +184,14 @@ def said(groups: Sequence[Group], span: Span) -> dict[str, str]:
     return told
 
 
-def suggestion(cleaning: Cleaning, sources: Mapping[str, DataFrame]) -> str | None:
+def suggestion(cleaning: Cleaning, sources: Mapping[str, Read]) -> str | None:
     """The expression that reads the raw numbers as times; None if they are no numbers."""
-    sql = cleaning.columns["event_time"]
-    for rows in sources.values():
+    for name, read in sources.items():
+        sql = cleaning.columns_of(name)["event_time"]
         for word in words(sql):
             try:
                 value = F.expr(word).cast("string").alias("value")
-                few = rows.where(~F.col("_malformed")).select(value).where("value IS NOT NULL")
+                few = read.rows.where(~F.col("_malformed")).select(value).where("value IS NOT NULL")
                 found = [time_expression(word, row["value"]) for row in few.limit(50).collect()]
             except PySparkException:
                 continue  # A function or a type.
@@ -201,7 +200,11 @@ def suggestion(cleaning: Cleaning, sources: Mapping[str, DataFrame]) -> str | No
     return None
 
 
-def _correction(cleaning: Cleaning, sources: Mapping[str, DataFrame]) -> str:
+def _expressions(cleaning: Cleaning) -> str:
+    return ", ".join(dict.fromkeys(cleaning.columns_of(n)["event_time"] for n in cleaning.sources))
+
+
+def _correction(cleaning: Cleaning, sources: Mapping[str, Read]) -> str:
     meant = suggestion(cleaning, sources)
     correct = f"write `event_time: {meant}`" if meant else "correct cleaning.columns.event_time"
     return f"{correct}; if these times are meant, set cleaning.not_before and cleaning.not_after"

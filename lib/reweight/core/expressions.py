@@ -15,12 +15,19 @@ CHECKED: ContextVar[list[tuple[DataFrame, Mapping[str, str]]] | None] = ContextV
 )
 
 
-def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
+def check_expressions(
+    frame: DataFrame,
+    expressions: Mapping[str, str],
+    of: str = "the data",
+    fix: str = "correct the expressions listed above",
+) -> None:
     """Analyses each expression against a frame, without reading rows.
 
     Args:
         frame: the frame whose columns the expressions may use.
         expressions: key in the config -> expression.
+        of: what the frame holds, for the message.
+        fix: the next step, for the message.
 
     Raises:
         SourceError: expressions do not parse or use missing columns; the error lists them all.
@@ -42,10 +49,10 @@ def check_expressions(frame: DataFrame, expressions: Mapping[str, str]) -> None:
     if wrong:
         columns = sorted(c for c in frame.columns if not c.startswith("_"))
         raise SourceError(
-            "expressions in the config do not fit the data",
+            f"expressions in the config do not fit {of}",
             expected=f"Spark SQL over the columns {columns}",
             got=f"{len(wrong)} error(s):" + "".join(wrong),
-            fix="correct the expressions listed above",
+            fix=fix,
         )
 
 

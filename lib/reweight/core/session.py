@@ -12,11 +12,16 @@ from pyspark.sql import SparkSession
 
 from reweight.core.errors import SetupError
 
-# For the same rows on Spark 3.5 and 4, whose defaults differ.
+# For the same rows on Spark 3.5 and 4, whose defaults differ, and nothing guessed from values.
 SEMANTICS = {
     "spark.sql.ansi.enabled": "false",
     "spark.sql.legacy.timeParserPolicy": "CORRECTED",
     "spark.sql.session.timeZone": "UTC",
+    # Folders such as shop=007 are text: a guess would make 7 of it.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # All encodings that Java has; what cannot be decoded is marked, and no error.
+    "spark.sql.legacy.javaCharsets": "true",
+    "spark.sql.legacy.codingErrorAction": "true",
 }
 
 DELTA = {

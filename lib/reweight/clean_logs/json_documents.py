@@ -1,0 +1,92 @@
+"""JSON documents -> rows; a line holds one, or several one after the other."""
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from reweight.clean_logs.files import Files
+from reweight.clean_logs.raw import as_text, check_free
+from reweight.clean_logs.section import Source
+from reweight.clean_logs.text import text_lines
+from reweight.core.errors import SourceError
+from reweight.core.section import quoted
+
+# Between two documents. Inside of one it stands in texts alone, and no part of a cut text is a
+# whole document.
+_BETWEEN = r"(?<=\})\s*(?=\{)"
+
+
+def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> DataFrame:
+    """The rows of JSON files, a row for each document.
+
+    A line with anything but whole documents does not parse, and is kept as it is.
+
+    Raises:
+        SourceError: there is no schema, or it names a column that the folders have.
+    """
+    if source.schema_ is None:
+        raise SourceError(
+            f"the JSON source {source.place} has no schema",
+            expected="`schema`: the DDL of one document, such as 'id bigint, name string'",
+            got="none",
+            fix="add `schema` to the source; fields that no column uses can be left out",
+        )
+    lines = text_lines(spark, files, {})
+    folders = [c for c in lines.columns if c not in ("_raw", "_source_file")]
+    pieces = F.split("_raw", _BETWEEN)
+    several = F.col("_raw").rlike(_BETWEEN) & F.forall(pieces, _is_document)
+    documents = F.when(several, pieces).otherwise(F.array("_raw"))
+    rows = lines.withColumn("_raw", F.explode(documents))
+    # Spark stops at the end of a document, whatever follows. With another one around it, it has to
+    # go on, and the length shows that it came to the end.
+    around = F.concat(
+        F.lit('{"document":'), F.col("_raw"), F.lit(',"length":'), F.length("_raw"), F.lit("}")
+    )
+    schema = f"document struct<{source.schema_}>, length int, _text string"
+    parsed = F.from_json(around, schema, {"columnNameOfCorruptRecord": "_text"})
+    rows = rows.select("*", parsed.alias("_parsed"))
+    names = rows.select("_parsed.document.*").columns
+    check_free(key, names)
+    if both := sorted({c for c in folders if c.lower() in {name.lower() for name in names}}):
+        raise SourceError(
+            f"the schema and the folders of cleaning.{key} have columns of one name",
+            expected="names of folders, such as day=2026-01-31, that no field has",
+            got=str(both),
+            fix="leave these fields out of `schema` to have those of the folders; for those of the "
+            f"documents, let the path end in the names of files: {source.place}/*/*.json",
+        )
+    whole = (
+        F.col("_parsed.document").isNotNull()
+        & F.col("_parsed._text").isNull()
+        & (F.col("_parsed.length") == F.length("_raw"))
+    )
+    rows = rows.select(
+        "_parsed.document.*",
+        *[F.col(quoted(c)) for c in folders],
+        F.coalesce(~whole, F.lit(True)).alias("_malformed"),
+        "_raw",
+        "_source_file",
+        F.lit(None).cast("string").alias("_left_out"),
+    )
+    if not folders:
+        return rows
+    text = F.when(F.col("_malformed"), F.col("_raw")).otherwise(_with_folders(folders))
+    return rows.withColumn("_raw", text)
+
+
+def _is_document(text: Column) -> Column:
+    """Whether a text is one document and nothing else.
+
+    By the number of elements of an array around it: the second array has one element more, unless
+    the text has closed both before their end.
+    """
+    alone = F.json_array_length(F.concat(F.lit("["), text, F.lit("]")))
+    followed = F.json_array_length(F.concat(F.lit("["), text, F.lit(",0]")))
+    return (alone == 1) & (followed == 2)
+
+
+def _with_folders(folders: list[str]) -> Column:
+    """The document with the values of the folders in front, which make rows differ too."""
+    front = F.rtrim(F.regexp_replace(as_text(folders), r"\}$", ""))
+    rest = F.regexp_replace("_raw", r"^\s*\{\s*", "")
+    between = F.when(rest.startswith("}") | (front == "{"), "").otherwise(",")
+    return F.concat(front, between, rest)

@@ -1,0 +1,37 @@
+"""What every reader gives beside the columns of the log: where a row is from, and its text."""
+
+from collections.abc import Iterable
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from reweight.core.errors import SourceError
+
+# The row as text; whether it does not parse; its file; why it is no row of the log, if it is none
+# ("header" for a line of column names, "where" for a row that the source's `where` leaves out); and
+# the name of its source.
+ADDED = ("_raw", "_malformed", "_source_file", "_left_out", "_source")
+
+
+def check_free(key: str, columns: Iterable[str]) -> None:
+    """Checks that a log does not use the names that readers add.
+
+    Raises:
+        SourceError: it does.
+    """
+    if taken := [c for c in columns if c.lower() in ADDED]:
+        raise SourceError(
+            f"cleaning.{key} has columns with reserved names",
+            expected=f"any names except {list(ADDED)}",
+            got=str(taken),
+            fix="rename these columns in the files",
+        )
+
+
+def as_text(columns: list[str]) -> Column:
+    """Fields as JSON; unlike Spark's default, times are not cut to milliseconds."""
+    form = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
+    return F.to_json(
+        F.struct(*[F.col(f"`{c.replace('`', '``')}`") for c in columns]),
+        {"timestampFormat": form + "XXX", "timestampNTZFormat": form},
+    )
