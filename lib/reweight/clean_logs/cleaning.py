@@ -90,7 +90,7 @@ def rejected(rows: DataFrame) -> DataFrame:
 def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     check_expressions(rows, {f"columns.{c}": sql for c, sql in cleaning.columns.items()})
     events = [F.expr(sql).alias(column) for column, sql in cleaning.columns.items()]
-    lost = lost_values(rows, cleaning.columns).alias("_lost")
+    lost = lost_values(cleaning.columns).alias("_lost")
     mapped = rows.select(*_ORIGIN, *events, lost)
     kind = mapped.schema["event_time"].dataType.simpleString()
     if kind == "timestamp_ntz":
