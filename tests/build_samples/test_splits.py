@@ -315,6 +315,6 @@ def test_rows_are_cut_at_the_dates(samples: DataFrame) -> None:
     found = with_split(samples, splits, 0, 0, cuts).where("mature")
     assert found.where((F.col("split") == "train") != (begins < cuts[0])).count() == 0
     assert found.where((F.col("split") == "test") != (begins >= cuts[1])).count() == 0
-    opened = samples.where(open_at(cuts[0], 100)).agg(F.min(begins), F.max(begins)).first()
+    opened = samples.where(open_at(cuts[0], DAY)).agg(F.min(begins), F.max(begins)).first()
     assert opened is not None
-    assert cuts[0] - 100 <= opened[0] <= opened[1] < cuts[0]
+    assert cuts[0] - DAY <= opened[0] <= opened[1] < cuts[0]

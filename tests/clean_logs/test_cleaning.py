@@ -478,7 +478,10 @@ SOURCE = {"path": "x", "format": "csv"}
         ({"sources": {"a": SOURCE | {"options": {"MODE": "DROPMALFORMED"}}}}, "no line is lost"),
         ({"sources": {"a": SOURCE | {"format": "parquet", "options": {"sep": ";"}}}}, "for csv"),
         ({"max_rejected": 1.1}, "max_rejected"),
-        ({"sources": {"a": SOURCE | {"columns": {"ID": "id"}}}}, r"\['id', 'ID'\] are defined twice"),
+        (
+            {"sources": {"a": SOURCE | {"columns": {"ID": "id"}}}},
+            r"\['ID', 'id'\] are defined twice",
+        ),
         ({"columns": {}, "sources": {"a": SOURCE}}, r"the sources \['a'\]"),
         ({"sources": {"a": SOURCE | {"names": ["a"], "options": {"Header": "true"}}}}, "a header"),
         ({"sources": {"a": SOURCE | {"format": "delta", "compression": "gzip"}}}, "csv and json"),

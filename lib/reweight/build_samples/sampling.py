@@ -144,8 +144,8 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
     if taken := taken_names(events.columns, sampling):
         raise SourceError(
             "event columns have names that samples use for something else",
-            expected=f"any names except {list(_RESERVED)}, and {list(_SET)} only where the section "
-            "sampling uses them unchanged",
+            expected=f"any names except {[c for c in _RESERVED if c[0] != '_']}, and {list(_SET)} "
+            "only where the section sampling uses them unchanged",
             got=str(taken),
             fix="rename them in cleaning.columns, or set sampling.keep.position: position and "
             "likewise for the others",

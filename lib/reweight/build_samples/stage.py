@@ -94,7 +94,8 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
 def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
     known = F.col("mature")
     kept = {f"keep.{c[8:]}": F.col(c) for c in samples.columns if c.startswith("_unread_")}
-    lost = kept | unread(samples, config.features.numeric, "double")
+    numeric = unread(samples, config.features.numeric, "double")
+    lost = kept | {f"numeric.{name}": value for name, value in numeric.items()}
     null_key = [F.col(k).isNull() for k in config.sampling.key]
     facts = samples.agg(
         F.count(F.lit(1)).alias("rows"),

@@ -135,7 +135,7 @@ def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
         f"name, belongs to cleaning.sources.{name}.columns",
     )
     events = [F.expr(sql).alias(column) for column, sql in columns.items()]
-    lost = lost_values(rows, columns).alias("_lost")
+    lost = lost_values(columns).alias("_lost")
     mapped = rows.where(F.col("_left_out").isNull()).select(*_ORIGIN, *events, lost)
     kind = mapped.schema["event_time"].dataType.simpleString()
     if kind == "timestamp_ntz":

@@ -2,7 +2,6 @@
 
 import re
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -10,6 +9,10 @@ from reweight.core.sql_calls import Call, calls
 
 _CASTS = {"cast", "try_cast"}
 _TIMES = {"timestamp", "timestamp_ntz", "date"}
+_SIMPLE = (
+    r"(tiny|small|big)?int|integer|long|float|real|double|decimal.*|boolean|string|"
+    + "|".join(sorted(_TIMES))
+)
 _KINDS = {"to_date": "date", "to_number": "double", "try_to_number": "double"}
 _CONVERTING = _CASTS | {*_KINDS, "to_timestamp", "try_to_timestamp"}
 # An expression with more of them is a computation; its nulls are not those of a value.
@@ -18,16 +21,13 @@ _MOST = 20
 LOST = "array<struct<column: string, value: string>>"
 
 
-def lost_values(rows: DataFrame, columns: dict[str, str]) -> Column:
+def lost_values(columns: dict[str, str]) -> Column:
     """The values that the columns lose by a conversion, as ``LOST``; empty for most rows.
 
     Args:
-        rows: the raw rows.
         columns: event column -> expression over the raw columns.
     """
-    lost = [
-        F.when(~F.col("_malformed"), c) for n, sql in columns.items() for c in _lost(rows, n, sql)
-    ]
+    lost = [F.when(~F.col("_malformed"), c) for n, sql in columns.items() for c in _lost(n, sql)]
     return F.array_compact(F.array(*lost)).cast(LOST) if lost else F.array().cast(LOST)
 
 
@@ -47,11 +47,12 @@ def count_lost(rows: DataFrame) -> dict[str, str]:
     }
 
 
-def _lost(rows: DataFrame, name: str, sql: str) -> list[Column]:
+def _lost(name: str, sql: str) -> list[Column]:
     converting = [call for call in calls(sql) if call.name in _CONVERTING]
-    if not 0 < len(converting) <= _MOST:
+    # The variable of a lambda function means nothing outside it.
+    if "->" in sql or not 0 < len(converting) <= _MOST:
         return []
-    values = [value for call in converting if (value := _value(rows, sql, call)) is not None]
+    values = [value for call in converting if (value := _value(sql, call)) is not None]
     if not values:
         return []
     value = F.substring(F.coalesce(*values), 1, 60)
@@ -60,11 +61,13 @@ def _lost(rows: DataFrame, name: str, sql: str) -> list[Column]:
     return [F.when(F.expr(sql).isNull() & F.coalesce(*values).isNotNull(), entry)]
 
 
-def _value(rows: DataFrame, sql: str, call: Call) -> Column | None:
-    """The text that a conversion makes null; None if it cannot be computed by itself."""
+def _value(sql: str, call: Call) -> Column | None:
+    """The text that a conversion makes null; None for a type that no single value has."""
     argument, kind = call.arguments[0], _KINDS.get(call.name, "timestamp")
     if call.name in _CASTS:
         argument, kind = _cast_parts(call)
+    if not re.fullmatch(_SIMPLE, kind):
+        return None
     text = F.expr(f"CAST(({argument}) AS string)")
     lost = F.trim(text) != ""
     if call.text != sql.strip():
@@ -72,12 +75,7 @@ def _value(rows: DataFrame, sql: str, call: Call) -> Column | None:
         value = f"CAST({'timestamp_seconds(1)' if kind in _TIMES else 1} AS {kind})"
         filled = sql.replace(call.text, f"coalesce({call.text}, {value})")
         lost &= F.expr(call.text).isNull() & F.expr(filled).isNotNull()
-    value_lost = F.when(lost, text)
-    try:
-        rows.select(value_lost)
-    except AnalysisException:
-        return None  # It uses the variable of a lambda function.
-    return value_lost
+    return F.when(lost, text)
 
 
 def _cast_parts(call: Call) -> tuple[str, str]:

@@ -1,0 +1,98 @@
+"""What the stage says of the samples of a small log, and what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from reweight.build_samples.stage import build_samples
+from reweight.clean_logs.stage import clean_logs
+from reweight.config import Run, RunConfig, read_config
+from reweight.core.errors import SampleError, SourceError
+from reweight.core.tables import SAMPLES
+from reweight.runner.records import run_stage
+
+
+@pytest.fixture
+def root(tmp_path: Path, runs_stages: None) -> Path:
+    """The folder of a log of days without hours: 40 clicks a day, each tenth bought that day."""
+    lines = ["user,device,kind,day,clicked,place,price"]
+    for n in range(240):
+        user, device = (n, "") if n % 2 else ("", n)
+        day = f"2026-03-0{1 + n // 40}"
+        clicked = "yes" if n % 10 == 1 else "no"
+        lines.append(f"{user},{device},click,{day},{clicked},{'third' if n == 7 else n % 5 + 1},9")
+        if n % 10 == 1:
+            lines.append(f"{user},{device},buy,{day},,,")
+        if n % 10 == 5:
+            lines.append(f"{user},{device},buy,{day} 12:00:00,,,")
+    lines.append("239,,click,2037-01-01,no,1,9")
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def opened(spark: SparkSession, root: Path, **sampling: Any) -> Run:
+    label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day"}
+    section = {"anchor": "kind = 'click'", "key": ["user", "device", "kind"], "label": label}
+    columns = {"event_time": "try_to_timestamp(day)"}
+    columns |= {c: c for c in ("user", "device", "kind", "clicked", "place", "price")}
+    config = {
+        "run_id": "days",
+        "root": str(root / "out"),
+        "cleaning": {
+            "sources": {"log": {"path": str(root / "log.csv"), "format": "csv"}},
+            "columns": columns,
+        },
+        "sampling": section | sampling,
+        "splits": {"by": "time", "cuts": ["2026-03-03", "2026-03-05"]},
+        "features": {"numeric": {"price": "price", "place": "place"}},
+        "importance": [],
+    }
+    return Run.open(spark, read_config(RunConfig, config))
+
+
+def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root: Path) -> None:
+    run = opened(spark, root, keep={"position": "place"})
+    told = run_stage(run, clean_logs)
+    assert (told["events"], told["rejected"]) == (288, 1)
+    told = run_stage(run, build_samples)
+    # The last click is of 6 March and the last event of noon, so its window is open.
+    assert told["splits"] == {"gap": 80, "immature": 40, "test": 40, "train": 40, "validation": 40}
+    assert told["positives"] == {name: rows // 10 for name, rows in told["splits"].items()}
+    assert told["validation from"] == "2026-03-03 00:00:00; 40 label windows were open"
+    assert told["test from"] == "2026-03-05 00:00:00; 40 label windows were open"
+    assert told["gap"] == "80 rows, 8 of them positive, are in no part"
+    assert told["same time"].startswith("24 samples have a label event")
+    assert told["null keys"].startswith("240 samples")
+    assert told["not converted"] == {"keep.position": "1 values", "numeric.place": "1 values"}
+    assert run.store.read(SAMPLES).select("sample_id").distinct().count() == 240
+    label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day", "same_time": "after"}
+    told = run_stage(opened(spark, root, label=label), build_samples)
+    assert sum(told["positives"].values()) == 48
+    for sampling, error, words in (
+        ({"label": {"value": "clicked"}}, SampleError, ["'no' 216 times, 'yes' 24 times"]),
+        (
+            {
+                "collapse": {
+                    "keys": ["user"],
+                    "columns": {
+                        "event_time": "min(event_time)",
+                        "price": "min(price)",
+                        "place": "min(place)",
+                        "far": "max(timestamp_seconds(int(user) * 1000000000000000000))",
+                    },
+                },
+                "key": ["user"],
+                "anchor": "true",
+                "label": {"value": "user > 9"},
+            },
+            SourceError,
+            ["collapse.columns.far", "user = '"],
+        ),
+    ):
+        with pytest.raises(error) as caught:
+            run_stage(opened(spark, root, **sampling), build_samples)
+        for word in words:
+            assert word in str(caught.value)
+        assert "\tat " not in str(caught.value)
