@@ -61,7 +61,7 @@ def _by_row(
     frame: DataFrame, expressions: Mapping[str, str]
 ) -> tuple[str, str, dict[str, str | None]] | None:
     """The first expression that fails on a row, and the row; None if all can be computed."""
-    tried = {}
+    tried: dict[tuple[str, str], Column] = {}
     for key, sql in expressions.items():
         parts = [sql]
         if not _is_of_rows(frame, sql):
