@@ -48,9 +48,10 @@ def count_lost(rows: DataFrame) -> dict[str, str]:
 
 
 def _lost(name: str, sql: str) -> list[Column]:
+    if "->" in sql:
+        return []  # The variable of a lambda function means nothing outside it.
     converting = [call for call in calls(sql) if call.name in _CONVERTING]
-    # The variable of a lambda function means nothing outside it.
-    if "->" in sql or not 0 < len(converting) <= _MOST:
+    if not 0 < len(converting) <= _MOST:
         return []
     values = [value for call in converting if (value := _value(sql, call)) is not None]
     if not values:

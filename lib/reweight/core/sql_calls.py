@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 _QUOTES = "'\"`"
-_NAME = re.compile(r"(\w+)\s*$")
+_NAME = re.compile(r"(\w+)\s*\Z")
+# Longer than any name of a function; looking further back would be quadratic.
+_LONGEST = 80
 _WORD = re.compile(r"`[^`]+`|[A-Za-z_]\w*(?:\.\w+)*")
 
 
@@ -40,7 +42,7 @@ def calls(sql: str) -> Iterator[Call]:
             opened[-1][1].append(i)
         elif character == ")" and opened:
             start, commas = opened.pop()
-            if name := _NAME.search(sql[:start]):
+            if name := _NAME.search(sql, max(0, start - _LONGEST), start):
                 cuts = [*commas, i]
                 parts = [sql[a + 1 : b].strip() for a, b in pairwise(cuts)]
                 yield Call(name[1].lower(), sql[name.start() : i + 1], tuple(parts))
