@@ -151,7 +151,8 @@ def _limits(page: Page, found: Sequence[Events]) -> None:
         day = limit // 86400 + (key == "not_after")
         time = moments.text(day * 86400)
         example = f"{moments.text(far[0])}" + (f" .. {moments.text(far[-1])}" if far[1:] else "")
-        page.comment(1, f"{len(far):,} times are far from the rest, and rejected: {example}")
+        times = f"{len(far):,} times are" if far[1:] else "1 time is"
+        page.comment(1, f"{times} far from the rest, and rejected: {example}")
         if whole:
             page.set(1, key, time)
         else:
