@@ -1,0 +1,334 @@
+"""The values of a raw column -> the expression that reads them, with what was seen."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reweight.inspect_logs import moments
+from reweight.inspect_logs.moments import Moments
+
+Kind = Literal["text", "integer", "number", "boolean", "time", "hours", "other"]
+
+# Texts that stand for a value that is not there.
+_NOTHING = {
+    *("null", "nan", "none", "n/a", "na", "nil", "nat", "\\n", "-", "?", "#n/a", "undefined"),
+    "(not set)",
+}
+# What Spark casts to a boolean.
+_TRUE, _FALSE = {"true", "t", "yes", "y", "1"}, {"false", "f", "no", "n", "0"}
+_INTEGER = re.compile(r"[+-]?\d+")
+_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_POINT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?")
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_MONEY = re.compile(r"([$€£¥] ?[+-]?[\d,]*\.?\d+|[+-]?[\d,]*\.?\d+ ?([$€£¥%]|USD|EUR|GBP))")
+_TIME_WORDS = {
+    *("time", "ts", "timestamp", "date", "datetime", "dt", "day", "created", "updated", "at"),
+    *("when", "hour", "epoch", "millis", "utc"),
+}
+_INTEGERS = {"tinyint", "smallint", "int", "bigint"}
+# Names that are the time of an event before other times are, best first.
+_BEST = ("event_time", "event_timestamp", "timestamp", "ts", "time", "datetime")
+_FEW = 20
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """A column of a sample.
+
+    Attributes:
+        name: its name in the log.
+        sql: how it is written in an expression.
+        kind: Spark's name of its type.
+        values: its values as text.
+    """
+
+    name: str
+    sql: str
+    kind: str
+    values: Sequence[str | None]
+
+    @property
+    def words(self) -> list[str]:
+        """The words of the name, in lower case."""
+        spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", self.name)
+        return re.findall(r"[^\W_]+", spaced.lower())
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How a column is read.
+
+    Attributes:
+        column: the raw column.
+        kind: what its values are.
+        sql: the expression.
+        evidence: what was seen.
+        others: other expressions, each with the reason to take it.
+        moments: how the column is read as a time, if it can be.
+        counts: how often each value occurs, if there are few.
+        present: number of values that are there.
+    """
+
+    column: RawColumn
+    kind: Kind
+    sql: str
+    evidence: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+    moments: Moments | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    present: int = 0
+
+    @property
+    def timely(self) -> tuple[bool, bool, int, int]:
+        """Sorts columns by how likely they are the time of the event, the likeliest first."""
+        assert self.moments is not None
+        name = "_".join(self.column.words)
+        place = next((i for i, best in enumerate(_BEST) if name == best), len(_BEST))
+        return (self.kind != "time", not self.moments.hours, place, -self.present)
+
+
+def guess(column: RawColumn) -> Guess:
+    """How a column is read, by its values."""
+    values = [v for v in column.values if v is not None]
+    blank = [v for v in values if not v.strip()]
+    nothing = Counter(v for v in values if v.strip().lower() in _NOTHING)
+    real = [v for v in values if v.strip() and v not in nothing]
+    odd = _odd(column, len(blank), nothing)
+    if column.kind not in ("string", "void"):
+        return _typed(column, real, odd)
+    sql = _without(column.sql, nothing)
+    if not real:
+        sql = f"CAST({column.sql} AS string)" if column.kind == "void" else column.sql
+        return Guess(column, "text", sql, (*odd, "no value in the sample: its type is not known"))
+    found = _boolean(column, sql, real) or _number(column, sql, real) or _time(column, sql, real)
+    found = found or _text(column, sql, real, bool(blank))
+    return Guess(
+        column,
+        found.kind,
+        found.sql,
+        (*found.evidence, *odd),
+        found.others,
+        found.moments,
+        found.counts,
+        len(real),
+    )
+
+
+def shown(counts: Counter[str]) -> str:
+    """The most frequent values with their counts."""
+    digits = any(v[-1:].isdigit() for v in counts)
+    parts = [
+        f"{_short(v)} ({n:,})" if digits else f"{_short(v)} {n:,}"
+        for v, n in counts.most_common(_SHOWN)
+    ]
+    return ", ".join(parts) + (", ..." if len(counts) > _SHOWN else "")
+
+
+def _odd(column: RawColumn, blank: int, nothing: Counter[str]) -> tuple[str, ...]:
+    rows, nulls = len(column.values), sum(v is None for v in column.values)
+    told = [f"{nulls:,} of {rows:,} rows null"] if nulls else []
+    if blank:
+        told.append(f"{blank:,} empty text{'s' * (blank > 1)}")
+    told += [
+        f"{n:,} text{'s' * (n > 1)} '{v}' read as null" for v, n in nothing.most_common(_SHOWN)
+    ]
+    return tuple(told)
+
+
+def _without(sql: str, nothing: Counter[str]) -> str:
+    """The column, with the texts that stand for nothing as null."""
+    for word in sorted(nothing):
+        escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+        sql = f"nullif({sql}, '{escaped}')"
+    return sql
+
+
+def _typed(column: RawColumn, real: Sequence[str], odd: tuple[str, ...]) -> Guess:
+    counts = _few(real)
+    kind: Kind = "other"
+    sql, evidence, found = column.sql, [column.kind], None
+    if column.kind in ("timestamp", "timestamp_ntz", "date"):
+        found = moments.texts(column.sql, real) if real else None
+        if column.kind == "date":
+            sql = f"CAST({sql} AS timestamp)"
+            evidence.append("dates without hours")
+        if column.kind == "timestamp_ntz":
+            sql = f"CAST({sql} AS timestamp)"
+            evidence.append("no zone: read as UTC")
+        if found is not None:
+            found = Moments(sql, found.seconds, (), (), column.kind != "date")
+        kind = "time"
+    elif column.kind in _INTEGERS:
+        kind, found = "integer", moments.numbers(column.sql, real)
+        evidence.append("" if counts else _range(real))
+    elif column.kind in ("double", "float") or column.kind.startswith("decimal"):
+        kind = "number"
+        found = moments.numbers(column.sql, real) if column.kind == "double" else None
+        evidence.append("" if counts else _range(real))
+    elif column.kind == "boolean":
+        kind = "boolean"
+    elif column.kind == "binary":
+        sql = f"CAST({sql} AS string)"
+    if found is not None and kind in ("integer", "number"):
+        if _is_timely(column, found):
+            return Guess(
+                column, "time", found.sql, (*found.evidence, *odd), found.others, found, {},
+                len(real),
+            )  # fmt: skip
+        if not _may_be_timely(column, found, real):
+            found = None
+    if counts and kind != "time":
+        evidence.append(_values(counts))
+    return Guess(
+        column, kind, sql, (*filter(None, evidence), *odd), (), found, dict(counts), len(real)
+    )
+
+
+def _boolean(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
+    words = {v.strip().lower() for v in real}
+    if not words <= _TRUE | _FALSE or words <= {"0", "1"}:
+        return None
+    if len(words) == 1 and not words & {"true", "false"}:
+        return None
+    counts = Counter(real)
+    return Guess(
+        column, "boolean", f"try_cast({sql} AS boolean)", (f"booleans as words: {shown(counts)}",),
+        counts=dict(counts),
+    )  # fmt: skip
+
+
+def _number(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
+    stripped = [v.strip() for v in real]
+    if all(_INTEGER.fullmatch(v) for v in stripped):
+        return _integer(column, sql, stripped)
+    if all(_FLOAT.fullmatch(v) for v in stripped):
+        found = moments.numbers(sql, stripped)
+        if found is not None and _is_timely(column, found):
+            return Guess(column, "time", found.sql, found.evidence, found.others, found)
+        return Guess(column, "number", f"try_cast({sql} AS double)", (_range(stripped),))
+    return _decorated(column, sql, stripped)
+
+
+def _integer(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
+    counts = _few(real)
+    found = moments.numbers(sql, real)
+    if found is not None and _is_timely(column, found):
+        return Guess(column, "time", found.sql, found.evidence, found.others, found)
+    if found is not None and not _may_be_timely(column, found, real):
+        found = None
+    long = [v for v in real if len(v.lstrip("+-")) > 1 and v.lstrip("+-").startswith("0")]
+    as_number = f"try_cast({sql} AS bigint)"
+    if long:
+        why = f"digits, {len(long):,} with leading zeros such as {long[0]}: kept as text"
+        return Guess(
+            column, "text", sql, (why,), ((as_number, "if they are numbers"),), found, dict(counts)
+        )
+    if any(not -(2**63) <= int(v) < 2**63 for v in real):
+        return Guess(column, "text", sql, ("numbers of more than 64 bits: kept as text",))
+    told = (_values(counts) if counts else _range(real),)
+    return Guess(column, "integer", as_number, told, (), found, dict(counts))
+
+
+def _decorated(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
+    """Numbers with separators of thousands, decimal commas or units."""
+    example = next(v for v in real if not _FLOAT.fullmatch(v))
+    plain = f"try_cast(replace({sql}, ',', '') AS double)"
+    commas = f"try_cast(replace(replace({sql}, '.', ''), ',', '.') AS double)"
+    count = sum("," in v for v in real)
+    why = f"numbers as text, {count:,} with commas, such as '{example}'"
+    thousands = all(_THOUSANDS.fullmatch(v) or _FLOAT.fullmatch(v) for v in real)
+    points = all(
+        _POINT_THOUSANDS.fullmatch(v) or _COMMA.fullmatch(v) or _INTEGER.fullmatch(v) for v in real
+    )
+    if thousands and points:
+        other = ((commas, "if it is a decimal comma"),)
+        why += ": ambiguous, thousands or decimals; read as thousands"
+        return Guess(column, "number", plain, (why,), other)
+    if thousands:
+        return Guess(column, "number", plain, (f"{why}: separators of thousands",))
+    if points:
+        return Guess(column, "number", commas, (f"{why}: decimal commas",))
+    if all(_MONEY.fullmatch(v) or _FLOAT.fullmatch(v) for v in real):
+        bare = f"try_cast(regexp_replace({sql}, '[^0-9.+-]', '') AS double)"
+        return Guess(column, "number", bare, (f"numbers with a unit, such as '{example}'",))
+    return None
+
+
+def _time(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
+    if moments.are_hours(real):
+        return Guess(column, "hours", sql, (f"times of a day without a day, such as '{real[0]}'",))
+    found = moments.texts(sql, real)
+    if found is None or found.share < 0.9:
+        return None
+    none = [v for v, s in zip(real, found.seconds, strict=True) if s is None]
+    told = found.evidence
+    if none:
+        told = (*told, f"{len(none):,} texts that are no times, such as '{_short(none[0])}'")
+    return Guess(column, "time", found.sql, told, found.others, found)
+
+
+def _text(column: RawColumn, sql: str, real: Sequence[str], blank: bool) -> Guess:
+    counts = _few(real)
+    told = [_values(counts) if counts else _examples(real)]
+    others = []
+    numbers = [v for v in real if _FLOAT.fullmatch(v.strip())]
+    words = [v for v in real if v.strip().lower() in _TRUE | _FALSE]
+    if 0.8 * len(real) < len(words) > len(numbers) > 0:
+        odd = Counter(v for v in real if v.strip().lower() not in _TRUE | _FALSE)
+        told.append(f"{len(words):,} booleans, and {odd.total():,} other texts: {shown(odd)}")
+        others.append((f"try_cast({sql} AS boolean)", "if the other texts are to be null"))
+    if len(numbers) > 0.8 * len(real):
+        odd = Counter(v for v in real if not _FLOAT.fullmatch(v.strip()))
+        told = [f"{len(numbers):,} numbers and {odd.total():,} other texts: {shown(odd)}"]
+        others.append((f"try_cast({sql} AS double)", "if the other texts are to be null"))
+    if blank:
+        sql = f"nullif(trim({sql}), '')"
+    return Guess(column, "text", sql, tuple(told), tuple(others), counts=dict(counts))
+
+
+def _may_be_timely(column: RawColumn, found: Moments, real: Sequence[str]) -> bool:
+    """Whether numbers may be times though the name does not say so: they have no better name."""
+    nameless = re.fullmatch(r"_?c\d+", column.name) is not None
+    return not found.small and (nameless or all(len(_whole(v)) in (10, 13, 16, 19) for v in real))
+
+
+def _is_timely(column: RawColumn, found: Moments) -> bool:
+    """Whether the name says that numbers are times; of small ones that takes a clear name."""
+    if found.small:
+        return "_".join(column.words) in _BEST
+    return bool(_TIME_WORDS & set(column.words))
+
+
+def _whole(number: str) -> str:
+    return number.strip().lstrip("+-").split(".")[0]
+
+
+def _few(real: Sequence[str]) -> Counter[str]:
+    counts = Counter(real)
+    return counts if len(counts) <= _FEW and len(counts) < max(2, len(real)) else Counter()
+
+
+def _values(counts: Counter[str]) -> str:
+    return f"{len(counts)} distinct value{'s' * (len(counts) > 1)}: {shown(counts)}"
+
+
+def _examples(real: Sequence[str]) -> str:
+    distinct = dict.fromkeys(real)
+    first = ", ".join(_short(v) for v in list(distinct)[:3])
+    return f"{len(distinct):,} distinct values, such as {first}"
+
+
+def _range(real: Sequence[str]) -> str:
+    if not real:
+        return ""
+    ordered = sorted(real, key=moments.float_or_zero)
+    return f"{ordered[0].strip()} .. {ordered[-1].strip()}, {len(set(real)):,} distinct values"
+
+
+def _short(value: str) -> str:
+    flat = " ".join(value.split())
+    return flat if len(flat) <= 40 else f"{flat[:37]}..."

@@ -1,0 +1,130 @@
+"""Columns of many kinds: the expression that reads them, and what is said about it."""
+
+import pytest
+
+from reweight.inspect_logs.guesses import RawColumn, guess
+
+DAY = "2024-03-0{} 10:00:00"
+
+
+def of(*values: str | None, name: str = "x", kind: str = "string") -> RawColumn:
+    return RawColumn(name, name, kind, values)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "sql", "said"),
+    [
+        (of("1", "22", None), "integer", "try_cast(x AS bigint)", "1 of 3 rows null"),
+        (of("1.5", "2e3", "-1"), "number", "try_cast(x AS double)", "-1 .. 2e3"),
+        (of("007", "012"), "text", "x", "leading zeros such as 007"),
+        (of("9" * 25, "1"), "text", "x", "more than 64 bits"),
+        (of("yes", "no", "TRUE"), "boolean", "try_cast(x AS boolean)", "booleans as words"),
+        (of("0", "1", "1"), "integer", "try_cast(x AS bigint)", "1 (2), 0 (1)"),
+        (of("a", "a", "b"), "text", "x", "2 distinct values: a 2, b 1"),
+        (of("a", "a", ""), "text", "nullif(trim(x), '')", "1 empty text"),
+        (of("a", "null", "null"), "text", "nullif(x, 'null')", "2 texts 'null' read as null"),
+        (of("1", "NaN"), "integer", "try_cast(nullif(x, 'NaN') AS bigint)", "1 text 'NaN'"),
+        (
+            of("1,234.50", "12"),
+            "number",
+            "try_cast(replace(x, ',', '') AS double)",
+            "1 with commas, such as '1,234.50': separators of thousands",
+        ),
+        (
+            of("1.234,50", "12,5"),
+            "number",
+            "try_cast(replace(replace(x, '.', ''), ',', '.') AS double)",
+            "decimal commas",
+        ),
+        (of("1,234", "5,678"), "number", "try_cast(replace(x, ',', '') AS double)", "ambiguous"),
+        (
+            of("$12.50", "$3"),
+            "number",
+            "try_cast(regexp_replace(x, '[^0-9.+-]', '') AS double)",
+            "with a unit, such as '$12.50'",
+        ),
+        (of(None, None), "text", "x", "its type is not known"),
+        (of(None, kind="void"), "text", "CAST(x AS string)", "its type is not known"),
+        (of("2024-03-01", kind="date"), "time", "CAST(x AS timestamp)", "dates without hours"),
+        (of("5", "6", kind="int"), "integer", "x", "int; 5 .. 6"),
+        (of(*"123456789", "A1"), "text", "x", "9 numbers and 1 other texts: A1 (1)"),
+    ],
+)
+def test_the_values_say_how_a_column_is_read(
+    column: RawColumn, kind: str, sql: str, said: str
+) -> None:
+    found = guess(column)
+    assert (found.kind, found.sql) == (kind, sql)
+    assert said in "; ".join(found.evidence)
+
+
+@pytest.mark.parametrize(
+    ("values", "sql", "said"),
+    [
+        (["1709251200", "1709337599"], "timestamp_seconds(try_cast(ts AS bigint))", "10 digits"),
+        (
+            ["1709251200000", "1709337599000"],
+            "timestamp_millis(try_cast(ts AS bigint))",
+            "13 digits, 1709251200000 .. 1709337599000: milliseconds since 1970",
+        ),
+        (["1709251200000000"], "timestamp_micros(try_cast(ts AS bigint))", "microseconds"),
+        (
+            ["1709251200000000000"],
+            "timestamp_micros(try_cast(ts AS bigint) div 1000)",
+            "nanoseconds",
+        ),
+        (["1709251200.25"], "timestamp_seconds(try_cast(ts AS double))", "seconds since 1970"),
+        (["20240301", "20240302"], "try_to_timestamp(CAST(ts AS string), 'yyyyMMdd')", "no zone"),
+        (["0", "86400"], "timestamp_seconds(try_cast(ts AS bigint))", "ambiguous"),
+        (["2024-03-01 10:00:00"], "try_to_timestamp(ts)", "no zone: read as UTC"),
+        (["2024-03-01T10:00:00.5+02:00"], "try_to_timestamp(ts)", "with a zone, such as +02:00"),
+        (["2024-03-01 10:00:00 UTC"], "try_to_timestamp(ts)", "with a zone, such as UTC"),
+        (["2024-03-01"], "try_to_timestamp(ts)", "dates without hours"),
+        (["31.03.2024 10:00"], "try_to_timestamp(ts, 'dd.MM.yyyy HH:mm')", "day first"),
+        (["3/31/2024 1:05 PM"], "try_to_timestamp(ts, 'M/dd/yyyy h:mm a')", "month first"),
+        (["01/03/2024"], "try_to_timestamp(ts, 'MM/dd/yyyy')", "ambiguous: day or month first"),
+        (
+            ["01/Mar/2024:10:00:00 +0000"],
+            "try_to_timestamp(ts, 'dd/MMM/yyyy:HH:mm:ss XX')",
+            "with a zone, such as +0000",
+        ),
+        (["2024/03/01 10:00:00"], "try_to_timestamp(ts, 'yyyy/MM/dd HH:mm:ss')", "no zone"),
+    ],
+)
+def test_times_are_read_by_how_they_are_written(values: list[str], sql: str, said: str) -> None:
+    found = guess(of(*values, name="ts"))
+    assert (found.kind, found.sql) == ("time", sql)
+    assert said in "; ".join(found.evidence)
+
+
+@pytest.mark.parametrize(
+    ("values", "other"),
+    [
+        (["01/03/2024", "02/03/2024"], "try_to_timestamp(ts, 'dd/MM/yyyy')"),
+        (["0", "86400"], "timestamp_millis(try_cast(ts AS bigint))"),
+        (
+            ["1709287200", "1709287200000"],
+            "CASE WHEN try_cast(ts AS bigint) < 4102444800 THEN "
+            "timestamp_seconds(try_cast(ts AS bigint)) ELSE "
+            "timestamp_millis(try_cast(ts AS bigint)) END",
+        ),
+    ],
+)
+def test_what_is_ambiguous_is_said_with_the_other_way(values: list[str], other: str) -> None:
+    found = guess(of(*values, name="ts"))
+    assert "ambiguous" in "; ".join(found.evidence)
+    assert [sql for sql, _ in found.others] == [other]
+
+
+def test_a_number_is_no_time_because_it_is_large_or_its_name_has_a_day() -> None:
+    assert guess(of("1709251200", "1709337599", name="user_id")).kind == "integer"
+    assert guess(of("0.2", "0.8", name="SpecialDay")).kind == "number"
+    assert guess(of("99999999999999", name="ts")).kind == "integer"
+
+
+def test_the_moments_of_a_zone_are_those_of_utc() -> None:
+    found = guess(of("2024-03-01T02:00:00+02:00", "29.02.2024", name="ts")).moments
+    assert found is None
+    found = guess(of("2024-03-01T02:00:00+02:00", name="ts")).moments
+    assert found is not None
+    assert found.seconds == [1709251200.0]
