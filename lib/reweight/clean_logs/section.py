@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from reweight.clean_logs.sources import Source
 from reweight.core.section import Name, Names, Section, Sql, Texts, repeated
+from reweight.core.sql_calls import words
 
 # Reasons that do not come from a rule of the config.
 REASONS = frozenset({"malformed", "undecodable", "duplicate", "duplicate_key"})
@@ -19,11 +20,39 @@ class Lookup(Section):
         source: location of the table.
         keys: event column -> expression over the table that it must equal.
         columns: new event column -> expression over the table.
+        line_number: name for the number of each row in its file, for a file with a line per item
+            and no key. The first line is 1, or the first one below the header; with ``line_number:
+            line``, ids that begin at 0 are ``keys: {item_id: line - 1}``. Only for a single CSV or
+            JSON file.
     """
 
     source: Source
     keys: dict[Name, Sql] = Field(min_length=1)  # not `on`, which YAML reads as true
     columns: dict[Name, Sql] = Field(min_length=1)
+    line_number: Name | None = None
+
+    @model_validator(mode="after")
+    def _numbers_lines(self) -> "Lookup":
+        column = self.line_number
+        if column is None:
+            return self
+        if self.source.kind not in ("csv", "json"):
+            raise ValueError(
+                f"line_number: expected a csv or json file, since the rows of a {self.source.kind} "
+                "source have no order; make the number a column of it"
+            )
+        if self.source.explode is not None:
+            raise ValueError("line_number: a source with `explode` has several rows a line")
+        used = [
+            word for sql in (*self.keys.values(), *self.columns.values()) for word in words(sql)
+        ]
+        if column.lower() not in {word.strip("`").lower() for word in used}:
+            key = next(iter(self.keys))
+            raise ValueError(
+                f"line_number: no expression uses the column `{column}`; write keys: "
+                f"{{{key}: {column}}}, or {{{key}: {column} - 1}} where ids begin at 0"
+            )
+        return self
 
 
 class Duplicates(Section):
