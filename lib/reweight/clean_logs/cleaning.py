@@ -92,6 +92,8 @@ def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     events = [F.expr(sql).alias(column) for column, sql in cleaning.columns.items()]
     lost = lost_values(rows, cleaning.columns).alias("_lost")
     mapped = rows.select(*_ORIGIN, *events, lost)
+    if not cleaning.times:
+        return mapped
     kind = mapped.schema["event_time"].dataType.simpleString()
     if kind == "timestamp_ntz":
         return mapped.withColumn("event_time", F.col("event_time").cast("timestamp"))

@@ -64,8 +64,8 @@ class Duplicates(Section):
             too, as where two exports overlap.
         keys: event columns that identify an event; rows where one is null are never duplicates.
         prefer: of rows with equal keys, one without other faults is kept; then the one with the
-            smallest value of this expression (nulls last), then with the smallest hash of the raw
-            row.
+            smallest value of this expression (nulls last; without times there is no default), then
+            with the smallest hash of the raw row.
     """
 
     exact: bool = True
@@ -90,8 +90,11 @@ class Cleaning(Section):
             use ``source`` (the name) and ``source_file``, unless the log has columns of these
             names.
         lookups: name -> small table joined to the events.
-        columns: event column -> expression over the raw columns; ``event_time`` is required. A
-            time without a time zone is read as UTC.
+        columns: event column -> expression over the raw columns; ``event_time`` is required,
+            unless the log has no times. A time without a time zone is read as UTC.
+        times: whether events have a time. With ``times: false``, ``event_time`` is left out, and
+            whatever needs it is refused: splits by time, label windows, history and calendar
+            features.
         required: columns that must not be null (``event_time`` never may be).
         allowed: column -> the only values that it may have.
         ranges: column -> [lowest, highest], null for no limit. Anything that is not a finite number
@@ -109,6 +112,7 @@ class Cleaning(Section):
     sources: dict[Name, Source] = Field(min_length=1)
     lookups: dict[Name, Lookup] = {}
     columns: dict[Name, Sql]
+    times: bool = True
     required: Names = ()
     allowed: dict[Name, Texts] = {}
     ranges: dict[Name, tuple[float | None, float | None]] = {}
@@ -117,15 +121,6 @@ class Cleaning(Section):
     reject: dict[Name, Sql] = {}
     duplicates: Duplicates = Duplicates()
     max_rejected: float = Field(default=0.5, ge=0, le=1)
-
-    @field_validator("columns")
-    @classmethod
-    def _has_time(cls, columns: dict[str, str]) -> dict[str, str]:
-        if "event_time" not in columns:
-            raise ValueError(
-                "expected a column `event_time`, in this spelling, since every event has a time"
-            )
-        return columns
 
     @field_validator("allowed", "ranges")
     @classmethod
@@ -150,6 +145,25 @@ class Cleaning(Section):
         return None if time is None else datetime.fromisoformat(time).isoformat(" ")
 
     @model_validator(mode="after")
+    def _has_time(self) -> "Cleaning":
+        if self.times and "event_time" not in self.columns:
+            raise ValueError(
+                "columns: expected a column `event_time`, in this spelling, since every event has "
+                "a time; if the log has none, write cleaning: {times: false}"
+            )
+        using = {
+            "columns.event_time": "event_time" in {name.lower() for name in self.stored_columns},
+            "not_before": self.not_before is not None,
+            "not_after": self.not_after is not None,
+        }
+        if not self.times and (needing := [key for key, used in using.items() if used]):
+            raise ValueError(
+                f"times: false says that the log has no times, but {needing} are set; remove "
+                "them, or remove `times: false`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_free(self) -> "Cleaning":
         if duplicates := repeated(self.stored_columns):
             raise ValueError(f"event columns {duplicates} are defined twice (Spark ignores case)")
@@ -159,6 +173,14 @@ class Cleaning(Section):
                 f"event columns {taken}: `run_id` and names with a leading `_` are reserved"
             )
         return self
+
+    @property
+    def prefer(self) -> str:
+        """Of events with equal keys, the one with the smallest value of it is kept."""
+        default = Duplicates.model_fields["prefer"].default
+        return (
+            "0" if self.duplicates.prefer == default and not self.times else self.duplicates.prefer
+        )
 
     @property
     def stored_columns(self) -> tuple[str, ...]:
