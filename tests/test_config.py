@@ -461,6 +461,60 @@ def test_a_base_that_is_none_is_named(tmp_path: Path, base: str, came: str) -> N
     assert came in str(caught.value)
 
 
+UNTIMED = SMALLEST | {
+    "cleaning": {
+        "sources": {"log": {"path": "/raw", "format": "csv"}},
+        "times": False,
+        "columns": {"user_id": "user", "price": "price"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("cleaning.times=true", "if the log has none, write cleaning: {times: false}"),
+        ("cleaning.columns.Event_Time=ts", "but ['columns.event_time'] are set"),
+        ("cleaning.not_before='2026-03-01'", "but ['not_before'] are set"),
+        ("cleaning.required=[event_time]", "cleaning.required: expected names out of"),
+        ("cleaning.reject.early=year(event_time) < 2000", "cleaning.reject.early: the log has no"),
+        ("splits.by=time", "splits.by: time: the log has no times (cleaning.times: false): write"),
+        ("splits.target=0.5", "name the target by splits.target_where"),
+        ("splits.target_where=event_time > now()", "`event_time > now()` uses event_time"),
+        (
+            "sampling.label={value: null, where: 'true', keys: [user_id]}",
+            "sampling.label: {value: ...}",
+        ),
+        ("sampling.label.window=3 days", "sampling.label.window: the log has no times"),
+        ("sampling.label.same_time=after", "sampling.label.same_time: the log has no times"),
+        (
+            "sampling.collapse={keys: [user_id], columns: {event_time: now()}}",
+            "sampling.collapse.columns.event_time: the log has no times",
+        ),
+        ("features.cyclic=[hour_of_day]", "features.cyclic: the log has no times"),
+        (
+            "features.history={user: {keys: [user_id], counts: {n: 'true'}}}",
+            "features.history: the log has no times (cleaning.times: false): nothing is earlier",
+        ),
+        ("features.numeric.hour=hour(EVENT_TIME)", "features.numeric.hour: the log has no times"),
+    ],
+)
+def test_what_needs_times_is_refused_for_a_log_without_times(
+    tmp_path: Path, override: str, said: str
+) -> None:
+    path = written(tmp_path, UNTIMED)
+    assert not load_config(path).cleaning.times
+    assert said in refusal(path, override)
+
+
+def test_merged_events_have_a_time_where_the_log_has_times(tmp_path: Path) -> None:
+    collapse = "sampling.collapse={keys: [user_id], columns: {bought: max(price)}}"
+    timed = "cleaning.columns.event_time=try_to_timestamp(ts)"
+    assert load_config(written(tmp_path, UNTIMED), [collapse]).sampling.collapse
+    said = refusal(written(tmp_path, UNTIMED), collapse, timed, "cleaning.times=true")
+    assert "sampling.collapse.columns: expected `event_time`, such as min(event_time)" in said
+
+
 def cleaned(**more: Any) -> dict[str, Any]:
     columns = {"event_time": "try_to_timestamp(ts)", "user_id": "user", "Cost": "cost"}
     return SMALLEST | {"cleaning": SMALLEST["cleaning"] | {"columns": columns} | more}

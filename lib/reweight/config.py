@@ -15,6 +15,7 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.named_columns import wrong_columns
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
+from reweight.build_samples.without_times import wrong_times
 from reweight.clean_logs.section import Cleaning
 from reweight.core.baselines import BASELINE, CONTROL
 from reweight.core.config_errors import all_errors, check_quotes
@@ -119,6 +120,13 @@ class RunConfig(MethodsConfig):
     def _columns_exist(self) -> Self:
         if wrong := wrong_columns(self.cleaning, self.sampling, self.features):
             raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _times_exist(self) -> Self:
+        wrong = wrong_times(self.cleaning, self.sampling, self.splits, self.features)
+        if text := "; ".join(wrong):
+            raise ValueError(text)
         return self
 
     @model_validator(mode="after")

@@ -403,11 +403,6 @@ def test_labels_of_no_clear_shape_are_refused(label: dict[str, Any], named: str)
         Label.model_validate(label)
 
 
-def test_a_collapse_needs_a_time() -> None:
-    with pytest.raises(ValidationError, match="event_time"):
-        Collapse(keys=("id",), columns={"lines": "count(*)"})
-
-
 @pytest.mark.parametrize("value", ["hit", "hit = 1", "cast(hit AS double)"])
 def test_the_label_of_a_row_is_an_event_whether_it_is_a_number_or_a_condition(
     spark: SparkSession, value: str

@@ -55,6 +55,20 @@ def empty_place(spark: SparkSession, tmp_path: Path, catalog: str | None) -> Ite
         spark.sql(f"DROP SCHEMA {schema} CASCADE")
 
 
+def test_a_table_of_an_earlier_version_takes_nulls_that_are_allowed_now(
+    spark: SparkSession, empty_place: Store
+) -> None:
+    earlier = Table("facts", "make_facts", "n bigint not null, note string not null")
+    empty_place.write(earlier, facts(spark, "a"))
+    with pytest.raises(TableError, match="breaks a constraint") as error:
+        empty_place.write(earlier, facts(spark, None))
+    assert "note" in error.value.got
+    assert empty_place.write(FACTS, facts(spark, None, "b")) == 2
+    assert empty_place.retries == 0
+    with pytest.raises(TableError, match="breaks a constraint"):
+        empty_place.write(FACTS, facts(spark, "a").withColumn("n", F.lit(None).cast("bigint")))
+
+
 def facts(spark: SparkSession, *notes: str | None) -> DataFrame:
     return spark.createDataFrame(list(enumerate(notes)), "n long, note string").coalesce(1)
 

@@ -1,6 +1,7 @@
 """What the config shows of the methods before any row is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from reweight.core.left_out import Refusals
 from reweight.fit_importance.foreseen import Sections, features_of_position
 from reweight.fit_importance.stage import check_config
 
-LOG = {
+LOG: dict[str, Any] = {
     "run_id": "early",
     "root": "/nowhere",
     "cleaning": {
@@ -23,8 +24,8 @@ LOG = {
 }
 
 
-def config_of(*overrides: str) -> RunConfig:
-    return read_config(RunConfig, LOG, overrides)
+def config_of(*overrides: str, log: Mapping[str, Any] = LOG) -> RunConfig:
+    return read_config(RunConfig, log, overrides)
 
 
 def following(*overrides: str) -> list[str]:
@@ -67,9 +68,9 @@ def test_another_column_of_the_same_raw_one_is_found_in_every_kind_of_feature() 
     assert [name.split(".")[1] for name in found] == ["numeric", "one_hot", "categorical"]
 
 
-def refused(*overrides: str) -> dict[str, ReweightError]:
+def refused(*overrides: str, log: Mapping[str, Any] = LOG) -> dict[str, ReweightError]:
     refusals = Refusals(strict=False)
-    check_config(config_of(*overrides), refusals)
+    check_config(config_of(*overrides, log=log), refusals)
     return refusals.errors
 
 
@@ -94,6 +95,27 @@ def test_a_method_that_lacks_a_key_of_the_config_is_refused_at_once(
     assert "leave the method out" in error.fix
     with pytest.raises(ConfigError):
         check_config(config_of(f"importance=[{{method: {method}}}]", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("method", "fix"),
+    [
+        ("density_ratio", "set splits.target_where to a condition"),
+        ("delayed_feedback", "use self_training or mature_only"),
+        ("mature_only", "set splits to {unlabelled: train}"),
+    ],
+)
+def test_methods_that_need_times_are_refused_for_a_log_without_times(method: str, fix: str) -> None:
+    sources = LOG["cleaning"]["sources"]
+    cleaning = {"sources": sources, "times": False, "columns": {"price": "price"}}
+    untimed = LOG | {"cleaning": cleaning}
+    listed = f"importance=[{{method: random}}, {{method: {method}}}]"
+    errors = refused(listed, log=untimed)
+    assert fix in errors[method].fix
+    assert "by: time" not in errors[method].fix
+    named = "splits={unlabelled: train, target_where: country = 'de'}"
+    errors = refused(listed, named, log=untimed)
+    assert set(errors) == {"delayed_feedback"} & {method}
 
 
 def test_a_config_that_gives_what_methods_need_is_accepted() -> None:

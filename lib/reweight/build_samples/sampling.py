@@ -24,16 +24,15 @@ class Collapse(Section):
 
     Attributes:
         keys: event columns that are equal in events that belong together.
-        columns: columns of the merged event, as aggregate expressions, including ``event_time``.
+        columns: columns of the merged event, as aggregate expressions, including ``event_time``
+            unless the log has no times.
     """
 
     keys: Names = Field(min_length=1)
     columns: dict[Name, Sql]
 
     @model_validator(mode="after")
-    def _has_time(self) -> "Collapse":
-        if "event_time" not in self.columns:
-            raise ValueError("expected a column `event_time`, such as min(event_time)")
+    def _names_differ(self) -> "Collapse":
         if twice := repeated([*self.keys, *self.columns]):
             raise ValueError(f"columns of the merged event are there twice: {twice}")
         if taken := [name for name in self.columns if name.startswith("_")]:
@@ -175,7 +174,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     Args:
         events: the events, collapsed if configured.
         sampling: the section.
-        log_end: time of the last event, timestamp.
+        log_end: time of the last event, timestamp; null if the log has no times.
     """
     label = sampling.label
     if label.value is not None:
@@ -183,10 +182,11 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
         value = F.expr(label.value).cast("float")
         known = value.isNotNull()
         text = F.expr(f"CAST(({label.value}) AS string)")
+        timed = "event_time" in events.columns
         return samples.withColumns(
             {
                 "label": value,
-                "label_time": F.col("event_time"),
+                "label_time": F.col("event_time") if timed else F.lit(None).cast("timestamp"),
                 "mature": known,
                 "elapsed": known.cast("double"),
                 "delay": F.lit(None).cast("double"),

@@ -40,7 +40,7 @@ class Splits(Section):
         cuts: instead of shares, the times at which validation and test begin, such as
             ``[2026-03-01, 2026-04-01]``; without a time zone they are UTC. Only with ``by: time``.
         target: newest share of the training split, which stands for the distribution that the
-            ranker will meet.
+            ranker will meet; without times there is none.
         target_where: condition over the sample's columns that names the target rows instead, such
             as ``country = 'de'``, where time does not.
         open_windows: rows whose label window reaches across the cut between train and validation
@@ -119,8 +119,8 @@ def with_split(
     """Adds ``split`` and ``target``; training rows lose what was not known at the cut.
 
     Args:
-        samples: rows with ``sample_id``, ``group_id``, ``segment``, ``event_time`` and the columns
-            that ``with_label`` adds.
+        samples: rows with ``sample_id``, ``group_id``, ``segment``, ``event_time`` (unless the log
+            has no times) and the columns that ``with_label`` adds.
         splits: the section.
         seed: seed of the hash.
         window: length of the label window in seconds, 0 for none.
@@ -153,6 +153,8 @@ def with_split(
     if splits.target_where is not None:
         named = F.coalesce(F.expr(splits.target_where).cast("boolean"), F.lit(False))
         return samples.withColumn("target", in_train & named)
+    if "event_time" not in samples.columns:
+        return samples.withColumn("target", F.lit(False))
     # The newest share: 1 - share of the training rows lie before the cut.
     (since,) = time_cuts(samples.where(in_train), (1 - splits.target,))
     return samples.withColumn("target", in_train & (F.unix_seconds("event_time") >= since))

@@ -38,9 +38,11 @@ def build_samples(run: Run) -> dict[str, Any]:
     config = run.config
     events = sampling.collapsed(read_events(run.store, config.cleaning), config.sampling)
     sampling.check_sampling(events, config.sampling)
-    # As a number: a timestamp would be converted to the driver's own time zone.
-    last = events.agg(F.max(F.unix_micros("event_time"))).first()[0]  # type: ignore[index]
-    log_end = F.timestamp_micros(F.lit(last).cast("long"))
+    log_end = F.lit(None).cast("timestamp")
+    if config.cleaning.times:
+        # As a number: a timestamp would be converted to the driver's own time zone.
+        last = events.agg(F.max(F.unix_micros("event_time"))).first()[0]  # type: ignore[index]
+        log_end = F.timestamp_micros(F.lit(last).cast("long"))
     labelled = sampling.with_label(events, config.sampling, log_end)
     # A feature must not use the label or its time.
     known = labelled.drop(*sampling.LABEL_COLUMNS)
@@ -75,6 +77,8 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
         stats = read_stats(RunFolder.of(config.root, other).features)
     write_json(run.folder.features, stats.model_dump())
     encoded = samples.transform(encoding.with_features, config.features, stats)
+    if not config.cleaning.times:
+        encoded = encoded.withColumn("event_time", F.lit(None).cast("timestamp"))
     columns = SAMPLES.columns()
     assert columns is not None
     rows = run.store.write(SAMPLES, encoded.select(*columns.names[1:]))

@@ -137,6 +137,8 @@ def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     events = [F.expr(sql).alias(column) for column, sql in columns.items()]
     lost = lost_values(columns).alias("_lost")
     mapped = rows.where(F.col("_left_out").isNull()).select(*_ORIGIN, *events, lost)
+    if not cleaning.times:
+        return mapped
     kind = mapped.schema["event_time"].dataType.simpleString()
     if kind == "timestamp_ntz":
         return mapped.withColumn("event_time", F.col("event_time").cast("timestamp"))

@@ -7,6 +7,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.clean_logs.line_numbers import with_line_number
 from reweight.clean_logs.section import Cleaning
 from reweight.clean_logs.sources import read
 from reweight.core.errors import SourceError
@@ -23,6 +24,7 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
     for name, lookup in cleaning.lookups.items():
         key = f"lookups.{name}"
         table = read(spark, name, f"{key}.source", lookup.source).rows
+        table = with_line_number(table, spark, name, lookup)
         table = table.where(F.col("_left_out").isNull())
         expressions = {f"{key}.keys.{k}": v for k, v in lookup.keys.items()}
         expressions |= {f"{key}.columns.{k}": v for k, v in lookup.columns.items()}

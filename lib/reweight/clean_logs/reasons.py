@@ -70,7 +70,7 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     equal = ["_key", "_h1", "_h2"] if rule.across_sources else ["_key", "_h1", "_h2", "_source"]
     same_row = Window.partitionBy(*equal).orderBy(faulty, "_source_file", "_source")
     same_key = Window.partitionBy("_key", *identity).orderBy(
-        faulty, F.expr(rule.prefer).asc_nulls_last(), "_h1", "_h2", "_copy", "_source"
+        faulty, F.expr(cleaning.prefer).asc_nulls_last(), "_h1", "_h2", "_copy", "_source"
     )
     rows = rows.withColumn("_copy", F.row_number().over(same_row) if rule.exact else F.lit(1))
     rows = rows.withColumn("_turn", F.when(F.col("_keyed"), F.row_number().over(same_key)))
@@ -87,13 +87,13 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
 
 def count_groups(rows: DataFrame, cleaning: Cleaning) -> list[Group]:
     """The rows by source, reasons and day, counted in one pass."""
-    micros = F.unix_micros("event_time")
+    micros = F.unix_micros("event_time") if cleaning.times else F.lit(None).cast("bigint")
     # Small: a row per source, set of reasons and, for events, day.
     counted = (
         rows.groupBy("_source", "_reasons", times.day(cleaning).alias("day"))
         .agg(
             F.count("*").alias("rows"),
-            F.count("event_time").alias("timed"),
+            F.count(micros).alias("timed"),
             F.sum(F.size("_lost")).alias("lost"),
             F.min(micros).alias("first"),
             F.max(micros).alias("last"),
@@ -178,12 +178,12 @@ def _check_rules(rows: DataFrame, cleaning: Cleaning) -> None:
     rules |= {f"allowed.{c}": f"CAST({c} AS string)" for c in cleaning.allowed}
     rules |= {f"ranges.{c}": f"CAST({c} AS double)" for c in cleaning.ranges}
     rules |= {f"duplicates.keys.{c}": f"xxhash64({c})" for c in cleaning.duplicates.keys}
-    rules |= {"duplicates.prefer": f"array_min(array({cleaning.duplicates.prefer}))"}
+    rules |= {"duplicates.prefer": f"array_min(array({cleaning.prefer}))"}
     check_expressions(rows, rules)
 
 
 def _required(cleaning: Cleaning) -> list[str]:
-    return list(dict.fromkeys(["event_time", *cleaning.required]))
+    return list(dict.fromkeys([*["event_time"][: cleaning.times], *cleaning.required]))
 
 
 def _when(condition: Column, reason: str) -> Column:

@@ -18,6 +18,7 @@ from reweight.core.section import (
     quoted,
     repeated,
 )
+from reweight.core.sql_calls import words
 
 # Reasons that do not come from a rule of the config.
 REASONS = frozenset({"malformed", "undecodable", "duplicate", "duplicate_key"})
@@ -145,11 +146,39 @@ class Lookup(Section):
         source: location of the table.
         keys: event column -> expression over the table that it must equal.
         columns: new event column -> expression over the table.
+        line_number: name for the number of each row in its file, for a file with a line per item
+            and no key. The first line is 1, or the first one below the header; with ``line_number:
+            line``, ids that begin at 0 are ``keys: {item_id: line - 1}``. Only for a single CSV or
+            JSON file.
     """
 
     source: Source
     keys: dict[Name, Sql] = Field(min_length=1)  # not `on`, which YAML reads as true
     columns: dict[Name, Sql] = Field(min_length=1)
+    line_number: Name | None = None
+
+    @model_validator(mode="after")
+    def _numbers_lines(self) -> "Lookup":
+        column = self.line_number
+        if column is None:
+            return self
+        if self.source.kind not in ("csv", "json"):
+            raise ValueError(
+                f"line_number: expected a csv or json file, since the rows of a {self.source.kind} "
+                "source have no order; make the number a column of it"
+            )
+        if self.source.explode is not None:
+            raise ValueError("line_number: a source with `explode` has several rows a line")
+        used = [
+            word for sql in (*self.keys.values(), *self.columns.values()) for word in words(sql)
+        ]
+        if column.lower() not in {word.strip("`").lower() for word in used}:
+            key = next(iter(self.keys))
+            raise ValueError(
+                f"line_number: no expression uses the column `{column}`; write keys: "
+                f"{{{key}: {column}}}, or {{{key}: {column} - 1}} where ids begin at 0"
+            )
+        return self
 
 
 class Duplicates(Section):
@@ -161,8 +190,8 @@ class Duplicates(Section):
             too, as where two exports overlap.
         keys: event columns that identify an event; rows where one is null are never duplicates.
         prefer: of rows with equal keys, one without other faults is kept; then the one with the
-            smallest value of this expression (nulls last), then with the smallest hash of the raw
-            row.
+            smallest value of this expression (nulls last; without times there is no default), then
+            with the smallest hash of the raw row.
     """
 
     exact: bool = True
@@ -188,7 +217,11 @@ class Cleaning(Section):
             unless the log has columns of these names.
         lookups: name -> small table joined to the events.
         columns: event column -> expression over the raw columns of every source; ``event_time``
-            is required, here or in each source. A time without a time zone is read as UTC.
+            is required, here or in each source, unless the log has no times. A time without a time
+            zone is read as UTC.
+        times: whether events have a time. With ``times: false``, ``event_time`` is left out, and
+            whatever needs it is refused: splits by time, label windows, history and calendar
+            features.
         required: columns that must not be null (``event_time`` never may be).
         allowed: column -> the only values that it may have.
         ranges: column -> [lowest, highest], null for no limit. Anything that is not a finite number
@@ -206,6 +239,7 @@ class Cleaning(Section):
     sources: dict[Name, LogSource] = Field(min_length=1)
     lookups: dict[Name, Lookup] = {}
     columns: dict[Name, Sql] = {}
+    times: bool = True
     required: Names = ()
     allowed: dict[Name, Texts] = {}
     ranges: dict[Name, tuple[float | None, float | None]] = {}
@@ -248,10 +282,22 @@ class Cleaning(Section):
 
     @model_validator(mode="after")
     def _has_time(self) -> "Cleaning":
-        if without := [n for n in self.sources if "event_time" not in self.columns_of(n)]:
+        without = [n for n in self.sources if "event_time" not in self.columns_of(n)]
+        if self.times and without:
             raise ValueError(
-                "expected a column `event_time`, since every event has a time; got none for the "
-                f"sources {without}"
+                "columns: expected a column `event_time`, in this spelling, since every event has "
+                f"a time; got none for the sources {without}; if the log has no times, write "
+                "cleaning: {times: false}"
+            )
+        using = {
+            "columns.event_time": "event_time" in {name.lower() for name in self.stored_columns},
+            "not_before": self.not_before is not None,
+            "not_after": self.not_after is not None,
+        }
+        if not self.times and (needing := [key for key, used in using.items() if used]):
+            raise ValueError(
+                f"times: false says that the log has no times, but {needing} are set; remove "
+                "them, or remove `times: false`"
             )
         return self
 
@@ -265,6 +311,14 @@ class Cleaning(Section):
                 f"event columns {taken}: `run_id` and names with a leading `_` are reserved"
             )
         return self
+
+    @property
+    def prefer(self) -> str:
+        """Of events with equal keys, the one with the smallest value of it is kept."""
+        default = Duplicates.model_fields["prefer"].default
+        return (
+            "0" if self.duplicates.prefer == default and not self.times else self.duplicates.prefer
+        )
 
     @property
     def stored_columns(self) -> tuple[str, ...]:

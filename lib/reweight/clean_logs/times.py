@@ -80,12 +80,16 @@ class Span:
 
 def outside(cleaning: Cleaning) -> Column:
     """Whether a time is outside ``not_before`` and ``not_after``, or implausible."""
+    if not cleaning.times:
+        return F.lit(False)
     time = F.col("event_time")
     return _before(cleaning, time) | _after(cleaning, time)
 
 
 def day(cleaning: Cleaning) -> Column:
     """The day of a row, as ``Group.day`` has it."""
+    if not cleaning.times:
+        return F.lit(None).cast("int")
     time = F.col("event_time")
     number = F.floor(F.unix_micros(time) / (86400 * 10**6)).cast("int")
     early = _before(cleaning, time) & F.lit(cleaning.not_before is None) & ~F.col("_malformed")

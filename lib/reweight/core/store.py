@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from reweight.core.errors import TableError
+from reweight.core.section import quoted
 from reweight.core.storable import stored, unstorable
 from reweight.core.tables import Table
 
@@ -28,6 +29,7 @@ _LOST_RACE = re.compile(
     r"\b((\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception"
     r"|DELTA_CONSTRAINT_ALREADY_EXISTS)\b"
 )
+_NULL_REFUSED = re.compile(r"NOT NULL constraint violated for column: `?(\w+)")
 _ATTEMPTS = 6
 
 # A folder or a name without a table: another run is creating it, or was killed doing so.
@@ -164,15 +166,24 @@ class Store(ABC):
                 "commit": uuid.uuid4().hex,
             }
         )
+        nullable = ""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._create(table, rows.schema)
+                if nullable:
+                    self._allow_nulls(table, nullable)
                 self._replace(table, rows, where, commit)
                 return self._committed(table, commit, rows)
             except Exception as error:
                 half_created = _HALF_CREATED.search(str(error)) is not None
                 if isinstance(error, TableError):
                     raise
+                if (
+                    attempt < _ATTEMPTS
+                    and not nullable
+                    and (nullable := _now_nullable(table, error))
+                ):
+                    continue
                 if attempt == _ATTEMPTS or not (half_created or _lost_race(error)):
                     raise self._explained(table, error) from error
                 if half_created and attempt == _PATIENCE:
@@ -186,6 +197,11 @@ class Store(ABC):
         condition = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
         options = {"mergeSchema": str(table.schema is None).lower(), "userMetadata": commit}
         self._overwrite(table, rows, condition, options)
+
+    def _allow_nulls(self, table: Table, column: str) -> None:
+        """Lifts the NOT NULL that the column had when an earlier version made the table."""
+        name = self.name(table)
+        self.spark.sql(f"ALTER TABLE {name} ALTER COLUMN {quoted(column)} DROP NOT NULL")
 
     def _conformed(self, table: Table, rows: DataFrame) -> DataFrame:
         rows = rows.select(
@@ -301,6 +317,13 @@ class Store(ABC):
 
 class _OvertakenError(Exception):
     """A commit that another process overwrote: not every file system renames atomically."""
+
+
+def _now_nullable(table: Table, error: Exception) -> str:
+    """The column of which a null was refused, if the table is declared to hold nulls in it."""
+    columns, refused = table.columns(), _NULL_REFUSED.search(str(error))
+    nullable = {field.name for field in columns or () if field.nullable}
+    return refused[1] if refused and refused[1] in nullable else ""
 
 
 def _lost_race(error: Exception) -> bool:

@@ -40,7 +40,7 @@ EVENTS = Table("events", "clean_logs")
 """What happened: one row for each valid line of the logs. The config defines the columns.
 
 Attributes:
-    event_time: when it happened, UTC.
+    event_time: when it happened, UTC; no such column if no log has times.
     ...: the other columns of ``cleaning.columns`` and of ``cleaning.lookups``.
 """
 REJECTED = Table(
@@ -77,7 +77,7 @@ Attributes:
 SAMPLES = Table(
     "samples",
     "build_samples",
-    "sample_id bigint not null, group_id string not null, event_time timestamp not null, "
+    "sample_id bigint not null, group_id string not null, event_time timestamp, "
     "label float, label_time timestamp, mature boolean not null, elapsed double, delay double, "
     "split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
@@ -88,7 +88,7 @@ SAMPLES = Table(
 Attributes:
     sample_id: 64-bit hash of the sample's key.
     group_id: user or session; intervals resample groups, and a split by group keeps them together.
-    event_time: time of the sample, UTC.
+    event_time: time of the sample, UTC; null if the log has no times.
     label: 1 or 0; null while it is not known.
     label_time: time of the first label event.
     mature: whether the label window had closed when the label was taken.

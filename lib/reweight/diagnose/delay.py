@@ -35,7 +35,7 @@ def delayed_labels(
     span: Any = samples.agg(
         F.max(F.unix_seconds("event_time")) - F.min(F.unix_seconds("event_time"))
     ).first()
-    limit = LATE_PART * (window or max(1, span[0]))
+    limit = LATE_PART * (window or max(1, span[0] or 0))
     counts: Any = samples.agg(
         F.count("*").alias("rows"),
         # Rows that train with the label as of a cut are not mature, but their window has closed.

@@ -43,7 +43,8 @@ def diagnose(run: Run) -> dict[str, Any]:
 
     It reads `events` and `samples`, and writes `diagnose.html` and `diagnose.json`.
     """
-    for need in needs.lacking(run.config.sampling, run.config.features):
+    times = run.config.cleaning.times
+    for need in needs.lacking(run.config.sampling, run.config.features, times):
         run.say(need)
     events = read_events(run.store, run.config.cleaning)
     events = sampling.collapsed(events, run.config.sampling)
@@ -74,7 +75,8 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
     mature = samples.where("mature")
     names = read_stats(run.folder.features).names
     columns = drift.Columns(names, _steady(names, run.config.features), seed)
-    halves = _halves(samples, seed).persist(StorageLevel.DISK_ONLY)
+    times = run.config.cleaning.times
+    halves = _halves(samples, seed, times).persist(StorageLevel.DISK_ONLY)
     try:
         run.say("fitting models of the label")
         judged = relation.crossed(halves, columns.modelled, seed)
@@ -100,7 +102,9 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
         found: dict[str, Finding] = {}
         for number, (name, step) in enumerate(steps.items(), 1):
             run.say(f"[{number}/{len(steps)}] {name}")
-            found |= {finding.mechanism: finding for finding in step()}
+            unseen = name in needs.TIMED and not times
+            findings = [needs.untimed(name)] if unseen else step()
+            found |= {finding.mechanism: finding for finding in findings}
         # What no log shows comes last.
         found[delay.MISSING] = found.pop(delay.MISSING)
         return list(found.values())
@@ -135,13 +139,18 @@ def _with_item_hashes(
     return mature.drop("ids").join(values, on="sample_id", how="inner")
 
 
-def _halves(samples: DataFrame, seed: int) -> DataFrame:
-    """Training rows with ``late``: 0 for the earlier half by time, 1 for the later."""
+def _halves(samples: DataFrame, seed: int, times: bool) -> DataFrame:
+    """Training rows with ``late``: 0 for the earlier half by time, 1 for the later.
+
+    In a log without times, it is null.
+    """
     train = samples.where("split = 'train'")
     share = min(1.0, _MODELLED / max(1, train.count()))
     train = train.where(uniform(seed, "diagnose", "group_id") <= share)
-    (cut,) = splits.time_cuts(train, (0.5,))
-    late = (F.unix_seconds("event_time") >= cut).cast("int")
+    late = F.lit(None).cast("int")
+    if times:
+        (cut,) = splits.time_cuts(train, (0.5,))
+        late = (F.unix_seconds("event_time") >= cut).cast("int")
     columns = ("group_id", "segment", "features", "label", "mature")
     return train.select(*columns, late.alias("late"))
 

@@ -19,6 +19,7 @@ _KEPT = {
     "propensity": "the probability that the row was looked at, in (0, 1]",
     "value": "the value of a positive row, such as price * quantity",
 }
+_UNTIMED = "a log without times (cleaning.times: false)"
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,32 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
             "splits.target: 1",
             "set splits.target below 1, or splits.target_where to a condition",
         )
+    timed = sections.cleaning.times
+    if "target" in columns and not timed and splits.target_where is None:
+        yield _lacks(
+            method,
+            "target rows: the newest ones, or those that meet a condition",
+            _UNTIMED,
+            "set splits.target_where to a condition, such as country = 'de'",
+        )
+    if "delay" in columns and not timed:
+        yield _lacks(
+            method,
+            "label events that arrive within a window",
+            _UNTIMED,
+            "use self_training or mature_only",
+        )
     if "mature" in columns and "train" not in (splits.open_windows, splits.unlabelled):
         yield _lacks(
             method,
             "training rows whose label is not settled",
             "none by splits.open_windows and splits.unlabelled",
             "set splits to {by: time, open_windows: train} if labels arrive late, or to "
-            "{unlabelled: train} if some rows have none",
+            "{unlabelled: train} if some rows have none"
+            if timed
+            else "set splits to {unlabelled: train} if some rows have no label",
         )
-    if "delay" in columns and (label.where is None or label.window is None):
+    if "delay" in columns and timed and (label.where is None or label.window is None):
         yield _lacks(
             method,
             "label events that arrive within a window",

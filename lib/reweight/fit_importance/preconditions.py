@@ -110,7 +110,8 @@ def _check_columns(job: FitJob, train: DataFrame, counts: Any, method: Importanc
     """Checks that the rows have what a method reads besides features and label."""
     name, columns = method.name, method.columns()
     if "target" in columns:
-        check_target(name, counts["target"], counts["rows"], times=1 + (counts["span"] or 0))
+        times = None if counts["span"] is None else 1 + counts["span"]
+        check_target(name, counts["target"], counts["rows"], times=times)
     if "position" in columns:
         check_positions(name, counts["before"], counts["first"], counts["later"])
         if isinstance(method, PositionMethod):

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructType
 
-from reweight.clean_logs.section import Cleaning
+from reweight.clean_logs.section import Source
 from reweight.clean_logs.sources import read, readable
 from reweight.core.errors import SourceError
 from reweight.inspect_logs.guesses import RawColumn
@@ -124,12 +124,9 @@ def sample(spark: SparkSession, name: str, found: Found, rows: int) -> Sample:
 
 
 def _read(spark: SparkSession, settings: dict[str, Any]) -> DataFrame:
-    # Only the source is used, but a section is whole.
-    section = {"sources": {"log": settings}, "columns": {"event_time": "null"}}
-    source = Cleaning.model_validate(section).sources["log"]
-    rows = read(spark, "log", "sources.log", source)
-    # Lines that are read but are no rows, such as headers.
-    return rows.where("_left_out IS NULL") if "_left_out" in rows.columns else rows
+    rows = read(spark, "log", "sources.log", Source.model_validate(settings)).rows
+    # Lines of column names are read, but are no rows.
+    return rows.where("_left_out IS NULL")
 
 
 def _own(frame: DataFrame) -> list[str]:

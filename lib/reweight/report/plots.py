@@ -93,6 +93,8 @@ def _funnel(content: Content) -> Figure:
 
 def _days(content: Content) -> Figure:
     """Samples per day, and the share of positives, by split."""
+    if not content["days"]:
+        return _empty("no days to show: the log has no times")
     figure, (rows, rate) = panels(2)
     for i, split in enumerate(dict.fromkeys(day["split"] for day in content["days"])):
         part = [day for day in content["days"] if day["split"] == split]
@@ -115,8 +117,10 @@ def _losses(content: Content) -> Figure:
     """Training and validation loss of each trained method; not comparable across methods."""
     # A training that diverged in its first epoch has no losses.
     trained = {method: epochs for method, epochs in content["losses"].items() if epochs}
-    figure, axes = panels(max(1, len(trained)))
-    for axis, (method, epochs) in zip(axes, trained.items(), strict=False):
+    if not trained:
+        return _empty("this run trains no method")
+    figure, axes = panels(len(trained))
+    for axis, (method, epochs) in zip(axes, trained.items(), strict=True):
         for part, style in (("train", "-"), ("validation", "--")):
             values = [epoch[part] for epoch in epochs]
             axis.plot([e["epoch"] for e in epochs], values, style, label=part)
@@ -125,9 +129,14 @@ def _losses(content: Content) -> Figure:
         axis.set(title=shortened(method, TITLE), xlabel="epoch", ylabel="loss", yscale=scale)
         plain(axis.yaxis)
         legend(axis)
-    if not trained:
-        axes[0].set_axis_off()
-        axes[0].text(0.5, 0.5, "this run trains no method", ha="center")
+    return figure
+
+
+def _empty(reason: str) -> Figure:
+    """A figure that only says why there is nothing to see."""
+    figure, (axis,) = panels(height=0.6)
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, reason, ha="center")
     return figure
 
 

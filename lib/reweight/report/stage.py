@@ -29,6 +29,8 @@ def report(run: Run) -> dict[str, Any]:
     metrics = run.store.read(METRICS).drop("run_id").toPandas()
     days = (
         run.store.read(SAMPLES)
+        # A log may have no times.
+        .where("event_time IS NOT NULL")
         .selectExpr("cast(date_trunc('DAY', event_time) AS date) AS day", "split", "label")
         .groupBy("day", "split")
         .agg({"*": "count", "label": "sum"})
