@@ -56,7 +56,7 @@ def written(folder: Path) -> dict[str, str]:
 def test_clean_logs_runs_with_what_is_proposed(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     logs = written(tmp_path / "logs")
-    frame = spark.createDataFrame(rows(), "user int, item long, kind string, t long")
+    frame = spark.createDataFrame(rows(), "user long, item long, kind string, t long")
     frame = frame.selectExpr("*", "timestamp_seconds(t) AS when").drop("t")
     frame.coalesce(1).write.parquet(logs.setdefault("parts", str(tmp_path / "logs" / "parts")))
     said = {

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from reweight.core.errors import ReweightError
 from reweight.core.files import write_whole
-from reweight.core.session import spark_session
+from reweight.core.session import given_session, spark_session
 from reweight.inspect_logs.naming import event_names
 from reweight.inspect_logs.places import find
 from reweight.inspect_logs.proposal import proposal
@@ -55,8 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.rows < 1:
         parser.error("--rows: expected at least 1")
     try:
+        given = given_session()
         spark = spark_session(Path(tempfile.mkdtemp(prefix="inspect_logs-")) / "spark.log")
-        text = inspect(spark, arguments.paths, arguments.format, arguments.rows)
+        try:
+            text = inspect(spark, arguments.paths, arguments.format, arguments.rows)
+        finally:
+            if given is None:
+                spark.stop()
     except ReweightError as error:
         print(f"\nerror: {error}", file=sys.stderr, flush=True)
         return 2

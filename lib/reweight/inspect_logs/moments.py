@@ -138,7 +138,7 @@ def texts(sql: str, values: Sequence[str]) -> Moments | None:
         seconds = [_of_match(m, style.order) if m else None for m in matches]
         evidence = [f"'{found[0][0]}'" + (f": {style.why}" if style.why else "")]
         if not hours:
-            evidence.append("dates without hours")
+            evidence.append("dates without hours (see `same_time` in docs/own_logs.md)")
         evidence += _zoneless(next((m["zone"] for m in found if m["zone"]), None))
         others = []
         if not style.sure:
