@@ -41,11 +41,11 @@ def test_files_that_spark_passes_over_are_known_by_name(
     (log / "_SUCCESS").touch()
     found = of(spark, log)
     assert ids(found) == ["0"]
-    assert names(found) == [".c.csv", "f.csv", "_b.csv", "d.csv"]
+    assert names(found) == [".c.csv", "_b.csv", "f.csv", "d.csv"]
     found = of(spark, log / "*.csv")
     assert (ids(found), names(found)) == (["0"], [".c.csv", "_b.csv"])
     found = of(spark, log, options={"recursiveFileLookup": "true"})
-    assert (ids(found), names(found)) == (["0", "3"], [".c.csv", "f.csv", "_b.csv"])
+    assert (ids(found), names(found)) == (["0", "3"], [".c.csv", "_b.csv", "f.csv"])
     found = of(spark, log / "_e")  # a folder that is given is read as any other
     assert (ids(found), names(found)) == (["4"], [])
 

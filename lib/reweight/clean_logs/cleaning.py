@@ -125,6 +125,7 @@ def rejected(rows: DataFrame) -> DataFrame:
 
 
 def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
+    rows = rows.where(F.col("_left_out").isNull())
     columns, given = cleaning.columns_of(name), cleaning.sources[name].columns
     keys = {c: f"sources.{name}.columns.{c}" if c in given else f"columns.{c}" for c in columns}
     check_expressions(
@@ -136,7 +137,7 @@ def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     )
     events = [F.expr(sql).alias(column) for column, sql in columns.items()]
     lost = lost_values(columns).alias("_lost")
-    mapped = rows.where(F.col("_left_out").isNull()).select(*_ORIGIN, *events, lost)
+    mapped = rows.select(*_ORIGIN, *events, lost)
     if not cleaning.times:
         return mapped
     kind = mapped.schema["event_time"].dataType.simpleString()

@@ -64,14 +64,12 @@ def read_csv(spark: SparkSession, source: Source, key: str, files: Files) -> Dat
         F.when(F.lit(headed) & header, F.lit("header")).alias("_left_out"),
         parsed.alias("_fields"),
     )
+    added = ["_malformed", "_raw", "_source_file", "_left_out"]
+    malformed = F.coalesce(wrong, F.lit(True)).alias("_malformed")
     rows = rows.select(
-        *[F.col(f"_fields._{index}").alias(name) for index, name in enumerate(names)],
-        *[F.col(quoted(c)) for c in folders],
-        F.coalesce(wrong, F.lit(True)).alias("_malformed"),
-        "_raw",
-        "_source_file",
-        "_left_out",
-    )
+        "_fields.*", *[F.col(quoted(c)) for c in folders], malformed, *added[1:]
+    ).drop("_text")
+    rows = rows.toDF(*names, *folders, *added)
     text = F.when(F.col("_malformed"), F.col("_raw")).otherwise(as_text([*names, *folders]))
     return rows.withColumn("_raw", text)
 

@@ -43,7 +43,7 @@ class Files:
     """The files under a path.
 
     Attributes:
-        read: the path for Spark.
+        read: the path for Spark, or those of links.
         options: options of the reader that this path needs.
         under: every file under the path, whether Spark reads it or not.
         home: the folder of files that are read under other names (links), whose form is ``link``.
@@ -51,7 +51,7 @@ class Files:
         packed: whether the links say how the files are packed.
     """
 
-    read: str
+    read: list[str]
     options: dict[str, str] = field(default_factory=dict)
     under: tuple[str, ...] = ()
     home: str = ""
@@ -132,7 +132,7 @@ def find(spark: SparkSession, path: str, compression: str | None = None) -> File
         root = roots[0][0] if len(roots) == 1 else common.rpartition("/")[0]
         files = _linked(under, root, SUFFIXES.get(compression or "", ""))
         return replace(files, options=options | files.options)
-    return Files(path, options, tuple(under))
+    return Files([path], options, tuple(under))
 
 
 # The first bytes of files that are not text: what they are, and the compression that reads them.
@@ -207,15 +207,10 @@ def _linked(under: list[str], root: str, suffix: str) -> Files:
     """The files by other names, which Hadoop's view of a file system knows: nothing is copied."""
     view = "reweight" + hashlib.sha256("\n".join([*under, suffix]).encode()).hexdigest()[:16]
     if under == [root]:
-        home, link, groups = (
-            root,
-            re.sub(r"[^\w.-]", "_", f"file{_name(root)}{suffix}"),
-            "()()[^/]*",
-        )
-        links, read = {link: root}, link
+        home, groups = root, "()()[^/]*"
+        links = {re.sub(r"[^\w.-]", "_", f"file{_name(root)}{suffix}"): root}
     else:
-        home, read = root.rstrip("/") + "/", ""
-        groups = rf"((?:[^/]*/)*)file([^/]*){re.escape(suffix)}"
+        home, groups = root.rstrip("/") + "/", rf"((?:[^/]*/)*)file([^/]*){re.escape(suffix)}"
         links = {}
         for file in under:
             *folders, name = file.removeprefix(home).split("/")
@@ -224,9 +219,9 @@ def _linked(under: list[str], root: str, suffix: str) -> Files:
     mount = f"fs.viewfs.mounttable.{view}.link./"
     options = {f"{mount}{k}": quote(v, safe="/:=@") for k, v in links.items()}
     return Files(
-        read=f"viewfs://{view}/{read}",
-        # Otherwise their length is 0.
-        options=options | {"fs.viewfs.mount.links.as.symlinks": "false"},
+        # Each by itself, since a folder of links cannot be listed with the places of its blocks.
+        read=[f"viewfs://{view}/{link}" for link in links],
+        options=options | {"basePath": f"viewfs://{view}/", "__globPaths__": "false"},
         under=tuple(under),
         home=home,
         link=f"^viewfs://{view}/{groups}$",

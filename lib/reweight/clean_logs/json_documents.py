@@ -1,13 +1,16 @@
 """JSON documents -> rows; a line holds one, or several one after the other."""
 
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, IntegerType, StringType, StructType
 
 from reweight.clean_logs.files import Files
 from reweight.clean_logs.raw import as_text, check_free
 from reweight.clean_logs.section import Source
 from reweight.clean_logs.text import text_lines
 from reweight.core.errors import SourceError
+from reweight.core.expressions import in_short
 from reweight.core.section import quoted
 
 # Between two documents. Inside of one it stands in texts alone, and no part of a cut text is a
@@ -30,21 +33,25 @@ def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> Da
             got="none",
             fix="add `schema` to the source; fields that no column uses can be left out",
         )
+    document = _document(spark, source.schema_, key)
     lines = text_lines(spark, files, {})
     folders = [c for c in lines.columns if c not in ("_raw", "_source_file")]
     pieces = F.split("_raw", _BETWEEN)
     several = F.col("_raw").rlike(_BETWEEN) & F.forall(pieces, _is_document)
     documents = F.when(several, pieces).otherwise(F.array("_raw"))
     rows = lines.withColumn("_raw", F.explode(documents))
-    # Spark stops at the end of a document, whatever follows. With another one around it, it has to
-    # go on, and the length shows that it came to the end.
+    # Spark stops at the end of a document, whatever follows. With an array around it, Spark has to
+    # go on: there is one document, and the length shows that Spark came to the end.
     around = F.concat(
-        F.lit('{"document":'), F.col("_raw"), F.lit(',"length":'), F.length("_raw"), F.lit("}")
+        F.lit('{"documents":['), F.col("_raw"), F.lit('],"length":'), F.length("_raw"), F.lit("}")
     )
-    schema = f"document struct<{source.schema_}>, length int, _text string"
-    parsed = F.from_json(around, schema, {"columnNameOfCorruptRecord": "_text"})
-    rows = rows.select("*", parsed.alias("_parsed"))
-    names = rows.select("_parsed.document.*").columns
+    schema = StructType().add("documents", ArrayType(document)).add("length", IntegerType())
+    schema = schema.add("_text", StringType())
+    rows = rows.select(
+        "*", F.from_json(around, schema, {"columnNameOfCorruptRecord": "_text"}).alias("_parsed")
+    )
+    rows = rows.select("*", F.col("_parsed.documents")[0].alias("_document"))
+    names = document.names
     check_free(key, names)
     if both := sorted({c for c in folders if c.lower() in {name.lower() for name in names}}):
         raise SourceError(
@@ -55,12 +62,13 @@ def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> Da
             f"documents, let the path end in the names of files: {source.place}/*/*.json",
         )
     whole = (
-        F.col("_parsed.document").isNotNull()
+        F.col("_document").isNotNull()
+        & (F.size("_parsed.documents") == 1)
         & F.col("_parsed._text").isNull()
         & (F.col("_parsed.length") == F.length("_raw"))
     )
     rows = rows.select(
-        "_parsed.document.*",
+        "_document.*",
         *[F.col(quoted(c)) for c in folders],
         F.coalesce(~whole, F.lit(True)).alias("_malformed"),
         "_raw",
@@ -71,6 +79,18 @@ def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> Da
         return rows
     text = F.when(F.col("_malformed"), F.col("_raw")).otherwise(_with_folders(folders))
     return rows.withColumn("_raw", text)
+
+
+def _document(spark: SparkSession, schema: str, key: str) -> StructType:
+    try:
+        return spark.createDataFrame([], schema).schema
+    except PySparkException as error:
+        raise SourceError(
+            f"the schema of cleaning.{key} cannot be read",
+            expected="the DDL of one document, such as 'id bigint, name string'",
+            got=f"{schema}: {in_short(error)}",
+            fix=f"correct cleaning.{key}.schema",
+        ) from error
 
 
 def _is_document(text: Column) -> Column:

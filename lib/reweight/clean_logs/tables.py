@@ -38,7 +38,7 @@ def read_table(spark: SparkSession, source: Source, key: str, files: Files | Non
         rows = rows.select("*", F.lit(source.table).alias("_source_file"))
     else:
         rows = spark.read.format(source.kind).load(source.place)
-        rows = rows.select("*", Files(source.place).source_file(rows).alias("_source_file"))
+        rows = rows.select("*", Files([source.place]).source_file(rows).alias("_source_file"))
     log_columns = rows.columns[:-1]
     check_free(key, log_columns)
     return rows.select(
@@ -53,7 +53,7 @@ def _read_parquet(spark: SparkSession, source: Source, key: str, files: Files) -
     reader = spark.read.options(**WHOLE, **files.options)
     try:
         # Otherwise the schema is that of one file, and columns that it lacks vanish silently.
-        rows = reader.option("mergeSchema", "true").parquet(files.read)
+        rows = reader.option("mergeSchema", "true").parquet(*files.read)
     except (PySparkException, Py4JError) as error:
         if "TIMESTAMP(NANOS" in str(error):
             raise SourceError(
@@ -75,12 +75,12 @@ def _merged(spark: SparkSession, key: str, files: Files) -> DataFrame:
 
     A column without values fits any type: a file whose values are all missing has some type too.
     """
-    whole = spark.read.options(**WHOLE, **files.options).parquet(files.read)
+    whole = spark.read.options(**WHOLE, **files.options).parquet(*files.read)
     names = [unquote(name) for name in whole.inputFiles()]
     _LOG.info("cleaning.%s: comparing the columns of %d Parquet files", key, len(names))
     options = WHOLE | files.options | {"__globPaths__": "false"}
     if "__globPaths__" in files.options:
-        options["basePath"] = files.read
+        options = {"basePath": files.read[0]} | options
     by_schema: dict[str, list[str]] = {}
     for name in names:
         schema = spark.read.options(**options).parquet(name).schema.json()
