@@ -327,6 +327,7 @@ def test_the_summary_says_what_is_not_read_and_what_is_left_out(
         "events": 1,
         "rejected": 0,
         "reasons": {},
+        "times": "2026-03-01 00:00:00",
         "left out": {"log": 1},
         "files not read": {"log": {"files": 1, "names": [f"{tmp_path}/_b.csv"]}},
     }
