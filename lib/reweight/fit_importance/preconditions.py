@@ -84,7 +84,9 @@ def _counts(train: DataFrame) -> Any:
     position, propensity = F.col("position"), F.col("propensity")
     settled = F.col("mature") & (F.col("label") == 1)
     usable = F.coalesce((propensity > 0) & (propensity <= 1), F.lit(False))
-    seconds = F.unix_seconds("event_time")
+    # Rows that are weighed in a Spark ML pipeline have no time.
+    timed = "event_time" in train.columns
+    seconds = F.unix_seconds("event_time") if timed else F.lit(None).cast("bigint")
     return train.agg(
         F.count("*").alias("rows"),
         F.sum("label").alias("positives"),
