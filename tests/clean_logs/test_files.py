@@ -101,9 +101,9 @@ def test_what_is_not_text_is_named(spark: SparkSession, tmp_path: Path) -> None:
     (parquet,) = (tmp_path / "log").glob("*.parquet")
     kinds = {tmp_path / "log.csv.zip": ("a zip", "unpack"), parquet: ("Parquet", "format to par")}
     for path, (kind, fix) in kinds.items():
-        for form in ("csv", "json"):
+        for form, schema in (("csv", None), ("json", "id string")):
             with pytest.raises(SourceError, match="is not text") as error:
-                of(spark, path, format=form, schema="id string")
+                of(spark, path, format=form, schema=schema)
             assert error.value.got.startswith(kind)
             assert path.name in error.value.got
             assert fix in error.value.fix
