@@ -473,7 +473,7 @@ UNTIMED = SMALLEST | {
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("cleaning.times=true", "if the log has none, write cleaning: {times: false}"),
+        ("cleaning.times=true", "if the log has no times, write cleaning: {times: false}"),
         ("cleaning.columns.Event_Time=ts", "but ['columns.event_time'] are set"),
         ("cleaning.not_before='2026-03-01'", "but ['not_before'] are set"),
         ("cleaning.required=[event_time]", "cleaning.required: expected names out of"),
