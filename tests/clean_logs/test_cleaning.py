@@ -438,7 +438,7 @@ def test_facts_are_joined_to_events_by_exact_keys(spark: SparkSession, tmp_path:
         (
             "item,shop\n7,a\n",
             {"keys": {"id": "monotonically_increasing_id()"}},
-            ["lookup 'items'", "lookups.items.keys.id: monotonically_", "reset_index"],
+            ["lookup 'items'", "lookups.items.keys.id: monotonically_", "line_number"],
         ),
         (
             "item,shop\n7,a\n",

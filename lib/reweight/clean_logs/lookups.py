@@ -29,7 +29,7 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
         expressions = {f"{key}.keys.{k}": v for k, v in lookup.keys.items()}
         expressions |= {f"{key}.columns.{k}": v for k, v in lookup.columns.items()}
         check_expressions(table, expressions, of=f"the lookup '{name}'")
-        _check_numbering(table, name, expressions)
+        _check_numbering(spark.createDataFrame([], table.schema), name, expressions)
         check_expressions(rows, {f"{key}.keys.{k}": k for k in lookup.keys})
         keys = [F.expr(sql).alias(f"_on_{column}") for column, sql in lookup.keys.items()]
         facts = [F.expr(sql).alias(column) for column, sql in lookup.columns.items()]
@@ -42,17 +42,17 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
     return rows
 
 
-def _check_numbering(table: DataFrame, name: str, expressions: Mapping[str, str]) -> None:
+def _check_numbering(empty: DataFrame, name: str, expressions: Mapping[str, str]) -> None:
     """Refuses expressions whose values change each time that Spark reads the lookup."""
     for key, sql in expressions.items():
-        frame: Any = table.select(F.expr(sql))
+        frame: Any = empty.select(F.expr(sql))
         if not frame._jdf.queryExecution().analyzed().deterministic():
             raise SourceError(
                 f"an expression of the lookup '{name}' is not the same each time it is computed",
                 expected="keys and columns made of the columns of the lookup alone",
                 got=f"cleaning.{key}: {sql}",
-                fix="to join by the number of a line, write the number into the file as a column "
-                "(pandas: facts.reset_index().to_csv(path, index=False)) and use it as the key",
+                fix=f"to join by the number of a line, write cleaning.lookups.{name}.line_number: "
+                "line, and use the column `line` in the key",
             )
 
 
