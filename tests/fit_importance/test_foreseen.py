@@ -68,6 +68,16 @@ def test_another_column_of_the_same_raw_one_is_found_in_every_kind_of_feature() 
     assert [name.split(".")[1] for name in found] == ["numeric", "one_hot", "categorical"]
 
 
+def test_columns_that_a_source_has_of_its_own_are_followed_too() -> None:
+    sources = "cleaning.sources={log: {path: /raw, format: csv, columns: {height: HEIGHT}}}"
+    for height, found in (("'1 / position'", ["features.numeric.height"]), ("price", [])):
+        assert found == following(
+            sources.replace("HEIGHT", height),
+            "sampling.keep.position=place",
+            "features.numeric.height=height",
+        )
+
+
 def refused(*overrides: str, log: Mapping[str, Any] = LOG) -> dict[str, ReweightError]:
     refusals = Refusals(strict=False)
     check_config(config_of(*overrides, log=log), refusals)

@@ -102,21 +102,21 @@ LABEL_COLUMNS = (
     *("_label_text", "_same_time"),
 )
 
-_KEEP_TYPES = {"position": "int", "propensity": "double", "value": "double"}
+KEEP_TYPES = {"position": "int", "propensity": "double", "value": "double"}
 # Columns that the section sets; an event column may have the name only if it is that very column.
-_SET = (*_KEEP_TYPES, "segment")
+_SET = (*KEEP_TYPES, "segment")
 # Columns that samples define themselves, whatever columns the events have.
-_RESERVED = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "features", "ids")
+RESERVED = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "features", "ids")
 
 
 def taken_names(columns: Iterable[str], sampling: Sampling) -> list[str]:
     """The event columns that samples would replace, compared as Spark does."""
-    kept: dict[str, str | None] = dict.fromkeys(_KEEP_TYPES) | {"segment": sampling.segment}
+    kept: dict[str, str | None] = dict.fromkeys(KEEP_TYPES) | {"segment": sampling.segment}
     kept |= {str(name): sql for name, sql in sampling.keep.items()}
     return [
         c
         for c in columns
-        if c.lower() in _RESERVED
+        if c.lower() in RESERVED
         or (c.lower() in _SET and (kept[c.lower()] or "").strip(" `").lower() != c.lower())
     ]
 
@@ -143,7 +143,7 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
     if taken := taken_names(events.columns, sampling):
         raise SourceError(
             "event columns have names that samples use for something else",
-            expected=f"any names except {[c for c in _RESERVED if c[0] != '_']}, and {list(_SET)} "
+            expected=f"any names except {[c for c in RESERVED if c[0] != '_']}, and {list(_SET)} "
             "only where the section sampling uses them unchanged",
             got=str(taken),
             fix="rename them in cleaning.columns, or set sampling.keep.position: position and "
@@ -243,11 +243,11 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     lost = {
         f"_unread_{name}": value
         for name, sql in sampling.keep.items()
-        for value in unread(samples, {name: sql}, _KEEP_TYPES[name]).values()
+        for value in unread(samples, {name: sql}, KEEP_TYPES[name]).values()
     }
     kept = {
         name: F.expr(sampling.keep.get(name, "null")).cast(kind)  # type: ignore[call-overload]
-        for name, kind in _KEEP_TYPES.items()
+        for name, kind in KEEP_TYPES.items()
     }
     return samples.withColumns(
         {

@@ -6,6 +6,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SourceError
+from reweight.core.section import quoted
 
 # The row as text; whether it does not parse; its file; why it is no row of the log, if it is none
 # ("header" for a line of column names, "where" for a row that the source's `where` leaves out); and
@@ -32,6 +33,6 @@ def as_text(columns: list[str]) -> Column:
     """Fields as JSON; unlike Spark's default, times are not cut to milliseconds."""
     form = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
     return F.to_json(
-        F.struct(*[F.col(f"`{c.replace('`', '``')}`") for c in columns]),
+        F.struct(*[F.col(quoted(c)) for c in columns]),
         {"timestampFormat": form + "XXX", "timestampNTZFormat": form},
     )

@@ -134,7 +134,16 @@ def check_times(groups: Sequence[Group], cleaning: Cleaning, sources: Mapping[st
 
 
 def log_span(groups: Sequence[Group], cleaning: Cleaning) -> Span:
-    """The days of the log; outside them there are at most a few rows, which are rejected.
+    """The days of the log; outside them there are at most a few rows, which are rejected."""
+    span = seen_span(groups)
+    return Span(
+        span.first if cleaning.not_before is None else None,
+        span.last if cleaning.not_after is None else None,
+    )
+
+
+def seen_span(groups: Sequence[Group]) -> Span:
+    """The days of the log as the rows show them, whatever the config says.
 
     Each source that has enough rows is looked at by itself, since purchases may be collected for
     longer than clicks, and all sources are looked at together.
@@ -147,10 +156,7 @@ def log_span(groups: Sequence[Group], cleaning: Cleaning) -> Span:
     spans = [span for days in (*by_source.values(), whole) if (span := _span(days)) is not None]
     if not spans:
         return Span(None, None)
-    first, last = min(s[0] for s in spans), max(s[1] for s in spans)
-    return Span(
-        first if cleaning.not_before is None else None, last if cleaning.not_after is None else None
-    )
+    return Span(min(s[0] for s in spans), max(s[1] for s in spans))
 
 
 def within(groups: Sequence[Group], span: Span) -> list[Group]:

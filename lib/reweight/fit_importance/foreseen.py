@@ -1,7 +1,7 @@
 """What the config alone shows of the methods: they are refused before the first stage."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reweight.build_samples.features import Features
@@ -143,12 +143,11 @@ def features_of_position(sections: Sections) -> Iterator[str]:
     column = _same_order(sections.sampling.keep.get("position", ""))
     if column is None:
         return
-    source = _same_order(sections.cleaning.columns.get(column, ""))
-    of_source = {
-        name.lower()
-        for name, sql in sections.cleaning.columns.items()
-        if source is not None and _columns(sql) == {source}
-    }
+    cleaning = sections.cleaning
+    # In each source; columns of their own can make the difference.
+    of_source = set.intersection(
+        *[_of_same_source(cleaning.columns_of(name), column) for name in cleaning.sources]
+    )
     features = sections.features
     expressions = {
         **{f"features.numeric.{name}": sql for name, sql in features.numeric.items()},
@@ -159,6 +158,16 @@ def features_of_position(sections: Sections) -> Iterator[str]:
         used = _columns(sql)
         if used and used <= of_source | {column}:
             yield f"{name}: {sql}"
+
+
+def _of_same_source(columns: Mapping[str, str], column: str) -> set[str]:
+    """The event columns that are made of the one raw column that this event column is."""
+    source = _same_order(columns.get(column, ""))
+    return {
+        name.lower()
+        for name, sql in columns.items()
+        if source is not None and _columns(sql) == {source}
+    }
 
 
 # What Spark SQL allows to stand without parentheses and is no column.

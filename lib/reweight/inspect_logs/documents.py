@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from reweight.core.section import quoted
+
 _DECODER = json.JSONDecoder()
 _LONG = 2**63
 
@@ -59,4 +61,4 @@ def _type(values: Sequence[Any]) -> str:
 
 def _quoted(name: str) -> str:
     plain = re.fullmatch(r"[A-Za-z_]\w*", name)
-    return name if plain else "`" + name.replace("`", "``") + "`"
+    return name if plain else quoted(name)

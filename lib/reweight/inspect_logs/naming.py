@@ -3,12 +3,11 @@
 import re
 from collections.abc import Iterable
 
-# Names that tables have themselves; see `sampling` for those that it can keep.
-_TAKEN = {
-    *("run_id", "event_time", "label_time", "mature", "elapsed", "delay", "sample_id", "group_id"),
-    *("split", "target", "features", "ids", "source", "source_file"),
-}
-KEPT = ("position", "propensity", "value")
+from reweight.build_samples.sampling import KEEP_TYPES, RESERVED
+
+# Names that tables or readers have themselves; `sampling` can keep those of KEPT.
+_TAKEN = {*RESERVED, "run_id", "event_time", "source", "source_file"}
+KEPT = tuple(KEEP_TYPES)
 
 
 def event_names(raw: Iterable[str]) -> list[str]:

@@ -9,14 +9,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructType
 
+from reweight.clean_logs.raw import ADDED
 from reweight.clean_logs.section import Source
 from reweight.clean_logs.sources import read, readable
 from reweight.core.errors import SourceError
+from reweight.core.section import quoted
 from reweight.inspect_logs.guesses import RawColumn
 from reweight.inspect_logs.places import Found
 
-# What the reader adds to the columns of a log.
-_ADDED = {"_raw", "_malformed", "_source_file", "_source", "_left_out"}
 # Words that SQL reads as something else than a column.
 _WORDS = {
     *("null", "true", "false", "case", "not", "exists", "interval", "cast", "current_date"),
@@ -133,7 +133,7 @@ def _own(frame: DataFrame) -> list[str]:
     """The log's own columns; the reader adds its names for the source after them."""
     last = frame.columns.index("_source")
     added = [c for c in frame.columns[last:] if c == "element"]
-    return [c for c in frame.columns[:last] if c not in _ADDED] + added
+    return [c for c in frame.columns[:last] if c not in ADDED] + added
 
 
 def _leaves(schema: StructType, path: tuple[str, ...]) -> Iterator[tuple[str, str, DataType]]:
@@ -149,4 +149,4 @@ def _leaves(schema: StructType, path: tuple[str, ...]) -> Iterator[tuple[str, st
 
 def _quoted(name: str) -> str:
     plain = name.isascii() and name.isidentifier() and name.lower() not in _WORDS
-    return name if plain else "`" + name.replace("`", "``") + "`"
+    return name if plain else quoted(name)

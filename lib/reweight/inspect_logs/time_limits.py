@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reweight.clean_logs.section import Cleaning
-from reweight.clean_logs.times import Group, log_span
+from reweight.clean_logs.times import Group, seen_span
 
 _DAY = 86400
 _LATEST = 4_102_444_800  # 2100
@@ -33,13 +32,7 @@ def limits(seconds: Iterable[float]) -> Limits:
     ordered = sorted(seconds)
     plausible = [s for s in ordered if 0 <= s < _LATEST]
     days = Counter(int(s // _DAY) for s in plausible)
-    # Only its limits are used, and there are none.
-    section = {
-        "sources": {"log": {"path": "log", "format": "csv"}},
-        "columns": {"event_time": "null"},
-    }
-    groups = [Group("log", (), day, n, n) for day, n in days.items()]
-    span = log_span(groups, Cleaning.model_validate(section))
+    span = seen_span([Group("log", (), day, n, n) for day, n in days.items()])
     inside = [s for s in plausible if span.holds(int(s // _DAY))]
     if not inside:
         return Limits(None, None, (), ())
