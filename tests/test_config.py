@@ -549,7 +549,12 @@ def cleaned(**more: Any) -> dict[str, Any]:
         ("sampling.label.keys=[user_id]", "`keys` have no effect beside `value`"),
         ("cleaning.sources.log.schema=a int", "`schema` has no effect on csv files"),
         ("cleaning.sources.log.options={seperator: ;}", "the options ['seperator'] have no effect"),
-        ("splits.judged=[de]", "splits.judged has no effect without segments"),
+        ("splits.judged=[de]", "write \"segment IN ('de')\""),
+        ("sampling.keep={label: price}", "['label']: samples have columns of these names"),
+        ("evaluation.judges={mine: {where: price > 1}}", "expected the kind of the judge"),
+        ("evaluation.judges={recorded: {label: clicked}}", "is the name of the recorded labels"),
+        ("evaluation.judges={a: {label: x}, A: {label: y}}", "expected different names"),
+        ("evaluation.judges={position: {clip: 1}}", "greater than 1"),
         ("weighting.segment_cap=0.5", "weighting.segment_cap has no effect without segments"),
         ("tuning.rounds=3", "['rounds'] have no effect with search: lambda"),
         ("tuning={search: legacy, values: [1]}", "['values'] have no effect with search: legacy"),
@@ -603,9 +608,8 @@ def test_a_window_wants_its_unit(tmp_path: Path) -> None:
 
 def test_numbers_and_booleans_are_texts_where_texts_are_compared(tmp_path: Path) -> None:
     rules = "cleaning.allowed.event_type=[0, 1.10, 0101, yes, true]"
-    config = load_config(DEMO, [rules, "splits.judged=[2]", "features.numeric.one=1"])
+    config = load_config(DEMO, [rules, "features.numeric.one=1"])
     assert config.cleaning.allowed["event_type"] == ("0", "1.10", "0101", "yes", "true")
-    assert config.splits.judged == ("2",)
     shares = load_config(DEMO, ["importance=[{method: rake, segments: {1: 0.4, no: 0.6}}]"])
     assert shares.importance[0].segments == {"1": 0.4, "no": 0.6}  # type: ignore[union-attr]
     assert config.features.numeric["one"] == "1"

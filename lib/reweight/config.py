@@ -25,7 +25,7 @@ from reweight.core.job_config import JobConfig
 from reweight.core.run import Config, JobRun
 from reweight.core.run_folder import RunFolder
 from reweight.core.section import WRITTEN, RunId, repeated
-from reweight.evaluate.statistics import Evaluation
+from reweight.evaluate.section import Evaluation
 from reweight.explain.section import Explaining
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import METHODS, Method
@@ -131,16 +131,12 @@ class RunConfig(MethodsConfig):
 
     @model_validator(mode="after")
     def _segments_exist(self) -> Self:
-        using = {
-            "splits.judged": bool(self.splits.judged),
-            "weighting.segment_cap": self.weighting.segment_cap is not None,
-        }
-        if self.sampling.segment == Sampling.model_fields["segment"].default:
-            for key in (key for key, used in using.items() if used):
-                raise ValueError(
-                    f"{key} has no effect without segments; write sampling.segment: country, or "
-                    "another expression"
-                )
+        no_segments = self.sampling.segment == Sampling.model_fields["segment"].default
+        if no_segments and self.weighting.segment_cap is not None:
+            raise ValueError(
+                "weighting.segment_cap has no effect without segments; write sampling.segment: "
+                "country, or another expression"
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 
 from reweight.benchmark.conditions.metrics_in_memory import measured
-from reweight.evaluate.statistics import Evaluation
+from reweight.evaluate.section import Evaluation
 
 WORLDS, GROUPS, ROWS = 200, 400, 5
 # Sums and ranks over rows. Others are left out for a reason: the calibration error is biased where

@@ -10,8 +10,9 @@ from test_metrics_in_memory import predictions
 from reweight.benchmark.conditions.metrics_in_memory import measured
 from reweight.benchmark.fits import facts_of
 from reweight.build_samples.feature_stats import feature_quantiles
+from reweight.evaluate.comparison import measure
 from reweight.evaluate.reduction import reduce_predictions
-from reweight.evaluate.statistics import Evaluation, measure
+from reweight.evaluate.section import Evaluation
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble import EnsembleTraining
 

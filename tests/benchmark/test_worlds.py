@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from reweight.benchmark.conditions.worlds import SECONDS, Sections, World, judged
-from reweight.evaluate.statistics import Evaluation
+from reweight.evaluate.section import Evaluation
 from reweight.importance.methods.density_ratio import DensityRatio
 from reweight.importance.methods.random import Random
 from reweight.importance.methods.self_confidence import SelfConfidence

@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 from sklearn import metrics as sk
 
 from reweight.benchmark.conditions.metrics_in_memory import measured
+from reweight.evaluate.comparison import Row, measure
 from reweight.evaluate.reduction import Reduced, curves, reduce_predictions
-from reweight.evaluate.statistics import Evaluation, Row, measure
+from reweight.evaluate.section import Evaluation
 
 SECTION = Evaluation(buckets=100, replicates=400, max_segments=3, ndcg_k=3, min_positives=20)
 SEED = 5

@@ -6,9 +6,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.perf.measuring import Figure, by_turns, median_ratio, session
 
+from reweight.evaluate.comparison import measure as metrics_of
 from reweight.evaluate.reduction import reduce_predictions
-from reweight.evaluate.statistics import Evaluation
-from reweight.evaluate.statistics import measure as metrics_of
+from reweight.evaluate.section import Evaluation
 
 ROWS, METHODS = 1_000_000, ("uniform", "a", "b", "c")
 

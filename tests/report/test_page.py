@@ -9,12 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reweight.report.page import content, outcome, render, table, verdict
+from reweight.evaluate.judges.recorded import Recorded
+from reweight.evaluate.section import Evaluation
+from reweight.evaluate.verdict import decision, verdicts
+from reweight.report.page import content, outcome, render, table, told
 
 HOSTILE = "<script>alert(1)</script>"
 # name -> value of the baseline; the counts have neither interval nor difference.
 METRICS = {
     "log_loss": 0.5,
+    "ranking_log_loss": 0.49,
+    "level_log_loss": 0.01,
     "normalised_entropy": 0.9,
     "auc": 0.71,
     "pr_auc": 0.3,
@@ -28,7 +33,9 @@ METRICS = {
     "worst_group_auc": 0.65,
     "worst_group_log_loss": 0.4,
 }
-COUNTS = {"rows": 1234.0, "positives": 321.0, "groups_left_out": 17.0}
+COUNTS = {
+    **{"rows": 1234.0, "positives": 321.0, "groups_left_out": 17.0, "effective_positives": 321.0}
+}
 # method -> difference of its log loss with its interval.
 DIFFERENCES = {
     "better": (-0.02, -0.03, -0.01),
@@ -40,6 +47,7 @@ DIFFERENCES = {
 def row(method: str, split: str, name: str, kind: str, *values: float | None) -> dict[str, Any]:
     value, low, high = values
     return {
+        "judge": "recorded",
         "method": method,
         "seed": 0,
         "split": split,
@@ -49,19 +57,22 @@ def row(method: str, split: str, name: str, kind: str, *values: float | None) ->
         "value": value,
         "low": low,
         "high": high,
+        "p": None if kind == "value" else 1e-6 if low is None or low * (high or 0) > 0 else 0.8,
     }
 
 
 def metrics_of(differences: dict[str, tuple[float, float, float]], segment: str) -> pd.DataFrame:
     rows = []
     for split in ("test", "validation"):
-        for method in ("uniform", *differences):
+        for method in ("uniform", "uniform_recalibrated", *differences):
             moved, low, high = differences.get(method, (0.0, 0.0, 0.0))
             for name, base in METRICS.items():
                 value = base + moved
                 rows.append(row(method, split, name, "value", value, value - 0.1, value + 0.1))
                 if method != "uniform":
-                    rows.append(row(method, split, name, "difference", moved, low, high))
+                    level = name == "level_log_loss"
+                    less = (0.0, -0.1, 0.1) if level else (moved, low, high)
+                    rows.append(row(method, split, name, "difference", *less))
             for name, count in COUNTS.items():
                 rows.append(row(method, split, name, "value", count, None, None))
             for one in (segment, "women"):
@@ -91,8 +102,13 @@ def values_of(
 ) -> dict[str, Any]:
     methods = ["uniform", *differences]
     metrics = metrics_of(differences, segment)
+    rows: Any = metrics.assign(segment=None).where(metrics["segment"].isna()).dropna(how="all")
+    rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
     if not intervals:
         metrics = metrics.assign(low=np.nan, high=np.nan)
+        rows = [one | {"p": None} for one in rows]
+    judges = {"recorded": Recorded()}
+    said = verdicts(rows, judges, Evaluation())
     curve = {
         "roc": [[1.0, 0.4, 0.0], [1.0, 0.8, 0.0]],
         "pr": [[1.0, 0.5, 0.0], [0.3, 0.5, 0.9]],
@@ -139,6 +155,8 @@ def values_of(
             }
         ),
         evaluation={
+            "judges": said,
+            "decision": decision(rows, said),
             "curves": {m: {"test": curve, "validation": curve} for m in methods},
             "facts": dict.fromkeys(methods, facts),
             "histograms": {
@@ -222,44 +240,25 @@ def test_an_outcome_is_where_the_interval_lies(
     assert outcome(cells(low, high), lower_is_better=False) == higher
 
 
-def test_the_verdict_names_the_methods_by_what_their_intervals_say(values: dict[str, Any]) -> None:
+def test_the_verdict_says_which_methods_help_and_what_to_ship(values: dict[str, Any]) -> None:
     found = values["verdict"]
+    assert found["judge"] == "recorded"
     assert found["methods"] == {
-        "better": "better",
-        "worse": "worse",
+        "better": "helps",
+        "worse": "hurts",
         "even": "no significant difference",
     }
     assert found["text"] == (
-        "Lower test log loss than uniform: better. Higher: worse. No significant difference: even."
+        "By recorded (labels as the log recorded them): help: better; hurt: worse; no significant "
+        "difference: even. Ship the weights of better: chosen on validation rows by recorded, and "
+        "confirmed on test rows."
     )
-
-
-def test_the_verdict_without_a_better_method_says_so() -> None:
-    test = {"uniform": {}, "a": {"log_loss": cells(0.1, 0.2)}, "b": {"log_loss": cells(-1, 1)}}
-    assert verdict(test, "uniform")["text"] == (
-        "No method has a lower test log loss than uniform. Higher: a. No significant difference: b."
-    )
-
-
-def test_the_verdict_says_how_far_weights_that_know_nothing_move_the_loss() -> None:
-    cell = {"value": 0.6, "difference": -0.0053, "low": -0.007, "high": -0.003}
-    test = {"uniform": {}, "random": {"log_loss": cell}}
-    assert (
-        "Weights drawn at random (random) change the loss by -0.0053"
-        in verdict(test, "uniform")["text"]
-    )
-    test = {"uniform": {}, "random": {"log_loss": cell | {"high": 0.003}}}
-    assert "drawn at random" not in verdict(test, "uniform")["text"]
 
 
 def test_the_verdict_of_a_run_with_the_baseline_alone() -> None:
-    found = verdict({"uniform": {"log_loss": {"value": 0.5}}}, "uniform")
-    assert found == {"text": "This run has no method besides uniform.", "methods": {}}
-
-
-def test_the_verdict_is_on_log_loss_and_on_no_other_metric() -> None:
-    test = {"uniform": {}, "a": {"auc": cells(0.1, 0.2), "log_loss": cells(0.1, 0.2)}}
-    assert verdict(test, "uniform")["methods"] == {"a": "worse"}
+    found = values_of({})["verdict"]
+    assert found["text"].startswith("This run has no method besides uniform. Ship uniform weights")
+    assert found["methods"] == {}
 
 
 def test_the_comparison_marks_outcomes_by_the_good_side_of_each_metric(
@@ -357,7 +356,7 @@ def test_names_from_the_data_are_text_and_not_markup() -> None:
 
 def test_a_run_without_trained_methods_or_segments_has_a_page() -> None:
     values = values_of()
-    html = render(values | {"losses": {}, "segments": []})
+    html = render(values | {"losses": {}, "segments": [], "segments_by_judge": {}})
     assert values["verdict"]["text"] in html
 
 
@@ -366,25 +365,21 @@ def test_the_table_has_a_line_per_method_under_its_head(values: dict[str, Any]) 
     assert head.split("  ")[0] == "method"
     assert [line.split()[0] for line in lines] == values["methods"]
     assert len({len(line) for line in [head, *lines]}) == 1
-    assert re.split(r"  +", lines[0].strip()) == ["uniform", "0.5000", "0.7100", "48.7%"]
-    assert re.split(r"  +", lines[1].strip()) == [
-        "better",
-        "0.4800",
-        "-0.0200 [-0.0300, -0.0100]",
-        "0.6900",
-        "-0.0200 [-0.0300, -0.0100]",
-        "48.7%",
-    ]
+    assert re.split(r"  +", lines[0].strip()) == ["uniform", "0.4900", "48.7%"]
+    helps = "-0.0200 [-0.0300, -0.0100] helps"
+    assert re.split(r"  +", lines[1].strip()) == ["better", helps, "48.7%"]
+    assert told(values)[-1] == values["verdict"]["text"]
 
 
 def test_without_intervals_values_are_told_and_nothing_is_told_apart() -> None:
     values = values_of(intervals=False)
     json.dumps(values, allow_nan=False)
     assert values["verdict"]["text"] == (
-        "No method has a lower test log loss than uniform. No significant difference: better, "
-        "worse, even."
+        "By recorded (labels as the log recorded them): no method helps; no significant "
+        "difference: better, worse, even. Ship uniform weights: by recorded, no method ranks "
+        "validation rows better."
     )
-    assert "0.4800" in table(values)[2]
+    assert "0.4700" in table(values)[2]
     assert "[" not in table(values)[2]
     page = render(values)
     assert "0.4800" in page

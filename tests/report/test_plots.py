@@ -37,18 +37,22 @@ def full() -> dict[str, Any]:
         "pr": [[1.0, 0.5, 0.0], [0.2, 0.4, 1.0]],
         "calibration": [[0.1, 0.4], [0.2, 0.3], [10, 10]],
     }
-    metrics = ("log_loss", "normalised_entropy", "auc", "pr_auc")
+    metrics = ("ranking_log_loss", "auc")
     return {
         "methods": list(METHODS),
         "baseline": "uniform",
-        "lower_is_better": ["log_loss", "normalised_entropy"],
-        "comparison": {
-            "test": {
-                "uniform": {m: cell(None) for m in metrics},
-                "random": {m: cell(0.2) for m in metrics},
-                # A metric that could not be had: no interval, or not there at all.
-                "network": {"log_loss": cell(-0.3), "auc": cell(None)},
+        "lower_is_better": ["ranking_log_loss"],
+        "judges": {"truth": {"able": True}, "few": {"able": False}, "recorded": {"able": True}},
+        "by_judge": {
+            judge: {
+                "test": {
+                    "uniform": {m: cell(None) for m in metrics},
+                    "random": {m: cell(0.2) for m in metrics},
+                    # A metric that could not be had: no interval, or not there at all.
+                    "network": {"auc": cell(None)},
+                }
             }
+            for judge in ("truth", "recorded")
         },
         "funnel": [("raw rows", 1_234), ("events", 1_200), ("samples", 600)],
         "days": [
@@ -79,7 +83,8 @@ def empty() -> dict[str, Any]:
         "methods": ["uniform"],
         "baseline": "uniform",
         "lower_is_better": ["log_loss"],
-        "comparison": {"test": {"uniform": {}}},
+        "judges": {"recorded": {"able": False}},
+        "by_judge": {"recorded": {"test": {"uniform": {}}}},
         "funnel": [],
         "days": [],
         "losses": {},
@@ -146,7 +151,7 @@ def test_every_plot_shows_its_part_of_the_content(pictures: dict[str, str]) -> N
         "drivers": {"network": {"price": 0.4}},
         "stages": full()["stages"][:1],
     }
-    other["comparison"]["test"]["random"]["auc"] = cell(0.3)
+    other["by_judge"]["truth"]["test"]["random"]["auc"] = cell(0.3)
     found = drawn(other)
     assert {name for name in NAMES if found[name] != pictures[name]} == NAMES
 

@@ -61,7 +61,7 @@ def test_a_run_gives_its_tables_and_numbers(view: reweight.RunView, spark: Spark
     assert view.weights.count() == 2 * samples
     assert view.table("predictions").columns == view.predictions.columns
     assert "run_id" not in view.events.columns
-    assert {"uniform", "random"} == set(view.metrics["method"])
+    assert {"uniform", "uniform_recalibrated", "random"} == set(view.metrics["method"])
     assert view.config["run_id"] == "whole"
     assert not spark.sparkContext._jsc.sc().isStopped()
 
@@ -72,7 +72,7 @@ def test_a_run_shows_itself(view: reweight.RunView, capsys: pytest.CaptureFixtur
     assert verdict in shown.replace("&#39;", "'")
     assert '<td style="text-align: left">random</td>' in shown
     assert "<script" not in shown
-    assert "log loss" in repr(view)
+    assert "ranking loss" in repr(view)
     assert view.figures["weights"].startswith("<svg")
     # Outside of a notebook there is nothing that could draw: the same as text.
     view.show()

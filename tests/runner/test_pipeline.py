@@ -110,7 +110,9 @@ def test_metrics_hold_values_and_differences_with_intervals(run: Run) -> None:
     metrics = run.store.read(METRICS).where("segment is null and split = 'test'").toPandas()
     values = metrics[metrics["kind"] == "value"].set_index(["method", "name"])["value"]
     less = metrics[metrics["kind"] == "difference"].set_index(["method", "name"])
-    assert set(less.index.get_level_values("method")) == set(METHODS) - {"uniform"}
+    assert set(less.index.get_level_values("method")) == {*METHODS, "uniform_recalibrated"} - {
+        "uniform"
+    }
     for method in METHODS[1:]:
         row = less.loc[(method, "log_loss")]
         expected = values[method, "log_loss"] - values["uniform", "log_loss"]

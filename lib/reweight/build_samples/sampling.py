@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, unread
 from reweight.core.hashing import key_hash
+from reweight.core.kept import kept_map
 from reweight.core.section import Name, Names, Seconds, Section, Sql, repeated
 
 
@@ -83,7 +84,8 @@ class Sampling(Section):
         group: expression for the group (user, session); None if every sample is its own group.
         label: what makes a sample positive.
         segment: expression for slices of the report (user group, country).
-        keep: further columns that methods can use, as expressions.
+        keep: further columns, as expressions: ``position``, ``propensity`` and ``value`` for
+            methods, and any others for judges (``evaluation.judges``).
     """
 
     collapse: Collapse | None = None
@@ -92,7 +94,22 @@ class Sampling(Section):
     group: Sql | None = None
     label: Label
     segment: Sql = "cast(null as string)"
-    keep: dict[Literal["position", "propensity", "value"], Sql] = {}
+    keep: dict[Name, Sql] = {}
+
+    @field_validator("keep")
+    @classmethod
+    def _are_free(cls, keep: dict[str, str]) -> dict[str, str]:
+        if taken := [name for name in keep if name.lower() in (*RESERVED, *_ALSO_RESERVED)]:
+            raise ValueError(
+                f"{taken}: samples have columns of these names; write another name, such as "
+                f"{taken[0]}_kept"
+            )
+        return keep
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """The columns that are kept for judges: name -> expression."""
+        return {name: sql for name, sql in self.keep.items() if name not in KEEP_TYPES}
 
 
 # Columns that reveal the label, and that change with the day on which the log ends.
@@ -106,13 +123,17 @@ KEEP_TYPES = {"position": "int", "propensity": "double", "value": "double"}
 # Columns that the section sets; an event column may have the name only if it is that very column.
 _SET = (*KEEP_TYPES, "segment")
 # Columns that samples define themselves, whatever columns the events have.
-RESERVED = (*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "features", "ids")
+RESERVED = (
+    *(*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "kept", "features", "ids"),
+)
+# Names that a kept column cannot have either.
+_ALSO_RESERVED = ("label", "segment", "event_time", "run_id")
 
 
 def taken_names(columns: Iterable[str], sampling: Sampling) -> list[str]:
     """The event columns that samples would replace, compared as Spark does."""
     kept: dict[str, str | None] = dict.fromkeys(KEEP_TYPES) | {"segment": sampling.segment}
-    kept |= {str(name): sql for name, sql in sampling.keep.items()}
+    kept |= sampling.keep
     return [
         c
         for c in columns
@@ -219,6 +240,27 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     )
 
 
+def kept_types(events: DataFrame, sampling: Sampling) -> dict[str, str]:
+    """Name -> type of the columns that are kept for judges.
+
+    Raises:
+        SourceError: one of them is an array, a map or a struct.
+    """
+    chosen = [F.expr(sql).alias(name) for name, sql in sampling.kept.items()]
+    types = {field.name: field.dataType.simpleString() for field in events.select(*chosen).schema}
+    for name, kind in types.items():
+        if kind == "void":
+            types[name] = "string"
+        elif kind.split("<")[0] in ("array", "map", "struct", "binary", "variant"):
+            raise SourceError(
+                f"sampling.keep.{name} is no single value",
+                expected="an expression for a number, a text, a boolean or a time",
+                got=kind,
+                fix=f"keep one element or field of it, such as {name}: {sampling.kept[name]}[0]",
+            )
+    return types
+
+
 def label_event(sampling: Sampling) -> str:
     """The condition on label events, or on samples that carry the label 1."""
     label = sampling.label
@@ -243,10 +285,11 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     lost = {
         f"_unread_{name}": value
         for name, sql in sampling.keep.items()
+        if name in KEEP_TYPES
         for value in unread(samples, {name: sql}, KEEP_TYPES[name]).values()
     }
     kept = {
-        name: F.expr(sampling.keep.get(name, "null")).cast(kind)  # type: ignore[call-overload]
+        name: F.expr(sampling.keep.get(name, "null")).cast(kind)
         for name, kind in KEEP_TYPES.items()
     }
     return samples.withColumns(
@@ -255,6 +298,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
             "group_id": (F.expr(sampling.group) if sampling.group else sample_id).cast("string"),
             "segment": F.expr(sampling.segment).cast("string"),
             **kept,
+            "kept": kept_map(sampling.kept),
             **lost,
         }
     )

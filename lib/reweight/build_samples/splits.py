@@ -2,7 +2,7 @@
 
 Some rows belong to none of the three: ``immature`` (the label window was open when the log ended)
 and ``gap`` (the label window reaches across a cut in time, so the label reveals the other side; or
-the row's part leaves its segment out). They are kept and scored, but never trained or judged on.
+the row's part leaves rows like it out). They are kept and scored, but never trained or judged on.
 
 Daily training cannot wait for labels: with ``open_windows: train``, rows whose label window reaches
 across the first cut are trained on, with what was known of their labels at the cut. If only some
@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from reweight.core.errors import SampleError
 from reweight.core.expressions import check_expressions
 from reweight.core.hashing import uniform
-from reweight.core.section import Section, Sql, Text
+from reweight.core.section import Section, Sql
 
 PARTS = ("train", "validation", "test")
 
@@ -48,9 +48,10 @@ class Splits(Section):
             methods for delayed labels correct. Only with ``by: time``.
         unlabelled: rows whose ``sampling.label.value`` is null are left out (``immature``), or, in
             the training part, trained on (``train``) as 0 until a method says otherwise.
-        judged: segments that are only validated and tested on, while all others are only trained
-            on: another policy, another country. With ``by: row`` every row is used, otherwise rows
-            that are left over are a ``gap``. If empty, all segments are in all parts.
+        judged: condition over the sample's columns: rows that meet it are only validated and tested
+            on, while all others are only trained on, such as ``policy = 'random'``. With ``by:
+            row`` every row is used, otherwise rows that are left over are a ``gap``. By default all
+            rows are in all parts.
     """
 
     by: Literal["group", "row", "time"] = "group"
@@ -60,7 +61,15 @@ class Splits(Section):
     target_where: Sql | None = None
     open_windows: Literal["gap", "train"] = "gap"
     unlabelled: Literal["immature", "train"] = "immature"
-    judged: tuple[Text, ...] = ()
+    judged: Sql | None = None
+
+    @field_validator("judged", mode="before")
+    @classmethod
+    def _is_a_condition(cls, judged: object) -> object:
+        if isinstance(judged, list | tuple):
+            names = ", ".join(f"'{name}'" for name in judged)
+            raise ValueError(f'expected a condition, got a list; write "segment IN ({names})"')
+        return judged
 
     @model_validator(mode="after")
     def _cut_in_time(self) -> "Splits":
@@ -140,8 +149,8 @@ def with_split(
             .when(drawn < train + validation, "validation")
             .otherwise("test")
         )
-    if splits.judged:
-        part = _with_judged(part, splits, seed)
+    if splits.judged is not None:
+        part = _with_judged(part, splits, splits.judged, seed)
     settled = F.col("mature")
     if "train" in (splits.open_windows, splits.unlabelled):
         settled |= part == "train"
@@ -160,19 +169,19 @@ def with_split(
     return samples.withColumn("target", in_train & (F.unix_seconds("event_time") >= since))
 
 
-def check_target(samples: DataFrame, splits: Splits) -> None:
-    """Checks the condition on target rows against the columns of the samples.
+def check_conditions(samples: DataFrame, splits: Splits) -> None:
+    """Checks the conditions of the section against the columns of the samples.
 
     Raises:
-        SourceError: it does not fit them.
+        SourceError: one does not fit them.
     """
-    if splits.target_where is not None:
-        check_expressions(samples, {"splits.target_where": splits.target_where})
+    given = {"splits.target_where": splits.target_where, "splits.judged": splits.judged}
+    check_expressions(samples, {key: sql for key, sql in given.items() if sql is not None})
 
 
-def _with_judged(part: Column, splits: Splits, seed: int) -> Column:
-    """The part, where some segments are only judged on and the others only trained on."""
-    judged = F.coalesce(F.col("segment").isin(*splits.judged), F.lit(False))
+def _with_judged(part: Column, splits: Splits, condition: str, seed: int) -> Column:
+    """The part, where some rows are only judged on and the others only trained on."""
+    judged = F.coalesce(F.expr(condition).cast("boolean"), F.lit(False))
     if splits.by == "row":
         # Nothing else ties a row to its part, so every row can be used.
         _, validation, test = splits.shares

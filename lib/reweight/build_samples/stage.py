@@ -47,19 +47,20 @@ def build_samples(run: Run) -> dict[str, Any]:
     # A feature must not use the label or its time.
     known = labelled.drop(*sampling.LABEL_COLUMNS)
     encoding.check_features(known, events, config.features)
-    splits.check_target(known.transform(sampling.with_identity, config.sampling), config.splits)
+    splits.check_conditions(known.transform(sampling.with_identity, config.sampling), config.splits)
+    types = sampling.kept_types(events, config.sampling)
     prepared = (
         labelled.transform(sampling.with_identity, config.sampling)
         .transform(encoding.with_raw_features, events, config.features)
         .persist(StorageLevel.DISK_ONLY)
     )
     try:
-        return _encoded(run, prepared)
+        return _encoded(run, prepared, types)
     finally:
         prepared.unpersist()
 
 
-def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
+def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
     config, other = run.config, run.config.model_run_id
     facts = _facts(prepared, config)
     checks.check_labels(prepared, facts["unread"])
@@ -76,6 +77,7 @@ def _encoded(run: Run, prepared: DataFrame) -> dict[str, Any]:
     else:
         stats = read_stats(RunFolder.of(config.root, other).features)
     write_json(run.folder.features, stats.model_dump())
+    write_json(run.folder.kept, types)
     encoded = samples.transform(encoding.with_features, config.features, stats)
     if not config.cleaning.times:
         encoded = encoded.withColumn("event_time", F.lit(None).cast("timestamp"))

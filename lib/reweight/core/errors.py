@@ -68,6 +68,10 @@ class WeightError(ReweightError):
     """Weights that no ranker should be trained on."""
 
 
+class EvaluationError(ReweightError):
+    """A judge that cannot judge: no rows, one class, values out of range."""
+
+
 class TrainingError(ReweightError):
     """Distributed training that could not start or did not finish."""
 

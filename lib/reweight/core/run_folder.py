@@ -57,6 +57,10 @@ class ModelsFolder:
         """The feature statistics of the samples that a model was fitted on."""
         return self.model(method) / "features.json"
 
+    def propensities(self, method: str) -> Path:
+        """What a position model estimated, by position."""
+        return self.model(method) / "propensities.json"
+
     def policy(self, method: str) -> Path:
         """The statistics of the weight policy for a method."""
         return self.model(method) / "policy.json"
@@ -86,6 +90,16 @@ class RunFolder:
     def features(self) -> Path:
         """Feature statistics of the training split."""
         return self.path / "features.json"
+
+    @property
+    def kept(self) -> Path:
+        """Types of the columns that the samples keep for judges."""
+        return self.path / "kept.json"
+
+    @property
+    def decision(self) -> Path:
+        """Which weights to ship, by which judge."""
+        return self.path / "decision.json"
 
     @property
     def models(self) -> ModelsFolder:

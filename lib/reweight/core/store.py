@@ -195,7 +195,8 @@ class Store(ABC):
 
     def _replace(self, table: Table, rows: DataFrame, where: str | None, commit: str) -> None:
         condition = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
-        options = {"mergeSchema": str(table.schema is None).lower(), "userMetadata": commit}
+        # An earlier version may have made the table without a column that is declared now.
+        options = {"mergeSchema": "true", "userMetadata": commit}
         self._overwrite(table, rows, condition, options)
 
     def _allow_nulls(self, table: Table, column: str) -> None:

@@ -81,6 +81,7 @@ SAMPLES = Table(
     "label float, label_time timestamp, mature boolean not null, elapsed double, delay double, "
     "split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
+    "kept map<string,string>, "
     "features array<float> not null, ids array<int> not null",
 )
 """Training rows made of events.
@@ -100,6 +101,7 @@ Attributes:
     position: position in the list, counted from 1 (``sampling.keep``).
     propensity: known probability that the user looked at the row (``sampling.keep``).
     value: value of the row if it is positive (``sampling.keep``).
+    kept: the other columns of ``sampling.keep`` as text, for judges; null if there are none.
     features: dense features, D numbers.
     ids: hashed categorical values, F numbers.
 """
@@ -146,13 +148,16 @@ Attributes:
 METRICS = Table(
     "metrics",
     "evaluate",
-    "method string not null, seed bigint not null, split string not null, segment string, "
-    "name string not null, kind string not null, value double, low double, high double",
+    "judge string, method string not null, seed bigint not null, split string not null, "
+    "segment string, name string not null, kind string not null, value double, low double, "
+    "high double, p double",
 )
 """Results: one row for each number.
 
 Attributes:
-    method: the method that was measured.
+    judge: who measured it (``evaluation.judges``); null for metrics of weights.
+    method: the method that was measured; ``uniform_recalibrated`` is ``uniform`` with its level
+        repaired.
     seed: seed of the run.
     split: the split on which it was measured.
     segment: the segment on which it was measured; null for all rows.
@@ -162,6 +167,7 @@ Attributes:
     value: the number.
     low: lower end of its interval.
     high: upper end of its interval.
+    p: two-sided p-value of a difference, before any correction for the number of methods.
 """
 ATTRIBUTIONS = Table(
     "attributions",

@@ -1,28 +1,30 @@
 """Predictions -> sums whose size does not depend on the number of rows.
 
 Three passes: a fine histogram of scores (point values, thresholds, curves), a pass by group (GAUC,
-NDCG), and a coarse histogram by bucket of groups (intervals).
+NDCG), and a coarse histogram by bucket of groups (intervals). Each is by judge, method and split.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.core.arithmetic import COLUMNS, Arithmetic, Value
+from reweight.core.arithmetic import COLUMNS
 from reweight.evaluate import metrics
-from reweight.evaluate.statistics import VALUES, Evaluation, values_of
+from reweight.evaluate.recalibration import recalibrated
+from reweight.evaluate.section import Evaluation
+from reweight.evaluate.statistics import VALUES, values_of
+from reweight.evaluate.terms import FINE, GROUP_SUMS, after_recalibration, group_terms, loss_terms
 
-# Width of a fine bin in log odds, and where the outermost bins start: ties within a bin change the
-# AUC by less than 1e-5.
-FINE, EDGE = 0.005, 20.0
-# Predictions below this are raised to it, so that their logarithm is finite.
-LOWEST = 1e-15
+# The judge of predictions that name none: the labels that the log recorded.
+RECORDED = "recorded"
+KEYS = ("judge", "method", "split")
+_BINS = ("judge", "method", "bin")
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,22 @@ class Reduced:
     """Predictions reduced to small frames.
 
     Attributes:
-        bins: one row per method, split and fine bin: ``n``, ``pos`` and the sum ``predicted``.
-        thresholds: method -> lowest fine bin that is called positive.
-        values: the output of ``values_of`` for every method and split.
+        bins: one row per judge, method, split and fine bin: the sums of the masses ``n``, of the
+            positive ones ``pos``, and ``predicted``.
+        thresholds: (judge, method) -> lowest fine bin that is called positive.
+        values: the output of ``values_of`` for every judge, method and split.
     """
 
     bins: pd.DataFrame
-    thresholds: dict[str, int]
+    thresholds: dict[tuple[str, str], int]
     values: pd.DataFrame
 
-    def probabilities(self) -> dict[str, float]:
-        """The thresholds as probabilities, at the lower edges of their bins."""
+    def probabilities(self, judge: str = RECORDED) -> dict[str, float]:
+        """The thresholds of a judge as probabilities, at the lower edges of their bins."""
         return {
             method: round(float(1 / (1 + np.exp(-FINE * bin_))), 4)
-            for method, bin_ in self.thresholds.items()
+            for (own, method), bin_ in self.thresholds.items()
+            if own == judge
         }
 
 
@@ -51,17 +55,18 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
     """Reduces the rows of the table ``predictions``.
 
     Args:
-        predictions: rows of the table.
+        predictions: rows of the table; those of judges also have ``judge`` and the masses
+            ``positive`` and ``negative``. Without them, the recorded label judges.
         evaluation: the section ``evaluation``.
         seed: seed of the buckets and of the bootstrap.
     """
     rows = _with_parts(predictions, evaluation, seed)
     fine = _summed(rows, ["segment", "bin"]).persist(StorageLevel.DISK_ONLY)
     try:
-        by_bin = fine.groupBy("method", "split", "bin").agg(
-            *[F.sum(name).alias(name) for name in ("n", "pos", "predicted")]
+        by_bin = fine.groupBy(*KEYS, "bin").agg(
+            *[F.sum(name).alias(name) for name in ("rows", "n", "pos", "predicted")]
         )
-        # Small by nature: the occupied bins, at most 8,000 per method and split.
+        # Small by nature: the occupied bins, at most 8,000 per judge, method and split.
         bins = by_bin.toPandas()
         bin_table, thresholds = known_bins(bins, evaluation)
         cut = F.broadcast(predictions.sparkSession.createDataFrame(bin_table))
@@ -71,43 +76,67 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
             of_bins = sums["bucket"].isna()
             return values_of(sums[of_bins], sums[~of_bins], groups, evaluation, seed)
 
+        q, pos, neg = F.col("q"), F.col("pos"), F.col("n") - F.col("pos")
+        after = after_recalibration(COLUMNS, q, F.col("positive"), F.col("negative"))
         coarse = _summed(
-            rows.join(cut, on=["method", "bin"]), ["segment", "bucket", "coarse", "called"]
+            rows.join(cut, on=list(_BINS)), ["segment", "bucket", "coarse", "called"], after
         )
-        sums = fine.join(cut, on=["method", "bin"]).unionByName(coarse, allowMissingColumns=True)
-        # Small by nature: a few numbers and their resamples per method and split.
-        metric_values = sums.groupBy("method", "split").applyInPandas(values, VALUES).toPandas()
+        exact = fine.join(cut, on=list(_BINS))
+        exact = exact.withColumns(after_recalibration(COLUMNS, q, pos, neg))
+        sums = exact.unionByName(coarse, allowMissingColumns=True)
+        # Small by nature: a few numbers and their resamples per judge, method and split.
+        metric_values = sums.groupBy(*KEYS).applyInPandas(values, VALUES).toPandas()
     finally:
         fine.unpersist()
     return Reduced(bins, thresholds, metric_values)
 
 
-def known_bins(bins: pd.DataFrame, evaluation: Evaluation) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Assigns each fine bin of a method to a coarse bin and to a predicted class.
+def known_bins(
+    bins: pd.DataFrame, evaluation: Evaluation
+) -> tuple[pd.DataFrame, dict[tuple[str, str], int]]:
+    """Assigns each fine bin of a method to a coarse bin, a predicted class and a probability.
 
     Args:
-        bins: rows ``n`` and positives ``pos`` by ``method``, ``split`` and ``bin``.
+        bins: ``rows``, the masses ``n`` and positive masses ``pos`` by ``judge``, ``method``,
+            ``split`` and ``bin``.
         evaluation: the section ``evaluation``.
 
     Returns:
-        One row per ``method`` and ``bin`` with its ``coarse`` bin and whether its rows are
-        ``called`` positive; and method -> lowest fine bin that is called positive.
+        One row per ``judge``, ``method`` and ``bin`` with its ``coarse`` bin, whether its rows are
+        ``called`` positive, and its probability ``q`` after recalibration; and (judge, method) ->
+        lowest fine bin that is called positive.
     """
-    thresholds = {str(m): _threshold(part) for m, part in bins.groupby("method")}
-    bin_table = bins.groupby(["method", "bin"])["n"].sum().reset_index()
-    counts = bin_table.groupby("method")["n"]
-    # Coarse bins hold about the same number of rows.
-    middle = (counts.cumsum() - bin_table["n"] / 2) / counts.transform("sum")
-    last = evaluation.bins - 1
-    bin_table["coarse"] = np.minimum(last, np.floor(middle * evaluation.bins)).astype(int)
-    bin_table["called"] = bin_table["bin"] >= bin_table["method"].map(thresholds)
-    return bin_table.drop(columns="n"), thresholds
+    owners = list(_BINS[:2])
+    held_out = bins[bins["split"] == "validation"]
+    validation: dict[Any, pd.DataFrame] = dict(list(held_out.groupby(owners)))
+    tables, thresholds = [], dict[tuple[str, str], int]()
+    counts: Any
+    owner: Any
+    for owner, counts in bins.groupby([*owners, "bin"])["rows"].sum().groupby(level=[0, 1]):
+        rows, bin_ = counts.to_numpy(float), counts.index.get_level_values("bin").to_numpy()
+        # Coarse bins hold about the same number of rows.
+        middle = (rows.cumsum() - rows / 2) / rows.sum()
+        judged = validation.get(owner, bins[:0]).groupby("bin")[["n", "pos"]].sum().sort_index()
+        n, pos = judged["n"].to_numpy(float), judged["pos"].to_numpy(float)
+        z, shown = (FINE * (np.asarray(x, dtype=float) + 0.5) for x in (judged.index, bin_))
+        thresholds[owner] = threshold = _threshold(judged)
+        tables.append(
+            counts.index.to_frame(index=False).assign(
+                coarse=np.minimum(evaluation.bins - 1, np.floor(middle * evaluation.bins)).astype(
+                    int
+                ),
+                called=bin_ >= threshold,
+                q=recalibrated(z, n, pos, evaluation.recalibration, shown),
+            )
+        )
+    return pd.concat(tables, ignore_index=True), thresholds
 
 
 def curves(reduced: Reduced) -> dict[str, Any]:
-    """ROC, precision-recall and calibration curves per method and split, for the report."""
+    """ROC, precision-recall and calibration curves per method and split, on recorded labels."""
     result: dict[str, Any] = {}
-    for (method, split), part in reduced.bins.sort_values("bin").groupby(["method", "split"]):
+    bins = reduced.bins[reduced.bins["judge"] == RECORDED].sort_values("bin")
+    for (method, split), part in bins.groupby(["method", "split"]):
         n, pos, predicted = (part[c].to_numpy(float) for c in ("n", "pos", "predicted"))
         tp, fp, _, _ = metrics.confusion(pos, n - pos)
         shown = np.unique(np.linspace(0, len(n) - 1, 150).astype(int))
@@ -131,43 +160,6 @@ def curves(reduced: Reduced) -> dict[str, Any]:
     return result
 
 
-@dataclass(frozen=True)
-class LossTerms(Generic[Value]):
-    """A row's contributions to the sums, and its bin in the histogram.
-
-    Attributes:
-        p: the prediction, clipped so that its logarithms are finite.
-        bin: fine bin of its log odds.
-        loss: log loss.
-        square: squared error.
-    """
-
-    p: Value
-    bin: Value
-    loss: Value
-    square: Value
-
-
-def loss_terms(
-    arithmetic: Arithmetic[Value], probability: Value, positive: Any
-) -> LossTerms[Value]:
-    """Computes the terms of each row.
-
-    Args:
-        arithmetic: the operations on columns or arrays.
-        probability: the predictions.
-        positive: whether the label is 1.
-    """
-    p = arithmetic.clip(probability, LOWEST, 1 - 1e-12)
-    logit = arithmetic.clip(arithmetic.log(p / (1 - p)), -EDGE, EDGE)
-    return LossTerms(
-        p=p,
-        bin=arithmetic.floor(logit / FINE),
-        loss=arithmetic.where(positive, -arithmetic.log(p), -arithmetic.log1p(-p)),
-        square=arithmetic.power(p - arithmetic.where(positive, 1.0, 0.0), 2.0),
-    )
-
-
 def pooled_names(shown: Collection[str]) -> tuple[str, str]:
     """What rows without a segment, and those of all segments that are not shown, are called.
 
@@ -186,7 +178,10 @@ def pooled_names(shown: Collection[str]) -> tuple[str, str]:
 
 def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> DataFrame:
     """Adds each row's segment, bin, bucket and contributions to the sums."""
-    terms = loss_terms(COLUMNS, F.col("probability"), F.col("label") == 1)
+    if "judge" not in predictions.columns:
+        predictions = predictions.withColumns(recorded_masses(F.col("label")))
+    positive, negative = F.col("positive"), F.col("negative")
+    terms = loss_terms(COLUMNS, F.col("probability"), positive, negative)
     largest = [
         row["segment"]
         for row in predictions.where(F.col("segment").isNotNull())
@@ -201,8 +196,7 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
         F.col("segment").isin(largest), F.col("segment")
     )
     return predictions.select(
-        "method",
-        "split",
+        *KEYS,
         "group_id",
         "sample_id",
         F.coalesce(segment, F.lit(rest)).alias("segment"),
@@ -210,92 +204,80 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
         F.pmod(F.xxhash64("group_id", F.lit(seed)), F.lit(evaluation.buckets))
         .cast("int")
         .alias("bucket"),
-        (F.col("label") == 1).cast("int").alias("y"),
+        "positive",
+        "negative",
         terms.p.alias("p"),
         terms.loss.alias("loss"),
         terms.square.alias("square"),
     )
 
 
-def _summed(rows: DataFrame, keys: list[str]) -> DataFrame:
-    return rows.groupBy("method", "split", *keys).agg(
-        F.count("*").alias("n"),
-        F.sum("y").alias("pos"),
-        F.sum("p").alias("predicted"),
-        F.sum("loss").alias("log_loss"),
-        F.sum("square").alias("brier"),
-    )
+def recorded_masses(label: Column) -> dict[str, Column]:
+    """The columns that let the recorded label judge."""
+    one = (label == 1).cast("double")
+    return {"judge": F.lit(RECORDED), "positive": one, "negative": 1 - one}
+
+
+def _summed(
+    rows: DataFrame, keys: list[str], more: Mapping[str, Column] | None = None
+) -> DataFrame:
+    positive, mass = F.col("positive"), F.col("positive") + F.col("negative")
+    sums = {
+        "rows": F.lit(1),
+        "n": mass,
+        "pos": positive,
+        "squares": positive * positive,
+        "predicted": mass * F.col("p"),
+        "log_loss": F.col("loss"),
+        "brier": F.col("square"),
+        **(more or {}),
+    }
+    return rows.groupBy(*KEYS, *keys).agg(*[F.sum(v).alias(name) for name, v in sums.items()])
 
 
 def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     """AUC and NDCG of each group, summed by bucket.
 
-    AUC_g = (sum of the ranks of positives - n1 (n1 + 1) / 2) / (n1 n0), with ties at mean rank;
-    DCG_g = sum over positives at rank r <= k of 1 / log2(1 + r).
+    AUC_g = sum_i pos_i (negatives scored lower + tied ones / 2) / (positives x negatives), and
+    DCG_g = sum_i pos_i / log2(1 + rank_i) over ranks up to k.
     """
-    group = Window.partitionBy("method", "split", "group_id")
-    ties = Window.partitionBy("method", "split", "group_id", "p")
-    k = evaluation.ndcg_k
-    ideal = F.expr(
-        f"aggregate(sequence(1, {k}), 0D, (s, r) -> s + IF(r <= n1, 1 / log2(1 + r), 0D))"
-    )
+    owner = [*KEYS, "group_id"]
+    group, ties = Window.partitionBy(*owner), Window.partitionBy(*owner, "p")
+    k, positive, negative = evaluation.ndcg_k, F.col("positive"), F.col("negative")
     ranked = rows.withColumns(
         {
-            "rank": F.rank().over(group.orderBy("p")) + (F.count("*").over(ties) - 1) / 2,
+            "_lower": F.sum(negative).over(group.orderBy("p")) - F.sum(negative).over(ties) / 2,
             # Ties are broken independently of the label.
-            "place": F.row_number().over(group.orderBy(F.desc("p"), F.xxhash64("sample_id"))),
+            "_place": F.row_number().over(group.orderBy(F.desc("p"), F.xxhash64("sample_id"))),
+            "_best": F.row_number().over(group.orderBy(F.desc("positive"))),
         }
     )
-    gain = F.when((F.col("y") == 1) & (F.col("place") <= k), 1 / F.log2(1.0 + F.col("place")))
-    groups = ranked.groupBy("method", "split", "bucket", "group_id").agg(
+
+    def gain(place: Column) -> Column:
+        gained = F.when(place <= k, positive / F.log2(1.0 + place))
+        return F.coalesce(F.sum(gained), F.lit(0.0))
+
+    groups = ranked.groupBy(*KEYS, "bucket", "group_id").agg(
         F.count("*").alias("n"),
-        F.sum("y").alias("n1"),
-        F.sum(F.when(F.col("y") == 1, F.col("rank"))).alias("ranks"),
-        F.coalesce(F.sum(gain), F.lit(0.0)).alias("dcg"),
+        F.sum(positive).alias("pos"),
+        F.sum(negative).alias("neg"),
+        F.sum(positive * F.col("_lower")).alias("pairs"),
+        gain(F.col("_place")).alias("dcg"),
+        gain(F.col("_best")).alias("ideal"),
     )
-    n, n1, ranks, dcg = (F.col(name) for name in ("n", "n1", "ranks", "dcg"))
-    terms = group_terms(COLUMNS, n, n1, ranks, dcg, ideal)
-    # Small by nature: one row per bucket, method and split.
+    terms = group_terms(COLUMNS, *[F.col(name) for name in GROUP_SUMS])
+    # Small by nature: one row per bucket, judge, method and split.
     return (
-        groups.groupBy("method", "split", "bucket")
+        groups.groupBy(*KEYS, "bucket")
         .agg(*[F.sum(term).alias(name) for name, term in terms.items()])
         .toPandas()
     )
 
 
-def group_terms(
-    arithmetic: Arithmetic[Value], n: Value, n1: Value, ranks: Value, dcg: Value, ideal: Value
-) -> dict[str, Value]:
-    """A group's contributions to GAUC and NDCG.
-
-    AUC_g = (sum of the ranks of positives - n1 (n1 + 1) / 2) / (n1 n0), with ties at mean rank.
-
-    Args:
-        arithmetic: the operations on columns or arrays.
-        n: number of rows in the group.
-        n1: number of positives in the group.
-        ranks: sum of the ranks of its positives, by ascending score.
-        dcg: its discounted cumulative gain.
-        ideal: its highest possible gain; not 0.
-    """
-    pairs = arithmetic.where((n1 > 0) & (n1 < n), n1 * (n - n1), 1.0)
-    area = (ranks - n1 * (n1 + 1) / 2) / pairs
-    has_both_classes = arithmetic.where((n1 > 0) & (n1 < n), 1.0, 0.0)
-    has_positives = arithmetic.where(n1 > 0, 1.0, 0.0)
-    return {
-        "gauc": arithmetic.where((n1 > 0) & (n1 < n), area * n, 0.0),
-        "gauc_rows": has_both_classes * n,
-        "ndcg": arithmetic.where(n1 > 0, dcg / ideal, 0.0),
-        "ndcg_groups": has_positives,
-        "groups_left_out": 1 - has_both_classes,
-    }
-
-
-def _threshold(bins: pd.DataFrame) -> int:
-    """The fine bin with the highest macro F1 on the validation split; other splits are not used."""
-    counts = bins[bins["split"] == "validation"].groupby("bin")[["n", "pos"]].sum().sort_index()
-    if counts.empty:
+def _threshold(judged: pd.DataFrame) -> int:
+    """The fine bin with the highest macro F1 on validation rows; other splits are not used."""
+    if judged.empty:
         return 0  # probability 0.5
-    pos, n = counts["pos"].to_numpy(float), counts["n"].to_numpy(float)
+    pos, n = judged["pos"].to_numpy(float), judged["n"].to_numpy(float)
     best = int(np.argmax(metrics.macro_f1(*metrics.confusion(pos, n - pos))))
-    return int(counts.index[best])
+    return int(judged.index[best])

@@ -1,16 +1,23 @@
 """The stage evaluate.
 
 Reads:
-    The tables ``predictions``, ``weights`` and ``samples``.
+    The tables ``predictions``, ``weights`` and ``samples``; for a judge of simulated logs also
+    ``truth``.
 
 Writes:
-    The table ``metrics``: values, and differences to ``uniform`` on the same rows, with intervals;
-    and ``evaluation.json``: curves, and statistics of the weights.
+    The table ``metrics``: by judge, values and differences to ``uniform`` on the same rows, with
+    intervals; ``evaluation.json``: curves, statistics of the weights, and what each judge says; and
+    ``decision.json``: which weights to ship, chosen on validation rows.
+
+Leaves out:
+    Judges that need a position model which this run has not fitted.
 
 Refuses:
-    Tables without rows of this run.
+    Tables without rows of this run; judges whose expressions do not fit the samples, and those
+    without rows, with one class, or with values out of range. These are refused before training.
 """
 
+import json
 from typing import Any
 
 from pyspark import StorageLevel
@@ -20,23 +27,52 @@ from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.baselines import BASELINE
 from reweight.core.files import write_json
+from reweight.core.kept import kept_types
 from reweight.core.left_out import left_out, without
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
-from reweight.evaluate import reduction, statistics, weight_summary
+from reweight.evaluate import (
+    comparison,
+    judging,
+    random_slice,
+    reduction,
+    verdict,
+    weight_summary,
+)
+from reweight.evaluate.judges import RECORDED, Known, all_judges
 from reweight.score_weights.rows import wide_weights
 
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Measures rankers and weights, and compares each method to `uniform` with an interval."""
-    config = run.config
-    reduced = reduction.reduce_predictions(
-        run.store.read(PREDICTIONS), config.evaluation, config.seed
-    )
-    rows = statistics.measure(reduced.values, config.evaluation, BASELINE)
+    config, known = run.config, _known(run)
+    listed = all_judges(config.evaluation.judges)
+    unusable = {n: why for n, judge in listed.items() if (why := judge.unusable(known))}
+    judges = {name: judge for name, judge in listed.items() if name not in unusable}
+    predictions = run.store.read(PREDICTIONS)
+    notes: dict[str, Any] = {}
+    if list(judges) != [RECORDED]:
+        samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
+        predictions = judging.with_masses(predictions, samples, judges, known)
+        notes = random_slice.separated(samples, judges, config.seed)
+    reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
+    rows = comparison.measure(reduced.values, config.evaluation, BASELINE)
+    said = verdict.verdicts(rows, judges, config.evaluation)
+    for name, note in notes.items():
+        said[name]["note"] = note
+    decision = verdict.decision(rows, said)
     weights = _weights(run)
-    write_json(run.folder.evaluation, {"curves": reduction.curves(reduced), **weights})
+    write_json(run.folder.decision, decision)
+    content = {"curves": reduction.curves(reduced), "judges": said, "decision": decision}
+    write_json(run.folder.evaluation, content | {"judges left out": unusable} | weights)
     facts = [
-        {"method": m, "split": "train", "name": name, "kind": "weight", "value": float(value)}
+        {
+            "judge": None,
+            "method": m,
+            "split": "train",
+            "name": name,
+            "kind": "weight",
+            "value": float(value),
+        }
         for m, statistics_of_weights in weights["facts"].items()
         for name, value in statistics_of_weights.items()
     ]
@@ -45,7 +81,35 @@ def evaluate(run: Run) -> dict[str, Any]:
     names = schema.names[1:]
     records = [tuple((row | {"seed": config.seed}).get(n) for n in names) for row in rows + facts]
     run.store.write(METRICS, run.spark.createDataFrame(records, schema=_nullable(names)))
-    return {"metrics": len(records), "thresholds": reduced.probabilities()}
+    summary: dict[str, Any] = {"metrics": len(records), "thresholds": reduced.probabilities()}
+    summary |= {"decision": decision["text"]}
+    return summary | ({"judges left out": unusable} if unusable else {})
+
+
+def check_config(run: Run) -> None:
+    """Refuses judges that cannot judge this run, as far as the config shows it."""
+    config = run.config
+    # The lists are empty until a model is fitted: only the names count here.
+    estimating = {m.name: () for m in config.importance if m.estimates_propensities}
+    known = Known(estimating, simulated=config.simulation is not None)
+    judging.check_judges(run.spark, config.evaluation.judges, config.sampling.keep, known)
+
+
+def check_samples(run: Run) -> dict[str, Any]:
+    """Refuses judges that have nothing to judge in the samples, before anything is trained."""
+    judges = dict(run.config.evaluation.judges)
+    if not set(judges) - {RECORDED}:
+        return {}
+    known = Known(simulated=run.config.simulation is not None)
+    positives = run.config.evaluation.judge_positives
+    return judging.check_judged(run.store, kept_types(run.folder), judges, known, positives)
+
+
+def _known(run: Run) -> Known:
+    models = run.config.model_folder.models
+    paths = {m.name: models.propensities(m.name) for m in run.config.importance}
+    estimated = {n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()}
+    return Known(estimated, simulated=run.config.simulation is not None)
 
 
 def _weights(run: Run) -> dict[str, Any]:
@@ -75,5 +139,5 @@ def _weights(run: Run) -> dict[str, Any]:
 
 
 def _nullable(names: list[str]) -> str:
-    kinds = {"seed": "bigint", "value": "double", "low": "double", "high": "double"}
+    kinds = {"seed": "bigint"} | dict.fromkeys(("value", "low", "high", "p"), "double")
     return ", ".join(f"{n} {kinds.get(n, 'string')}" for n in names)

@@ -1,6 +1,13 @@
-"""Sums of predictions -> metrics with intervals, and paired differences to the baseline.
+"""Sums of predictions -> metrics, on all rows and on resampled groups.
 
-The metrics of each method and split are computed in a separate task. All metrics are unweighted.
+The metrics of each judge, method and split are computed in a separate task. A row counts with a
+positive and a negative mass, which its judge sets: 1 and 0, or 0 and 1, for recorded labels. A loss
+has two parts, with c the recalibration that is fitted on the judge's validation rows:
+
+    loss(p) = loss(c(p)) + (loss(p) - loss(c(p)))
+
+The first, ``ranking``, is what the order of the rows can do; the second, ``level``, is what two
+numbers repair at no cost.
 """
 
 from dataclasses import dataclass
@@ -9,35 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
 
-from reweight.core.section import Section
 from reweight.evaluate import bootstrap, metrics
+from reweight.evaluate.section import Evaluation
 
 Array = NDArray[np.float64]
-
-
-class Evaluation(Section):
-    """The section ``evaluation``.
-
-    Attributes:
-        ndcg_k: the cut-off rank of NDCG.
-        buckets: number of buckets of groups, which the bootstrap resamples.
-        replicates: number of resamples.
-        confidence: level of the intervals.
-        bins: number of bins of the coarse histogram.
-        max_segments: number of segments shown, largest first; the rest are pooled as ``other``.
-        min_positives: positives that a segment needs to count for the worst-group AUC and log loss,
-            and rows of each label that it needs for intervals of its own.
-    """
-
-    ndcg_k: int = Field(default=10, ge=1)
-    buckets: int = Field(default=200, ge=20)
-    replicates: int = Field(default=1000, ge=100)
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    bins: int = Field(default=100, ge=10)
-    max_segments: int = Field(default=10, ge=1)
-    min_positives: int = Field(default=10, ge=1)
 
 
 @dataclass
@@ -47,13 +30,13 @@ class Statistics:
     The first axis of every array is the resample; it has length 1 for the value on all rows.
 
     Attributes:
-        pos: positives per bin of ascending score [R, bins].
-        neg: negatives per bin [R, bins].
+        pos: positive mass per bin of ascending score [R, bins].
+        neg: negative mass per bin [R, bins].
         predicted: sums of predictions per bin [R, bins].
         twentieth: for each bin, which of 20 equal parts of the rows it falls into, [bins].
         sums: name -> sum over the rows [R].
         segments: segment -> (pos, neg), each [R, bins].
-        losses: segment -> sum of log losses [R].
+        losses: segment -> name -> sum over its rows [R].
     """
 
     pos: Array
@@ -62,14 +45,12 @@ class Statistics:
     twentieth: NDArray[np.int64]
     sums: dict[str, Array]
     segments: dict[str, tuple[Array, Array]]
-    losses: dict[str, Array]
+    losses: dict[str, dict[str, Array]]
 
-
-Row = dict[str, Any]
 
 VALUES = (
-    "method string, split string, segment string, name string, value double, coarse double, "
-    "resampled array<double>"
+    "judge string, method string, split string, segment string, name string, value double, "
+    "coarse double, resampled array<double>"
 )
 
 
@@ -80,23 +61,23 @@ def values_of(
     evaluation: Evaluation,
     seed: int,
 ) -> pd.DataFrame:
-    """Metrics of one method and split.
+    """Metrics of one judge, method and split.
 
     Args:
         fine: sums by segment and fine bin, with the ``coarse`` bin of each fine bin and whether it
             is ``called`` positive.
         coarse: sums by segment, bucket, coarse bin and ``called``.
-        groups: sums over groups, one row per method, split and bucket; may include other methods
-            and splits.
+        groups: sums over groups, one row per judge, method, split and bucket; may include others.
         evaluation: the section ``evaluation``.
         seed: seed of the bootstrap.
 
     Returns:
-        Rows with ``method``, ``split``, ``segment`` (null for all rows), ``name``, ``value``,
-        ``coarse``, the value from coarse bins, and ``resampled``, one value per resample.
+        Rows with ``judge``, ``method``, ``split``, ``segment`` (null for all rows), ``name``,
+        ``value``, ``coarse``, the value from coarse bins, and ``resampled``, one value per
+        resample.
     """
-    method, split = fine["method"].iloc[0], fine["split"].iloc[0]
-    groups = groups[groups["split"] == split]
+    judge, method, split = (fine[key].iloc[0] for key in ("judge", "method", "split"))
+    groups = groups[(groups["judge"] == judge) & (groups["split"] == split)]
     # The same buckets for every method, and so the same draws.
     buckets = sorted(groups["bucket"].unique())
     method_groups = groups[groups["method"] == method]
@@ -116,6 +97,7 @@ def values_of(
     }
     rows = [
         (
+            judge,
             method,
             split,
             *key,
@@ -129,39 +111,10 @@ def values_of(
     return pd.DataFrame(rows, columns=columns)
 
 
-def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list[Row]:
-    """Metrics with intervals, and differences to the baseline with paired intervals.
-
-    Args:
-        values: the output of ``values_of`` for every method and split.
-        evaluation: the section ``evaluation``.
-        baseline: the method that the others are compared to.
-
-    Returns:
-        Rows with ``method``, ``split``, ``segment``, ``name``, ``kind``, ``value``, ``low``,
-        ``high``.
-    """
-    rows: list[Row] = []
-    # Spark returns them as lists.
-    resampled = values["resampled"].map(lambda draws: np.asarray(draws, dtype=np.float64))
-    values = values.assign(resampled=resampled)
-    for segment in (None, *sorted(values["segment"].dropna().unique())):
-        chosen = values["segment"].isna() if segment is None else values["segment"] == segment
-        by_method = {
-            key: frame.set_index("name")[["value", "coarse", "resampled"]]
-            for key, frame in values[chosen].groupby(["split", "method"])
-        }
-        for (split, method), frame in by_method.items():
-            if method != baseline:
-                difference = frame - by_method[split, baseline]
-                rows += _rows(
-                    method, split, segment, "difference", difference, evaluation.confidence
-                )
-            rows += _rows(method, split, segment, "value", frame, evaluation.confidence)
-    return rows
-
-
-_SUMS = ("n", "log_loss", "brier", "tp", "fp")
+_SUMS = (
+    *("n", "rows", "squares", "log_loss", "brier", "tp", "fp"),
+    *("ranking_log_loss", "ranking_brier", "ranking_predicted"),
+)
 _GROUP_SUMS = ("gauc", "gauc_rows", "ndcg", "ndcg_groups", "groups_left_out")
 
 
@@ -197,12 +150,15 @@ def _statistics(
     of_groups = groups.groupby("bucket")[list(_GROUP_SUMS)].sum().reindex(buckets).fillna(0.0)
     sums = {k: drawn @ by_bucket[k].to_numpy(float) for k in _SUMS}
     sums |= {k: drawn @ of_groups[k].to_numpy(float) for k in _GROUP_SUMS}
-    segments, losses = {}, {}
+    segments: dict[str, tuple[Array, Array]] = {}
+    losses: dict[str, dict[str, Array]] = {}
     for name in sorted(sums_by_bin["segment"].unique()):
         chosen = (sums_by_bin["segment"] == name).to_numpy()
         pos = table("pos", chosen)
         segments[str(name)] = (pos, table("n", chosen) - pos)
-        losses[str(name)] = table("log_loss", chosen).sum(-1)
+        losses[str(name)] = {
+            loss: table(loss, chosen).sum(-1) for loss in ("log_loss", "ranking_log_loss")
+        }
     return Statistics(
         # Every row is in one segment.
         pos=np.sum([pos for pos, _ in segments.values()], axis=0),
@@ -222,7 +178,11 @@ def _twentieths(coarse: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
 def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
     """Every metric of one set of statistics, each [R]."""
     n, pos, tp, fp = s.sums["n"], s.pos.sum(-1), s.sums["tp"], s.sums["fp"]
-    loss = metrics.ratio(s.sums["log_loss"], n)
+    loss, ranking, brier, ranking_brier = (
+        metrics.ratio(s.sums[name], n)
+        for name in ("log_loss", "ranking_log_loss", "brier", "ranking_brier")
+    )
+    entropy = metrics.entropy(metrics.ratio(pos, n))
     table = (tp, fp, pos - tp, n - pos - fp)
     # ECE over 20 parts of equal size: with more parts, chance alone makes it large.
     part = np.eye(20)[s.twentieth]
@@ -231,10 +191,16 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
         "auc": metrics.auc(s.pos, s.neg),
         "pr_auc": metrics.average_precision(s.pos, s.neg),
         "log_loss": loss,
-        "normalised_entropy": metrics.ratio(loss, metrics.entropy(metrics.ratio(pos, n))),
-        "brier": metrics.ratio(s.sums["brier"], n),
+        "ranking_log_loss": ranking,
+        "level_log_loss": loss - ranking,
+        "normalised_entropy": metrics.ratio(loss, entropy),
+        "ranking_normalised_entropy": metrics.ratio(ranking, entropy),
+        "brier": brier,
+        "ranking_brier": ranking_brier,
+        "level_brier": brier - ranking_brier,
         "ece": metrics.calibration_error(rows, predicted, positives),
         "calibration_ratio": metrics.ratio(s.predicted.sum(-1), pos),
+        "ranking_calibration_ratio": metrics.ratio(s.sums["ranking_predicted"], pos),
         "gauc": metrics.ratio(s.sums["gauc"], s.sums["gauc_rows"]),
         f"ndcg_at_{evaluation.ndcg_k}": metrics.ratio(s.sums["ndcg"], s.sums["ndcg_groups"]),
         "macro_precision": metrics.macro_precision(*table),
@@ -242,8 +208,9 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
         "worst_group_auc": _worst_auc(s, evaluation.min_positives),
         "worst_group_log_loss": _worst_loss(s, evaluation.min_positives),
         "groups_left_out": s.sums["groups_left_out"],
-        "rows": n,
+        "rows": s.sums["rows"],
         "positives": pos,
+        "effective_positives": metrics.ratio(pos**2, s.sums["squares"]),
     }
 
 
@@ -264,7 +231,7 @@ def _segment_metrics(s: Statistics, segment: str) -> dict[str, Array]:
     rows = (pos + neg).sum(-1)
     return {
         "auc": metrics.auc(pos, neg),
-        "log_loss": metrics.ratio(s.losses[segment], rows),
+        **{name: metrics.ratio(sums, rows) for name, sums in s.losses[segment].items()},
         "rows": rows,
         "positives": pos.sum(-1),
     }
@@ -284,56 +251,11 @@ def _worst_loss(s: Statistics, min_positives: int) -> Array:
     """The highest log loss of any segment with enough positives; NaN if there is none."""
     losses = [
         np.where(
-            pos.sum(-1) >= min_positives, metrics.ratio(s.losses[name], (pos + neg).sum(-1)), np.nan
+            pos.sum(-1) >= min_positives,
+            metrics.ratio(s.losses[name]["log_loss"], (pos + neg).sum(-1)),
+            np.nan,
         )
         for name, (pos, neg) in s.segments.items()
     ]
     highest = np.where(np.isnan(losses), -np.inf, losses).max(0)
     return np.where(np.isinf(highest), np.nan, highest)
-
-
-_COUNTS = ("groups_left_out", "rows", "positives")
-
-
-def _rows(
-    method: str,
-    split: str,
-    segment: str | None,
-    kind: str,
-    frame: pd.DataFrame,
-    confidence: float,
-) -> list[Row]:
-    rows = []
-    for name, value, coarse, resampled in frame.itertuples():
-        if kind == "difference" and name in _COUNTS:
-            continue
-        low, high = bootstrap.interval(resampled, value, coarse, confidence)
-        if name in _COUNTS:
-            low = high = np.nan
-        rows.append(_row(method, split, segment, name, kind, value, low, high))
-    return rows
-
-
-def _row(
-    method: str,
-    split: str,
-    segment: str | None,
-    name: str,
-    kind: str,
-    value: float,
-    low: float,
-    high: float,
-) -> Row:
-    def finite(x: float) -> float | None:
-        return x if np.isfinite(x) else None
-
-    return {
-        "method": method,
-        "split": split,
-        "segment": segment,
-        "name": name,
-        "kind": kind,
-        "value": finite(value),
-        "low": finite(low),
-        "high": finite(high),
-    }

@@ -5,7 +5,8 @@ Reads:
 
 Writes:
     A self-contained folder ``models/<method>`` for each method (tensors, config, feature
-    statistics), and ``models/curves.json``, the losses by epoch. Trained methods write checkpoints
+    statistics; of position models ``propensities.json``), and ``models/curves.json``, the losses by
+    epoch. Trained methods write checkpoints
     during training.
 
 Leaves out:
@@ -22,11 +23,15 @@ import shutil
 from typing import Any
 
 from reweight.config import Run, RunConfig
+from reweight.core.files import write_json
 from reweight.core.left_out import Refusals, record_left_out, refused_by
+from reweight.core.run_folder import ModelsFolder
 from reweight.core.tables import SAMPLES
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.foreseen import Sections, check_foreseen
 from reweight.fit_importance.job import FitJob
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.base import ImportanceMethod
 
 
 def fit_importance(run: Run) -> dict[str, Any]:
@@ -44,8 +49,17 @@ def fit_importance(run: Run) -> dict[str, Any]:
     record_left_out(run.folder, "fit_importance", refusals.reasons())
     for method in refusals.remaining(config.importance):
         shutil.copyfile(run.folder.features, models.features(method.name))
+        _write_propensities(method, models)
     shutil.rmtree(job.snapshots, ignore_errors=True)
     return summary | refusals.summary()
+
+
+def _write_propensities(method: ImportanceMethod, models: ModelsFolder) -> None:
+    """Leaves what a position model estimated for the judges, which know no torch."""
+    models.propensities(method.name).unlink(missing_ok=True)
+    if method.estimates_propensities:
+        fitted = ModelArtifact.read(models.model(method.name)).model()
+        write_json(models.propensities(method.name), fitted.propensities())
 
 
 def check_config(config: RunConfig, refusals: Refusals | None = None) -> None:

@@ -56,6 +56,10 @@ class ImportanceModel(nn.Module, ABC):
         """
         return outputs.batch.label
 
+    def propensities(self) -> list[float]:
+        """theta of rows without a position, then of positions 1, 2, ...; empty if not estimated."""
+        return []
+
     def checkpoints(self) -> list[Learner]:
         """The learners, in order of their epochs."""
         return [self.learners[name] for name in sorted(self.learners, key=int)]  # type: ignore[misc]
@@ -155,6 +159,11 @@ class ImportanceMethod(Section, ABC):
     def learns(self) -> Training | None:
         """The training that the method reads; None if nothing is trained."""
         return None
+
+    @property
+    def estimates_propensities(self) -> bool:
+        """Whether its model estimates how likely each position is looked at."""
+        return False
 
     @property
     def trained(self) -> bool:

@@ -101,6 +101,11 @@ class PositionMethod(EnsembleMethod, ABC):
         """``position``, or ``propensity`` if ``training.propensity`` is ``column``."""
         return self.training.needs
 
+    @property
+    def estimates_propensities(self) -> bool:
+        """Unless they are read from a column."""
+        return self.training.propensity == "estimate"
+
     def inverse(self, label: Tensor, theta: Tensor) -> Tensor:
         """1 / theta for clicks, clipped, and 1 for other rows, float32 [B]."""
         return torch.where(label > 0.5, 1 / theta.clamp(min=1 / self.clip), 1.0)
@@ -219,6 +224,10 @@ class EstimatedModel(PositionModel):
         for name, columns in (("counts", 4), ("moments", 2 * facts.dim)):
             empty = torch.zeros((positions, columns), dtype=torch.float64)
             self.register_buffer(name, empty, persistent=False)
+
+    def propensities(self) -> list[float]:
+        """theta by position."""
+        return [float(theta) for theta in self.theta]
 
     def propensity(self, batch: Batch) -> Tensor:
         """theta of each row's position, float32 [B]."""

@@ -1,18 +1,24 @@
 """The report of a run: its content as plain values, and the HTML page made from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from reweight.core.baselines import CONTROL
+from reweight.core.baselines import BASELINE, RECALIBRATED
+from reweight.evaluate.judges import RECORDED
+from reweight.evaluate.verdict import NO_DIFFERENCE, leading
 from reweight.report.plots import plots
 
-LOWER_IS_BETTER = ("log_loss", "normalised_entropy", "brier", "ece")
-_COUNTS = ("rows", "positives", "groups_left_out")
-_BY_SEGMENT = ("log_loss", "auc")
-_UNCLEAR = "no significant difference"
+RANKING, LEVEL = "ranking_log_loss", "level_log_loss"
+LOWER_IS_BETTER = (
+    *("log_loss", RANKING, LEVEL, "normalised_entropy", "ranking_normalised_entropy"),
+    *("brier", "ranking_brier", "level_brier", "ece", "worst_group_log_loss"),
+)
+_COUNTS = ("rows", "positives", "effective_positives", "groups_left_out")
+_BY_SEGMENT = ("log_loss", RANKING, "auc")
+_UNCLEAR = NO_DIFFERENCE
 # What stages say of their rows in words, and is shown as it is.
 _SAID = {
     *("times", "implausible times", "before the log", "after the log"),
@@ -33,6 +39,7 @@ def content(
     evaluation: Values,
     losses: Values,
     left_out: Mapping[str, str] | None = None,
+    disagreements: Sequence[str] = (),
 ) -> Values:
     """Everything that the page shows, as values that JSON can hold.
 
@@ -42,17 +49,26 @@ def content(
         records: stage name -> its record, in the order of the pipeline.
         metrics: rows of the table ``metrics``.
         days: one row per day and split with ``rows`` and ``positives``.
-        evaluation: ``curves``, ``facts``, ``histograms`` (also ``by_label``), ``drivers`` and
-            ``extremes`` by method, and ``segment_shares``.
+        evaluation: what each of ``judges`` says and the ``decision``; ``curves``, ``facts``,
+            ``histograms`` (also ``by_label``), ``drivers`` and ``extremes`` by method, and
+            ``segment_shares``.
         losses: method -> one entry per epoch.
         left_out: the methods that the run went on without, each with the reason.
+        disagreements: why other judges say something else than the first one.
     """
     left_out = dict(left_out or {})
     methods = [m["name"] for m in config["importance"] if m["name"] not in left_out]
     methods = [baseline, *[m for m in methods if m != baseline]]
-    comparison = {
-        split: {m: _cells(metrics, m, split) for m in methods} for split in ("test", "validation")
+    by_judge = {
+        judge: {
+            split: {m: _cells(rows, m, split) for m in (*methods, RECALIBRATED)}
+            for split in ("test", "validation")
+        }
+        for judge, rows in metrics[metrics["judge"].notna()].groupby("judge", sort=False)
     }
+    summary = verdict(evaluation, disagreements)
+    # The judge whose numbers the page shows in detail.
+    judge = summary["judge"] or RECORDED
     days = days.assign(day=days["day"].astype(str)).sort_values(["split", "day"])
     return {
         "run_id": config["run_id"],
@@ -60,9 +76,14 @@ def content(
         "methods": methods,
         "left_out": left_out,
         "lower_is_better": LOWER_IS_BETTER,
-        "verdict": verdict(comparison["test"], baseline),
-        "comparison": comparison,
-        "segments": _segments(metrics, methods),
+        "verdict": summary,
+        "judge": judge,
+        "comparison": by_judge[judge],
+        "by_judge": by_judge,
+        "segments": _segments(metrics[metrics["judge"] == judge], methods),
+        "segments_by_judge": {
+            name: _segments(metrics[metrics["judge"] == name], methods) for name in by_judge
+        },
         "funnel": _funnel(records),
         "reasons": records.get("clean_logs", {}).get("summary", {}).get("reasons", {}),
         "rows_said": _rows_said(records),
@@ -70,6 +91,7 @@ def content(
         "days": days.to_dict("records"),
         "losses": losses,
         "config": config,
+        "recalibrated": RECALIBRATED,
         **evaluation,
     }
 
@@ -92,42 +114,51 @@ def rendered(template: str, values: Values) -> str:
 
 
 def table(values: Values) -> list[str]:
-    """The comparison on the test split and the methods left out, as lines for the console."""
-    split, baseline = values["comparison"]["test"], values["baseline"]
-    head = ["method", "log loss", f"vs {baseline}", "AUC", f"vs {baseline}", "ESS"]
+    """What each judge says of each method on the test split, as lines for the console.
+
+    A difference is that of the log loss to uniform weights, after the recalibration of both.
+    """
+    judges = [name for name, said in values["judges"].items() if said["able"]]
+    head = ["method", *[f"{name}: ranking loss vs {values['baseline']}" for name in judges], "ESS"]
     rows = [head]
     for method in values["methods"]:
         row = [method]
-        for name in ("log_loss", "auc"):
-            cell = split[method].get(name, {})
-            row += [number(cell.get("value")), _interval(cell)]
+        for judge in judges:
+            cell = values["by_judge"][judge]["test"][method].get(RANKING, {})
+            word = values["judges"][judge]["test"].get(method, {}).get("outcome", "")
+            shown = _interval(cell) or number(cell.get("value"))
+            row.append(f"{shown} {'' if word == _UNCLEAR else word}".strip())
         rows.append([*row, f"{values['facts'][method]['ess_share']:.1%}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
     return lines + [f"{m}  left out: {why}" for m, why in values.get("left_out", {}).items()]
 
 
-def verdict(test: Mapping[str, Values], baseline: str) -> Values:
-    """What the intervals of the test log loss show, as a sentence and by method."""
-    words = {m: outcome(cells.get("log_loss", {})) for m, cells in test.items() if m != baseline}
-    by_outcome = {w: [m for m, word in words.items() if word == w] for w in ("better", "worse")}
-    if not words:
-        text = f"This run has no method besides {baseline}."
-    elif by_outcome["better"]:
-        text = f"Lower test log loss than {baseline}: {', '.join(by_outcome['better'])}."
-    else:
-        text = f"No method has a lower test log loss than {baseline}."
-    if by_outcome["worse"]:
-        text += f" Higher: {', '.join(by_outcome['worse'])}."
-    if unclear := [m for m, word in words.items() if word == _UNCLEAR]:
-        text += f" No significant difference: {', '.join(unclear)}."
-    if words.get(CONTROL, _UNCLEAR) != _UNCLEAR:
-        # Intervals cover the choice of test rows only; the control also shows training noise.
-        text += (
-            f" Weights drawn at random ({CONTROL}) change the loss by"
-            f" {test[CONTROL]['log_loss']['difference']:+.4f}: smaller differences may be chance."
-        )
-    return {"text": text, "methods": words}
+def told(values: Values) -> list[str]:
+    """The table, the verdict, and what the other judges say, as lines for the console."""
+    return [*table(values), values["verdict"]["text"], *values["verdict"]["others"]]
+
+
+def verdict(evaluation: Mapping[str, Any], disagreements: Sequence[str] = ()) -> Values:
+    """What the judges say, and which weights to ship: sentences, and the outcome by method.
+
+    Args:
+        evaluation: ``judges`` and ``decision``, as the stage evaluate wrote them.
+        disagreements: why other judges say something else than the first one.
+    """
+    said, decision = evaluation["judges"], evaluation["decision"]
+    first = leading(said)
+    others = [fact["text"] for name, fact in said.items() if name != first]
+    outcomes = said[first]["test"] if first else {}
+    lead = f"By {said[first]['text']} " if first else ""
+    if first and not outcomes:
+        lead = f"This run has no method besides {BASELINE}. "
+    return {
+        "judge": first,
+        "text": lead + decision["text"],
+        "others": [f"By {text}" for text in others] + list(disagreements),
+        "methods": {method: outcome["outcome"] for method, outcome in outcomes.items()},
+    }
 
 
 def outcome(cell: Mapping[str, Any], *, lower_is_better: bool = True) -> str:
@@ -157,7 +188,7 @@ def _cells(
         }
         cell["outcome"] = outcome(cell, lower_is_better=row["name"] in LOWER_IS_BETTER)
     # The best calibration ratio is 1: a difference in it is neither better nor worse.
-    for name in ("calibration_ratio", *_COUNTS):
+    for name in ("calibration_ratio", "ranking_calibration_ratio", *_COUNTS):
         cells.get(name, {}).pop("outcome", None)
     return cells
 

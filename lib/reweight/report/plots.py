@@ -47,21 +47,25 @@ def method_colours(content: Content) -> dict[str, str]:
 
 
 def _differences(content: Content) -> Figure:
-    """Differences to the baseline with their intervals, one panel per metric."""
+    """Differences to the baseline with their intervals: a row for each judge."""
     methods = [m for m in content["methods"] if m != content["baseline"]]
-    metrics = ("log_loss", "normalised_entropy", "auc", "pr_auc")
-    figure, axes = panels(len(metrics), height=1.2 + 0.3 * len(methods))
+    judges = [name for name, said in content["judges"].items() if said["able"]] or ["recorded"]
+    metrics = {"ranking_log_loss": "log loss after recalibration", "auc": "AUC"}
+    height = 0.9 + 0.25 * max(1, len(methods))
+    figure, axes = panels(2 * len(judges), height=height, width=10.0, columns=2)
     colours = method_colours(content)
-    for axis, metric in zip(axes, metrics, strict=True):
-        for place, method in enumerate(methods):
-            cell = content["comparison"]["test"][method].get(metric, {})
-            _difference(axis, cell, place, colours[method])
-        axis.axvline(0, color=GREY, lw=0.8, ls="--")
-        better = "lower" if metric in content["lower_is_better"] else "higher"
-        axis.set(title=_title(metric), xlabel=f"{better} is better", yticks=[])
-        axis.locator_params(axis="x", nbins=3)
-        axis.set_ylim(max(1, len(methods)) - 0.5, -0.5)
-    name_rows(axes[0], methods)
+    for row, judge in enumerate(judges):
+        for axis, (metric, title) in zip(axes[2 * row :], metrics.items(), strict=False):
+            for place, method in enumerate(methods):
+                cell = content["by_judge"].get(judge, {}).get("test", {}).get(method, {})
+                _difference(axis, cell.get(metric, {}), place, colours[method])
+            axis.axvline(0, color=GREY, lw=0.8, ls="--")
+            better = "lower" if metric in content["lower_is_better"] else "higher"
+            axis.set(title=f"{shortened(judge, TITLE)}: {title}", yticks=[])
+            axis.set_xlabel(f"difference to {content['baseline']}, {better} is better")
+            axis.locator_params(axis="x", nbins=4)
+            axis.set_ylim(max(1, len(methods)) - 0.5, -0.5)
+        name_rows(axes[2 * row], methods)
     return figure
 
 
@@ -71,11 +75,6 @@ def _difference(axis: Axes, cell: Mapping[str, Any], place: float, colour: str) 
         return
     axis.plot([cell["low"], cell["high"]], [place, place], color=colour, lw=1.6)
     axis.plot(cell["difference"], place, "o", color=colour, ms=4)
-
-
-def _title(metric: str) -> str:
-    """A metric's name as a reader expects it: AUC, PR AUC, log loss."""
-    return " ".join(w.upper() if w in ("auc", "pr") else w for w in metric.split("_"))
 
 
 def _funnel(content: Content) -> Figure:

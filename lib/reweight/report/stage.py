@@ -20,6 +20,8 @@ from reweight.core.files import write_json
 from reweight.core.left_out import left_out
 from reweight.core.run_folder import read_records
 from reweight.core.tables import METRICS, SAMPLES
+from reweight.evaluate.judges import all_judges
+from reweight.evaluate.verdict import disagreements
 from reweight.report import page
 
 
@@ -37,7 +39,8 @@ def report(run: Run) -> dict[str, Any]:
         .toDF("day", "split", "rows", "positives")
         .toPandas()
     )
-    curves = run.folder.models.curves
+    curves, judges = run.folder.models.curves, all_judges(run.config.evaluation.judges)
+    evaluation = json.loads(run.folder.evaluation.read_text())
     content = page.content(
         baseline=BASELINE,
         config=run.config.model_dump(mode="json", exclude={"spark", "tracking"}),
@@ -45,14 +48,24 @@ def report(run: Run) -> dict[str, Any]:
         records={k: r for k, r in read_records(run.folder).items() if r["status"] != "running"},
         metrics=metrics,
         days=days,
-        evaluation=json.loads(run.folder.evaluation.read_text()),
+        evaluation=evaluation,
         losses=json.loads(curves.read_text()) if curves.exists() else {},
         left_out=left_out(run.folder),
+        disagreements=disagreements(evaluation["judges"], judges, _visible(run)),
     )
     write_json(run.folder.content("report"), content)
     path = run.folder.page("report")
     path.write_text(page.render(content))
-    for line in [*page.table(content), content["verdict"]["text"]]:
+    for line in page.told(content):
         run.say(line)
     reasons = {"left out": content["left_out"]} if content["left_out"] else {}
     return {"report": str(path)} | reasons
+
+
+def _visible(run: Run) -> list[str] | None:
+    """The mechanisms that the job diagnose found in the log; None if it has not been run."""
+    path = run.folder.content("diagnose")
+    if not path.exists():
+        return None
+    visible: list[str] = json.loads(path.read_text())["visible"]
+    return visible

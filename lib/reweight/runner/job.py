@@ -19,6 +19,8 @@ from reweight.core.logging import log_to_console
 from reweight.core.run import JobRun, Stage, Summary
 from reweight.core.run_folder import RunFolder
 from reweight.core.session import borrowed, given_session, spark_session
+from reweight.evaluate.stage import check_config as check_judges
+from reweight.evaluate.stage import check_samples, evaluate
 from reweight.fit_importance.stage import check_config, fit_importance
 from reweight.runner.lock import run_lock
 from reweight.runner.records import finish, pending, run_stage
@@ -100,17 +102,29 @@ def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
     if done := len(stages) - len(remaining):
         _LOG.info("resuming the last attempt: %d of %d stages are done", done, len(stages))
         run.say(f"to start from the first stage, delete {run.folder.attempt}")
+    # Before the stages in front of them, which may take hours.
     if fit_importance in remaining[1:] and run.config.model_run_id is None:
-        # Before the stages in front of it, which may take hours.
         check_config(run.config)
+    if evaluate in remaining:
+        check_judges(run)
     for number, stage in enumerate(remaining, done + 1):
         _LOG.info("[%d/%d] %s", number, len(stages), stage.__name__)
         start = time.monotonic()
+        if stage is fit_importance and evaluate in remaining:
+            _tell_judges(run)
         summary = run_stage(run, stage)
         for line in _lines(summary):
             run.say(line)
         run.say(f"{time.monotonic() - start:.1f} s")
     finish(run)
+
+
+def _tell_judges(run: JobRun[Any]) -> None:
+    """Checks the judges against the samples before the training, and says what they have."""
+    for name, facts in check_samples(run).items():
+        note = f"; {facts['note']}" if "note" in facts else ""
+        rows, positives = facts["rows"], facts["positives"]
+        run.say(f"judge {name}: {rows:,} test rows, {positives:,} of them positive{note}")
 
 
 def _lines(summary: Summary) -> list[str]:

@@ -213,7 +213,7 @@ class RunView:
         if figure is None:
             content, page_path = self.report, self._folder.page("report")
             whole = html.escape(page_path.read_text())
-            text = "\n".join([*page.table(content), content["verdict"]["text"], str(page_path)])
+            text = "\n".join([*page.told(content), str(page_path)])
             _display(_FRAME.format(page=whole, height=height), text)
             return
         figures = self.figures

@@ -6,15 +6,23 @@ import numpy as np
 import pandas as pd
 
 from reweight.core.arithmetic import ARRAYS
-from reweight.evaluate.reduction import group_terms, known_bins, loss_terms, pooled_names
-from reweight.evaluate.statistics import Evaluation, Row, measure, values_of
+from reweight.evaluate.comparison import Row, measure
+from reweight.evaluate.reduction import KEYS, RECORDED, known_bins, pooled_names
+from reweight.evaluate.section import Evaluation
+from reweight.evaluate.statistics import values_of
+from reweight.evaluate.terms import GROUP_SUMS, after_recalibration, group_terms, loss_terms
 
 _SUMS: dict[str, Any] = {
-    "n": ("y", "size"),
-    "pos": ("y", "sum"),
-    "predicted": ("p", "sum"),
+    "rows": ("p", "size"),
+    "n": ("mass", "sum"),
+    "pos": ("positive", "sum"),
+    "squares": ("square_mass", "sum"),
+    "predicted": ("predicted", "sum"),
     "log_loss": ("loss", "sum"),
     "brier": ("square", "sum"),
+}
+_AFTER: dict[str, Any] = {
+    name: (name, "sum") for name in ("ranking_log_loss", "ranking_brier", "ranking_predicted")
 }
 
 
@@ -25,20 +33,24 @@ def measured(
 
     Args:
         predictions: one row per method and sample with ``method``, ``split``, ``sample_id``,
-            ``group_id``, ``segment``, ``label`` and ``probability``.
+            ``group_id``, ``segment``, ``label`` and ``probability``; those of judges also have
+            ``judge`` and the masses ``positive`` and ``negative``.
         evaluation: the section ``evaluation``.
         baseline: the method that the others are compared to.
         seed: seed of the bootstrap.
     """
-    keys = ["method", "split"]
+    keys = list(KEYS)
     rows = _with_parts(predictions, evaluation)
     fine = rows.groupby([*keys, "segment", "bin"], as_index=False).agg(**_SUMS)
     bin_table, _ = known_bins(fine, evaluation)
     fine, rows = (
-        frame.merge(bin_table, on=["method", "bin"], how="left") for frame in (fine, rows)
+        frame.merge(bin_table, on=["judge", "method", "bin"], how="left") for frame in (fine, rows)
     )
+    fine = fine.assign(**_after(fine, fine["pos"], fine["n"] - fine["pos"]))
+    rows = rows.assign(**_after(rows, rows["positive"], rows["negative"]))
     coarse_keys = [*keys, "segment", "bucket", "coarse", "called"]
-    coarse = dict(list(rows.groupby(coarse_keys, as_index=False).agg(**_SUMS).groupby(keys)))
+    sums = rows.groupby(coarse_keys, as_index=False).agg(**_SUMS, **_AFTER)
+    coarse = dict(list(sums.groupby(keys)))
     groups = _grouped(rows, evaluation)
     values = [
         values_of(part, coarse[key], groups, evaluation, seed) for key, part in fine.groupby(keys)
@@ -46,9 +58,19 @@ def measured(
     return measure(pd.concat(values), evaluation, baseline)
 
 
+def _after(
+    frame: pd.DataFrame, positive: "pd.Series[float]", negative: "pd.Series[float]"
+) -> dict[str, Any]:
+    arrays = (x.to_numpy(float) for x in (frame["q"], positive, negative))
+    return after_recalibration(ARRAYS, *arrays)
+
+
 def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
-    positive = predictions["label"].to_numpy() == 1
-    terms = loss_terms(ARRAYS, predictions["probability"].to_numpy(float), positive)
+    if "judge" not in predictions:
+        one = (predictions["label"].to_numpy() == 1).astype(float)
+        predictions = predictions.assign(judge=RECORDED, positive=one, negative=1 - one)
+    positive, negative = (predictions[c].to_numpy(float) for c in ("positive", "negative"))
+    terms = loss_terms(ARRAYS, predictions["probability"].to_numpy(float), positive, negative)
     segment = predictions["segment"]
     largest = (
         segment.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
@@ -56,12 +78,14 @@ def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFra
     names = list(largest.index[: evaluation.max_segments])
     shown, (none, rest) = segment.isin(names), pooled_names(names)
     group = pd.util.hash_array(predictions["group_id"].astype(str).to_numpy(object))
-    return predictions[["method", "split", "group_id", "sample_id"]].assign(
+    return predictions[[*KEYS, "group_id", "sample_id", "positive", "negative"]].assign(
         segment=segment.where(shown, rest).where(segment.notna(), none),
         bin=terms.bin.astype(np.int64),
         bucket=(group % evaluation.buckets).astype(np.int64),
-        y=positive.astype(np.int64),
+        mass=positive + negative,
+        square_mass=positive**2,
         p=terms.p,
+        predicted=(positive + negative) * terms.p,
         loss=terms.loss,
         square=terms.square,
     )
@@ -69,24 +93,27 @@ def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFra
 
 def _grouped(rows: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     """AUC and NDCG of each group, summed by bucket."""
-    keys = ["method", "split", "bucket", "group_id"]
+    keys = [*KEYS, "bucket", "group_id"]
     # Ties are broken independently of the label.
     rows = rows.assign(tie=pd.util.hash_array(rows["sample_id"].to_numpy())).sort_values(
-        [*keys, "p", "tie"], ascending=[True] * 4 + [False, True]
+        [*keys, "p", "tie"], ascending=[True] * len(keys) + [False, True]
     )
     by_group = rows.groupby(keys, sort=False)
-    place = by_group.cumcount() + 1
-    shown = (rows["y"] == 1) & (place <= evaluation.ndcg_k)
-    rows = rows.assign(
-        ranks=by_group["p"].rank() * rows["y"],
-        gain=np.where(shown, 1 / np.log2(1.0 + place), 0.0),
+    positive, negative = rows["positive"], rows["negative"]
+    # Descending, so what a row has above it, and its ties, are taken from the whole.
+    tied = rows.groupby([*keys, "p"], sort=False)["negative"].transform("sum")
+    above = (
+        by_group["negative"].cumsum() - rows.groupby([*keys, "p"], sort=False)["negative"].cumsum()
     )
-    groups = rows.groupby(keys, as_index=False).agg(
-        n=("y", "size"), n1=("y", "sum"), ranks=("ranks", "sum"), dcg=("gain", "sum")
-    )
-    n, n1, ranks, dcg = (groups[c].to_numpy(float) for c in ("n", "n1", "ranks", "dcg"))
-    best = np.cumsum(1 / np.log2(2.0 + np.arange(evaluation.ndcg_k)))
-    ideal = best[np.clip(n1, 1, evaluation.ndcg_k).astype(int) - 1]
-    terms = group_terms(ARRAYS, n, n1, ranks, dcg, ideal)
-    sums = groups[["method", "split", "bucket"]].assign(**terms)
-    return sums.groupby(["method", "split", "bucket"], as_index=False).sum()
+    lower = by_group["negative"].transform("sum") - above - tied / 2
+    best = by_group["positive"].rank(method="first", ascending=False)
+    gains = {}
+    for name, place in (("dcg", by_group.cumcount() + 1), ("ideal", best)):
+        shown = place <= evaluation.ndcg_k
+        gains[name] = np.where(shown, positive / np.log2(1.0 + place), 0.0)
+    parts = ["neg", "pairs", "dcg", "ideal"]
+    rows = rows.assign(pos=positive, neg=negative, pairs=positive * lower, n=1, **gains)
+    groups = rows.groupby(keys, as_index=False)[["n", "pos", *parts]].sum()
+    terms = group_terms(ARRAYS, *[groups[name].to_numpy(float) for name in GROUP_SUMS])
+    sums: pd.DataFrame = groups[[*KEYS, "bucket"]].assign(**terms)
+    return sums.groupby([*KEYS, "bucket"], as_index=False).sum()

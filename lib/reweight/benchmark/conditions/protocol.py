@@ -20,8 +20,9 @@ from scipy import stats
 
 from reweight.benchmark.conditions.worlds import SECONDS
 from reweight.benchmark.detection.protocol import ORACLE
-from reweight.benchmark.detection.statistics import holm, interval
+from reweight.benchmark.detection.statistics import interval
 from reweight.core.baselines import BASELINE
+from reweight.core.multiple_tests import holm
 from reweight.core.section import Name, RunId, Section
 
 Array = NDArray[np.float64]

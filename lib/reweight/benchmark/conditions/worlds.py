@@ -20,7 +20,7 @@ from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import Fit, facts_of, fits, said
 from reweight.core.baselines import BASELINE
 from reweight.core.errors import ReweightError
-from reweight.evaluate.statistics import Evaluation
+from reweight.evaluate.section import Evaluation
 from reweight.importance.artifact import ModelArtifact, Scorer
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch

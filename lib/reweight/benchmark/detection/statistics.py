@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from reweight.core.multiple_tests import holm
 from reweight.evaluate import metrics
 
 Array = NDArray[np.float64]
@@ -134,16 +135,6 @@ def _wilcoxon(first: Array, second: Array) -> float:
     if len(first) < 2 or (first == second).all():
         return 1.0
     return float(stats.wilcoxon(first, second).pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of p-values, in the order given."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    out = np.empty_like(p)
-    out[order] = np.minimum(stepped, 1.0)
-    return [float(v) for v in out]
 
 
 def cliques(comparison: Comparison, level: float = 0.05) -> list[tuple[str, ...]]:

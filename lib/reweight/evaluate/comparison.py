@@ -1,0 +1,109 @@
+"""Metrics of each method -> values with intervals, and paired differences to the baseline.
+
+``uniform_recalibrated`` is the baseline after the recalibration of its level, which costs nothing:
+weights help only if they do more. All methods share the draws of the bootstrap, so a difference is
+one of pairs. Its p-value is that of a normal distribution with the bootstrap's standard error.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from reweight.core.baselines import RECALIBRATED
+from reweight.evaluate import bootstrap
+from reweight.evaluate.section import Evaluation
+
+Row = dict[str, Any]
+
+# Counts of rows: they have neither intervals nor differences.
+_COUNTS = ("groups_left_out", "rows", "positives", "effective_positives")
+# Metric -> the same after recalibration. Metrics that only see the order do not change.
+_RECALIBRATED = {
+    "log_loss": "ranking_log_loss",
+    "brier": "ranking_brier",
+    "normalised_entropy": "ranking_normalised_entropy",
+    "calibration_ratio": "ranking_calibration_ratio",
+}
+# What the bins do not show after recalibration.
+_UNKNOWN = ("ece", "macro_precision", "macro_recall", "worst_group_log_loss")
+_NO_LEVEL = ("level_log_loss", "level_brier")
+
+
+def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list[Row]:
+    """Metrics with intervals, and differences to the baseline with paired intervals.
+
+    Args:
+        values: the output of ``values_of`` for every judge, method and split.
+        evaluation: the section ``evaluation``.
+        baseline: the method that the others are compared to.
+
+    Returns:
+        Rows with ``judge``, ``method``, ``split``, ``segment``, ``name``, ``kind``, ``value``,
+        ``low``, ``high`` and ``p``.
+    """
+    rows: list[Row] = []
+    # Spark returns them as lists.
+    resampled = values["resampled"].map(lambda draws: np.asarray(draws, dtype=np.float64))
+    values = values.assign(resampled=resampled)
+    keys = ["judge", "split"]
+    for segment in (None, *sorted(values["segment"].dropna().unique())):
+        chosen = values["segment"].isna() if segment is None else values["segment"] == segment
+        for (judge, split), part in values[chosen].groupby(keys):
+            frames = {
+                str(method): frame.set_index("name")[["value", "coarse", "resampled"]]
+                for method, frame in part.groupby("method")
+            }
+            if baseline in frames:
+                frames[RECALIBRATED] = _recalibrated(frames[baseline])
+            of = {"judge": judge, "split": split, "segment": segment}
+            for method, frame in frames.items():
+                row = of | {"method": method}
+                if method != baseline:
+                    difference = frame - frames[baseline]
+                    rows += _rows(row, "difference", difference, evaluation.confidence)
+                rows += _rows(row, "value", frame, evaluation.confidence)
+    return rows
+
+
+def _recalibrated(baseline: pd.DataFrame) -> pd.DataFrame:
+    """The metrics of the baseline after its recalibration."""
+    frame = baseline.drop(index=[name for name in _UNKNOWN if name in baseline.index])
+    for name, after in _RECALIBRATED.items():
+        if after in frame.index:
+            frame.loc[[name]] = frame.loc[[after]].to_numpy()
+    for name in _NO_LEVEL:
+        if name in frame.index:
+            frame.loc[[name]] = (frame.loc[[name]] - frame.loc[[name]]).to_numpy()
+    return frame
+
+
+def _rows(row: Row, kind: str, frame: pd.DataFrame, confidence: float) -> list[Row]:
+    rows = []
+    for name, value, coarse, resampled in frame.itertuples():
+        if kind == "difference" and name in _COUNTS:
+            continue
+        low, high = bootstrap.interval(resampled, value, coarse, confidence)
+        p = _p_value(value, resampled) if kind == "difference" else np.nan
+        if name in _COUNTS:
+            low = high = np.nan
+        numbers = {"value": value, "low": low, "high": high, "p": p}
+        rows.append(
+            row
+            | {"name": name, "kind": kind}
+            | {k: float(x) if np.isfinite(x) else None for k, x in numbers.items()}
+        )
+    return rows
+
+
+def _p_value(difference: float, resampled: NDArray[np.float64]) -> float:
+    """Two-sided; NaN where resamples do not show how the difference varies."""
+    known = resampled[np.isfinite(resampled)]
+    if len(known) < 2 or not np.isfinite(difference):
+        return float("nan")
+    error = float(known.std(ddof=1))
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * stats.norm.sf(abs(difference) / error))

@@ -1,0 +1,203 @@
+"""Samples -> how much each row counts as a positive and as a negative, by judge."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from reweight.core.errors import ConfigError, EvaluationError
+from reweight.core.expressions import check_expressions
+from reweight.core.kept import kept_columns
+from reweight.core.store import Store
+from reweight.core.tables import SAMPLES, TRUTH
+from reweight.evaluate.judges import RECORDED, Judge, Known
+
+_HELD_OUT = "split IN ('validation', 'test')"
+# Beside the columns of samples, which a judge may use.
+_TRUTH = ("wanted", "would_buy", "seen", "bot", "relevance")
+_Judges = Mapping[str, Judge]
+
+
+def check_judges(
+    spark: SparkSession, judges: _Judges, keep: Mapping[str, str], known: Known
+) -> None:
+    """Checks what the config alone shows of the judges, before any work is done.
+
+    Args:
+        spark: the session, which analyses the expressions.
+        judges: name -> judge.
+        keep: the section ``sampling.keep``.
+        known: what will be known when the judges judge; propensities by name.
+
+    Raises:
+        ConfigError: a judge cannot judge in this run.
+        SourceError: expressions do not parse or use columns that samples do not have.
+    """
+    for name, judge in judges.items():
+        if reason := judge.unusable(known):
+            raise ConfigError(
+                f"the judge '{name}' cannot judge this run",
+                expected="a judge that the run can ask",
+                got=reason,
+                fix=f"change evaluation.judges.{name}, or remove it",
+            )
+    columns = SAMPLES.columns()
+    assert columns is not None
+    frame = spark.createDataFrame([], columns)
+    # Null has no type of its own, so it fits whatever the expression expects.
+    frame = frame.withColumns({n: F.lit(None) for n in keep if n not in frame.columns})
+    for reads_truth in (False, True):
+        chosen = {n: j for n, j in judges.items() if j.reads_truth == reads_truth}
+        expressions = {
+            f"evaluation.judges.{name}.{key}": sql
+            for name, judge in chosen.items()
+            for key, sql in judge.expressions().items()
+        }
+        if reads_truth:
+            frame = frame.withColumns({n: F.lit(None) for n in _TRUTH})
+        check_expressions(
+            frame,
+            expressions,
+            of="the samples",
+            fix="correct them, or add the columns to sampling.keep: {rating: rating}",
+        )
+
+
+def check_judged(
+    store: Store, types: Mapping[str, str], judges: _Judges, known: Known, positives: int
+) -> dict[str, dict[str, Any]]:
+    """Checks in one pass over the held-out samples that each judge has rows to judge.
+
+    Args:
+        store: the tables.
+        types: name -> type of the kept columns.
+        judges: name -> judge; those that need propensities that are not known are passed over.
+        known: what is known already.
+        positives: effective number of positives below which a judge gives no verdict.
+
+    Returns:
+        Judge -> ``rows`` and ``positives`` of the test split, and the ``note`` of one with few.
+
+    Raises:
+        EvaluationError: a judge has no rows, one class, or values out of range.
+    """
+    ready = {n: j for n, j in judges.items() if not j.unusable(known)}
+    parts = [_facts(name, judge, known) for name, judge in ready.items()]
+    frame = judged_samples(store, types, ready)
+    # Small by nature: two rows, one per split.
+    rows = frame.groupBy("split").agg(*[fact for part in parts for fact in part]).collect()
+    found: dict[str, dict[str, Any]] = {}
+    for name in ready:
+        sums = {row["split"]: {k: row[f"{name}.{k}"] or 0 for k in _FACTS} for row in rows}
+        for split in ("validation", "test"):
+            _check(name, split, sums.get(split, dict.fromkeys(_FACTS, 0)))
+        found[name] = {"rows": sums["test"]["rows"], "positives": sums["test"]["one"]}
+        few = min(sums["test"]["one"], sums["test"]["zero"])
+        if few < positives:
+            found[name]["note"] = f"too few rows of a label for a verdict: {few}"
+    return found
+
+
+def judged_samples(store: Store, types: Mapping[str, str], judges: _Judges) -> DataFrame:
+    """The held-out samples with all columns that judges may use."""
+    samples = store.read(SAMPLES).where(_HELD_OUT).transform(kept_columns, types)
+    if any(judge.reads_truth for judge in judges.values()):
+        identity = F.xxhash64("impression_id").alias("sample_id")
+        truth = store.read(TRUTH).select(identity, *_TRUTH)
+        samples = samples.join(truth, on="sample_id", how="left")
+    return samples
+
+
+def with_masses(
+    predictions: DataFrame, samples: DataFrame, judges: _Judges, known: Known
+) -> DataFrame:
+    """Predictions by judge, with the masses ``positive`` and ``negative`` of each row.
+
+    Args:
+        predictions: rows of the table ``predictions``.
+        samples: the output of ``judged_samples``.
+        judges: name -> judge.
+        known: what judges may know besides.
+    """
+    if list(judges) == [RECORDED]:
+        return predictions
+    structs = [_masses(name, judge, known) for name, judge in judges.items()]
+    masses = F.filter(F.array(*structs), lambda row: row["positive"].isNotNull())
+    wide = samples.select("sample_id", masses.alias("_masses"))
+    joined = predictions.join(wide, on="sample_id", how="inner")
+    return joined.select(*predictions.columns, F.inline("_masses"))
+
+
+def _masses(name: str, judge: Judge, known: Known) -> Column:
+    """The struct of a row; its masses are null where the row does not count."""
+    label, weight, counts = _parts(judge)
+    factor = F.expr(judge.factor(known)).cast("double")
+    positive = F.when(counts, weight * label * F.when(label > 0, factor).otherwise(1.0))
+    return F.struct(
+        F.lit(name).alias("judge"),
+        positive.alias("positive"),
+        (weight - positive).alias("negative"),
+    )
+
+
+def _parts(judge: Judge) -> tuple[Column, Column, Column]:
+    """Label and weight of a row, and whether it counts."""
+    sql = judge.expressions()
+    label, weight = (F.expr(sql[key]).cast("double") for key in ("label", "weight"))
+    where = F.coalesce(F.expr(sql["where"]).cast("boolean"), F.lit(False))
+    return label, weight, where & label.isNotNull()
+
+
+_FACTS = ("rows", "one", "zero", "label", "weight", "propensity")
+
+
+def _facts(name: str, judge: Judge, known: Known) -> list[Column]:
+    """Aggregates: rows that count, by label, and those with values out of range."""
+    label, weight, counts = _parts(judge)
+    wrong_weight = weight.isNull() | F.isnan(weight) | (weight < 0) | (weight == float("inf"))
+    theta = judge.expressions().get("propensity", "1.0")
+    propensity = F.expr(theta).cast("double")
+    outside = F.coalesce(~((propensity > 0) & (propensity <= 1)), F.lit(True))
+    conditions = {
+        "rows": counts,
+        "one": counts & (label > 0.5),
+        "zero": counts & (label <= 0.5),
+        "label": counts & ~((label >= 0) & (label <= 1)),
+        "weight": counts & wrong_weight,
+        "propensity": counts & outside,
+    }
+    return [F.count(F.when(c, 1)).alias(f"{name}.{key}") for key, c in conditions.items()]
+
+
+_WANTED = {
+    "label": "labels from 0 to 1, or null where there is none",
+    "weight": "row weights that are finite and 0 or more",
+    "propensity": "propensities above 0 and at most 1",
+}
+
+
+def _check(name: str, split: str, sums: Mapping[str, int]) -> None:
+    at = f"evaluation.judges.{name}"
+    for key, wanted in _WANTED.items():
+        if sums[key]:
+            raise EvaluationError(
+                f"the judge '{name}' has values out of range",
+                expected=wanted,
+                got=f"{sums[key]} of {sums['rows']} {split} rows with another `{key}`",
+                fix=f"correct {at}.{key}, or leave the rows out by {at}.where",
+            )
+    if not sums["rows"]:
+        raise EvaluationError(
+            f"the judge '{name}' has no rows in {split}",
+            expected="rows of validation and of test; a judge never reads training rows",
+            got="no row that meets its `where` and has a label",
+            fix=f"change {at}.where, or remove the judge",
+        )
+    if not (sums["one"] and sums["zero"]):
+        raise EvaluationError(
+            f"the judge '{name}' has only one class in {split}",
+            expected="labels 0 and 1",
+            got=f"{sums['one']} rows with label 1 and {sums['zero']} with label 0",
+            fix=f"change {at}.where or {at}.label, or remove the judge",
+        )

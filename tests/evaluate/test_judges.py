@@ -1,0 +1,184 @@
+"""The contract of every judge, and what each of them counts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from reweight.core.errors import ConfigError, EvaluationError, SourceError
+from reweight.core.tables import SAMPLES, TRUTH
+from reweight.evaluate import judging, random_slice
+from reweight.evaluate.judges import JUDGES, Judge, Known
+from reweight.evaluate.judges.position import Position
+from reweight.evaluate.judges.random_traffic import RandomTraffic
+from reweight.evaluate.judges.recorded import Recorded
+from reweight.evaluate.judges.settled import Settled
+from reweight.evaluate.judges.trusted import Trusted
+from reweight.evaluate.judges.truth import Truth
+
+EXAMPLES: dict[str, Judge] = {
+    "recorded": Recorded(),
+    "random_traffic": RandomTraffic(where="slice = 'random'"),
+    "position": Position(propensity="1 / position", clip=4),
+    "settled": Settled(),
+    "trusted": Trusted(label="rating >= 5"),
+    "truth": Truth(),
+}
+KNOWN = Known(simulated=True)
+TYPES = {"slice": "string", "rating": "int"}
+
+
+class Tables:
+    """The tables that judges read, in place of a store of a run."""
+
+    def __init__(self, samples: DataFrame, truth: DataFrame) -> None:
+        self.tables = {SAMPLES.name: samples, TRUTH.name: truth}
+
+    def read(self, table: object) -> DataFrame:
+        return self.tables[table.name]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def store(spark: SparkSession) -> Tables:
+    ids = spark.range(400)
+    i = F.col("id")
+    samples = ids.select(
+        F.xxhash64(i.cast("string")).alias("sample_id"),
+        i.alias("i"),
+        F.when(i % 4 < 2, "test").when(i % 4 == 2, "validation").otherwise("train").alias("split"),
+        (i % 5 == 0).cast("float").alias("label"),
+        (i % 3 != 0).alias("mature"),
+        (i % 10 + 1).cast("int").alias("position"),
+        F.create_map(
+            F.lit("slice"),
+            F.when(i % 7 < 3, "random").otherwise("ranked"),
+            F.lit("rating"),
+            F.when(i % 2 == 0, (i % 6).cast("string")),
+        ).alias("kept"),
+    )
+    truth = ids.select(
+        i.cast("string").alias("impression_id"),
+        (i % 4 == 1).alias("wanted"),
+        (i % 5 == 0).alias("would_buy"),
+        F.lit(True).alias("seen"),
+        (i % 11 == 0).alias("bot"),
+        F.lit(0.5).alias("relevance"),
+    )
+    return Tables(samples.cache(), truth.cache())
+
+
+def masses(store: Tables, judge: Judge, known: Known = KNOWN) -> pd.DataFrame:
+    """The masses of the held-out rows, by `i`."""
+    samples = judging.judged_samples(store, TYPES, {"j": judge})  # type: ignore[arg-type]
+    predictions = samples.select("sample_id", "i")
+    found = judging.with_masses(predictions, samples, {"j": judge}, known).toPandas()
+    return found.set_index("i").sort_index()
+
+
+def test_every_judge_has_an_example() -> None:
+    assert set(EXAMPLES) == set(JUDGES)
+
+
+def test_every_judge_counts_held_out_rows_with_masses_that_sum_to_their_weight(
+    store: Tables,
+) -> None:
+    for name, judge in EXAMPLES.items():
+        found = masses(store, judge)
+        assert len(found), name
+        assert (found.index % 4 < 3).all(), f"{name} reads training rows"
+        np.testing.assert_allclose(found["positive"] + found["negative"], 1.0)
+        weighted = masses(store, judge.model_copy(update={"weight": "position"}))
+        expected = found.mul(found.index.to_series() % 10 + 1, axis=0)
+        np.testing.assert_allclose(weighted["positive"], expected["positive"])
+        np.testing.assert_allclose(weighted["negative"], expected["negative"])
+        fewer = masses(store, judge.model_copy(update={"where": "i % 7 = 1"}))
+        assert set(fewer.index) <= {i for i in range(400) if i % 7 == 1}, name
+        assert judge.says
+        assert judge.unusable(KNOWN) is None
+
+
+def test_rows_and_labels_are_those_that_the_judge_asks_for(store: Tables) -> None:
+    held = [i for i in range(400) if i % 4 < 3]
+    positive = {name: masses(store, judge)["positive"] for name, judge in EXAMPLES.items()}
+    assert positive["recorded"].to_dict() == {i: float(i % 5 == 0) for i in held}
+    assert set(positive["random_traffic"].index) == {i for i in held if i % 7 < 3}
+    assert set(positive["settled"].index) == {i for i in held if i % 3}
+    assert positive["trusted"].to_dict() == {i: float(i % 6 >= 5) for i in held if i % 2 == 0}
+    assert positive["truth"].to_dict() == {i: float(i % 4 == 1) for i in held if i % 11}
+    # 1 / theta is the position, at most 4.
+    expected = {i: min(4.0, i % 10 + 1) * (i % 5 == 0) for i in held}
+    assert positive["position"].to_dict() == expected
+
+
+def test_propensities_of_a_model_are_looked_up_by_position(store: Tables) -> None:
+    theta = [1.0, 1.0, 0.5, 0.25]
+    judge = Position(model="ips", clip=100)
+    found = masses(store, judge, Known({"other": [1.0], "ips": theta}))["positive"]
+    # Positions beyond the last one share its propensity.
+    assert found.to_dict() == {
+        i: (1 / theta[min(3, i % 10 + 1)]) * (i % 5 == 0) for i in range(400) if i % 4 < 3
+    }
+    reason = judge.unusable(Known({"other": [1.0]}))
+    assert reason is not None
+    assert "'ips'" in reason
+
+
+def test_what_the_config_shows_is_refused_before_any_work(spark: SparkSession) -> None:
+    def check(judge: Judge, known: Known = KNOWN) -> None:
+        judging.check_judges(spark, {"mine": judge}, {"rating": "rating"}, known)
+
+    for judge in (Trusted(label="rating >= 5"), Position(propensity="1 / position"), Truth()):
+        check(judge)
+    with pytest.raises(ConfigError, match="the judge 'mine' cannot judge this run") as no_truth:
+        check(Truth(), Known())
+    assert "only a simulated log has a truth" in no_truth.value.got
+    with pytest.raises(ConfigError) as no_model:
+        check(Position())
+    assert "propensity: 1 / position" in no_model.value.got
+    with pytest.raises(SourceError) as unknown:
+        check(Trusted(label="stars > 3"))
+    assert "evaluation.judges.mine.label: stars > 3" in unknown.value.got
+    assert "sampling.keep" in unknown.value.fix
+    with pytest.raises((SourceError, AnalysisException)):
+        check(RandomTraffic(where="wanted"))
+
+
+@pytest.mark.parametrize(
+    ("judge", "what", "got"),
+    [
+        (Trusted(label="position"), "has values out of range", "another `label`"),
+        (Recorded(weight="-1"), "has values out of range", "another `weight`"),
+        (Position(propensity="position - 1"), "has values out of range", "another `propensity`"),
+        (Recorded(where="split = 'train'"), "has no rows in validation", "no row"),
+        (Trusted(label="if(split = 'test', null, 1)"), "has only one class in validation", "0"),
+    ],
+)
+def test_judges_without_something_to_judge_are_refused(
+    store: Tables, judge: Judge, what: str, got: str
+) -> None:
+    with pytest.raises(EvaluationError, match=what) as refused:
+        judging.check_judged(store, TYPES, {"mine": judge}, KNOWN, 1)  # type: ignore[arg-type]
+    assert got in refused.value.got
+    assert "evaluation.judges.mine" in refused.value.fix
+
+
+def test_judges_with_few_positives_are_noted(store: Tables) -> None:
+    found = judging.check_judged(store, TYPES, EXAMPLES, KNOWN, 30)  # type: ignore[arg-type]
+    assert found["recorded"] == {"rows": 200, "positives": 40}
+    assert "too few rows" in found["trusted"]["note"]
+
+
+def test_a_slice_that_features_give_away_is_said_with_the_area(spark: SparkSession) -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(1500, 2))
+    frame = pd.DataFrame({"sample_id": range(1500), "group_id": range(1500)})
+    frame = frame.assign(fair=generator.random(1500) < 0.5, chosen=x[:, 0] > 0.3)
+    frame["features"] = [row.tolist() for row in x]
+    rows = spark.createDataFrame(frame)
+    judges = {name: RandomTraffic(where=name) for name in ("fair", "chosen")}
+    notes = random_slice.separated(rows, judges, 0)
+    assert "AUC of 0.4" in notes["fair"] or "AUC of 0.5" in notes["fair"]
+    assert "not a random part" not in notes["fair"]
+    assert "not a random part" in notes["chosen"]

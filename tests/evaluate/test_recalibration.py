@@ -1,0 +1,50 @@
+"""Recalibration of binned log odds, against scikit-learn on the rows."""
+
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from reweight.evaluate.recalibration import recalibrated
+
+RNG = np.random.default_rng(3)
+Z = np.sort(RNG.normal(-1, 1.5, 600))
+N = RNG.integers(1, 30, 600).astype(float)
+POS = RNG.binomial(N.astype(int), 1 / (1 + np.exp(-(0.4 + 0.6 * Z)))).astype(float)
+
+
+def test_a_linear_recalibration_is_the_logistic_regression_on_the_log_odds() -> None:
+    x = np.concatenate([Z, Z])[:, None]
+    y, w = np.repeat([1, 0], len(Z)), np.concatenate([POS, N - POS])
+    model = LogisticRegression(C=1e10, tol=1e-10, max_iter=1000).fit(x, y, sample_weight=w)
+    expected = model.predict_proba(Z[:, None])[:, 1]
+    np.testing.assert_allclose(recalibrated(Z, N, POS, "linear"), expected, atol=1e-6)
+
+
+def test_an_isotonic_recalibration_is_that_of_scikit_learn() -> None:
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(Z, POS / N, N)
+    shown = np.linspace(-8, 8, 50)
+    expected = np.clip(fitted.predict(shown), 1e-6, 1 - 1e-6)
+    found = recalibrated(Z, N, POS, "isotonic", shown)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert (np.diff(found) >= 0).all()
+
+
+def test_masses_beyond_a_row_are_fitted_like_rows() -> None:
+    # A positive counts 3 and -2, as an inverse propensity of 3 makes it: on average the same rate.
+    signed = recalibrated(Z, N, 3 * POS, "linear")
+    assert np.isfinite(signed).all()
+    mean = float(N @ signed / N.sum())
+    assert mean == pytest.approx(3 * POS.sum() / N.sum(), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["linear", "isotonic"])
+def test_without_both_classes_nothing_is_recalibrated(kind: str) -> None:
+    p = 1 / (1 + np.exp(-Z))
+    np.testing.assert_allclose(recalibrated(Z, N, 0 * POS, kind), p)
+    np.testing.assert_allclose(recalibrated(Z, N, N, kind), p)
+
+
+def test_predictions_that_rank_the_wrong_way_become_the_rate() -> None:
+    found = recalibrated(-Z[::-1], N[::-1], POS[::-1], "linear")
+    np.testing.assert_allclose(found, POS.sum() / N.sum(), atol=1e-9)

@@ -1,0 +1,131 @@
+"""What the judges say, and which weights are shipped, from rows of metrics."""
+
+from typing import Any
+
+import pytest
+
+from reweight.evaluate.judges import all_judges
+from reweight.evaluate.judges.position import Position
+from reweight.evaluate.judges.truth import Truth
+from reweight.evaluate.section import Evaluation
+from reweight.evaluate.verdict import decision, disagreements, leading, verdicts
+
+JUDGES = all_judges({"truth": Truth(), "position": Position(propensity="1 / position")})
+# method -> (difference of the ranking loss, p, difference of the level, p)
+Moves = dict[str, tuple[float, float, float, float]]
+BETTER, WORSE, SAME = (-0.02, 1e-5, 0.0, 1.0), (0.02, 1e-5, 0.0, 1.0), (-0.001, 0.4, 0.0, 1.0)
+
+
+def rows_of(
+    test: Moves, judge: str = "truth", positives: float = 500, validation: Moves | None = None
+) -> list[dict[str, Any]]:
+    rows = []
+    for split, moves in (("test", test), ("validation", validation or test)):
+        base = {"judge": judge, "split": split, "segment": None}
+        for name in ("rows", "positives", "effective_positives"):
+            rows.append(
+                base | {"method": "uniform", "name": name, "kind": "value", "value": positives}
+            )
+        for method, (ranking, p, level, p_level) in moves.items():
+            for name, less, own in (
+                ("ranking_log_loss", ranking, p),
+                ("level_log_loss", level, p_level),
+                ("auc", -ranking, p),
+            ):
+                numbers = {"value": less, "low": less - 0.01, "high": less + 0.01, "p": own}
+                row = base | {"method": method, "name": name}
+                rows.append(row | {"kind": "difference"} | numbers)
+                rows.append(row | {"kind": "value"} | numbers | {"value": 0.5 + less})
+    return rows
+
+
+def said_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return verdicts(rows, JUDGES, Evaluation())
+
+
+def outcomes(said: dict[str, Any], judge: str = "truth", split: str = "test") -> dict[str, str]:
+    return {m: o["outcome"] for m, o in said[judge][split].items()}
+
+
+def test_a_method_helps_if_it_ranks_better_and_the_level_is_told_apart() -> None:
+    level = (0.0, 0.9, 0.05, 1e-6)
+    said = said_of(rows_of({"a": BETTER, "b": WORSE, "c": SAME, "d": level}))
+    assert outcomes(said) == {
+        "a": "helps",
+        "b": "hurts",
+        "c": "no significant difference",
+        "d": "hurts the level",
+    }
+    assert "hurt the level alone, which recalibration repairs: d" in said["truth"]["text"]
+
+
+def test_a_lower_level_alone_is_no_help() -> None:
+    # The judge's rows have another base rate, which some weights happen to meet.
+    said = said_of(rows_of({"a": (0.0, 1.0, -0.3, 1e-9)}))
+    assert outcomes(said) == {"a": "no significant difference"}
+    assert "no method helps" in said["truth"]["text"]
+
+
+def test_outcomes_are_corrected_for_the_number_of_methods_and_judges() -> None:
+    moves = {f"m{i}": (-0.01, 0.02, 0.0, 1.0) for i in range(3)}
+    assert set(outcomes(said_of(rows_of(moves))).values()) == {"no significant difference"}
+    assert outcomes(said_of(rows_of({"m0": (-0.01, 0.02, 0, 1)}))) == {"m0": "helps"}
+    both = rows_of({"m0": (-0.01, 0.03, 0, 1)}) + rows_of({"m0": SAME}, "recorded")
+    assert outcomes(said_of(both)) == {"m0": "no significant difference"}
+
+
+def test_the_first_judge_with_enough_positives_leads() -> None:
+    rows = rows_of({"a": BETTER}, "truth", 20) + rows_of({"a": WORSE}, "recorded")
+    said = said_of(rows)
+    assert leading(said) == "recorded"
+    assert not said["truth"]["able"]
+    assert "20 effective positives in validation" in said["truth"]["reason"]
+    assert "cannot tell" in said["truth"]["text"]
+    assert leading(said_of(rows_of({"a": BETTER}, "truth", 20))) is None
+
+
+def test_the_choice_is_made_on_validation_and_only_confirmed_on_test() -> None:
+    best_on_test = {"a": (-0.03, 1e-9, 0.0, 1.0), "b": (-0.01, 1e-5, 0.0, 1.0)}
+    on_validation = {"a": (-0.01, 1e-5, 0.0, 1.0), "b": (-0.02, 1e-9, 0.0, 1.0)}
+    rows = rows_of(best_on_test, validation=on_validation)
+    found = decision(rows, said_of(rows))
+    assert (found["weights"], found["judge"], found["confirmed"]) == ("b", "truth", True)
+    assert found["test"]["ranking_log_loss"]["value"] == -0.01
+    # Weights that only test rows favour are not chosen.
+    rows = rows_of(best_on_test, validation={"a": SAME, "b": WORSE})
+    assert decision(rows, said_of(rows))["weights"] == "uniform"
+
+
+@pytest.mark.parametrize(("test", "confirmed"), [(BETTER, True), (SAME, False), (WORSE, False)])
+def test_a_choice_that_test_rows_do_not_confirm_is_said(test: Any, confirmed: bool) -> None:
+    rows = rows_of({"a": test}, validation={"a": BETTER})
+    found = decision(rows, said_of(rows))
+    assert found["confirmed"] is confirmed
+    assert found["text"].startswith("Ship the weights" if confirmed else "Do not ship")
+
+
+def test_weights_without_information_are_never_chosen() -> None:
+    rows = rows_of({"random": BETTER})
+    said = said_of(rows)
+    assert decision(rows, said)["weights"] == "uniform"
+    assert "smaller differences may be chance" in said["truth"]["text"]
+
+
+def test_without_a_judge_that_can_tell_uniform_is_shipped() -> None:
+    rows = rows_of({"a": BETTER}, "recorded", 3)
+    found = decision(rows, said_of(rows))
+    assert (found["weights"], found["judge"]) == ("uniform", None)
+
+
+def test_a_judge_that_disagrees_is_named_with_the_fault_that_it_shares() -> None:
+    rows = rows_of({"a": BETTER}) + rows_of({"a": WORSE}, "recorded")
+    said = said_of(rows)
+    (unknown,) = disagreements(said, JUDGES, None)
+    assert unknown.startswith("recorded disagrees with truth on a: ")
+    assert "jobs/diagnose.py" in unknown
+    (seen,) = disagreements(said, JUDGES, ["position bias"])
+    assert "share the position bias that diagnose finds" in seen
+    (unseen,) = disagreements(said, JUDGES, [])
+    assert "of which diagnose finds none" in unseen
+    agreed = rows_of({"a": BETTER}) + rows_of({"a": BETTER}, "recorded")
+    assert disagreements(said_of(agreed), JUDGES, None) == []
