@@ -60,7 +60,8 @@ run.show()
 
 run.show("weights")
 metrics = run.metrics
-metrics[(metrics["split"] == "test") & (metrics["name"] == "log_loss") & metrics["segment"].isna()]
+test = metrics[(metrics["split"] == "test") & metrics["segment"].isna()]
+test[test["name"] == "ranking_log_loss"].sort_values(["judge", "value"])
 
 # COMMAND ----------
 

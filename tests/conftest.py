@@ -176,7 +176,7 @@ def open_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> "
     root = tmp_path_factory.mktemp("runs")
 
     def opened(run_id: str, *overrides: str) -> Run:
-        demo = Path(__file__).parents[1] / "conf" / "demo.yaml"
+        demo = Path(__file__).parent / "shop.yaml"
         names = (f"run_id={run_id}", f"root={root}")
         return Run.open(spark, load_config(str(demo), (*names, *SMALL, *overrides)))
 

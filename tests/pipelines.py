@@ -123,7 +123,7 @@ def start(
         [
             sys.executable,
             f"jobs/{job}.py",
-            "conf/demo.yaml",
+            "tests/shop.yaml",
             f"root={root}",
             *TINY,
             *overrides,

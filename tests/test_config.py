@@ -285,7 +285,7 @@ def test_overrides_reach_every_depth_in_the_notation_of_yaml() -> None:
         [
             "run_id=today",
             "fitting.ranks=4",
-            "importance.2.training.epochs=5",
+            "importance.1.training.epochs=5",
             "features.categorical.item.buckets=32",
             "features.categorical.user={value: user_id, buckets: 64}",
             "splits.shares=[0.5, 0.25, 0.25]",
@@ -441,14 +441,14 @@ def test_a_digest_tells_where_a_text_ends() -> None:
 def test_a_file_may_say_in_what_it_differs_from_another(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "day.yaml").write_text(
-        f"base: {DEMO}\nrun_id: day\nsplits: {{by: row}}\nimportance: [{{method: random}}]\n"
+        f"base: {DEMO}\nrun_id: day\nsplits: {{by: row, open_windows: gap}}\nimportance: [{{method: random}}]\n"
     )
     (tmp_path / "more" / "night.yaml").write_text("base: ../day.yaml\nsplits: {target: 0.5}\n")
     demo = load_config(DEMO)
     found = load_config(str(tmp_path / "more" / "night.yaml"), ("seed=7",))
     assert (found.run_id, found.seed) == ("day", 7)
     assert [m.name for m in found.importance] == ["random", "uniform"]
-    assert found.splits == demo.splits.model_copy(update={"by": "row", "target": 0.5})
+    assert found.splits == demo.splits.model_copy(update={"by": "row", "target": 0.5, "open_windows": "gap"})
     assert found.features == demo.features
 
 
@@ -552,7 +552,7 @@ def cleaned(**more: Any) -> dict[str, Any]:
         ("splits.judged=[de]", "write \"segment IN ('de')\""),
         ("sampling.keep={label: price}", "['label']: samples have columns of these names"),
         ("evaluation.judges={mine: {where: price > 1}}", "expected the kind of the judge"),
-        ("evaluation.judges={recorded: {label: clicked}}", "is the name of the recorded labels"),
+        ("evaluation.judges={recorded: {label: clicked}}", "expected the labels of the log"),
         ("evaluation.judges={a: {label: x}, A: {label: y}}", "expected different names"),
         ("evaluation.judges={position: {clip: 1}}", "greater than 1"),
         ("weighting.segment_cap=0.5", "weighting.segment_cap has no effect without segments"),
@@ -588,10 +588,11 @@ def test_names_are_compared_as_spark_compares_them(tmp_path: Path) -> None:
 
 def test_a_method_that_has_another_name_is_recalibrated_by_that_name() -> None:
     named = "importance=[{method: class_balanced, name: odds}]"
-    assert "write one of ['odds']" in refusal(DEMO, named)
+    by_kind = "ranking.recalibrate=[class_balanced]"
+    assert "write one of ['odds']" in refusal(DEMO, named, by_kind)
     assert load_config(DEMO, [named, "ranking.recalibrate=[odds]"])
     # A list of the base of a run may name what the run leaves out.
-    assert load_config(DEMO, ["importance=[{method: random}]"])
+    assert load_config(DEMO, ["importance=[{method: random}]", by_kind])
 
 
 def test_a_window_wants_its_unit(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from reweight.config import Run, load_config
 from reweight.core.errors import TableError
 from reweight.core.tables import Table
 
-DEMO = str(Path(__file__).parents[2] / "conf" / "demo.yaml")
+DEMO = str(Path(__file__).parents[1] / "shop.yaml")
 TABLE = Table("letters", "a test", "letter string, number bigint")
 
 

@@ -44,7 +44,8 @@ def differences(seed: int, groups: int, replicates: int) -> dict[str, tuple[floa
     return {
         row["name"]: (row["value"], row["low"], row["high"])
         for row in measured(predictions(seed, groups), evaluation, "uniform", seed)
-        if row["kind"] == "difference" and row["split"] == "test" and row["segment"] is None
+        if (row["method"], row["kind"], row["split"]) == ("better", "difference", "test")
+        and row["segment"] is None
     }
 
 

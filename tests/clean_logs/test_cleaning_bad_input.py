@@ -51,7 +51,7 @@ def parquet(spark: SparkSession, folder: Path, *queries: str) -> Path:
 
 
 def open_run(spark: SparkSession, root: Path, given: dict[str, Any]) -> Run:
-    demo = load_config(str(Path(__file__).parents[2] / "conf" / "demo.yaml"))
+    demo = load_config(str(Path(__file__).parents[1] / "shop.yaml"))
     changes = {"run_id": "night", "root": str(root), "cleaning": Cleaning.model_validate(given)}
     return Run.open(spark, demo.model_copy(update=changes))
 

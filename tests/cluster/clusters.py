@@ -82,7 +82,7 @@ def run_line(
         root.with_name(f"{root.name}-spark"),
         ROOT / "conf" / "spark" / conf,
         master,
-        *("jobs/pipeline.py", "conf/demo.yaml", f"root={root}", *TINY),
+        *("jobs/pipeline.py", "tests/shop.yaml", f"root={root}", *TINY),
         settings=settings,
         **options,  # type: ignore[arg-type]
     )

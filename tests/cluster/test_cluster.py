@@ -90,7 +90,7 @@ def test_each_rank_gets_a_gpu_of_its_worker(
     conf.write_text("".join(part.read_text() for part in parts))
     root = tmp_path / "line"
     undisturbed.before_training(root)
-    job = ("jobs/fit_importance.py", "conf/demo.yaml", f"root={root}", *TINY)
+    job = ("jobs/fit_importance.py", "tests/shop.yaml", f"root={root}", *TINY)
     submit(tmp_path / "submit", conf, cluster.master, *job, "fitting.use_gpu=true")
 
     said = [path.read_text() for path in cluster.executors()]

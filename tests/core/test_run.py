@@ -23,7 +23,7 @@ from reweight.runner.job import run_stages
 from reweight.runner.lock import run_lock
 from reweight.runner.records import finish, pending, run_stage
 
-DEMO = str(Path(__file__).parents[2] / "conf" / "demo.yaml")
+DEMO = str(Path(__file__).parents[1] / "shop.yaml")
 
 
 def first(run: Run) -> Summary:

@@ -173,7 +173,7 @@ def test_a_job_leaves_a_session_that_is_given_as_it_was(tmp_path: Path, runtime:
         "spark.sql.session.timeZone": "Asia/Tokyo",
         "spark.sql.shuffle.partitions": "3",
     }
-    demo = str(Path(__file__).parents[2] / "conf" / "demo.yaml")
+    demo = str(Path(__file__).parents[1] / "shop.yaml")
     wanted = "spark={spark.master: 'local[2]', spark.sql.shuffle.partitions: '77'}"
     config = (demo, "run_id=given", "root=out", wanted)
     done = run_alone(GIVEN, tmp_path, json.dumps(own), runtime, *config)

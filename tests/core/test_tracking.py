@@ -18,7 +18,7 @@ from reweight.core.tracking.event import StageEvent
 from reweight.core.tracking.section import Tracking
 from reweight.core.tracking.trackers import Tracker
 
-DEMO = str(Path(__file__).parents[2] / "conf" / "demo.yaml")
+DEMO = str(Path(__file__).parents[1] / "shop.yaml")
 CONFIG = {"seed": 3, "fitting": {"ranks": 2}, "importance": [{"method": "random"}]}
 CURVES = {"mlp": [{"train": 0.5, "validation": 0.6}, {"train": 0.25, "validation": 0.3}]}
 COMPARISON = {"test": {"random": {"auc": {"value": 0.75, "difference": -0.01, "outcome": "worse"}}}}

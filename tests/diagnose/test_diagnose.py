@@ -56,7 +56,7 @@ LIKED = (*CLEAN, "simulation.drift=2.5", "simulation.rare=0.06")
 
 
 def opened(spark: SparkSession, root: Path, run_id: str, *overrides: str) -> Run:
-    demo = Path(__file__).parents[2] / "conf" / "demo.yaml"
+    demo = Path(__file__).parents[1] / "shop.yaml"
     config = load_config(str(demo), (f"run_id={run_id}", f"root={root}", *COMMON, *overrides))
     counts = {"shown": "event_type = 'impression'", "clicked": "event_type = 'click'"}
     item = History(keys=("item_id",), counts=counts, rates={"click_rate": ("clicked", "shown")})

@@ -46,7 +46,7 @@ def test_wrong_values_are_named_together_before_spark_starts() -> None:
     done = _ran(
         sys.executable,
         "jobs/clean_logs.py",
-        "conf/demo.yaml",
+        "tests/shop.yaml",
         "fitting.ranks=0",
         "clening=1",
     )
@@ -61,7 +61,7 @@ def test_without_java_the_message_says_how_to_install_it(tmp_path: Path) -> None
     folder.mkdir()
     environment = {k: v for k, v in os.environ.items() if k != "JAVA_HOME"} | {"PATH": str(folder)}
     done = subprocess.run(
-        [sys.executable, "jobs/clean_logs.py", "conf/demo.yaml", f"root={tmp_path}/run"],
+        [sys.executable, "jobs/clean_logs.py", "tests/shop.yaml", f"root={tmp_path}/run"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -82,7 +82,7 @@ def test_without_a_network_the_message_names_the_jars(tmp_path: Path) -> None:
     done = _ran(
         sys.executable,
         "jobs/clean_logs.py",
-        "conf/demo.yaml",
+        "tests/shop.yaml",
         f"root={tmp_path}/run",
         f"spark={json.dumps(spark)}",
     )
@@ -94,7 +94,7 @@ def test_a_missing_log_stops_the_first_job_with_its_path(tmp_path: Path) -> None
     done = _ran(
         sys.executable,
         "jobs/clean_logs.py",
-        "conf/demo.yaml",
+        "tests/shop.yaml",
         f"root={tmp_path}/run",
     )
     assert done.returncode == 2
@@ -114,7 +114,7 @@ def test_spark_submit_runs_a_job(tmp_path: Path) -> None:
         "--packages",
         DELTA_PACKAGE,
         "jobs/simulate_logs.py",
-        "conf/demo.yaml",
+        "tests/shop.yaml",
         f"root={tmp_path}/run",
         *TINY,
         PYSPARK_PYTHON=sys.executable,

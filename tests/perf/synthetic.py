@@ -11,7 +11,7 @@ from reweight.core.files import write_json
 from reweight.core.tables import SAMPLES
 
 DIM = 100
-CONFIG = str(Path(__file__).parents[2] / "conf" / "demo.yaml")
+CONFIG = str(Path(__file__).parents[1] / "shop.yaml")
 
 
 def samples(spark: SparkSession, rows: int, dim: int = DIM, partitions: int = 8) -> DataFrame:

@@ -5,18 +5,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from pyspark.sql import SparkSession
 
 import reweight
 from reweight.clean_logs.stage import clean_logs
+from reweight.config import load_config
 from reweight.core.errors import ConfigError, RunError, TableError
 from reweight.simulate_logs.simulation import Dirt
 from reweight.simulate_logs.stage import simulate_logs
 
 pytestmark = pytest.mark.timeout(600)
 
-DEMO = Path(__file__).parents[2] / "conf" / "demo.yaml"
+DEMO = Path(__file__).parents[1] / "shop.yaml"
 SMALL = (
     "simulation.sessions=500",
     "importance=[{method: random}]",
@@ -96,7 +96,7 @@ def test_a_run_is_found_again(view: reweight.RunView, root: Path) -> None:
 
 
 def test_a_config_can_be_a_dict_and_a_run_a_few_stages(spark: SparkSession, root: Path) -> None:
-    content = yaml.safe_load(DEMO.read_text()) | {"run_id": "short", "root": str(root / "short")}
+    content = load_config(str(DEMO)).kept() | {"run_id": "short", "root": str(root / "short")}
     some = reweight.run(content, *SMALL, stages=(simulate_logs, clean_logs))
     assert some.events.count() == some.records["clean_logs"]["summary"]["events"]
     none = "simulation.dirt={" + ", ".join(f"{k}: 0" for k in Dirt.model_fields) + "}"

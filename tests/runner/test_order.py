@@ -35,7 +35,7 @@ READING = {
 def test_a_stage_that_comes_too_early_names_the_one_to_run_first(
     spark: SparkSession, tmp_path: Path, stage: Stage, first: str
 ) -> None:
-    demo = Path(__file__).parents[2] / "conf" / "demo.yaml"
+    demo = Path(__file__).parents[1] / "shop.yaml"
     run = Run.open(spark, load_config(str(demo), (f"root={tmp_path}",)))
     with pytest.raises(TableError, match=f"run the stage '{first}' first"):
         stage(run)

@@ -72,9 +72,9 @@ def _isotonic(n: Array, pos: Array) -> Array:
     """The monotone rate of each bin, weighted by the masses."""
     from sklearn.isotonic import IsotonicRegression
 
-    weight = np.maximum(n, 1e-12)
-    fitted = IsotonicRegression().fit_transform(np.arange(len(n)), pos / weight, weight)
-    return np.asarray(fitted, dtype=np.float64)
+    weight, place = np.maximum(n, 1e-12), np.arange(len(n))
+    fitted = IsotonicRegression().fit(place, pos / weight, sample_weight=weight)
+    return np.asarray(fitted.predict(place), dtype=np.float64)
 
 
 def _sigmoid(logits: Array) -> Array:

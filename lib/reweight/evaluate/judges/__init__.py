@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field
 
-from reweight.core.section import Name
+from reweight.core.section import Name, repeated
 from reweight.evaluate.judges.base import Judge, Known
 from reweight.evaluate.judges.position import Position
 from reweight.evaluate.judges.random_traffic import RandomTraffic
@@ -40,12 +40,16 @@ def _with_kinds(judges: Any) -> Any:
                 )
             values = values | {"judge": kind}
         complete[name] = values
-    names = [str(name).lower() for name in complete]
-    if len(set(names)) < len(names):
-        raise ValueError(f"expected different names (case does not count), got {sorted(complete)}")
-    kind = complete.get(RECORDED, {"judge": RECORDED})
-    if isinstance(kind, dict) and kind["judge"] != RECORDED:
-        raise ValueError(f"'{RECORDED}' is the name of the recorded labels; choose another one")
+    if twice := repeated(str(name) for name in complete):
+        raise ValueError(f"expected different names (case does not count), got {twice}")
+    recorded = complete.get(RECORDED, {})
+    if isinstance(recorded, dict) and (recorded.get("judge", RECORDED), recorded.get("label")) != (
+        RECORDED,
+        None,
+    ):
+        raise ValueError(
+            f"{RECORDED}: expected the labels of the log, got {recorded}; choose another name"
+        )
     return complete
 
 
