@@ -96,7 +96,9 @@ costs.pivot_table(index="method", columns="name", values="value").round(3)
 
 # COMMAND ----------
 
-pd.concat({name: differences(name) for name in ("ranking_log_loss", "level_log_loss", "auc")}, axis=1).round(4)
+pd.concat(
+    {name: differences(name) for name in ("ranking_log_loss", "level_log_loss", "auc")}, axis=1
+).round(4)
 
 # COMMAND ----------
 

@@ -448,7 +448,9 @@ def test_a_file_may_say_in_what_it_differs_from_another(tmp_path: Path) -> None:
     found = load_config(str(tmp_path / "more" / "night.yaml"), ("seed=7",))
     assert (found.run_id, found.seed) == ("day", 7)
     assert [m.name for m in found.importance] == ["random", "uniform"]
-    assert found.splits == demo.splits.model_copy(update={"by": "row", "target": 0.5, "open_windows": "gap"})
+    assert found.splits == demo.splits.model_copy(
+        update={"by": "row", "target": 0.5, "open_windows": "gap"}
+    )
     assert found.features == demo.features
 
 

@@ -84,3 +84,6 @@ def sections_in(owner: griffe.Class, annotation: str) -> Iterator[griffe.Class]:
         target = resolved(owner, word)
         if isinstance(target, griffe.Class) and any(b.name == "Section" for b in target.mro()):
             yield target
+        elif isinstance(target, griffe.Attribute) and target.value is not None:
+            # An alias, such as a union.
+            yield from sections_in(target.parent, str(target.value))

@@ -190,6 +190,8 @@ def _kind(node: ast.expr, owner: griffe.Object) -> str:
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
             choices = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             return " or ".join(f"`{ast.literal_eval(choice)}`" for choice in choices)
+        case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[kind, *_])):
+            return _kind(kind, owner)
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, value])):
             values = _kind(value, owner)
             return f"{_kind(key, owner)} → {f'({values})' if '→' in values else values}"

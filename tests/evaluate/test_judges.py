@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.errors import ConfigError, EvaluationError, SourceError
+from reweight.core.kept import kept_json
 from reweight.core.tables import SAMPLES, TRUTH
 from reweight.evaluate import judging, random_slice
 from reweight.evaluate.judges import JUDGES, Judge, Known
@@ -51,11 +52,11 @@ def store(spark: SparkSession) -> Tables:
         (i % 5 == 0).cast("float").alias("label"),
         (i % 3 != 0).alias("mature"),
         (i % 10 + 1).cast("int").alias("position"),
-        F.create_map(
-            F.lit("slice"),
-            F.when(i % 7 < 3, "random").otherwise("ranked"),
-            F.lit("rating"),
-            F.when(i % 2 == 0, (i % 6).cast("string")),
+        kept_json(
+            {
+                "slice": "if(id % 7 < 3, 'random', 'ranked')",
+                "rating": "if(id % 2 = 0, int(id % 6), null)",
+            }
         ).alias("kept"),
     )
     truth = ids.select(

@@ -31,11 +31,17 @@ def test_an_isotonic_recalibration_is_that_of_scikit_learn() -> None:
 
 
 def test_masses_beyond_a_row_are_fitted_like_rows() -> None:
-    # A positive counts 2 and -1, as an inverse propensity of 2 makes it.
-    signed = recalibrated(Z, N, 2 * POS, "linear")
-    assert np.isfinite(signed).all()
-    mean = float(N @ signed / N.sum())
-    assert mean == pytest.approx(2 * POS.sum() / N.sum(), abs=1e-6)
+    # Half of the positives are seen, and count 2 and -1.
+    seen = RNG.binomial(POS.astype(int), 0.5).astype(float)
+    signed = recalibrated(Z, N, 2 * seen, "linear")
+    assert float(N @ signed / N.sum()) == pytest.approx(2 * seen.sum() / N.sum(), abs=1e-6)
+    np.testing.assert_allclose(signed, recalibrated(Z, N, POS, "linear"), atol=0.03)
+
+
+def test_masses_that_no_probability_fits_leave_the_rate() -> None:
+    # At the top the masses of positives are above those of rows, so any slope can be beaten.
+    found = recalibrated(Z, N, 2 * POS, "linear")
+    np.testing.assert_allclose(found, 2 * POS.sum() / N.sum(), atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["linear", "isotonic"])

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, unread
 from reweight.core.hashing import key_hash
-from reweight.core.kept import kept_map
+from reweight.core.kept import kept_json
 from reweight.core.section import Name, Names, Seconds, Section, Sql, repeated
 
 
@@ -244,19 +244,19 @@ def kept_types(events: DataFrame, sampling: Sampling) -> dict[str, str]:
     """Name -> type of the columns that are kept for judges.
 
     Raises:
-        SourceError: one of them is an array, a map or a struct.
+        SourceError: one of them has a type that JSON does not hold.
     """
     chosen = [F.expr(sql).alias(name) for name, sql in sampling.kept.items()]
     types = {field.name: field.dataType.simpleString() for field in events.select(*chosen).schema}
     for name, kind in types.items():
         if kind == "void":
             types[name] = "string"
-        elif kind.split("<")[0] in ("array", "map", "struct", "binary", "variant"):
+        elif any(word in kind for word in ("binary", "variant", "interval")):
             raise SourceError(
-                f"sampling.keep.{name} is no single value",
-                expected="an expression for a number, a text, a boolean or a time",
+                f"sampling.keep.{name} cannot be kept",
+                expected="an expression for numbers, texts, booleans or times",
                 got=kind,
-                fix=f"keep one element or field of it, such as {name}: {sampling.kept[name]}[0]",
+                fix=f"cast it, such as {name}: cast({sampling.kept[name]} AS string)",
             )
     return types
 
@@ -298,7 +298,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
             "group_id": (F.expr(sampling.group) if sampling.group else sample_id).cast("string"),
             "segment": F.expr(sampling.segment).cast("string"),
             **kept,
-            "kept": kept_map(sampling.kept),
+            "kept": kept_json(sampling.kept),
             **lost,
         }
     )

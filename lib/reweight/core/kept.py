@@ -1,4 +1,4 @@
-"""Columns that a config keeps with its samples: as text in one map, with their types beside it.
+"""Columns that a config keeps with its samples: as JSON in one column, with their types beside it.
 
 Each run keeps its own columns, and a table that holds many runs must not change its schema for each
 of them. The types are in the run's folder.
@@ -11,30 +11,31 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.run_folder import RunFolder
+from reweight.core.section import quoted
 
 
-def kept_map(columns: Mapping[str, str]) -> Column:
-    """The column ``kept``: name -> value as text; null if nothing is kept.
+def kept_json(columns: Mapping[str, str]) -> Column:
+    """The column ``kept``: an object with a field for each column; null if nothing is kept.
 
     Args:
         columns: name -> expression.
     """
     if not columns:
-        return F.lit(None).cast("map<string,string>")
-    pairs = [
-        part for name, sql in columns.items() for part in (F.lit(name), F.expr(sql).cast("string"))
-    ]
-    return F.create_map(*pairs)
+        return F.lit(None).cast("string")
+    return F.to_json(F.struct(*[F.expr(sql).alias(name) for name, sql in columns.items()]))
 
 
-def kept_columns(samples: DataFrame, types: Mapping[str, str]) -> DataFrame:
+def with_kept(samples: DataFrame, types: Mapping[str, str]) -> DataFrame:
     """The samples with a column for each kept one.
 
     Args:
         samples: with the column ``kept``.
         types: name -> type.
     """
-    return samples.withColumns({n: F.col("kept")[n].cast(kind) for n, kind in types.items()})
+    if not types:
+        return samples
+    schema = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
+    return samples.withColumn("kept", F.from_json("kept", schema)).select("*", "kept.*")
 
 
 def kept_types(folder: RunFolder) -> dict[str, str]:

@@ -81,7 +81,7 @@ SAMPLES = Table(
     "label float, label_time timestamp, mature boolean not null, elapsed double, delay double, "
     "split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
-    "kept map<string,string>, "
+    "kept string, "
     "features array<float> not null, ids array<int> not null",
 )
 """Training rows made of events.
@@ -101,7 +101,7 @@ Attributes:
     position: position in the list, counted from 1 (``sampling.keep``).
     propensity: known probability that the user looked at the row (``sampling.keep``).
     value: value of the row if it is positive (``sampling.keep``).
-    kept: the other columns of ``sampling.keep`` as text, for judges; null if there are none.
+    kept: the other columns of ``sampling.keep``, for judges, as JSON; null if there are none.
     features: dense features, D numbers.
     ids: hashed categorical values, F numbers.
 """

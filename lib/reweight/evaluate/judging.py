@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.errors import ConfigError, EvaluationError
 from reweight.core.expressions import check_expressions
-from reweight.core.kept import kept_columns
+from reweight.core.kept import with_kept
 from reweight.core.store import Store
 from reweight.core.tables import SAMPLES, TRUTH
 from reweight.evaluate.judges import RECORDED, Judge, Known
@@ -101,7 +101,7 @@ def check_judged(
 
 def judged_samples(store: Store, types: Mapping[str, str], judges: _Judges) -> DataFrame:
     """The held-out samples with all columns that judges may use."""
-    samples = store.read(SAMPLES).where(_HELD_OUT).transform(kept_columns, types)
+    samples = store.read(SAMPLES).where(_HELD_OUT).transform(with_kept, types)
     if any(judge.reads_truth for judge in judges.values()):
         identity = F.xxhash64("impression_id").alias("sample_id")
         truth = store.read(TRUTH).select(identity, *_TRUTH)

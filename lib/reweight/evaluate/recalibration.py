@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 # Recalibrated probabilities stay within these, so that their logarithms are finite.
 _LOWEST = 1e-6
 _STEPS = 100
+_STEEPEST = 50.0
 
 
 def recalibrated(z: Array, n: Array, pos: Array, kind: str, shown: Array | None = None) -> Array:
@@ -53,6 +54,8 @@ def _linear(z: Array, n: Array, pos: Array) -> tuple[float, float]:
         gradient = design @ (n * p - pos)
         hessian = (design * (n * p * (1 - p))) @ design.T + 1e-9 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
+        if best[1] > _STEEPEST:
+            break
         size = 1.0
         while size > 1e-6 and _loss((best - size * step) @ design, n, pos) > loss:
             size /= 2
@@ -60,7 +63,8 @@ def _linear(z: Array, n: Array, pos: Array) -> tuple[float, float]:
         gained, loss = loss - _loss(best @ design, n, pos), _loss(best @ design, n, pos)
         if gained <= 1e-12 * max(1.0, abs(loss)):
             break
-    intercept, slope = best if best[1] > 0 else constant
+    # Below 0 the order is reversed; without bound, masses beyond a row have no best fit.
+    intercept, slope = best if 0 < best[1] < _STEEPEST else constant
     return float(intercept), float(slope)
 
 

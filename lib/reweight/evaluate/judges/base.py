@@ -38,6 +38,8 @@ class Judge(Section, ABC):
     """A judge: which rows, which label, which row weight.
 
     Attributes:
+        judge: its kind; by default its name in ``evaluation.judges``, or ``trusted`` if it has a
+            ``label``.
         where: condition on the rows that count; by default all of validation and test.
         label: expression for the label, 0 to 1; a row without one does not count.
         weight: expression for the weight of a row, 0 or more; by default 1.
