@@ -441,7 +441,8 @@ def test_a_digest_tells_where_a_text_ends() -> None:
 def test_a_file_may_say_in_what_it_differs_from_another(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "day.yaml").write_text(
-        f"base: {DEMO}\nrun_id: day\nsplits: {{by: row, open_windows: gap}}\nimportance: [{{method: random}}]\n"
+        f"base: {DEMO}\nrun_id: day\nsplits: {{by: row, open_windows: gap}}\n"
+        "importance: [{method: random}]\n"
     )
     (tmp_path / "more" / "night.yaml").write_text("base: ../day.yaml\nsplits: {target: 0.5}\n")
     demo = load_config(DEMO)
