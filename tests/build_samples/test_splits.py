@@ -14,7 +14,7 @@ from reweight.build_samples.splits import (
     PARTS,
     Splits,
     check_splits,
-    check_target,
+    check_conditions,
     open_at,
     split_cuts,
     time_cuts,
@@ -147,13 +147,13 @@ def test_immature_rows_are_in_no_part_and_target_is_the_newest_of_training(
 def test_a_condition_names_the_target_where_times_do_not(samples: DataFrame) -> None:
     same = samples.withColumn("event_time", F.timestamp_seconds(F.lit(START)))
     splits = Splits(by="row", target_where="group_id < 'g2' OR null")
-    check_target(same, splits)
+    check_conditions(same, splits)
     found = parts(same, splits)
     group = {row["sample_id"]: row["group_id"] for row in same.collect()}
     for n, (split, is_target) in found.items():
         assert is_target == (split == "train" and group[n] < "g2")
     with pytest.raises(SourceError) as caught:
-        check_target(same, Splits(target_where="country = 'de'"))
+        check_conditions(same, Splits(target_where="country = 'de'"))
     assert "splits.target_where: country = 'de'" in caught.value.got
 
 

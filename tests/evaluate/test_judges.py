@@ -61,7 +61,7 @@ def store(spark: SparkSession) -> Tables:
     )
     truth = ids.select(
         i.cast("string").alias("impression_id"),
-        (i % 4 == 1).alias("wanted"),
+        (i % 3 == 1).alias("wanted"),
         (i % 5 == 0).alias("would_buy"),
         F.lit(True).alias("seen"),
         (i % 11 == 0).alias("bot"),
@@ -107,7 +107,7 @@ def test_rows_and_labels_are_those_that_the_judge_asks_for(store: Tables) -> Non
     assert set(positive["random_traffic"].index) == {i for i in held if i % 7 < 3}
     assert set(positive["settled"].index) == {i for i in held if i % 3}
     assert positive["trusted"].to_dict() == {i: float(i % 6 >= 5) for i in held if i % 2 == 0}
-    assert positive["truth"].to_dict() == {i: float(i % 4 == 1) for i in held if i % 11}
+    assert positive["truth"].to_dict() == {i: float(i % 3 == 1) for i in held if i % 11}
     # 1 / theta is the position, at most 4.
     expected = {i: min(4.0, i % 10 + 1) * (i % 5 == 0) for i in held}
     assert positive["position"].to_dict() == expected
@@ -166,7 +166,8 @@ def test_judges_without_something_to_judge_are_refused(
 
 
 def test_judges_with_few_positives_are_noted(store: Tables) -> None:
-    found = judging.check_judged(store, TYPES, EXAMPLES, KNOWN, 30)  # type: ignore[arg-type]
+    few = EXAMPLES | {"trusted": Trusted(label="rating >= 4")}
+    found = judging.check_judged(store, TYPES, few, KNOWN, 38)  # type: ignore[arg-type]
     assert found["recorded"] == {"rows": 200, "positives": 40}
     assert "too few rows" in found["trusted"]["note"]
 

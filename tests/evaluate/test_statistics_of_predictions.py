@@ -197,7 +197,7 @@ def test_macro_precision_and_recall_are_at_the_threshold(
     frame: pd.DataFrame, found: Reduced, get: Get, method: str, split: str
 ) -> None:
     own = part_of(frame, method, split)
-    threshold = 1 / (1 + math.exp(-0.005 * found.thresholds[method]))
+    threshold = 1 / (1 + math.exp(-0.005 * found.thresholds["recorded", method]))
     assert found.probabilities()[method] == pytest.approx(threshold, abs=5e-5)
     called = own["probability"] >= threshold
     precision = sk.precision_score(own["label"], called, average="macro")
@@ -216,7 +216,7 @@ def test_the_threshold_has_the_highest_macro_f1_on_validation(
         return float(sk.f1_score(own["label"], own["probability"] >= threshold, average="macro"))
 
     best = max(f1(p) for p in np.sort(own["probability"])[::12])
-    assert f1(1 / (1 + math.exp(-0.005 * found.thresholds[method]))) >= best - 1e-3
+    assert f1(1 / (1 + math.exp(-0.005 * found.thresholds["recorded", method]))) >= best - 1e-3
 
 
 def test_segments_have_their_own_auc_and_small_ones_are_one(frame: pd.DataFrame, get: Get) -> None:
@@ -319,7 +319,7 @@ def test_segments_with_few_positives_do_not_count_as_the_worst(
         for r in measure(reduce_predictions(predictions, strict, SEED).values, strict, "uniform")
         if r["name"] == "worst_group_auc" and r["kind"] == "value"
     ]
-    assert worst == [None] * 6
+    assert worst == [None] * 8
 
 
 def test_intervals_hold_their_values(rows: list[Row]) -> None:
@@ -334,7 +334,7 @@ def test_intervals_hold_their_values(rows: list[Row]) -> None:
 
 def test_differences_are_those_of_the_values(rows: list[Row], get: Get) -> None:
     differences = [r for r in rows if r["kind"] == "difference"]
-    assert {r["method"] for r in differences} == {"same", "sharper"}
+    assert {r["method"] for r in differences} == {"same", "sharper", "uniform_recalibrated"}
     assert not {"rows", "positives", "groups_left_out"} & {r["name"] for r in differences}
     for row in differences:
         own, base = (
@@ -346,11 +346,12 @@ def test_differences_are_those_of_the_values(rows: list[Row], get: Get) -> None:
 
 def test_equal_predictions_differ_by_nothing_at_all(rows: list[Row]) -> None:
     same = [r for r in rows if r["kind"] == "difference" and r["method"] == "same"]
-    # Two of them for each of the four segments as well.
-    assert len(same) == 2 * (13 + 4 * 2)
+    # Three of them for each of the four segments as well.
+    assert len(same) == 2 * (19 + 4 * 3)
     # Sums over rows in another order differ in their last bits.
     for row in same:
         assert (row["value"], row["low"], row["high"]) == pytest.approx((0, 0, 0), abs=1e-12)
+        assert row["p"] == 1
 
 
 def test_differences_are_paired_and_clustered_by_group(frame: pd.DataFrame, get: Get) -> None:
@@ -380,7 +381,7 @@ def test_the_baseline_decides_what_differences_are_taken_to(found: Reduced, get:
         for r in measure(found.values, SECTION, "sharper")
         if r["kind"] == "difference" and r["split"] == "test" and r["segment"] is None
     }
-    assert {method for method, _ in turned} == {"uniform", "same"}
+    assert {method for method, _ in turned} == {"uniform", "same", "uniform_recalibrated"}
     one, other = get("sharper", "auc", kind="difference"), turned["uniform", "auc"]
     assert other["value"] == pytest.approx(-one["value"])
     assert (other["low"], other["high"]) == pytest.approx((-one["high"], -one["low"]))

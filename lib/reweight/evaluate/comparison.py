@@ -29,6 +29,8 @@ _RECALIBRATED = {
 }
 # What the bins do not show after recalibration.
 _UNKNOWN = ("ece", "macro_precision", "macro_recall", "worst_group_log_loss")
+# Equal predictions differ by the rounding of their sums.
+_NOISE = 1e-12
 _NO_LEVEL = ("level_log_loss", "level_brier")
 
 
@@ -62,7 +64,7 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
             for method, frame in frames.items():
                 row = of | {"method": method}
                 if method != baseline:
-                    difference = frame - frames[baseline]
+                    difference = frame - frames[baseline].loc[frame.index]
                     rows += _rows(row, "difference", difference, evaluation.confidence)
                 rows += _rows(row, "value", frame, evaluation.confidence)
     return rows
@@ -103,7 +105,7 @@ def _p_value(difference: float, resampled: NDArray[np.float64]) -> float:
     known = resampled[np.isfinite(resampled)]
     if len(known) < 2 or not np.isfinite(difference):
         return float("nan")
+    if abs(difference) < _NOISE:
+        return 1.0
     error = float(known.std(ddof=1))
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * stats.norm.sf(abs(difference) / error))
+    return float(2 * stats.norm.sf(abs(difference) / error)) if error else 0.0
