@@ -18,7 +18,7 @@ JOBS ?= 2
 # The tests of a file share fixtures, so they run in the same process.
 TESTS = -m pytest -m "not cluster and not faults" -n $(JOBS) --dist loadfile $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
-REAL_CONDITIONS := retail_late shoppers_months bandit_policy
+REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
 
 # The archive for a cluster. Level 1 compresses twice as fast as level 6 and is 3 % larger.
 ARCHIVE := dist/reweight-env.tar.gz
@@ -102,7 +102,7 @@ bench: setup  ## benchmark: which weights help the ranker, in simulated worlds w
 	@for name in conditions delays; do \
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
 
-bench-real: setup  ## the same, on real logs in DATA: late labels, a later month, another policy
+bench-real: setup  ## the same, on real logs in DATA: late labels, labels that may never settle, a later month, another policy
 	@for name in $(REAL_CONDITIONS); do \
 	  $(PYTHON) jobs/pipeline.py conf/benchmark/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
 	@$(PYTHON) jobs/summary.py $(REAL_CONDITIONS:%=conf/benchmark/%.yaml) data_dir=$(DATA) $(ARGS)

@@ -178,10 +178,13 @@ def test_a_file_of_another_shape_is_no_run(tmp_path: Path, text: str) -> None:
     assert f"{path} is not a valid config" in said or f"{path} could not be read" in said
 
 
-def test_windows_that_do_not_exist_cannot_be_open() -> None:
+def test_only_label_events_can_arrive_after_a_cut() -> None:
     opened = ("splits={by: time, open_windows: train}", "sampling.label.window=null")
-    assert "sampling.label.window" in refusal(DEMO, *opened)
-    assert load_config(DEMO, opened[:1]).splits.open_windows == "train"
+    for overrides in (opened, opened[:1]):
+        assert load_config(DEMO, overrides).splits.open_windows == "train"
+    row = "sampling.label={where: null, keys: [], window: null, value: price > 9}"
+    assert "sampling.label.where" in refusal(DEMO, opened[0], row)
+    assert "by: time" in refusal(DEMO, "splits={by: group, open_windows: train}", *opened[1:])
 
 
 def test_only_labels_that_are_values_can_be_null() -> None:

@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 from reweight.build_samples.encoding import with_features, with_raw_features
 from reweight.build_samples.feature_stats import fit_features
 from reweight.build_samples.features import Features
-from reweight.build_samples.sampling import Label, Sampling, with_identity, with_label
+from reweight.build_samples.labels import with_label
+from reweight.build_samples.sampling import Label, Sampling, with_identity
 from reweight.build_samples.splits import Splits, with_split
 from reweight.score_weights.policy import Weighting, fit_policy, weight
 from reweight.score_weights.training_rows import FrameRows

@@ -1,4 +1,4 @@
-"""Four real logs, cleaned and made into samples: nothing lost, and every known fault counted."""
+"""Five real logs, cleaned and made into samples: nothing lost, and every known fault counted."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,8 @@ RunOf = Callable[[str], Run]
 @pytest.fixture(scope="module")
 def run_of(spark: SparkSession, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunOf:
     def made(name: str) -> Run:
-        overrides = [f"root={tmp_path_factory.mktemp(name)}", f"data_dir={real_data}"]
+        root = tmp_path_factory.mktemp(Path(name).name)
+        overrides = [f"root={root}", f"data_dir={real_data}"]
         run = Run.open(spark, load_config(str(CONF / f"{name}.yaml"), overrides))
         for stage in (clean_logs, build_samples):
             run_stage(run, stage)
@@ -54,6 +55,11 @@ def bandit(run_of: RunOf) -> Run:
 @pytest.fixture(scope="module")
 def otto(run_of: RunOf) -> Run:
     return run_of("otto")
+
+
+@pytest.fixture(scope="module")
+def funnel(run_of: RunOf) -> Run:
+    return run_of("benchmark/olist_funnel")
 
 
 def said(run: Run, stage: str) -> dict[str, Any]:
@@ -238,6 +244,36 @@ def test_every_click_of_otto_is_a_sample_and_some_were_ordered(otto: Run) -> Non
     assert built["samples"] == sum(built["splits"].values()) == 800
     assert positives(otto) == sum(built["positives"].values()) == expected > 0
     assert set(built["splits"]) == {"train", "validation", "test"}
+
+
+# The Olist funnel: leads, and deals that are won later or never.
+
+
+def test_every_lead_and_every_deal_of_the_funnel_is_an_event(funnel: Run) -> None:
+    cleaned = said(funnel, "clean_logs")
+    assert [cleaned[k] for k in ("raw", "events", "rejected")] == [8_842, 8_842, 0]
+    assert counts(funnel.store.read(EVENTS), "event_type") == {"lead": 8_000, "deal": 842}
+
+
+def test_no_lead_is_lost_and_each_has_the_label_that_counts_for_its_part(funnel: Run) -> None:
+    leads, deals = raw_csv(funnel, "leads"), raw_csv(funnel, "deals")
+    known = (
+        leads.join(deals.select("mql_id", "won_date"), on="mql_id", how="left")
+        .withColumn("part", F.when(F.col("first_contact_date") < "2018-03-01", "train"))
+        .withColumn("later", F.when(F.col("first_contact_date") < "2018-04-01", "validation"))
+        .withColumn("part", F.coalesce("part", "later", F.lit("test")))
+        # One deal is two days older than its lead.
+        .where("won_date > first_contact_date")
+        .where("won_date < '2018-03-01' OR part <> 'train'")
+    )
+    built = said(funnel, "build_samples")
+    assert built["splits"] == {"train": 4_171, "validation": 1_174, "test": 2_655}
+    assert built["positives"] == counts(known, "part")
+    assert built["positives"] == {"train": 189, "validation": 166, "test": 313}
+    assert built["validation from"] == "2018-03-01 00:00:00; 3,982 label windows were open"
+    assert "label events" not in built
+    train = funnel.store.read(SAMPLES).where("split = 'train'")
+    assert train.where("mature OR delay > elapsed OR elapsed <= 0").isEmpty()
 
 
 def test_of_every_log_it_is_told_what_is_visible(

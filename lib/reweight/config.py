@@ -154,10 +154,10 @@ class RunConfig(MethodsConfig):
 
     @model_validator(mode="after")
     def _labels_can_be_open(self) -> Self:
-        if self.splits.open_windows == "train" and not self.sampling.label.window:
+        if self.splits.open_windows == "train" and not self.sampling.label.where:
             raise ValueError(
-                "splits.open_windows: expected a label window that can be open at the cut; set "
-                "sampling.label.window, or leave open_windows at gap"
+                "splits.open_windows: expected label events, which may arrive after the cut; set "
+                "sampling.label.where and sampling.label.keys, or leave open_windows at gap"
             )
         if self.splits.unlabelled == "train" and not self.sampling.label.value:
             raise ValueError(

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.build_samples.checks import check_classes, check_labels, check_samples
+from reweight.build_samples.labels import label_event, with_label
 from reweight.build_samples.sampling import (
     LABEL_COLUMNS,
     Collapse,
@@ -18,9 +19,7 @@ from reweight.build_samples.sampling import (
     Sampling,
     check_sampling,
     collapsed,
-    label_event,
     with_identity,
-    with_label,
 )
 from reweight.core.errors import SampleError, SourceError
 from reweight.core.hashing import key_hash

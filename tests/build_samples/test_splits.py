@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 from reweight.build_samples.splits import (
     PARTS,
     Splits,
-    check_splits,
     check_conditions,
+    check_splits,
     open_at,
     split_cuts,
     time_cuts,

@@ -32,11 +32,12 @@ def root(tmp_path: Path, runs_stages: None) -> Path:
     return tmp_path
 
 
-def opened(spark: SparkSession, root: Path, **sampling: Any) -> Run:
+def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
     label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day"}
     section = {"anchor": "kind = 'click'", "key": ["user", "device", "kind"], "label": label}
     columns = {"event_time": "try_to_timestamp(day)"}
     columns |= {c: c for c in ("user", "device", "kind", "clicked", "place", "price")}
+    splits = changes.pop("splits", {"by": "time", "cuts": ["2026-03-03", "2026-03-05"]})
     config = {
         "run_id": "days",
         "root": str(root / "out"),
@@ -44,8 +45,8 @@ def opened(spark: SparkSession, root: Path, **sampling: Any) -> Run:
             "sources": {"log": {"path": str(root / "log.csv"), "format": "csv"}},
             "columns": columns,
         },
-        "sampling": section | sampling,
-        "splits": {"by": "time", "cuts": ["2026-03-03", "2026-03-05"]},
+        "sampling": section | changes,
+        "splits": splits,
         "features": {"numeric": {"price": "price", "place": "place"}},
         "importance": [],
     }
@@ -70,8 +71,18 @@ def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root:
     label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day", "same_time": "after"}
     told = run_stage(opened(spark, root, label=label), build_samples)
     assert sum(told["positives"].values()) == 48
-    for sampling, error, words in (
+    for changes, error, words in (
         ({"label": {"value": "clicked"}}, SampleError, ["'no' 216 times, 'yes' 24 times"]),
+        (
+            {"splits": {"by": "time", "cuts": ["2026-03-01", "2026-03-05"]}},
+            SampleError,
+            ["after 2026-03-01 00:00:00", "up to 2026-03-06 12:00:00", "2026-03-05 00:00:00"],
+        ),
+        (
+            {"splits": {"by": "time", "cuts": ["2026-03-03", "2027-03-05"]}},
+            SampleError,
+            ["splits.cuts are outside the log", "2027-03-05 00:00:00"],
+        ),
         (
             {
                 "collapse": {
@@ -92,7 +103,7 @@ def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root:
         ),
     ):
         with pytest.raises(error) as caught:
-            run_stage(opened(spark, root, **sampling), build_samples)
+            run_stage(opened(spark, root, **changes), build_samples)
         for word in words:
             assert word in str(caught.value)
         assert "\tat " not in str(caught.value)

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from scipy import stats
 from scipy.special import logsumexp
 
+from reweight.build_samples.shared_labels import LabelEvents
 from reweight.diagnose.bursts import burst_limit, bursts_and_bots, tail_bound
 from reweight.diagnose.delay import delayed_labels
 from reweight.diagnose.drift import Columns, feature_drift, rate_drift
@@ -67,6 +68,25 @@ def test_without_positions_or_items_the_bias_cannot_be_seen(spark: SparkSession)
         found = position_bias(frame, fields)
         assert found.p is None
         assert found.needs is not None
+
+
+def test_label_events_that_several_samples_share_are_told_with_the_bias(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def text(finding: Finding, labels: LabelEvents | None) -> Finding:
+        monkeypatch.setattr("reweight.diagnose.position._within_items", lambda *_: finding)
+        return position_bias(None, ["item"], labels)  # type: ignore[arg-type]
+
+    seen = Finding("position bias", "It falls.", 0.0, points={"rate": [[1, 0.1, 0.0, 0.2]]})
+    shared = LabelEvents(events=4_000, shared=1_200, keys=("user", "item"))
+    found = text(seen, shared)
+    assert "1,200 of 4,000 label events are shared by several samples" in found.text
+    assert "attribute: last" in found.text
+    assert named(found)["share of label events that several samples share"].value == 0.3
+    for labels in (None, LabelEvents(events=4_000, attributed=1_200, attribute="last")):
+        assert text(seen, labels) == seen
+    unseen = Finding("position bias", "The samples have no position.", needs="it")
+    assert text(unseen, shared) == unseen
 
 
 def listed(spark: SparkSession, positions: int) -> DataFrame:

@@ -107,6 +107,36 @@ def test_a_method_that_lacks_a_key_of_the_config_is_refused_at_once(
         check_config(config_of(f"importance=[{{method: {method}}}]", *overrides))
 
 
+WEIBULL = "{method: delayed_feedback, training: {delays: weibull}}"
+
+
+@pytest.mark.parametrize(
+    ("method", "window", "expected", "fix"),
+    [
+        ("{method: delayed_feedback}", "null", "label window closes", "{delays: weibull}"),
+        ("{method: mature_only}", "null", "label window closes", "delayed_feedback"),
+        ("{method: self_training}", "null", "label window closes", "{delays: weibull}"),
+        (WEIBULL, "3 days", "until the log ends", "{delays: settled}"),
+        (WEIBULL, "null", None, None),
+        ("{method: delayed_feedback}", "3 days", None, None),
+    ],
+)
+def test_methods_for_late_labels_say_what_they_need_of_the_window(
+    method: str, window: str, expected: str | None, fix: str | None
+) -> None:
+    label = f"sampling.label={{value: null, where: bought, keys: [place], window: {window}}}"
+    listed = f"importance=[{{method: random}}, {method}]"
+    opened = "splits={by: time, open_windows: train}"
+    errors = refused(listed, label, opened)
+    assert bool(errors) == (expected is not None)
+    for error in errors.values():
+        assert expected in error.expected
+        assert fix in error.fix
+    # Nothing is open without a cut that leaves it so.
+    (error,) = refused(listed, label).values()
+    assert "open_windows: train" in error.fix
+
+
 @pytest.mark.parametrize(
     ("method", "fix"),
     [

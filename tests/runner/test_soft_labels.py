@@ -1,6 +1,8 @@
 """Methods that say labels, through the stages that use them."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,7 @@ def soft(run: Run, open_run: OpenRun) -> Run:
     opened = open_run(
         "soft",
         "features.numeric.position=log(price)",
+        "sampling.label.attribute=last",
         f"importance=[{{method: pu_prior, prior: 0.3, training: {{{SMALL}, members: 2}}}}, "
         f"{{method: ipw_position, training: {{{SMALL}}}}}]",
     )
@@ -114,6 +117,32 @@ def test_a_feature_that_tells_the_position_is_refused_before_the_training(
     samples = run.store.read(SAMPLES)
     with pytest.raises(TrainingError, match="cannot tell position bias from relevance"):
         fit_methods(FitJob.of(other), samples, other.config.importance, ModelsFolder(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["ipw_position", "doubly_robust"])
+def test_purchases_that_several_impressions_share_are_refused_before_the_training(
+    run: Run, soft: Run, open_run: OpenRun, tmp_path: Path, method: str
+) -> None:
+    counted = json.loads(run.folder.labels.read_text())
+    keys = ["user_id", "item_id"]
+    assert (counted["attribute"], counted["keys"]) == (None, keys)
+    said = read_records(run.folder)["build_samples"]["summary"]["label events"]
+    assert said.startswith(f"{counted['shared']:,} of {counted['events']:,} follow several samples")
+    attributed = json.loads(soft.folder.labels.read_text())
+    assert attributed == counted | {
+        "attribute": "last",
+        "shared": 0,
+        "attributed": counted["shared"],
+    }
+    positive = soft.store.read(SAMPLES).where("label = 1").count()
+    assert positive == counted["events"] < run.store.read(SAMPLES).where("label = 1").count()
+    other = open_run("first", f"importance=[{{method: {method}}}]")
+    job = replace(FitJob.of(other), names=("x",) * len(FitJob.of(other).names))
+    rows = run.store.read(SAMPLES).withColumn("features", F.array_repeat(F.lit(0.0), job.dim))
+    with pytest.raises(TrainingError, match="which sample a label event belongs to") as caught:
+        fit_methods(job, rows, other.config.importance, ModelsFolder(tmp_path))
+    assert f"{counted['shared']} of {counted['events']} label events" in caught.value.got
     assert not list(tmp_path.iterdir())
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
-from reweight.importance.training import TrainFacts, Training
+from reweight.importance.delays import counted
+from reweight.importance.training import TimeCounts, TrainFacts, Training
 from reweight.training.in_memory import fit_in_memory
 
 # Gives the training rows, validation rows and facts for methods that are fitted together.
@@ -71,6 +72,8 @@ def facts_of(
     """
     features, bins = train.features.double().numpy(), training.quantile_bins if training else 0
     cuts = np.quantile(features, np.linspace(0, 1, bins + 1), axis=0).T if bins else []
+    timed = training is not None and training.counts_times
+    arrived, waiting = _times(train) if timed else ((), ())
     return TrainFacts(
         dim=features.shape[1],
         cardinalities=cardinalities,
@@ -79,7 +82,17 @@ def facts_of(
         seed=seed,
         quantiles=tuple(tuple(map(float, edges)) for edges in cuts),
         segments=segments,
+        arrived=arrived,
+        waiting=waiting,
     )
+
+
+def _times(train: Batch) -> tuple[TimeCounts, TimeCounts]:
+    """The counted times of the facts."""
+    delay, elapsed = (train.extra[name].double().numpy() for name in ("delay", "elapsed"))
+    positive = train.label.numpy() > 0.5
+    usable = np.isfinite(elapsed)
+    return counted(delay[positive & usable]), counted(elapsed[~positive & usable])
 
 
 def said(error: Exception) -> str:

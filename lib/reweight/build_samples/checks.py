@@ -1,5 +1,8 @@
 """Checks of the samples by their counts, before anything is fitted to them."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -96,3 +99,29 @@ def check_classes(facts: dict[str, int]) -> None:
             got=f"{facts['positives']} positive, {facts['negatives']} negative",
             fix="check `sampling.label` and its window",
         )
+
+
+def check_cuts(cuts: Sequence[int], begin: int, end: int) -> None:
+    """Checks that the cuts of the config are within the log.
+
+    Args:
+        cuts: when validation and test begin, in seconds since 1970.
+        begin: of the log, likewise.
+        end: of the log.
+
+    Raises:
+        SampleError: no event is before the first cut, or none after the second one.
+    """
+    if cuts[0] <= begin or cuts[1] > end:
+        raise SampleError(
+            "splits.cuts are outside the log",
+            expected=f"times after {said_time(begin)}, when the log begins, and up to "
+            f"{said_time(end)}, when it ends",
+            got=", ".join(map(said_time, cuts)),
+            fix="write times within the log into splits.cuts, or give splits.shares instead",
+        )
+
+
+def said_time(seconds: int) -> str:
+    """A time for people, UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

@@ -6,11 +6,10 @@ every event is a sample and carries its label.
 """
 
 from collections.abc import Iterable
-from functools import reduce
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SourceError
@@ -48,10 +47,16 @@ class Label(Section):
         where: condition on the label event (from events).
         keys: columns in which the label event equals its anchor.
         window: how long after its anchor a label event may arrive; None for any time before the
-            log ends, which is right only where the log holds whole sessions.
+            log ends. That is right where the log holds whole sessions, and, with
+            ``splits.open_windows: train``, where a label settles late or never: a row before the
+            first cut then has the label known at the cut, a later row the one known when the log
+            ends, and no row is lost to a gap.
         same_time: whether a label event at the very time of its anchor counts as ``before`` it, so
             that it is no label, or ``after`` it. In a log of days without hours, a purchase on the
             day of its click is at the same time.
+        attribute: which samples a label event makes positive if it is the first one after several
+            of them, such as a purchase after two impressions of the item: ``last`` or ``first``,
+            that one alone; None, each of them.
         value: expression for the label itself, 0/1 or boolean (from rows).
     """
 
@@ -59,6 +64,7 @@ class Label(Section):
     keys: Names = ()
     window: Seconds | None = None
     same_time: Literal["before", "after"] = "before"
+    attribute: Literal["last", "first"] | None = None
     value: Sql | None = None
 
     @model_validator(mode="after")
@@ -69,6 +75,8 @@ class Label(Section):
             raise ValueError("expected `keys`: the columns that link a label event to its sample")
         if self.value is not None and self.keys:
             raise ValueError("`keys` have no effect beside `value`; remove them, or set `where`")
+        if self.value is not None:
+            self.refuse_unused("`value`", "attribute")
         return self
 
 
@@ -111,12 +119,22 @@ class Sampling(Section):
         """The columns that are kept for judges: name -> expression."""
         return {name: sql for name, sql in self.keep.items() if name not in KEEP_TYPES}
 
+    @property
+    def may_share(self) -> bool:
+        """Whether a label event may be that of several samples."""
+        own = {name.lower() for name in self.key}
+        return self.label.value is None and not (
+            own and own <= {k.lower() for k in self.label.keys}
+        )
+
 
 # Columns that reveal the label, and that change with the day on which the log ends.
 LABEL_COLUMNS = (
     *("label", "label_time", "mature", "elapsed", "delay"),
     # The text of a label that is no number, and whether a label event is at the sample's own time.
     *("_label_text", "_same_time"),
+    # The place of a sample among those that have the same label event.
+    "_label_rank",
 )
 
 KEEP_TYPES = {"position": "int", "propensity": "double", "value": "double"}
@@ -183,63 +201,6 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
     check_expressions(events, {k: v for k, v in expressions.items() if v is not None})
 
 
-def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFrame:
-    """The samples: anchors with ``label``, ``label_time``, ``mature``, ``elapsed`` and ``delay``.
-
-    A sample is mature if its label window closed before the log ended. A positive whose window is
-    still open is *not* mature either: keeping early positives while dropping the negatives beside
-    them would raise the label rate of the newest days. ``elapsed`` is the share of the window that
-    had passed when the log ended; ``delay`` is when in the window the label event arrived, as a
-    share of it, null where none did.
-
-    Args:
-        events: the events, collapsed if configured.
-        sampling: the section.
-        log_end: time of the last event, timestamp; null if the log has no times.
-    """
-    label = sampling.label
-    if label.value is not None:
-        samples = events.where(sampling.anchor)
-        value = F.expr(label.value).cast("float")
-        known = value.isNotNull()
-        text = F.expr(f"CAST(({label.value}) AS string)")
-        timed = "event_time" in events.columns
-        return samples.withColumns(
-            {
-                "label": value,
-                "label_time": F.col("event_time") if timed else F.lit(None).cast("timestamp"),
-                "mature": known,
-                "elapsed": known.cast("double"),
-                "delay": F.lit(None).cast("double"),
-                "_label_text": F.when(~known & (F.trim(text) != ""), text),
-                "_same_time": F.lit(False),
-            }
-        )
-    samples = _with_next_time(events, sampling).withColumn(
-        "_label_text", F.lit(None).cast("string")
-    )
-    window = label.window
-    has_label_event = F.col("label_time").isNotNull()
-    if window is None:
-        return samples.withColumns(
-            {
-                "label": has_label_event.cast("float"),
-                "mature": F.lit(True),
-                "elapsed": F.lit(1.0),
-                "delay": F.lit(None).cast("double"),
-            }
-        )
-    begin, width = F.unix_micros("event_time"), window * 1_000_000
-    return samples.withColumns(
-        {
-            "label": has_label_event.cast("float"),
-            "mature": begin + width <= F.unix_micros(log_end),
-            "elapsed": F.least(F.lit(1.0), (F.unix_micros(log_end) - begin) / width),
-            "delay": (F.unix_micros("label_time") - begin) / width,
-        }
-    )
-
-
 def kept_types(events: DataFrame, sampling: Sampling) -> dict[str, str]:
     """Name -> type of the columns that are kept for judges.
 
@@ -259,13 +220,6 @@ def kept_types(events: DataFrame, sampling: Sampling) -> dict[str, str]:
                 fix=f"cast it, such as {name}: cast({sampling.kept[name]} AS string)",
             )
     return types
-
-
-def label_event(sampling: Sampling) -> str:
-    """The condition on label events, or on samples that carry the label 1."""
-    label = sampling.label
-    # The label of a row may be a number or a condition.
-    return label.where or f"({sampling.anchor}) AND CAST(({label.value}) AS float) = 1"
 
 
 def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
@@ -302,42 +256,3 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
             **lost,
         }
     )
-
-
-def _with_next_time(events: DataFrame, sampling: Sampling) -> DataFrame:
-    """Anchors with the time of the first label event after each, in one linear pass.
-
-    A label event goes into its own time bucket (as long as the label window) and the one before, so
-    that an anchor finds its label event in one bucket, and a hot key is cut into buckets by time.
-    """
-    label = sampling.label
-    anchor, hit = F.expr(sampling.anchor), F.expr(label.where or "false")
-    micros = F.unix_micros("event_time")
-    width = (label.window or 0) * 1_000_000
-    bucket = F.floor(micros / width).cast("long") if width else F.lit(0).cast("long")
-    earlier = F.array(bucket, bucket - 1) if width else F.array(bucket)
-    keyed = reduce(Column.__and__, [F.col(k).isNotNull() for k in label.keys])
-    # An event that is anchor and label must not find itself at its own time.
-    itself = F.when(hit & keyed, 1).otherwise(0)
-    anchors = events.where(anchor).select(
-        "*", bucket.alias("_bucket"), itself.alias("_itself"), F.lit(True).alias("_anchor")
-    )
-    hits = events.where(hit & keyed).select("*", F.explode(earlier).alias("_bucket"))
-    hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"))
-    # A row with a null key has no label event; hashing the row spreads such rows over the tasks.
-    spread = F.when(~keyed & F.col("_anchor"), F.xxhash64(*sampling.key, "event_time"))
-    both = anchors.unionByName(hits, allowMissingColumns=True).withColumn("_spread", spread)
-    # Newest first, so that the frame of strictly later rows grows instead of being rebuilt.
-    keys = Window.partitionBy(*label.keys, "_bucket", "_spread").orderBy(micros.desc())
-    later = keys.rangeBetween(Window.unboundedPreceding, -1)
-    following = F.min(F.when(~F.col("_anchor"), micros)).over(later)
-    hits_now = F.count(F.when(~F.col("_anchor"), 1)).over(keys.rangeBetween(0, 0))
-    both = both.withColumns({"_next": following, "_same_time": hits_now > F.col("_itself")})
-    if label.same_time == "after":
-        both = both.withColumn(
-            "_next", F.when(F.col("_same_time"), micros).otherwise(F.col("_next"))
-        )
-    in_time = F.col("_next") <= micros + width if width else F.lit(True)
-    label_time = F.timestamp_micros(F.when(in_time, F.col("_next")))
-    samples = both.where("_anchor").withColumn("label_time", label_time)
-    return samples.drop("_bucket", "_itself", "_anchor", "_spread", "_next")

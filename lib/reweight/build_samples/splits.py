@@ -20,6 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from reweight.build_samples.labels import time_unit
 from reweight.core.errors import SampleError
 from reweight.core.expressions import check_expressions
 from reweight.core.hashing import uniform
@@ -45,7 +46,8 @@ class Splits(Section):
             as ``country = 'de'``, where time does not.
         open_windows: rows whose label window reaches across the cut between train and validation
             are left out (``gap``), or trained on (``train``) with the label known at the cut, which
-            methods for delayed labels correct. Only with ``by: time``.
+            methods for delayed labels correct. Only with ``by: time``. If ``sampling.label`` has no
+            window, that concerns all rows before the cut, and none is a ``gap`` at the second cut.
         unlabelled: rows whose ``sampling.label.value`` is null are left out (``immature``), or, in
             the training part, trained on (``train``) as 0 until a method says otherwise.
         judged: condition over the sample's columns: rows that meet it are only validated and tested
@@ -122,7 +124,7 @@ def with_split(
     samples: DataFrame,
     splits: Splits,
     seed: int,
-    window: int,
+    window: int | None,
     cuts: Sequence[int] | None = None,
 ) -> DataFrame:
     """Adds ``split`` and ``target``; training rows lose what was not known at the cut.
@@ -132,12 +134,12 @@ def with_split(
             has no times) and the columns that ``with_label`` adds.
         splits: the section.
         seed: seed of the hash.
-        window: length of the label window in seconds, 0 for none.
+        window: length of the label window in seconds, None for none.
         cuts: what ``split_cuts`` returned; None to compute it.
     """
     if splits.by == "time":
         first, second = cuts or split_cuts(samples, splits)
-        part = _by_time(first, second, window)
+        part = _by_time(first, second, window or 0)
         if splits.open_windows == "train":
             samples, part = _as_known(samples, first, window), _with_open(part, first)
     else:
@@ -282,9 +284,12 @@ def split_cuts(samples: DataFrame, splits: Splits) -> list[int]:
     return time_cuts(samples.where("mature"), (train, train + validation))
 
 
-def open_at(cut: int, window: int) -> Column:
-    """Whether the label window of a row is open at the cut."""
+def open_at(cut: int, window: int | None) -> Column:
+    """Whether the label window of a row is open at the cut; without one, until the label event."""
     begins = F.unix_seconds("event_time")
+    if window is None:
+        arrived = F.coalesce(F.unix_seconds("label_time") < cut, F.lit(False))
+        return (begins < cut) & ~arrived
     return (begins < cut) & (begins + window >= cut)
 
 
@@ -305,12 +310,17 @@ def _with_open(part: Column, first: int) -> Column:
     return F.when(F.unix_seconds("event_time") < first, "train").otherwise(part)
 
 
-def _as_known(samples: DataFrame, first: int, window: int) -> DataFrame:
-    """The rows; of those that began before the first cut, only what was known at the cut."""
+def _as_known(samples: DataFrame, first: int, window: int | None) -> DataFrame:
+    """The rows; of those that began before the first cut, only what was known at the cut.
+
+    Without a window none of these is settled: a label may still arrive.
+    """
     begins = F.unix_seconds("event_time")
     before = begins < first
     known = F.unix_seconds("label_time") < first
-    passed = F.least(F.lit(1.0), (F.lit(first) - begins) / window)
+    passed = (F.lit(first) - begins) / time_unit(window)
+    if window:
+        passed = F.least(F.lit(1.0), passed)
 
     def at_cut(name: str, value: Column) -> Column:
         return F.when(before, value).otherwise(F.col(name))
@@ -321,7 +331,7 @@ def _as_known(samples: DataFrame, first: int, window: int) -> DataFrame:
                 "label", F.when(known, F.col("label")).otherwise(F.lit(0.0)).cast("float")
             ),
             "label_time": at_cut("label_time", F.when(known, F.col("label_time"))),
-            "mature": at_cut("mature", begins + window < first),
+            "mature": at_cut("mature", begins + window < first if window else F.lit(False)),
             "elapsed": at_cut("elapsed", passed),
             "delay": at_cut("delay", F.when(known, F.col("delay"))),
         }

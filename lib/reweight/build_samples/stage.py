@@ -4,18 +4,19 @@ Reads:
     The table ``events``; with ``model_run_id`` also the feature statistics of that run.
 
 Writes:
-    The table ``samples``, and ``features.json``: names, means, scales and vocabularies of the
-    training split alone.
+    The table ``samples``; ``features.json``: names, means, scales and vocabularies of the training
+    split alone; and ``labels.json``: how many label events there are, and how many of them several
+    samples share.
 
 Refuses:
     Expressions that do not fit the events or fail on a row, a log without samples, ids that are not
     unique, samples without a group, labels that are neither 0 nor 1, and statistics of other
     features. Without ``model_run_id`` also samples of only one class, an empty part of the split,
-    features without a value in the training split, and more features than ``features.dim``.
+    cuts in time outside the log, features without a value in the training split, and more features
+    than ``features.dim``.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
@@ -23,8 +24,9 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples import checks, encoding, feature_stats, sampling, splits
+from reweight.build_samples import checks, encoding, feature_stats, labels, sampling, splits
 from reweight.build_samples.feature_stats import read_stats
+from reweight.build_samples.shared_labels import LabelEvents
 from reweight.clean_logs.events import read_events
 from reweight.config import Run, RunConfig
 from reweight.core.expressions import unread
@@ -38,12 +40,8 @@ def build_samples(run: Run) -> dict[str, Any]:
     config = run.config
     events = sampling.collapsed(read_events(run.store, config.cleaning), config.sampling)
     sampling.check_sampling(events, config.sampling)
-    log_end = F.lit(None).cast("timestamp")
-    if config.cleaning.times:
-        # As a number: a timestamp would be converted to the driver's own time zone.
-        last = events.agg(F.max(F.unix_micros("event_time"))).first()[0]  # type: ignore[index]
-        log_end = F.timestamp_micros(F.lit(last).cast("long"))
-    labelled = sampling.with_label(events, config.sampling, log_end)
+    log_end = _log_end(events, config)
+    labelled = labels.with_label(events, config.sampling, log_end)
     # A feature must not use the label or its time.
     known = labelled.drop(*sampling.LABEL_COLUMNS)
     encoding.check_features(known, events, config.features)
@@ -60,6 +58,18 @@ def build_samples(run: Run) -> dict[str, Any]:
         prepared.unpersist()
 
 
+def _log_end(events: DataFrame, config: RunConfig) -> Column:
+    """The time of the last event; null if the log has no times."""
+    if not config.cleaning.times:
+        return F.lit(None).cast("timestamp")
+    # As numbers: timestamps would be converted to the driver's own time zone.
+    micros = F.unix_micros("event_time")
+    begin, end = events.agg(F.min(micros), F.max(micros)).first() or (None, None)
+    if config.splits.cuts and config.model_run_id is None and end is not None:
+        checks.check_cuts(config.splits.seconds, begin // 1_000_000, end // 1_000_000)
+    return F.timestamp_micros(F.lit(end).cast("long"))
+
+
 def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
     config, other = run.config, run.config.model_run_id
     facts = _facts(prepared, config)
@@ -67,10 +77,11 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     checks.check_samples(facts)
     if other is None:
         checks.check_classes(facts)
-    window = config.sampling.label.window or 0
+    window = config.sampling.label.window
     cuts = splits.split_cuts(prepared, config.splits)
     samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts)
-    counts, opened = _counts(samples, cuts, window)
+    ends = config.splits.open_windows == "gap" and window is None
+    counts, opened = _counts(samples, [] if ends else cuts, window)
     if other is None:
         splits.check_splits(counts)
         stats = feature_stats.fit_features(samples.where("split = 'train'"), config.features)
@@ -78,6 +89,8 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
         stats = read_stats(RunFolder.of(config.root, other).features)
     write_json(run.folder.features, stats.model_dump())
     write_json(run.folder.kept, types)
+    shared = LabelEvents.of(facts, config.sampling)
+    write_json(run.folder.labels, shared.model_dump())
     encoded = samples.transform(encoding.with_features, config.features, stats)
     if not config.cleaning.times:
         encoded = encoded.withColumn("event_time", F.lit(None).cast("timestamp"))
@@ -90,6 +103,7 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
         "splits": {part: n for part, (n, _) in counts.items()},
         "positives": {part: p for part, (_, p) in counts.items()},
         **_cuts_said(cuts, opened, counts),
+        **shared.said(),
         **_oddities(facts, config),
         "features": f"{len(used)} in a vector of {len(stats.names)}; names in "
         f"{run.folder.features.name}",
@@ -112,6 +126,9 @@ def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
         F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
         F.count("_label_text").alias("unread"),
         F.count(F.when(F.col("_same_time"), 1)).alias("same_time"),
+        # The first and the second of the samples with the same label event.
+        F.count(F.when(F.col("_label_rank") == 1, 1)).alias("label_events"),
+        F.count(F.when(F.col("_label_rank") == 2, 1)).alias("shared_events"),
         F.count(F.when(reduce(Column.__or__, null_key, F.lit(False)), 1)).alias("null_keys"),
         *[F.count(F.when(value, 1)).alias(f"lost {name}") for name, value in lost.items()],
     ).first()
@@ -120,10 +137,10 @@ def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
 
 
 def _counts(
-    samples: DataFrame, cuts: Sequence[int], window: int
+    samples: DataFrame, cuts: Sequence[int], window: int | None
 ) -> tuple[dict[str, tuple[int, int]], list[int]]:
     """Rows and positives of each part, and how many label windows were open at each cut."""
-    opened = [F.count(F.when(splits.open_at(cut, window), 1)) for cut in cuts if window]
+    opened = [F.count(F.when(splits.open_at(cut, window), 1)) for cut in cuts]
     # Small: one row per part of the split.
     rows = (
         samples.groupBy("split")
@@ -143,8 +160,7 @@ def _cuts_said(
         return {}
     said = {}
     for name, cut, number in zip(("validation", "test"), cuts, opened or (0, 0), strict=True):
-        time = datetime.fromtimestamp(cut, UTC)
-        said[f"{name} from"] = f"{time:%Y-%m-%d %H:%M:%S}; {number:,} label windows were open"
+        said[f"{name} from"] = f"{checks.said_time(cut)}; {number:,} label windows were open"
     rows, positives = counts.get("gap", (0, 0))
     said["gap"] = f"{rows:,} rows, {positives:,} of them positive, are in no part"
     return said

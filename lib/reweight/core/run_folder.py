@@ -102,6 +102,11 @@ class RunFolder:
         return self.path / "decision.json"
 
     @property
+    def labels(self) -> Path:
+        """How many label events there are, and how many of them several samples share."""
+        return self.path / "labels.json"
+
+    @property
     def models(self) -> ModelsFolder:
         """The fitted importance models."""
         return ModelsFolder(self.path / "models")

@@ -93,8 +93,10 @@ Attributes:
     label: 1 or 0; null while it is not known.
     label_time: time of the first label event.
     mature: whether the label window had closed when the label was taken.
-    elapsed: share of the label window that had passed by then.
-    delay: when in the label window the label event arrived, as a share of it; null if none did.
+    elapsed: share of the label window that had passed by then; if ``sampling.label`` has no window,
+        the days since the sample.
+    delay: when in the label window the label event arrived, as a share of it, or after how many
+        days; null if none did.
     split: ``train``, ``validation`` or ``test``; ``immature`` and ``gap`` belong to none of them.
     target: whether the row is in the newest part of the training split (``splits.target``).
     segment: slice for the report, also used by some methods (``sampling.segment``).

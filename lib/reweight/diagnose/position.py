@@ -8,13 +8,15 @@ with few rows are pooled with their neighbours into a band, which is named by it
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.diagnose.findings import Finding, Values
+from reweight.build_samples.shared_labels import LabelEvents
+from reweight.diagnose.findings import Finding, Measure, Values
 from reweight.diagnose.rates import Estimate, log_ratio, share, two_rates
 
 NAME = "position bias"
@@ -29,13 +31,30 @@ _Sums = dict[str, dict[int, Estimate]]
 _Counts = dict[int, tuple[float, float]]
 
 
-def position_bias(mature: DataFrame, fields: Sequence[str]) -> Finding:
+def position_bias(
+    mature: DataFrame, fields: Sequence[str], labels: LabelEvents | None = None
+) -> Finding:
     """How much less often the same item is chosen far down the list.
 
     Args:
         mature: samples with ``position``, ``label`` and ``ids``, [F] numbers of items.
         fields: names of the kinds of items, [F].
+        labels: the label events of the samples; None if nothing is known of them.
     """
+    finding = _within_items(mature, fields)
+    if labels is None or not labels.shared or not finding.points:
+        return finding
+    text = (
+        f"{labels.shared:,} of {labels.events:,} label events are shared by several samples of the "
+        f"same {', '.join(labels.keys)}: each of these samples is positive, whichever was looked "
+        "at, and that blurs the effect. doubly_robust and ipw_position need sampling.label: "
+        "{..., attribute: last}, or the key of the sample in sampling.label.keys."
+    )
+    measure = Measure("share of label events that several samples share", labels.shared_share)
+    return replace(finding, text=f"{finding.text} {text}", measures=(*finding.measures, measure))
+
+
+def _within_items(mature: DataFrame, fields: Sequence[str]) -> Finding:
     bands = _bands(mature)
     compared = bands[bands["n"] >= _LEAST_SHARE * bands["n"].sum()]
     if len(compared) < 2:

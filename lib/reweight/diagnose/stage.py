@@ -19,10 +19,11 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples import sampling, splits
+from reweight.build_samples import labels, sampling, splits
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
+from reweight.build_samples.shared_labels import read_label_events
 from reweight.clean_logs.events import read_events
 from reweight.config import Run
 from reweight.core.files import write_json
@@ -84,7 +85,11 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
         rates = _rates(section, run.config.features)
         steps: dict[str, Callable[[], Iterable[Finding]]] = {
             position.NAME: lambda: [
-                position.position_bias(items, list(run.config.features.categorical))
+                position.position_bias(
+                    items,
+                    list(run.config.features.categorical),
+                    read_label_events(run.folder.labels),
+                )
             ],
             delay.NAME: lambda: delay.delayed_labels(
                 samples, section.label.window, section.label.value is None
@@ -167,7 +172,7 @@ def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
 
 def _rates(section: Sampling, features: Features) -> dict[str, tuple[str, str]]:
     """The rates that bots may exceed: the label rate, and those that the features declare."""
-    rates = {"label rate": (sampling.label_event(section), section.anchor)}
+    rates = {"label rate": (labels.label_event(section), section.anchor)}
     for history in features.history.values():
         for name, (above, below) in history.rates.items():
             pair = (history.counts[above], history.counts[below])

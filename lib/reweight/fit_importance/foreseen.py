@@ -97,7 +97,8 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
             _UNTIMED,
             "use self_training or mature_only",
         )
-    if "mature" in columns and "train" not in (splits.open_windows, splits.unlabelled):
+    by_label = {"mature", "delay"} & set(columns)
+    if by_label and "train" not in (splits.open_windows, splits.unlabelled):
         yield _lacks(
             method,
             "training rows whose label is not settled",
@@ -107,16 +108,41 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
             if timed
             else "set splits to {unlabelled: train} if some rows have no label",
         )
-    if "delay" in columns and timed and (label.where is None or label.window is None):
+    if "delay" in columns and timed and label.where is None:
         yield _lacks(
             method,
             "label events that arrive within a window",
-            "a label that is a column of its row" if label.where is None else "no window",
+            "a label that is a column of its row",
             "set sampling.label.where and sampling.label.window, or use self_training or "
             "mature_only",
         )
+    if label.where is not None and splits.open_windows == "train":
+        yield from _of_windows(method, label.window)
     if isinstance(method, PositionMethod) and "position" in columns:
         yield from _absorbs_position(method, list(features_of_position(sections)))
+
+
+def _of_windows(method: ImportanceMethod, window: int | None) -> Iterator[ConfigError]:
+    """What methods for late labels need of the label window."""
+    columns = method.columns()
+    by_delay = "delay" in columns
+    if window is None and "mature" in columns:
+        yield _lacks(
+            method,
+            "rows whose label window closes before the cut",
+            "sampling.label without a window: a label may arrive until the log ends",
+            "write training: {delays: weibull}, which needs no such rows"
+            if by_delay
+            else "set sampling.label.window, or use delayed_feedback with training: "
+            "{delays: weibull}",
+        )
+    if window is not None and by_delay and "mature" not in columns:
+        yield _lacks(
+            method,
+            "labels that may arrive until the log ends",
+            "a label window, after which a row is settled",
+            "write training: {delays: settled}, or remove sampling.label.window",
+        )
 
 
 def _absorbs_position(method: ImportanceMethod, following: list[str]) -> Iterator[ConfigError]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from reweight.build_samples.feature_stats import read_stats
+from reweight.build_samples.shared_labels import LabelEvents, read_label_events
 from reweight.core.run import JobRun
 from reweight.training.plan import Fitting
 
@@ -32,6 +33,7 @@ class FitJob:
         cardinalities: size of the id space of each field of ``ids``.
         snapshots: folder for the rows that training reads, shared by the driver and the executors.
         weighting: the weight policy; None where the weights are not checked before training.
+        labels: the label events of the samples; None where nothing is known of them.
     """
 
     spark: SparkSession
@@ -41,6 +43,7 @@ class FitJob:
     cardinalities: tuple[int, ...]
     snapshots: Path
     weighting: KnownWeights | None = None
+    labels: LabelEvents | None = None
 
     @classmethod
     def of(cls, run: JobRun[Any], weighting: KnownWeights | None = None) -> Self:
@@ -54,6 +57,7 @@ class FitJob:
             cardinalities=stats.sizes,
             snapshots=run.folder.snapshot,
             weighting=weighting,
+            labels=read_label_events(run.folder.labels),
         )
 
     @property

@@ -15,11 +15,17 @@ from reweight.core.hashing import uniform
 from reweight.core.left_out import Refusals, without
 from reweight.fit_importance.job import FitJob
 from reweight.importance.base import ImportanceMethod
-from reweight.importance.label_windows import check_delays, check_windows
+from reweight.importance.delays import PER_E, SHORTEST
+from reweight.importance.label_windows import check_arrivals, check_delays, check_windows
 from reweight.importance.position_bias import PositionMethod, between
-from reweight.importance.position_checks import check_features, check_positions, check_propensities
+from reweight.importance.position_checks import (
+    check_features,
+    check_positions,
+    check_propensities,
+    check_shared,
+)
 from reweight.importance.target import check_target
-from reweight.importance.training import RowCounts, TrainFacts
+from reweight.importance.training import RowCounts, TimeCounts, TrainFacts
 
 _MOST_SEGMENTS = 1000
 # A feature that depends on the position shows it in any sample of rows.
@@ -57,6 +63,8 @@ def training_facts(
     methods = refusals.remaining(methods)
     bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
     check_bins(bins)
+    timed = any(t.counts_times for m in methods if (t := m.learns()))
+    arrived, waiting = _times(train) if timed else ((), ())
     facts = TrainFacts(
         dim=job.dim,
         cardinalities=job.cardinalities,
@@ -66,6 +74,8 @@ def training_facts(
         quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
         names=job.names,
         segments=() if table is None else tuple(table["segment"].dropna()),
+        arrived=arrived,
+        waiting=waiting,
     )
     known = RowCounts(
         settled=counts["rows"] - counts["open"],
@@ -83,6 +93,7 @@ def _counts(train: DataFrame) -> Any:
     """Numbers of training rows of several kinds, in one pass."""
     position, propensity = F.col("position"), F.col("propensity")
     settled = F.col("mature") & (F.col("label") == 1)
+    arrived = (F.col("label") == 1) & F.col("delay").isNotNull() & F.col("elapsed").isNotNull()
     usable = F.coalesce((propensity > 0) & (propensity <= 1), F.lit(False))
     # Rows that are weighed in a Spark ML pipeline have no time.
     timed = "event_time" in train.columns
@@ -103,6 +114,8 @@ def _counts(train: DataFrame) -> Any:
                 "settled_positives": settled,
                 "delays": settled & F.col("delay").isNotNull(),
                 "outside": settled & ~F.col("delay").between(0, 1),
+                "arrivals": arrived,
+                "misplaced": arrived & ~F.col("delay").between(0, F.col("elapsed")),
             }.items()
         ],
     ).first()
@@ -124,8 +137,12 @@ def _check_columns(job: FitJob, train: DataFrame, counts: Any, method: Importanc
         check_propensities(name, counts["unusable"], counts["rows"])
     if "mature" in columns:
         check_windows(name, counts["open"], counts["settled_positives"])
-    if "delay" in columns:
+    if "delay" in columns and "mature" in columns:
         check_delays(name, counts["delays"], counts["outside"])
+    elif "delay" in columns:
+        check_arrivals(name, counts["arrivals"], counts["misplaced"])
+    if isinstance(method, PositionMethod) and job.labels is not None:
+        check_shared(name, job.labels.shared, job.labels.events, job.labels.keys)
 
 
 def _check_method(
@@ -183,6 +200,26 @@ def _between_positions(train: DataFrame, rows: int, dim: int, last_position: int
     )
     count, total, square = torch.tensor(sums.to_numpy()).double().reshape(-1, dim, 3).unbind(-1)
     return between(count[:, 0], torch.cat([total, square], dim=1))
+
+
+def _times(train: DataFrame) -> tuple[TimeCounts, TimeCounts]:
+    """How late labels have arrived, and how long the other rows have waited; as ``counted``."""
+    arrived = F.col("label") == 1
+    time = F.when(arrived, F.col("delay")).otherwise(F.col("elapsed"))
+    log = F.ln(F.greatest(time, F.lit(SHORTEST)))
+    known = train.where(F.col("elapsed").isNotNull() & time.isNotNull())
+    # Small by nature: two hundred bins hold times from seconds to centuries.
+    rows = (
+        known.groupBy(arrived.alias("arrived"), F.floor(log * PER_E).alias("bin"))
+        .agg(F.exp(F.avg(log)).alias("time"), F.count("*").alias("rows"))
+        .orderBy("arrived", "bin")
+        .collect()
+    )
+
+    def counts(chosen: bool) -> TimeCounts:
+        return tuple((row["time"], row["rows"]) for row in rows if row["arrived"] == chosen)
+
+    return counts(True), counts(False)
 
 
 def _segments(

@@ -64,6 +64,34 @@ def check_delays(method: str, delays: int, outside: int) -> None:
         )
 
 
+def check_arrivals(method: str, arrivals: int, outside: int) -> None:
+    """Checks that some labels have arrived after a known delay, and that delays are valid.
+
+    Args:
+        method: the name of the method that needs delays.
+        arrivals: number of positives with a known delay and a known elapsed time.
+        outside: number of these whose delay is below 0 or beyond their elapsed time.
+
+    Raises:
+        TrainingError: there are no such rows, or some have such a delay.
+    """
+    if outside:
+        raise TrainingError(
+            f"'{method}' cannot use the delays",
+            expected="times from 0 to the elapsed time of the row; null if no label arrived",
+            got=f"other values for {outside} of {arrivals} positives",
+            fix="give delays and elapsed times in one unit, and train on the labels that had "
+            "arrived when the elapsed time was taken",
+        )
+    if not arrivals:
+        raise TrainingError(
+            f"'{method}' cannot learn how late labels arrive",
+            expected="training rows with label 1, a known arrival time and a known elapsed time",
+            got="none",
+            fix="set splits to {by: time, open_windows: train}, or leave the method out",
+        )
+
+
 def check_windows(method: str, open_rows: int, settled_positives: int) -> None:
     """Checks that there are rows with an open label window, and settled positives to learn from.
 

@@ -26,6 +26,7 @@ from reweight.importance.ensemble import EnsembleLearner, FoldsTraining
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.out_of_bag import EnsembleMethod
 from reweight.importance.position_checks import check_features, check_positions, check_propensities
+from reweight.importance.thinning import thinned
 from reweight.importance.training import Learner, TrainFacts
 
 # AdamW moves all parameters at the same rate, and log odds have further to go than weights.
@@ -67,7 +68,7 @@ class PositionLearner(EnsembleLearner):
             self.examined = nn.Parameter(torch.zeros(training.max_position))
 
     def recorded(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Log odds of theta gamma: z + log theta - log(1 + (1 - theta) e^z), float32 [B, M]."""
+        """Log odds of theta gamma, float32 [B, M]."""
         if self.examined is None:
             theta = known(batch)
             log_seen, log_unseen = theta.log(), (-theta).log1p()
@@ -76,7 +77,7 @@ class PositionLearner(EnsembleLearner):
             log_odds = torch.cat([log_odds[:1], log_odds.new_full((1,), math.inf), log_odds[1:]])
             log_odds = log_odds[place(batch, len(log_odds) - 1)]
             log_seen, log_unseen = functional.logsigmoid(log_odds), functional.logsigmoid(-log_odds)
-        return logits + log_seen[:, None] - functional.softplus(logits + log_unseen[:, None])
+        return thinned(logits, log_seen[:, None], log_unseen[:, None])
 
 
 class PositionMethod(EnsembleMethod, ABC):

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from reweight.core.errors import TrainingError
 
+# The largest share of label events that several samples may share.
+_SHARED = 0.01
 # Features that a message names.
 _MOST_NAMED = 5
 
@@ -49,6 +51,31 @@ def check_propensities(method: str, bad: float, rows: float) -> None:
             expected="for each row the probability that it was looked at, above 0 and at most 1",
             got=f"{bad:.0f} of {rows:.0f} training rows with null, NaN or a number out of range",
             fix="correct sampling.keep.propensity, or set training.propensity to estimate",
+        )
+
+
+def check_shared(method: str, shared: int, events: int, keys: Sequence[str]) -> None:
+    """Checks that a label event belongs to one sample, of which position bias is a model.
+
+    Args:
+        method: the name of the method that models position bias.
+        shared: number of label events that make several samples positive.
+        events: number of all label events that make a sample positive.
+        keys: what links a label event to its samples.
+
+    Raises:
+        TrainingError: too many label events are shared.
+    """
+    if shared > _SHARED * events:
+        raise TrainingError(
+            f"'{method}' cannot tell which sample a label event belongs to",
+            expected="label events that each make one sample positive, the one that was looked at "
+            f"(at most {_SHARED:.0%} of them may make several positive)",
+            got=f"{shared} of {events} label events ({shared / events:.1%}) make several samples "
+            f"positive: each that it follows with the same {', '.join(keys)}",
+            fix="add attribute: last to sampling.label, so that a label event counts for the last "
+            "sample before it; or write the column that identifies the sample into "
+            "sampling.label.keys, such as keys: [impression_id]",
         )
 
 

@@ -13,6 +13,9 @@ from reweight.core.digest import digest
 from reweight.core.section import Section
 from reweight.importance.batch import Batch
 
+# Times, each with a number of rows.
+TimeCounts = tuple[tuple[float, int], ...]
+
 
 class TrainFacts(Section):
     """What a model may know about its training rows before it sees any.
@@ -28,6 +31,8 @@ class TrainFacts(Section):
         segments: of the training rows, in the order in which the column ``segment`` numbers them
             from 1 (0 is any other); empty if no method reads it.
         names: of the features, for messages, [D]; empty where they have none.
+        arrived: delays of the labels that have arrived; empty if no training reads them.
+        waiting: how long the rows without a label have waited for one, likewise.
     """
 
     dim: int
@@ -38,6 +43,8 @@ class TrainFacts(Section):
     quantiles: tuple[tuple[float, ...], ...] = ()
     segments: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    arrived: TimeCounts = ()
+    waiting: TimeCounts = ()
 
     def class_weights(self) -> tuple[float, float]:
         """n / (2 n_y) for y = 0 and y = 1, so that both classes have a total weight of n / 2."""
@@ -176,6 +183,11 @@ class Training(Section, ABC):
     def quantile_bins(self) -> int:
         """Number of quantile bins per feature; 0 if features are used as they are."""
         return 0
+
+    @property
+    def counts_times(self) -> bool:
+        """Whether it reads ``arrived`` and ``waiting`` of the facts."""
+        return False
 
     @property
     def key(self) -> str:

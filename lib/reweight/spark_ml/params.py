@@ -30,10 +30,13 @@ EXTRA = {
     "propensity": ("double", "the probability that the row was shown, in (0, 1]"),
     "value": ("double", "the value of the row, if it is positive"),
     "mature": ("boolean", "whether the label is settled because its label window has closed"),
-    "elapsed": ("double", "the share of the label window that has passed, in [0, 1]"),
+    "elapsed": (
+        "double",
+        "the share of the label window that has passed, in [0, 1]; days if there is no window",
+    ),
     "delay": (
         "double",
-        "when the label event arrived, as a share of the label window; null for none",
+        "when the label event arrived, in the unit of elapsed; null for none",
     ),
 }
 

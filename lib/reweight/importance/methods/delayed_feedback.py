@@ -1,13 +1,20 @@
 """`delayed_feedback`: corrects rows whose label window is open for labels that are yet to arrive.
 
-Let e be the share of the window that had passed when the training data were cut, p(x) = P(the label
-arrives within the window) and F(e, x) = P(it has arrived by e | it arrives). There are three forms:
+Let e be the share of the label window that had passed when the training data were cut, or the age
+of the row in days if there is no window; p(x) = P(the label arrives) and F(e, x) = P(it has arrived
+by e | it arrives). There are four forms:
 
 `fsiw`: the importance weights of Yasui et al. 2020, "A Feedback Shift Correction in Predicting
 Conversion Rates under Delayed Feedback". They are 1 once the window has closed.
 
     y = 1:  1 / F(e, x)
     y = 0:  1 - p (1 - F) / (1 - p F)  =  (1 - p) / (1 - p F)  =  P(never | not by e, x)
+
+`posterior`: soft labels with weight 1, as in the E step of Chapelle 2014, "Modeling Delayed
+Feedback in Display Advertising". A row is positive with the probability
+
+    y = 1:  1
+    y = 0:  p (1 - F) / (1 - p F)  =  P(later | not by e, x)
 
 `es_dfm`: the elapsed-time sampling of Yang et al. 2021, "Capturing Delayed Feedback in Conversion
 Rate Prediction via Elapsed-Time Sampling". A row enters when the share c of its window has passed
@@ -24,93 +31,33 @@ enters as a negative: c = 0, F = 0, d = p, r = 1 - p.
 A row that enters as a negative and later as a positive becomes one row, with the sum of their
 importance and a soft label: to a ranker the two are equivalent.
 
-p and F are fitted on settled rows only, F at elapsed times drawn for each settled positive, so
-nothing is used that was not known at the cut. Rows are scored by members that did not see them.
+Where label windows close, p and F are fitted on settled rows only, F at elapsed times drawn for
+each settled positive. A label that may arrive at any time never settles as a negative: with
+`training: {delays: weibull}` F is a Weibull distribution, fitted to the delays known at the cut and
+to the ages of the rows without a label, and p follows from all rows. In both ways nothing is used
+that was not known at the cut, and rows are scored by members that did not see them.
 """
 
-from dataclasses import replace
+import math
 from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.nn import functional
 
 from reweight.importance.base import ImportanceModel
 from reweight.importance.batch import Batch
-from reweight.importance.ensemble import Ensemble, FoldsTraining
+from reweight.importance.delays import DelayLearner, DelayTraining, WeibullLearner
 from reweight.importance.ensemble_outputs import EnsembleOutputs
-from reweight.importance.label_windows import SettledLearner
-from reweight.importance.membership import bits
 from reweight.importance.out_of_bag import EnsembleMethod
 from reweight.importance.training import Learner, TrainFacts
 
-# Elapsed times drawn for each settled positive, one from each of this many equal intervals.
-_DRAWS = 4
-# Makes the draws of a row independent of its folds.
-_SEED_OFFSET = 7919
-
-
-class DelayTraining(FoldsTraining):
-    """Members that learn whether and when a label arrives, each trained on all folds but one."""
-
-    needs: ClassVar[tuple[str, ...]] = ("delay", "elapsed", "mature")
-
-    def build(self, facts: TrainFacts) -> Learner:
-        """The members before training."""
-        return DelayLearner(self, facts)
-
-
-class DelayLearner(SettledLearner):
-    """Two ensembles on the same folds: p from the label, F from the delay of the label.
-
-    Its log odds are those of p.
-    """
-
-    def __init__(self, training: DelayTraining, facts: TrainFacts) -> None:
-        super().__init__(training, facts)
-        edges = torch.linspace(0, 1, training.bins + 1).tolist() if training.bins else ()
-        timed = {"dim": facts.dim + 1, "quantiles": (*facts.quantiles, tuple(edges))}
-        self.arrival = Ensemble(
-            facts.model_copy(update=timed if training.bins else {"dim": facts.dim + 1}),
-            members=training.members,
-            membership=training.membership,
-            hidden=training.hidden,
-            embedding=training.embedding,
-            bins=training.bins,
-        )
-        # A mean over positives, as p's loss is one over rows, so that both learn at the same rate.
-        self.scale = facts.rows / facts.positives
-        self.seed = facts.seed + _SEED_OFFSET
-
-    def arrived(self, batch: Batch, elapsed: Tensor) -> Tensor:
-        """Log odds of F at the given elapsed times (shares of the window, [B]), float32 [B, M]."""
-        features = torch.cat([batch.features, elapsed[:, None]], dim=1)
-        logits: Tensor = self.arrival(replace(batch, features=features))
-        return logits
-
-    def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
-        """The loss of F: mean error over the draws of a settled positive, summed over members."""
-        delay = batch.extra["delay"]
-        usable = settled & (batch.label > 0.5) & delay.isfinite()
-        chosen = usable.nonzero()[:, 0]
-        positives, delay = batch.rows(chosen), delay[chosen]
-        drawn = (bits(positives.sample_id, self.seed) % 2**24).float() / 2**24
-        total = torch.zeros((), device=delay.device)
-        for interval in range(_DRAWS):
-            elapsed = (interval + drawn) / _DRAWS
-            logits = self.arrived(positives, elapsed)
-            arrived = (delay <= elapsed).float()[:, None].expand_as(logits)
-            errors = functional.binary_cross_entropy_with_logits(logits, arrived, reduction="none")
-            total = total + (seen[chosen] * errors).sum()
-        return self.scale * total / _DRAWS
-
 
 class DelayedFeedback(EnsembleMethod):
-    """Importance 1 for settled rows, at most ``clip`` for open ones; at most 4 in the other forms.
+    """Importance 1 for settled rows; for open ones at most ``clip``, 1 or 4, depending on the form.
 
     Attributes:
-        form: ``fsiw``, ``es_dfm`` or ``fnw``.
+        form: ``fsiw``, ``posterior``, ``es_dfm`` or ``fnw``.
         wait: c of ``es_dfm``, as a share of the label window.
         clip: largest importance under ``fsiw``.
 
@@ -119,14 +66,17 @@ class DelayedFeedback(EnsembleMethod):
         ``splits: {by: time, open_windows: train}``.
 
     Hurts:
-        Where delays differ between old and new rows, and where few settled positives show the
-        delay. Where purchases arrive at once, it has nothing to correct and only adds variance. The
-        forms other than ``fsiw`` are made for a stream of rows: on a complete log they ignore what
-        is known about settled negatives, and what may still arrive for open rows.
+        Where delays differ between old and new rows, and where few positives show the delay. Where
+        purchases arrive at once, it has nothing to correct and only adds variance. ``posterior``
+        carries the old relation between features and label into the new rows. ``es_dfm`` and
+        ``fnw`` are made for a stream of rows: on a complete log they ignore what is known about
+        settled negatives, and what may still arrive for open rows.
 
     Refuses:
-        Training rows without an open window, or without a settled positive whose label has a known
-        arrival time. A class so rare that some member of the ensemble is likely to see none of it.
+        Training rows without an open window, or without a settled positive (with ``delays:
+        weibull`` any positive) whose label has a known arrival time. ``delays: settled`` without a
+        label window, and ``weibull`` with one. A class so rare that some member of the ensemble is
+        likely to see none of it.
     """
 
     uses_label: ClassVar[bool] = True
@@ -135,7 +85,7 @@ class DelayedFeedback(EnsembleMethod):
 
     method: Literal["delayed_feedback"] = "delayed_feedback"
     training: DelayTraining = DelayTraining()
-    form: Literal["fsiw", "es_dfm", "fnw"] = "fsiw"
+    form: Literal["fsiw", "posterior", "es_dfm", "fnw"] = "fsiw"
     wait: float = Field(default=0.1, gt=0, lt=1)
     clip: float = Field(default=20.0, gt=1)
 
@@ -143,7 +93,17 @@ class DelayedFeedback(EnsembleMethod):
     def _is_used(self) -> Self:
         used = {"fsiw": "clip", "es_dfm": "wait"}.get(self.form)
         self.refuse_unused(f"form: {self.form}", *[n for n in ("wait", "clip") if n != used])
+        if self.training.delays == "weibull" and self.form in ("es_dfm", "fnw"):
+            raise ValueError(
+                f"form: {self.form} is for label windows that end; with training.delays: weibull "
+                "write form: fsiw or form: posterior"
+            )
         return self
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """``delay`` and ``elapsed``; ``mature`` too, if ``training.delays`` is ``settled``."""
+        return self.training.needs
 
     @property
     def soft(self) -> bool:  # type: ignore[override]
@@ -152,20 +112,41 @@ class DelayedFeedback(EnsembleMethod):
 
     def model(self, facts: TrainFacts) -> ImportanceModel:
         """The formula of the form."""
+        # Elapsed times are shares of a window, which is over at 1, or days without an end.
+        end = math.inf if self.training.delays == "weibull" else 1.0
         if self.form == "fsiw":
-            return ShiftModel(self.clip)
-        return SampledModel(self.wait if self.form == "es_dfm" else 0.0)
+            return ShiftModel(end, self.clip)
+        if self.form == "posterior":
+            return PosteriorModel(end)
+        return SampledModel(end, self.wait if self.form == "es_dfm" else 0.0)
 
 
 class DelayModel(ImportanceModel):
-    """A formula over p and F."""
+    """A formula over p and F.
+
+    Args:
+        end: the elapsed time at which a row is settled.
+    """
+
+    def __init__(self, end: float) -> None:
+        super().__init__()
+        self.end = end
+
+    def open(self, batch: Batch) -> Tensor:
+        """Which rows are not settled, bool [B]; a row without an elapsed time is."""
+        return batch.extra["elapsed"] < self.end
+
+    def now(self, outputs: EnsembleOutputs) -> tuple[Tensor, Tensor]:
+        """p, and F at the elapsed time of each row, float32 [B] each."""
+        elapsed = outputs.batch.extra["elapsed"].nan_to_num(nan=1.0).clamp(0, self.end)
+        return self.comes(outputs), self.arrived(outputs, elapsed, "by the cut")
 
     def comes(self, outputs: EnsembleOutputs) -> Tensor:
         """p, float32 [B]."""
         return self.mean_unseen(outputs, outputs.probability)
 
     def arrived(self, outputs: EnsembleOutputs, elapsed: Tensor, when: str) -> Tensor:
-        """F at the given elapsed times (shares of the window, [B]), float32 [B].
+        """F at the given elapsed times ([B]), float32 [B].
 
         Args:
             outputs: the ensemble outputs of the rows.
@@ -174,7 +155,7 @@ class DelayModel(ImportanceModel):
         """
 
         def probability(learner: Learner) -> Tensor:
-            assert isinstance(learner, DelayLearner)
+            assert isinstance(learner, DelayLearner | WeibullLearner)
             arrived = learner.arrived
             return outputs.once(
                 learner, f"arrived {when}", lambda: arrived(outputs.batch, elapsed).sigmoid()
@@ -187,34 +168,47 @@ class ShiftModel(DelayModel):
     """The formula of ``fsiw``.
 
     Args:
+        end: the elapsed time at which a row is settled.
         clip: largest importance.
     """
 
-    def __init__(self, clip: float) -> None:
-        super().__init__()
+    def __init__(self, end: float, clip: float) -> None:
+        super().__init__(end)
         self.clip = clip
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """The importance weights, float32 [B]."""
-        batch = outputs.batch
-        # A row without a window (unknown elapsed time) is settled.
-        elapsed = batch.extra["elapsed"].nan_to_num(nan=1.0).clamp(0, 1)
-        p, f = self.comes(outputs), self.arrived(outputs, elapsed, "by the cut")
+        batch, (p, f) = outputs.batch, self.now(outputs)
         positive = (1 / f).clamp(max=self.clip)
         negative = (1 - p) / (1 - p * f).clamp(min=1e-6)
         weights = torch.where(batch.label > 0.5, positive, negative)
-        return torch.where(elapsed < 1, weights, 1.0)
+        return torch.where(self.open(batch), weights, 1.0)
+
+
+class PosteriorModel(DelayModel):
+    """The formula of ``posterior``."""
+
+    def importance(self, outputs: EnsembleOutputs) -> Tensor:
+        """1 for every row, float32 [B]."""
+        return torch.ones_like(outputs.batch.label)
+
+    def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
+        """The chance that the label has arrived or will, float32 [B]."""
+        batch, (p, f) = outputs.batch, self.now(outputs)
+        late = p * (1 - f) / (1 - p * f).clamp(min=1e-6)
+        return torch.where(self.open(batch) & (batch.label < 0.5), late, batch.label)
 
 
 class SampledModel(DelayModel):
     """The formula of ``es_dfm``, and of ``fnw`` if nothing is waited for.
 
     Args:
+        end: the elapsed time at which a row is settled.
         wait: c, as a share of the label window.
     """
 
-    def __init__(self, wait: float) -> None:
-        super().__init__()
+    def __init__(self, end: float, wait: float) -> None:
+        super().__init__(end)
         self.wait = wait
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:

@@ -1,0 +1,166 @@
+"""The label of a sample: whether a label event follows it, when, and whether that is settled."""
+
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from reweight.build_samples.sampling import Sampling
+from reweight.core.hashing import key_hash
+
+_DAY = 86_400
+
+
+def time_unit(window: int | None) -> int:
+    """The unit of ``elapsed`` and ``delay`` in seconds: the label window; without one, a day."""
+    return window or _DAY
+
+
+def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFrame:
+    """The samples: anchors with ``label``, ``label_time``, ``mature``, ``elapsed`` and ``delay``.
+
+    A sample is mature if its label window closed before the log ended. A positive whose window is
+    still open is *not* mature either: keeping early positives while dropping the negatives beside
+    them would raise the label rate of the newest days. ``elapsed`` is the share of the window that
+    had passed when the log ended; ``delay`` is when in the window the label event arrived, as a
+    share of it, null where none did. Without a window, both are in days.
+
+    ``_label_rank`` numbers the samples with the same label event from 1, from the last one, or
+    with ``attribute: first`` from the first one.
+
+    Args:
+        events: the events, collapsed if configured.
+        sampling: the section.
+        log_end: time of the last event, timestamp; null if the log has no times.
+    """
+    label = sampling.label
+    if label.value is not None:
+        samples = events.where(sampling.anchor)
+        value = F.expr(label.value).cast("float")
+        known = value.isNotNull()
+        text = F.expr(f"CAST(({label.value}) AS string)")
+        timed = "event_time" in events.columns
+        return samples.withColumns(
+            {
+                "label": value,
+                "label_time": F.col("event_time") if timed else F.lit(None).cast("timestamp"),
+                "mature": known,
+                "elapsed": known.cast("double"),
+                "delay": F.lit(None).cast("double"),
+                "_label_text": F.when(~known & (F.trim(text) != ""), text),
+                "_same_time": F.lit(False),
+                "_label_rank": F.lit(None).cast("int"),
+            }
+        )
+    begin, unit = F.unix_micros("event_time"), time_unit(label.window) * 1_000_000
+    passed = (F.unix_micros(log_end) - begin) / unit
+    return _with_label_event(events, sampling).withColumns(
+        {
+            "label": F.col("label_time").isNotNull().cast("float"),
+            "mature": begin + unit <= F.unix_micros(log_end) if label.window else F.lit(True),
+            "elapsed": F.least(F.lit(1.0), passed) if label.window else passed,
+            "delay": (F.unix_micros("label_time") - begin) / unit,
+            "_label_text": F.lit(None).cast("string"),
+        }
+    )
+
+
+def label_event(sampling: Sampling) -> str:
+    """The condition on label events, or on samples that carry the label 1."""
+    label = sampling.label
+    # The label of a row may be a number or a condition.
+    return label.where or f"({sampling.anchor}) AND CAST(({label.value}) AS float) = 1"
+
+
+def _with_label_event(events: DataFrame, sampling: Sampling) -> DataFrame:
+    """Anchors with the time of the first label event after each, in one linear pass.
+
+    A label event goes into its own time bucket (as long as the label window) and the one before, so
+    that an anchor finds its label event in one bucket, and a hot key is cut into buckets by time.
+    """
+    label = sampling.label
+    hit = F.expr(label.where or "false") & _all_known(label.keys)
+    micros = F.unix_micros("event_time")
+    width = (label.window or 0) * 1_000_000
+    bucket = F.floor(micros / width).cast("long") if width else F.lit(0).cast("long")
+    near = (0, -1, 1) if label.attribute == "first" else (0, -1)
+    hits = events.where(hit).select("*", F.explode(_places(bucket, near, width)).alias("_bucket"))
+    hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"))
+    both = _anchors(events, sampling, hit, bucket).unionByName(hits, allowMissingColumns=True)
+    # Newest first, so that the frame of strictly later rows grows instead of being rebuilt.
+    keys = Window.partitionBy(*label.keys, "_bucket", "_spread").orderBy(micros.desc())
+    later = keys.rangeBetween(Window.unboundedPreceding, -1)
+    following = F.min(F.when(~F.col("_anchor"), micros)).over(later)
+    hits_now = F.count(F.when(~F.col("_anchor"), 1)).over(keys.rangeBetween(0, 0))
+    both = both.withColumns({"_next": following, "_same_time": hits_now > F.col("_itself")})
+    if label.same_time == "after":
+        both = both.withColumn(
+            "_next", F.when(F.col("_same_time"), micros).otherwise(F.col("_next"))
+        )
+    in_time = F.col("_next") <= micros + width if width else F.col("_next").isNotNull()
+    both = both.withColumn("_in_time", in_time & F.col("_anchor"))
+    rank, mine = _rank(sampling), F.col("_in_time")
+    if label.attribute is not None:
+        mine &= F.col("_label_rank") == 1
+    label_time = F.timestamp_micros(F.when(mine, F.col("_next")))
+    samples = both.withColumn("_label_rank", rank).where("_own")
+    samples = samples.withColumn("label_time", label_time)
+    used = ("_bucket", "_itself", "_anchor", "_own", "_spread", "_tie", "_next", "_in_time")
+    return samples.drop(*used)
+
+
+def _anchors(events: DataFrame, sampling: Sampling, hit: Column, bucket: Column) -> DataFrame:
+    """The anchors by bucket.
+
+    Where a label event may be that of several samples, an anchor also goes into the neighbouring
+    bucket, as a row of keys and time alone (not ``_own``), so that each anchor sees all of them.
+    """
+    label = sampling.label
+    keyed = _all_known(label.keys)
+    tie = key_hash(*sampling.key) if sampling.key else F.xxhash64(*events.columns)
+    columns = {
+        # An event that is anchor and label must not find itself at its own time.
+        "_itself": F.when(hit, 1).otherwise(0),
+        "_tie": tie,
+        # A row with a null key has no label event; a hash spreads such rows over the tasks.
+        "_spread": F.when(~keyed, F.xxhash64(*sampling.key, "event_time")),
+        "_bucket": bucket,
+        "_own": F.lit(True),
+        "_anchor": F.lit(True),
+    }
+    anchors = events.where(sampling.anchor).withColumns(columns)
+    if not (sampling.may_share and label.window):
+        return anchors
+    beside = bucket + 1 if label.attribute == "first" else bucket - 1
+    own, other = F.struct(bucket, F.lit(True)), F.struct(beside, F.lit(False))
+    places = F.when(keyed, F.array(own, other)).otherwise(F.array(own))
+    placed = anchors.drop("_bucket", "_own").select("*", F.inline(places).alias("_bucket", "_own"))
+    everywhere = {name.lower() for name in (*label.keys, "event_time", *columns)}
+    return placed.select(
+        *[
+            F.col(c) if c.lower() in everywhere else F.when(F.col("_own"), F.col(c)).alias(c)
+            for c in placed.columns
+        ]
+    )
+
+
+def _rank(sampling: Sampling) -> Column:
+    """The place of an anchor among those with the same label event; null where there is none."""
+    in_time = F.col("_in_time")
+    if not sampling.may_share:
+        return F.when(in_time, F.lit(1))
+    label, micros = sampling.label, F.unix_micros("event_time")
+    order = (micros, F.col("_tie"))
+    if label.attribute != "first":
+        order = (order[0].desc(), order[1].desc())
+    # These rows are in one task already: only the order within it is new.
+    same = Window.partitionBy(*label.keys, "_bucket", "_spread", "_next", "_in_time")
+    return F.when(in_time, F.row_number().over(same.orderBy(*order)))
+
+
+def _all_known(keys: tuple[str, ...]) -> Column:
+    return reduce(Column.__and__, [F.col(key).isNotNull() for key in keys])
+
+
+def _places(bucket: Column, near: tuple[int, ...], width: int) -> Column:
+    return F.array(*[bucket + step for step in near]) if width else F.array(bucket)

@@ -1,0 +1,203 @@
+"""Whether and when a label arrives: what `delayed_feedback` learns.
+
+p(x) = P(the label arrives), F(t, x) = P(it has arrived by t | it arrives). There are two ways to
+learn them:
+
+`settled`: from rows whose label window has closed; F from their delays, at elapsed times drawn for
+each.
+
+`weibull`: from all rows, so that none has to be settled, which is all there is if labels may arrive
+at any time. A delay d is known only if it is shorter than the age e of its row, so the delays that
+are known are short ones, and the rows without a label say how many are still to come (Chapelle
+2014, "Modeling Delayed Feedback in Display Advertising"):
+
+    maximise  sum log(p f(d)) over arrived labels  +  sum log(1 - p F(e)) over the other rows,
+              F(t) = 1 - exp(-(t / s)^k)
+
+for k and s with one p for all rows, before the training, since that takes only counts of d and e.
+Then members learn p(x) from the same sum. If rows are positive more often the newer they are,
+delays look shorter than they are, and the weights correct less; if less often, they look longer.
+Known delays alone, truncated at e (maximise sum log f(d) - log F(e)), do not depend on that, but
+say little of longer ones: on the Olist funnel, two weeks before the first cut of
+`conf/benchmark/olist_funnel.yaml`, they give a scale of 735 days, where the sum above gives 20.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+from torch import Tensor
+from torch.nn import functional
+
+from reweight.importance.batch import Batch
+from reweight.importance.ensemble import Ensemble, EnsembleLearner, FoldsTraining
+from reweight.importance.label_windows import SettledLearner, check_arrivals
+from reweight.importance.membership import bits
+from reweight.importance.thinning import thinned
+from reweight.importance.training import Learner, TimeCounts, TrainFacts
+
+# Elapsed times drawn for each settled positive, one from each of this many equal intervals.
+_DRAWS = 4
+# Makes the draws of a row independent of its folds.
+_SEED_OFFSET = 7919
+# Shorter times count as this long: the density of a Weibull distribution has no bound at 0.
+SHORTEST = 1e-4
+# Bins of counted times for each factor of e.
+PER_E = 8
+# Size of log (t / s)^k, so that nothing becomes 0 or infinite.
+_LARGEST = 30.0
+
+
+class DelayTraining(FoldsTraining):
+    """Members that learn whether and when a label arrives, each trained on all folds but one.
+
+    Attributes:
+        delays: what they learn it from: ``settled``, rows whose label window has closed;
+            ``weibull``, all rows, for labels that may arrive at any time (no
+            ``sampling.label.window``).
+    """
+
+    delays: Literal["settled", "weibull"] = "settled"
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """``delay`` and ``elapsed``; with ``delays: settled`` also ``mature``."""
+        needed = ("delay", "elapsed")
+        return needed if self.delays == "weibull" else (*needed, "mature")
+
+    @property
+    def counts_times(self) -> bool:
+        """With ``delays: weibull``."""
+        return self.delays == "weibull"
+
+    def build(self, facts: TrainFacts) -> Learner:
+        """The members before training."""
+        learner = WeibullLearner if self.delays == "weibull" else DelayLearner
+        return learner(self, facts)
+
+
+class DelayLearner(SettledLearner):
+    """Two ensembles on the same folds: p from the label, F from the delay of the label.
+
+    Its log odds are those of p.
+    """
+
+    def __init__(self, training: DelayTraining, facts: TrainFacts) -> None:
+        super().__init__(training, facts)
+        edges = torch.linspace(0, 1, training.bins + 1).tolist() if training.bins else ()
+        timed = {"dim": facts.dim + 1, "quantiles": (*facts.quantiles, tuple(edges))}
+        self.arrival = Ensemble(
+            facts.model_copy(update=timed if training.bins else {"dim": facts.dim + 1}),
+            members=training.members,
+            membership=training.membership,
+            hidden=training.hidden,
+            embedding=training.embedding,
+            bins=training.bins,
+        )
+        # A mean over positives, as p's loss is one over rows, so that both learn at the same rate.
+        self.scale = facts.rows / facts.positives
+        self.seed = facts.seed + _SEED_OFFSET
+
+    def arrived(self, batch: Batch, elapsed: Tensor) -> Tensor:
+        """Log odds of F at the given elapsed times (shares of the window, [B]), float32 [B, M]."""
+        features = torch.cat([batch.features, elapsed[:, None]], dim=1)
+        logits: Tensor = self.arrival(replace(batch, features=features))
+        return logits
+
+    def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
+        """The loss of F: mean error over the draws of a settled positive, summed over members."""
+        delay = batch.extra["delay"]
+        usable = settled & (batch.label > 0.5) & delay.isfinite()
+        chosen = usable.nonzero()[:, 0]
+        positives, delay = batch.rows(chosen), delay[chosen]
+        drawn = (bits(positives.sample_id, self.seed) % 2**24).float() / 2**24
+        total = torch.zeros((), device=delay.device)
+        for interval in range(_DRAWS):
+            elapsed = (interval + drawn) / _DRAWS
+            logits = self.arrived(positives, elapsed)
+            arrived = (delay <= elapsed).float()[:, None].expand_as(logits)
+            errors = functional.binary_cross_entropy_with_logits(logits, arrived, reduction="none")
+            total = total + (seen[chosen] * errors).sum()
+        return self.scale * total / _DRAWS
+
+
+class WeibullLearner(EnsembleLearner):
+    """An ensemble for p, and the shape and the scale of one Weibull distribution for all rows.
+
+    Its log odds are those of p.
+    """
+
+    law: Tensor
+
+    def __init__(self, training: DelayTraining, facts: TrainFacts) -> None:
+        super().__init__(training, facts)
+        self.register_buffer("law", torch.tensor(weibull(facts.arrived, facts.waiting)))
+
+    def arrived(self, batch: Batch, elapsed: Tensor) -> Tensor:
+        """Log odds of F at the given elapsed times ([B]), float32 [B, 1]: for all members."""
+        hazard = self._hazard(elapsed)
+        return hazard + _log_arrived(hazard)
+
+    def recorded(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Log odds of p F, float32 [B, M]."""
+        elapsed = batch.extra["elapsed"]
+        hazard = self._hazard(elapsed.nan_to_num(nan=1.0))
+        known = thinned(logits, _log_arrived(hazard), -hazard)
+        # The label of a row without an elapsed time is settled.
+        return torch.where(elapsed.isnan()[:, None], logits, known)
+
+    def _hazard(self, times: Tensor) -> Tensor:
+        """(t / s)^k, float32 [B, 1]."""
+        shape, scale = self.law
+        powers = shape * (times.clamp(min=SHORTEST) / scale).log()
+        return powers.clamp(-_LARGEST, _LARGEST).exp()[:, None]
+
+
+def _log_arrived(hazard: Tensor) -> Tensor:
+    """log(1 - e^-h)."""
+    return (-torch.expm1(-hazard)).log()
+
+
+def counted(times: NDArray[np.float64]) -> TimeCounts:
+    """Times in bins of equal width on a logarithmic scale: mean time and number of rows of each."""
+    logs = np.log(np.maximum(times[np.isfinite(times)], SHORTEST))
+    bins, number = np.unique(np.floor(logs * PER_E), return_inverse=True)
+    rows = np.bincount(number, minlength=len(bins))
+    means = np.exp(np.bincount(number, logs, minlength=len(bins)) / rows)
+    return tuple(zip(means.tolist(), rows.tolist(), strict=True))
+
+
+def weibull(arrived: TimeCounts, waiting: TimeCounts) -> tuple[float, float]:
+    """Shape and scale of the delays, by maximum likelihood as above.
+
+    Args:
+        arrived: delays of the labels that have arrived, and numbers of rows.
+        waiting: ages of the other rows, likewise.
+
+    Raises:
+        TrainingError: no label has arrived.
+    """
+    check_arrivals("delayed_feedback", len(arrived), 0)
+    delays, arrivals = np.array(arrived).T
+    ages, others = np.array(waiting).reshape(-1, 2).T
+
+    def loss(values: NDArray[np.float64]) -> float:
+        shape, scale = np.exp(np.clip(values[:2], -_LARGEST, _LARGEST))
+        log_p = -np.logaddexp(0, -values[2])
+        logs = np.log(delays / scale)
+        hazard = np.exp(np.clip(shape * logs, -_LARGEST, _LARGEST))
+        density = np.log(shape / delays) + shape * logs - hazard
+        by_now = -np.expm1(-np.exp(np.clip(shape * np.log(ages / scale), -_LARGEST, _LARGEST)))
+        never = np.log1p(-np.exp(log_p) * by_now + 1e-12)
+        return -float((arrivals * (log_p + density)).sum() + (others * never).sum())
+
+    share = arrivals.sum() / (arrivals.sum() + others.sum())
+    middle = np.average(np.log(delays), weights=arrivals)
+    start = np.array([0.0, middle, np.log((share + 1e-3) / (1 - share + 1e-3))])
+    options = {"maxiter": 2000, "xatol": 1e-6, "fatol": 1e-9}
+    best = optimize.minimize(loss, start, method="Nelder-Mead", options=options).x
+    shape, scale = np.exp(np.clip(best[:2], -_LARGEST, _LARGEST))
+    return float(shape), float(scale)
