@@ -4,9 +4,9 @@
 
 over the seeds s of a condition, for each metric; 1 is the gain from knowing the truth, below 0 is
 worse than uniform. It is given only if the interval of the gap shows that the oracle is better.
-A loss has two parts, which are shown apart: ranking, the loss after the ranker's
-recalibration on validation rows of the judge, and level, what recalibration takes away at no cost.
-So a method that is better in the ranking part is better than `uniform, recalibrated`.
+A loss has two parts, which are shown apart: ranking, the loss after the ranker's recalibration on
+validation rows of the judge, and level, what recalibration takes away at no cost. So a method that
+is better in the ranking part is better than `uniform, recalibrated`.
 
 Whether a method is better or worse than uniform is decided by Student's test over the seeds with
 Holm's correction for the number of methods: without it, one of ten ineffective methods would seem
@@ -218,6 +218,8 @@ def told(cell: Mapping[str, Any] | None) -> str:
     """A cell as text: the share of the gap, or the difference if there is no gap."""
     if cell is None:
         return "failed"
+    if np.isnan(cell["mean"]):
+        return "-"
     text = f"{cell['share']:+.2f}" if "share" in cell else f"{cell['mean']:+.4f}"
     return text + {"better": "", "worse": " WORSE"}.get(cell["verdict"], " n.s.")
 
@@ -236,10 +238,11 @@ def _cells(
         if method == BASELINE or method not in wide:
             continue
         both = wide[[method, ORACLE]].dropna()
+        # Empty where a metric is not known, such as the worst group's after recalibration.
         cell = _mean(both[method].to_numpy())
         cell["p"] = _p(both[method].to_numpy())
         cell["clear"] = _better(cell, METRICS[metric])
-        if gap["clear"]:
+        if gap["clear"] and len(both):
             cell |= _share(both[method].to_numpy(), both[ORACLE].to_numpy())
         cells[method] = cell
     # Recalibration is no method: it would only make the correction for their number stricter.
