@@ -112,9 +112,8 @@ def test_worlds_that_are_done_are_not_judged_again(
     run: ConditionsRun, found: Found, logged: Callable[[], str]
 ) -> None:
     lost = found["world"].iloc[0]
-    rest = run.spark.createDataFrame(
-        found[found["world"] != lost].drop(columns="run_id"), CONDITIONS.schema
-    )
+    others = found[found["world"] != lost].drop(columns="run_id").astype(object)
+    rest = run.spark.createDataFrame(others.where(others.notna(), None), CONDITIONS.schema)
     run.store.write(CONDITIONS, rest)
     told = run_stage(run, judge_conditions)
     assert (told["worlds"], told["judged now"], told["rows"]) == (2, 1, len(found))

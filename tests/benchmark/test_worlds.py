@@ -273,7 +273,8 @@ def test_masses_in_memory_are_those_of_the_judge_on_spark(spark: SparkSession) -
     here = masses(rows, judges, theta)["position"]
     known = Known(propensities={"ipw_position": theta})
     factor = F.expr(judges["position"].factor(known)).alias("f")
-    frame = spark.createDataFrame(rows).select("label", factor)
+    frame = spark.createDataFrame(rows).withColumn("position", F.col("position").cast("int"))
+    frame = frame.select("label", factor)
     there = [row["label"] * row["f"] for row in frame.collect()]
     np.testing.assert_allclose(here, there)
     np.testing.assert_allclose(here, [1, 2, 0, 10, 10])
