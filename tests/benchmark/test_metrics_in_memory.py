@@ -61,7 +61,7 @@ def differences(
     return {
         row["name"]: (row["value"], row["low"], row["high"])
         for row in measured(made(seed, groups), evaluation, "uniform", seed)
-        if row["kind"] == "difference" and row["split"] == "test" and row["segment"] is None
+        if (row["method"], row["kind"]) == ("better", "difference") and row["segment"] is None
     }
 
 
