@@ -31,7 +31,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-fast test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-real bench-detection docs notebooks package lock audit clean
+.PHONY: help setup demo test test-fast test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -101,6 +101,10 @@ bench-detection: setup  ## benchmark: which methods find wrong labels, on public
 bench: setup  ## benchmark: which weights help the ranker, in simulated worlds with known truth
 	@for name in conditions delays; do \
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
+
+bench-sizes: setup  ## the same by size, up to a million samples: from which size weights pay; an hour
+	$(PYTHON) jobs/conditions.py conf/benchmark/sizes.yaml $(ARGS)
+	$(PYTHON) jobs/conditions.py conf/benchmark/sizes_delays.yaml $(ARGS)
 
 bench-real: setup  ## the same, on real logs in DATA: late labels, labels that may never settle, a later month, another policy
 	@for name in $(REAL_CONDITIONS); do \

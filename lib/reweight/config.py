@@ -209,7 +209,7 @@ class ConditionsConfig(RunConfig):
         simulation, sampling = data.get("simulation"), data.get("sampling")
         if not (isinstance(simulation, dict) and isinstance(sampling, dict)):
             raise ValueError("simulation, sampling: expected both sections")
-        worlds = {name: section.worlds[c] for name, (c, _) in section.names().items()}
+        worlds = section.simulated(simulation)
         segment = sampling.get("segment", "''")
         return data | {
             "simulation": simulation | {"worlds": worlds},

@@ -12,6 +12,7 @@ import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from reweight.benchmark.conditions import agreement, curves
 from reweight.benchmark.conditions import page as conditions_page
 from reweight.benchmark.conditions import protocol as conditions
 from reweight.benchmark.conditions import stage as stages
@@ -38,6 +39,7 @@ SMALL: dict[str, Any] = {
     "weighting": {"ess_refuse": 0},
 }
 Found = pd.DataFrame
+LEADING = conditions_page.LEADING
 
 
 def opened(spark: SparkSession, folder: Path, *overrides: str) -> ConditionsRun:
@@ -68,6 +70,7 @@ def found(run: ConditionsRun) -> Found:
 
 def one(found: Found, condition: str, method: str, name: str, kind: str) -> pd.Series:
     own = found[(found["condition"] == condition) & (found["method"] == method)]
+    own = own[(own["judge"] == "truth") | own["judge"].isna()]
     (index,) = own[(own["name"] == name) & (own["kind"] == kind)].index
     return found.loc[index]
 
@@ -83,9 +86,12 @@ def test_where_purchases_are_missing_the_oracle_is_better(found: Found) -> None:
 
 
 def test_every_method_is_judged_in_every_world(found: Found) -> None:
-    assert set(found["kind"]) == {"value", "difference", "cost"}
+    assert set(found["kind"]) == {"value", "difference", "verdict", "cost"}
+    assert set(found["judge"].dropna()) == {"truth", "recorded"}
+    assert found["size"].isna().all()
     methods = found[found["name"] == "log_loss"].groupby("condition")["method"].agg(set)
-    wanted = {"random", "self_confidence", "uniform", "oracle"}
+    arms = {"uniform_recalibrated", "position_as_feature"}
+    wanted = {"random", "self_confidence", "uniform", "oracle"} | arms
     assert methods.to_dict() == {"clean": wanted, "missing": wanted}
     assert one(found, "clean", "uniform", "ess_share", "value")["value"] == 1
 
@@ -94,7 +100,9 @@ def test_the_report_says_who_is_helped(run: ConditionsRun, logged: Callable[[], 
     run_stage(run, conditions_report)
     values = json.loads((run.folder.content("conditions")).read_text())
     assert values["conditions"] == ["clean", "missing"]
-    assert values["methods"] == ["random", "self_confidence"]
+    arms = ["uniform_recalibrated", "position_as_feature"]
+    assert values["methods"] == [*arms, "random", "self_confidence"]
+    assert not run.folder.worlds.exists()
     said = logged()
     assert "missing" in said
     assert "self_confidence" in said
@@ -104,16 +112,15 @@ def test_worlds_that_are_done_are_not_judged_again(
     run: ConditionsRun, found: Found, logged: Callable[[], str]
 ) -> None:
     lost = found["world"].iloc[0]
-    rest = run.spark.createDataFrame(
-        found[found["world"] != lost].drop(columns="run_id"), CONDITIONS.schema
-    )
+    others = found[found["world"] != lost].drop(columns="run_id").astype(object)
+    rest = run.spark.createDataFrame(others.where(others.notna(), None), CONDITIONS.schema)
     run.store.write(CONDITIONS, rest)
     told = run_stage(run, judge_conditions)
     assert (told["worlds"], told["judged now"], told["rows"]) == (2, 1, len(found))
     said = logged()
     assert "1 of 2 worlds are already done" in said
     assert "2 of 2 worlds" in said
-    order = ["world", "method", "name", "kind"]
+    order = ["world", "judge", "method", "name", "kind"]
     again = run.store.read(CONDITIONS).toPandas().sort_values(order).reset_index(drop=True)
     before = found.sort_values(order).reset_index(drop=True)
     timed = before["kind"] == "cost"
@@ -131,7 +138,7 @@ def test_another_run_shows_its_methods_beside_in_the_same_worlds(
     open_store(spark, run.config.root, "mine").write(CONDITIONS, mine)
     run_stage(beside, conditions_report)
     values = json.loads((run.folder.content("conditions")).read_text())
-    assert values["methods"] == ["random", "self_confidence", "mine/random"]
+    assert values["methods"][2:] == ["random", "self_confidence", "mine/random"]
     cells = values["metrics"]["auc"]["missing"]
     assert cells["mine/random"]["mean"] == cells["random"]["mean"]
     open_store(spark, run.config.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
@@ -156,10 +163,11 @@ def test_what_a_world_depends_on_is_its_log_and_what_is_done_with_it() -> None:
 
 
 def rows_of(values: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
-    """Differences in log loss by condition and method, one for each seed."""
+    """Differences in the ranking part of log loss by condition and method, one for each seed."""
+    of = {"judge": "truth", "size": None, "name": LEADING, "kind": "difference"}
     rows: list[dict[str, Any]] = [
-        {"condition": c, "seed": s, "method": m, "name": "log_loss", "kind": "difference"}
-        | {"value": v, "low": None, "high": None, "reason": None}
+        {"world": f"{c}{s}", "condition": c, "seed": s, "method": m, **of}
+        | {"value": v, "low": v - 0.001, "high": v + 0.001, "reason": None}
         for (c, m), own in values.items()
         for s, v in enumerate(own)
     ]
@@ -180,7 +188,7 @@ def test_the_share_of_the_gap_is_that_of_the_means() -> None:
         }
     )
     values = conditions.content(rows, ["clean", "noise"], ["good", "bad", "none", "lost"])
-    noise, clean = (values["metrics"]["log_loss"][c] for c in ("noise", "clean"))
+    noise, clean = (values["metrics"][LEADING][c] for c in ("noise", "clean"))
     assert noise["oracle"]["clear"]
     assert noise["good"]["share"] == pytest.approx(0.5)
     assert noise["good"]["share_low"] == pytest.approx(0.5)
@@ -193,14 +201,14 @@ def test_the_share_of_the_gap_is_that_of_the_means() -> None:
     assert not clean["oracle"]["clear"]
     assert "share" not in clean["good"]
     assert clean["good"]["verdict"] == "worse"
-    lines = conditions.table(values, "log_loss")
+    lines = conditions.table(values, LEADING)
     assert any("clean" in line and " n.s." in line and "WORSE" in line for line in lines)
     assert any("noise" in line and "+0.50" in line and "failed" in line for line in lines)
 
 
 def test_where_knowing_the_truth_harms_there_is_no_gap_to_share() -> None:
     rows = rows_of({("c", "oracle"): [0.1, 0.11, 0.1], ("c", "m"): [-0.05, -0.051, -0.05]})
-    cells = conditions.content(rows, ["c"], ["m"])["metrics"]["log_loss"]["c"]
+    cells = conditions.content(rows, ["c"], ["m"])["metrics"][LEADING]["c"]
     assert not cells["oracle"]["clear"]
     assert "share" not in cells["m"]
     assert cells["m"]["verdict"] == "better"
@@ -210,7 +218,7 @@ def test_more_auc_is_better() -> None:
     rows = rows_of({("c", "oracle"): [0.1, 0.11], ("c", "m"): [0.05, 0.051]})
     values = conditions.content(rows.assign(name="auc"), ["c"], ["m"])
     assert values["metrics"]["auc"]["c"]["m"]["verdict"] == "better"
-    assert np.isnan(values["metrics"]["log_loss"]["c"]["oracle"]["mean"])
+    assert np.isnan(values["metrics"]["pr_auc"]["c"]["oracle"]["mean"])
 
 
 def test_a_condition_that_the_simulation_does_not_know_is_refused() -> None:
@@ -287,8 +295,102 @@ def test_methods_that_do_nothing_are_called_better_in_one_condition_of_twenty() 
     names, count = [f"m{i}" for i in range(8)], 200
     worlds = [f"c{i}" for i in range(count)]
     values = {(c, m): list(draw.normal(size=5)) for c in worlds for m in [*names, "oracle"]}
-    cells = conditions.content(rows_of(values), worlds, names)["metrics"]["log_loss"]
+    cells = conditions.content(rows_of(values), worlds, names)["metrics"][LEADING]
     wrong = [any(cells[c][m]["verdict"] != conditions.NO_DIFFERENCE for m in names) for c in worlds]
     assert np.mean(wrong) < 0.08
     alone = [any(cells[c][m]["low"] > 0 or cells[c][m]["high"] < 0 for m in names) for c in worlds]
     assert np.mean(alone) > 0.2
+
+
+def test_worlds_of_several_sizes_have_sessions_and_users_in_proportion() -> None:
+    overrides = ("conditions.sizes=[200000,20000]", "conditions.only=[position_one]")
+    config = read_config(ConditionsConfig, CONF, (*overrides, "conditions.seeds=2"))
+    assert config.simulation
+    worlds = config.simulation.worlds
+    named = [f"position_one__{size}__{seed}" for size in (20_000, 200_000) for seed in (0, 1)]
+    assert list(worlds) == named
+    assert worlds["position_one__200000__1"] == {"eta": 1, "sessions": 20_000, "users": 3_000}
+    assert config.conditions.labels() == ["position_one at 20,000", "position_one at 200,000"]
+    with pytest.raises(ConfigError, match="nothing"):
+        read_config(ConditionsConfig, CONF, ("conditions.only=[nothing]",))
+
+
+@pytest.mark.parametrize("sizes", ["[20000,2000000]", "[20000,20000]", "[10]"])
+def test_sizes_beyond_the_memory_of_a_task_are_refused(sizes: str) -> None:
+    with pytest.raises(ConfigError, match="1,500,000 samples") as caught:
+        read_config(ConditionsConfig, CONF, (f"conditions.sizes={sizes}",))
+    assert "conditions.sizes" in str(caught.value)
+
+
+def sized() -> dict[str, Any]:
+    """Worlds of three sizes: one method pays from the second, another at none."""
+    draw = np.random.default_rng(0)
+    frames = []
+    for size, share in ((20_000, 0.0), (200_000, 0.5), (1_000_000, 0.8)):
+        gap = -0.01 + 0.0005 * draw.normal(size=5)
+        noise = 0.0005 * draw.normal(size=(2, 5))
+        values = {
+            ("one", "oracle"): list(gap),
+            ("one", "grows"): list(share * gap + noise[0]),
+            ("one", "never"): list(0.001 + noise[1]),
+            ("one", "uniform_recalibrated"): [0.0] * 5,
+        }
+        frames.append(rows_of(values).assign(size=size))
+    frames += [frame.assign(name="auc", value=-frame["value"]) for frame in frames]
+    labels = [f"one at {size}" for size in ("20,000", "200,000", "1,000,000")]
+    methods = ["uniform_recalibrated", "grows", "never"]
+    return conditions.content(pd.concat(frames), labels, methods)
+
+
+def test_the_page_begins_with_the_size_at_which_a_method_pays() -> None:
+    values = sized()
+    own = values["curves"]["one"]
+    assert own["pays"] == {"grows": 200_000, "never": None}
+    shares = [point["share"] for point in own["points"]["auc"]["grows"]]
+    np.testing.assert_allclose(shares, [0, 0.5, 0.8], atol=0.05)
+    told = "one pays from 200,000 samples grows; at no size never"
+    assert curves.lines(values["curves"]) == [told]
+    page = conditions_page.render(
+        values | {"run_id": "sizes", "revision": "none", "references": []}
+    )
+    assert told in page
+    assert page.index("From which size") < page.index("What to use when")
+
+
+def test_the_free_alternative_is_no_method_to_correct_for() -> None:
+    values = {("c", "oracle"): [-0.1, -0.11, -0.1], ("c", "m"): [-0.05, -0.051, -0.03]}
+    free = {("c", "uniform_recalibrated"): [0.0, 0.0, 0.0]}
+    alone, both = (
+        conditions.content(rows_of(own), ["c"], ["uniform_recalibrated", "m"])["metrics"][LEADING]
+        for own in (values, values | free)
+    )
+    assert both["c"]["m"]["p"] == alone["c"]["m"]["p"]
+    assert both["c"]["uniform_recalibrated"]["verdict"] == conditions.NO_DIFFERENCE
+
+
+def test_how_often_judges_agree_with_the_truth_and_say_that_a_method_helps() -> None:
+    rows = rows_of(
+        {
+            ("a", "oracle"): [-0.1, -0.1],
+            ("a", "m"): [-0.05, 0.03],
+            ("b", "m"): [0.0, 0.0],  # these intervals contain 0
+            ("a", "uniform_recalibrated"): [-0.5, -0.5],
+        }
+    )
+    right = rows.assign(judge="position", value=rows["value"] / 2)
+    wrong = rows.assign(judge="recorded", value=0.02)
+    verdict = {"name": "outcome", "kind": "verdict"}
+    told = [
+        frame[frame["method"] == "m"].assign(**verdict, reason=reason)
+        for frame, reason in ((right, "helps"), (wrong, "hurts"))
+    ]
+    found = agreement.content(pd.concat([rows, right, wrong, *told]), ["a", "b"])
+    by_key = {(row["condition"], row["judge"]): row for row in found}
+    assert by_key["a", "position"]["agree"] == 1
+    assert by_key["a", "recorded"]["agree"] == 0.5
+    assert by_key["all", "position"]["pairs"] == 2
+    assert by_key["b", "position"]["agree"] is None
+    assert by_key["a", "recorded"]["helps"] == 0
+    assert by_key["a", None]["helps"] == by_key["a", None]["worlds"] == 2
+    lines = agreement.lines(found)
+    assert "recorded agrees with truth: a 50% of 2, all 50% of 2" in lines

@@ -1,5 +1,7 @@
 """Intervals of paired differences: over many worlds of known truth, as often right as they say."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,13 +41,27 @@ def predictions(seed: int, groups: int) -> pd.DataFrame:
     return pd.concat(frames)
 
 
-def differences(seed: int, groups: int, replicates: int) -> dict[str, tuple[float, float, float]]:
+def through_positions(seed: int, groups: int) -> pd.DataFrame:
+    """The same, where a row counts as a positive with c / theta, theta = 1 / position."""
+    rows = predictions(seed, groups)
+    position = 1 + rows["sample_id"].to_numpy() % ROWS
+    draw = np.random.default_rng(10_000 + seed)
+    seen = np.tile(draw.random(len(rows) // 2), 2) < 1 / position
+    positive = rows["label"] * seen * position
+    return rows.assign(judge="position", positive=positive, negative=1 - positive)
+
+
+def differences(
+    seed: int,
+    groups: int,
+    replicates: int,
+    made: Callable[[int, int], pd.DataFrame] = predictions,
+) -> dict[str, tuple[float, float, float]]:
     evaluation = Evaluation(replicates=replicates)
     return {
         row["name"]: (row["value"], row["low"], row["high"])
-        for row in measured(predictions(seed, groups), evaluation, "uniform", seed)
-        if (row["method"], row["kind"], row["split"]) == ("better", "difference", "test")
-        and row["segment"] is None
+        for row in measured(made(seed, groups), evaluation, "uniform", seed)
+        if (row["method"], row["kind"]) == ("better", "difference") and row["segment"] is None
     }
 
 
@@ -60,6 +76,17 @@ def test_intervals_of_95_percent_cover_the_truth_in_93_to_97_percent_of_worlds()
     assert all(0.93 <= share <= 0.97 for share in covered.values()), covered
     # And they are not wide because they know nothing: they tell the better model from the worse.
     assert all(w["auc"][1] > 0 and w["log_loss"][2] < 0 for w in worlds)
+
+
+@pytest.mark.long
+def test_intervals_of_the_position_judge_cover_the_difference_that_the_truth_shows() -> None:
+    truth = differences(WORLDS, 100 * GROUPS, 100)
+    worlds = [differences(seed, GROUPS, 400, through_positions) for seed in range(WORLDS)]
+    covered = {
+        name: np.mean([low <= truth[name][0] <= high for _, low, high in (w[name] for w in worlds)])
+        for name in ("log_loss", "brier", "auc")
+    }
+    assert all(0.93 <= share <= 0.97 for share in covered.values()), covered
 
 
 def test_segments_called_all_and_other_are_not_pooled_with_the_rest() -> None:

@@ -4,14 +4,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from reweight.benchmark.conditions.worlds import SECONDS, Sections, World, judged
+from reweight.benchmark.conditions import worlds
+from reweight.benchmark.conditions.judges import judges_of, masses
+from reweight.benchmark.conditions.worlds import (
+    POSITION_AS_FEATURE,
+    SECONDS,
+    Sections,
+    World,
+    judged,
+)
+from reweight.benchmark.fits import fits
+from reweight.evaluate.judges import Known
 from reweight.evaluate.section import Evaluation
 from reweight.importance.methods.density_ratio import DensityRatio
+from reweight.importance.methods.ipw_position import IpwPosition
 from reweight.importance.methods.random import Random
 from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.methods.uniform import Uniform
@@ -23,6 +35,7 @@ from reweight.train_ranker.rankers.logistic_regression import (
 )
 
 ROWS = 3000
+JUDGES = ("truth", "position", "recorded")
 SECTIONS = Sections(
     weighting=Weighting(ess_refuse=0, ess_warn=0),
     ranking=Ranking(),
@@ -58,7 +71,7 @@ def world(missing: float = 0.0, seed: int = 0) -> pd.DataFrame:
             "bot": draw.random(ROWS) < 0.1,
             "features": list(x.astype(np.float32)),
             "ids": [[int(i)] for i in draw.integers(0, 3, ROWS)],
-            "position": None,
+            "position": np.nan,
             "propensity": np.nan,
             "value": 1.0,
             "target": True,
@@ -69,10 +82,17 @@ def world(missing: float = 0.0, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def rows_of(frame: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, Any]]:
-    found = list(judged(frame, (3,), METHODS, SECTIONS))
+def judged_frame(frame: pd.DataFrame, methods: Any = METHODS) -> list[dict[str, Any]]:
+    return list(judged(pa.Table.from_pandas(frame), (3,), methods, SECTIONS))
+
+
+def rows_of(
+    frame: pd.DataFrame, methods: Any = METHODS, judge: str = "truth"
+) -> dict[tuple[str, str, str], dict[str, Any]]:
+    found = judged_frame(frame, methods)
     assert all(set(row) == set(found[0]) for row in found)
-    return {(row["method"], row["name"], row["kind"]): row for row in found}
+    rows = [row for row in found if row["judge"] in (judge, None)]
+    return {(row["method"], row["name"], row["kind"]): row for row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +124,7 @@ class Raw(Random):
 
 
 def test_the_effective_share_of_rows_does_not_depend_on_the_scale_of_weights() -> None:
-    found = list(judged(world(), (3,), (Uniform(), Raw()), SECTIONS))
+    found = judged_frame(world(), (Uniform(), Raw()))
     shares = {row["method"]: row["value"] for row in found if row["name"] == "ess_share"}
     # (1/2)^2 over 1/3, the mean square.
     assert shares == {"uniform": 1, "random": pytest.approx(0.75, abs=0.03)}
@@ -132,25 +152,22 @@ def test_later_rows_of_people_judge_and_their_true_labels(damaged: Any) -> None:
 
 def test_soft_labels_are_two_rows_and_whole_ones_the_recorded_labels() -> None:
     frame = world(missing=0.5)
-    parts = {str(split): part.sort_values("sample_id") for split, part in frame.groupby("split")}
-    made = World(parts, (3,))
-    label = parts["train"]["label"].to_numpy(float)
+    made = World(pa.Table.from_pandas(frame), (3,))
+    label = made.parts["train"]["label"].to_numpy(float)
     weights = np.random.default_rng(3).gamma(2, size=len(label))
     recorded, whole = (made.predicted(weights, own, 1.0) for own in (None, label))
-    np.testing.assert_allclose(whole["probability"], recorded["probability"], atol=1e-9)
+    np.testing.assert_allclose(whole, recorded, atol=1e-9)
     # Labels of 1/2 say nothing, however rows are weighted.
-    unsure = made.predicted(weights, np.full(len(label), 0.5), 1.0)["probability"]
+    unsure = made.predicted(weights, np.full(len(label), 0.5), 1.0)
     np.testing.assert_allclose(unsure, 0.5, atol=1e-9)
 
 
 def test_the_ranker_in_memory_is_that_of_spark(spark: SparkSession) -> None:
-    frame = world(missing=0.5).drop(columns=["position", "propensity"])
-    frame = frame.assign(position=np.nan, propensity=np.nan)
-    parts = {split: part.sort_values("sample_id") for split, part in frame.groupby("split")}
-    made = World(parts, (3,))
+    made = World(pa.Table.from_pandas(world(missing=0.5)), (3,))
+    parts = made.parts
     weights = np.random.default_rng(2).gamma(2, size=len(parts["train"]))
     weights /= weights.mean()
-    here = made.predicted(weights, None, 0.5).query("split == 'test'")["probability"].to_numpy()
+    here = made.predicted(weights, None, 0.5)[(made.held_out["split"] == "test").to_numpy()]
     rows = [
         (m.tolist(), float(y), float(w))
         for m, y, w in zip(made.matrices["train"], parts["train"]["label"], weights, strict=True)
@@ -163,3 +180,101 @@ def test_the_ranker_in_memory_is_that_of_spark(spark: SparkSession) -> None:
     there = with_probabilities(test.withColumn("vector", array_to_vector("x")), {"p": ranker})
     found = [row["p"] for row in there.orderBy(F.col("i")).select("p").collect()]
     np.testing.assert_allclose(here, found, atol=1e-6)
+
+
+def shown_in_lists(seed: int = 0) -> pd.DataFrame:
+    """A world whose labels are recorded where a row was looked at: 1 / position."""
+    frame, draw = world(seed=seed), np.random.default_rng(seed + 1)
+    z = np.stack(frame["features"])[:, 0]
+    # Better items are shown higher, as a policy does.
+    position = np.clip(np.round(3 - 1.5 * z + draw.normal(size=ROWS)), 1, 6)
+    seen = draw.random(ROWS) < 1 / position
+    return frame.assign(position=position, label=np.where(seen, frame["truth"], 0.0), bot=False)
+
+
+@pytest.fixture(scope="module")
+def unseen() -> list[dict[str, Any]]:
+    training = {"epochs": 6, "members": 3, "hidden": [8]}
+    position = IpwPosition.model_validate({"training": training, "estimator": "ips"})
+    return judged_frame(shown_in_lists(), (Uniform(), position))
+
+
+def value_of(found: list[dict[str, Any]], judge: str, method: str, name: str, kind: str) -> Any:
+    (row,) = [
+        row
+        for row in found
+        if (row["judge"], row["method"], row["name"], row["kind"]) == (judge, method, name, kind)
+    ]
+    return row["value"]
+
+
+def test_a_world_with_positions_is_judged_by_truth_position_and_recorded(unseen: Any) -> None:
+    assert {row["judge"] for row in unseen} == {"truth", "position", "recorded", None}
+    frame = shown_in_lists()
+    test = frame[frame["split"] == "test"]
+    positives = {j: value_of(unseen, j, "uniform", "positives", "value") for j in JUDGES}
+    assert positives["truth"] == test["truth"].sum()
+    assert positives["recorded"] == test["label"].sum()
+    # The judge divides by what the world's own model estimated.
+    assert positives["position"] == pytest.approx(positives["truth"], rel=0.2)
+    assert value_of(unseen, "truth", "ipw_position", "auc", "difference") > 0
+    assert {row["kind"] for row in unseen if row["reason"]} == {"verdict"}
+
+
+def test_without_a_position_model_there_is_no_judge_of_positions(damaged: Any) -> None:
+    found = judged_frame(world(), (Uniform(),))
+    assert {row["judge"] for row in found} == {"truth", "recorded", None}
+    assert not any(row["method"] == POSITION_AS_FEATURE for row in found)
+    assert ("uniform_recalibrated", "log_loss", "difference") in damaged
+
+
+def test_position_as_a_feature_is_scored_at_position_1(unseen: Any) -> None:
+    assert value_of(unseen, "truth", POSITION_AS_FEATURE, "auc", "difference") != 0
+    frame = shown_in_lists()
+    made = World(pa.Table.from_pandas(frame), (3,))
+    # Held-out positions do not matter.
+    held_out = frame["split"] != "train"
+    moved = frame.assign(position=frame["position"].where(~held_out, 5.0))
+    other = World(pa.Table.from_pandas(moved), (3,))
+    np.testing.assert_array_equal(made.predicted_at_first(1.0), other.predicted_at_first(1.0))
+    # Where nobody looks further down, a row at position 1 is seen, and the level is that of truth.
+    seen = made.predicted_at_first(1.0).mean()
+    assert abs(seen - frame["truth"].mean()) < abs(
+        made.predicted(None, None, 1.0).mean() - frame["truth"].mean()
+    )
+
+
+def test_ranking_and_level_add_up_and_recalibration_leaves_no_level(unseen: Any) -> None:
+    for method in ("uniform", "ipw_position", "oracle"):
+        loss, ranking, level = (
+            value_of(unseen, "truth", method, name, "value")
+            for name in ("log_loss", "ranking_log_loss", "level_log_loss")
+        )
+        assert loss == pytest.approx(ranking + level)
+    free = value_of(unseen, "truth", "uniform_recalibrated", "log_loss", "value")
+    assert free == value_of(unseen, "truth", "uniform", "ranking_log_loss", "value")
+
+
+def test_scoring_in_parts_gives_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = World(pa.Table.from_pandas(world(missing=0.5)), (3,))
+    (method,) = [method for method in METHODS if isinstance(method, SelfConfidence)]
+    (fit,) = fits((method,), made.rows_for(0), 128)
+    whole, _ = made.scored({"m": fit.stored})
+    monkeypatch.setattr(worlds, "_SCORED", 700)
+    parts, _ = made.scored({"m": fit.stored})
+    np.testing.assert_allclose(parts["m"], whole["m"], rtol=1e-5)
+
+
+def test_masses_in_memory_are_those_of_the_judge_on_spark(spark: SparkSession) -> None:
+    theta = [1.0, 1.0, 0.5, 0.05]
+    rows = pd.DataFrame({"label": [1.0, 1.0, 0.0, 1.0, 1.0], "position": [1, 2, 2, 3, 9]})
+    rows = rows.assign(truth=1.0, bot=False)
+    judges = judges_of(theta)
+    here = masses(rows, judges, theta)["position"]
+    known = Known(propensities={"ipw_position": theta})
+    factor = F.expr(judges["position"].factor(known)).alias("f")
+    frame = spark.createDataFrame(rows).withColumn("position", F.col("position").cast("int"))
+    frame = frame.select("label", factor)
+    there = [row["label"] * row["f"] for row in frame.collect()]
+    np.testing.assert_allclose(here, there)
+    np.testing.assert_allclose(here, [1, 2, 0, 10, 10])

@@ -323,7 +323,7 @@ def test_worlds_share_nobody_and_nothing_and_have_mechanisms_of_their_own(
     worlds = {
         "plain": {"bots": 0.0, "late": 0.0, "hours": 0.01},
         "blind": {"bots": 0.0, "eta": 3.0, "unrecorded": 1.0},
-        "noisy": {"bots": 1.0, "spurious": 0.2},
+        "noisy": {"bots": 1.0, "spurious": 0.2, "sessions": 3000, "users": 500, "items": 40},
     }
     shop = SHOP.model_copy(update={"worlds": worlds, "sessions": 1500})
     shown = simulation.impressions(spark, shop, SEED).persist()
@@ -341,6 +341,8 @@ def test_worlds_share_nobody_and_nothing_and_have_mechanisms_of_their_own(
         F.avg(F.col("recorded").cast("int")).alias("recorded"),
         F.avg(F.col("would_buy").cast("int")).alias("bought"),
         F.max(F.when(F.col("would_buy"), F.col("delay"))).alias("delay"),
+        F.count_distinct("session_id").alias("sessions"),
+        F.count_distinct("item_id").alias("items"),
     )
     own = found.toPandas().set_index("world")
     assert own["bots"].to_dict() == {"plain": 0.0, "blind": 0.0, "noisy": 1.0}
@@ -350,6 +352,8 @@ def test_worlds_share_nobody_and_nothing_and_have_mechanisms_of_their_own(
     assert own.loc["noisy", "recorded"] == pytest.approx(0.2, abs=0.015)
     assert own.loc["noisy", "bought"] == 0
     assert own.loc["plain", "delay"] < 2000
+    assert own["sessions"].to_dict() == {"plain": 1500, "blind": 1500, "noisy": 3000}
+    assert own["items"].to_dict() == {"plain": SHOP.items, "blind": SHOP.items, "noisy": 40}
     lines = raw_files.events(shown, shop).groupBy("world").count().collect()
     assert {row["world"] for row in lines} == set(worlds)
     shown.unpersist()

@@ -121,6 +121,11 @@ class RunFolder:
         """Folder of the rows that training reads; it exists only while training runs."""
         return (self.path / "snapshot").absolute()
 
+    @property
+    def worlds(self) -> Path:
+        """Folder of the rows of simulated worlds; it exists only while they are judged."""
+        return (self.path / "worlds").absolute()
+
     def ranker(self, method: str) -> Path:
         """Folder of the ranker trained on a method's weights."""
         return self.path / "rankers" / method

@@ -215,9 +215,9 @@ Attributes:
 CONDITIONS = Table(
     "conditions",
     "judge_conditions",
-    "world string not null, log string not null, condition string not null, seed bigint not null, "
-    "method string not null, name string not null, kind string not null, value double, "
-    "low double, high double, reason string",
+    "world string not null, log string not null, condition string not null, size bigint, "
+    "seed bigint not null, judge string, method string not null, name string not null, "
+    "kind string not null, value double, low double, high double, reason string",
 )
 """Which weights help the ranker: one row for each world, method and number.
 
@@ -226,12 +226,15 @@ Attributes:
     log: hash of everything that the samples of all worlds depend on; methods with equal hashes can
         be compared.
     condition: what goes wrong in the world.
+    size: number of samples of the world; null if the config names no sizes.
     seed: seed of the world.
-    method: the method on whose weights the ranker was trained.
+    judge: who judges the ranker; null for what no judge says, such as a cost.
+    method: the method on whose weights the ranker was trained, ``uniform_recalibrated``,
+        ``position_as_feature`` or ``oracle``.
     name: name of the metric.
-    kind: ``value``, ``difference`` to ``uniform``, ``cost``, or ``failed``.
+    kind: ``value``, ``difference`` to ``uniform``, ``verdict``, ``cost``, or ``failed``.
     value: the number.
     low: lower end of its interval.
     high: upper end of its interval.
-    reason: why the method failed.
+    reason: why the method failed, or what the judge says of it.
 """

@@ -14,6 +14,7 @@ sessions, users or items, each with its own mechanisms.
 
 import math
 from datetime import date
+from itertools import accumulate
 from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -29,8 +30,8 @@ _FIRST_USER = 9_007_199_254_740_993
 _SESSIONS_PER_TASK = 100_000
 # Settings that can differ between worlds.
 _WORLD_SETTINGS = (
-    "eta", "click", "purchase", "late", "hours", "late_days", "late_price", "unrecorded",
-    "spurious", "bots", "bot_clicks", "drift", "rare",
+    "sessions", "users", "items", "eta", "click", "purchase", "late", "hours", "late_days",
+    "late_price", "unrecorded", "spurious", "bots", "bot_clicks", "drift", "rare",
 )  # fmt: skip
 
 
@@ -82,11 +83,11 @@ class Simulation(Section):
         bot_clicks: probability that a bot clicks an item.
         drift: how far tastes rotate over the log, in radians.
         rare: share of users in the rare group.
-        worlds: name -> settings in which the world differs from the section, out of eta, click,
-            purchase, late, hours, late_days, late_price, unrecorded, spurious, bots, bot_clicks,
-            drift, rare. Each world then has its own ``sessions``, ``users`` and ``items``, and a
-            column ``world`` names the world of an event. If empty, there is one world and no such
-            column.
+        worlds: name -> settings in which the world differs from the section, out of sessions,
+            users, items, eta, click, purchase, late, hours, late_days, late_price, unrecorded,
+            spurious, bots, bot_clicks, drift, rare. Each world then has its own sessions, users and
+            items, and a column ``world`` names the world of an event. If empty, there is one world
+            and no such column.
         dirt: planted faults.
     """
 
@@ -133,12 +134,13 @@ class Simulation(Section):
 def impressions(spark: SparkSession, simulation: Simulation, seed: int) -> DataFrame:
     """One row for each item shown: what the shop knows, and the truth, which it does not know."""
     # However many sessions there are, a task and its file stay small.
-    sessions = simulation.sessions * max(1, len(simulation.worlds))
+    starts = _starts(simulation, "sessions")
+    sessions = starts[-1]
     tasks = max(spark.sparkContext.defaultParallelism, sessions // _SESSIONS_PER_TASK)
     return (
         spark.range(0, sessions, numPartitions=tasks)
         .withColumnRenamed("id", "session_id")
-        .withColumn("_world", F.floor(F.col("session_id") / simulation.sessions))
+        .withColumn("_world", _world_of(F.col("session_id"), starts[:-1]))
         .transform(_with_visitor, simulation, seed)
         .transform(_with_list, simulation, seed)
         .transform(_with_item, simulation, seed)
@@ -164,13 +166,12 @@ def _with_visitor(sessions: DataFrame, simulation: Simulation, seed: int) -> Dat
     """Adds the visitor and the time of the visit: more come in the evening than at night."""
     session = F.col("session_id")
     bot = uniform(seed, "bot", session) < _setting(simulation, "bots")
-    first = F.col("_world") * 2 * simulation.users
-    person = first + _zipf(uniform(seed, "user", session), simulation.users, simulation.zipf)
-    robot = (
-        first
-        + simulation.users
-        + F.floor(uniform(seed, "robot", session) * max(1, simulation.users // 200))
-    )
+    users = _sizes(simulation, "users")
+    first = 2 * _first(simulation, "users")
+    person = first + _zipf(uniform(seed, "user", session), users, simulation.zipf)
+    robots = _by_world([F.lit(max(1, count // 200)) for count in users])
+    drawn = F.floor(uniform(seed, "robot", session) * robots)
+    robot = first + _by_world([F.lit(count) for count in users]) + drawn
     user = F.when(bot, robot).otherwise(person).cast("long")
     day = F.floor(uniform(seed, "day", session) * simulation.days)
     # The mean of three uniform numbers peaks in the middle, which is shifted to 18:00.
@@ -202,11 +203,11 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
     """Adds the ranked list: distinct popular items, ordered by noisy estimates of quality."""
     # Four draws per position, so that distinct items fill the list except in a tiny shop.
     draws = F.sequence(F.lit(1), F.lit(4 * simulation.list_size))
-    first = F.col("_world") * simulation.items
+    first, items = _first(simulation, "items"), _sizes(simulation, "items")
     drawn = F.transform(
         draws,
         lambda j: (
-            first + _zipf(uniform(seed, "item", "session_id", j), simulation.items, simulation.zipf)
+            first + _zipf(uniform(seed, "item", "session_id", j), items, simulation.zipf)
         ).cast("long"),
     )
     chosen = F.slice(F.array_distinct(drawn), 1, simulation.list_size)
@@ -288,9 +289,36 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
 
 def _setting(simulation: Simulation, name: str) -> Column:
     """A setting of the world that a row belongs to."""
+    return _by_world([F.lit(value) for value in _values(simulation, name)])
+
+
+def _values(simulation: Simulation, name: str) -> list[float]:
+    """A setting of each world."""
     default = float(getattr(simulation, name))
-    values = [float(world.get(name, default)) for world in simulation.worlds.values()] or [default]
-    return _by_world([F.lit(value) for value in values])
+    return [float(world.get(name, default)) for world in simulation.worlds.values()] or [default]
+
+
+def _sizes(simulation: Simulation, name: str) -> list[int]:
+    """The number of sessions, users or items of each world."""
+    return [int(value) for value in _values(simulation, name)]
+
+
+def _starts(simulation: Simulation, name: str) -> list[int]:
+    """Where the ids of each world begin, and where those of the last one end."""
+    return [0, *accumulate(_sizes(simulation, name))]
+
+
+def _first(simulation: Simulation, name: str) -> Column:
+    """The first id of the world that a row belongs to."""
+    return _by_world([F.lit(start).cast("long") for start in _starts(simulation, name)[:-1]])
+
+
+def _world_of(session: Column, starts: list[int]) -> Column:
+    """The number of the world that a session belongs to."""
+    if len(starts) == 1:
+        return F.lit(0).cast("long")
+    begun = F.filter(F.array(*[F.lit(start) for start in starts]), lambda start: start <= session)
+    return (F.size(begun) - 1).cast("long")
 
 
 def world_name(simulation: Simulation) -> Column:
@@ -308,11 +336,12 @@ def _quality(item: Column, seed: int) -> Column:
     return 0.6 * _normal(seed, "quality", item)
 
 
-def _zipf(drawn: Column, size: int, exponent: float) -> Column:
+def _zipf(drawn: Column, sizes: list[int], exponent: float) -> Column:
     """Rank in [0, size) with P(rank) ~ (rank + 1)^-exponent, by the continuous inverse CDF."""
     power = 1 - exponent
-    rank = F.floor(F.pow(1 + drawn * ((size + 1) ** power - 1), F.lit(1 / power))) - 1
-    return F.least(rank, F.lit(size - 1))
+    span = _by_world([F.lit((size + 1) ** power - 1) for size in sizes])
+    rank = F.floor(F.pow(1 + drawn * span, F.lit(1 / power))) - 1
+    return F.least(rank, _by_world([F.lit(size - 1) for size in sizes]))
 
 
 def _normal(seed: int, stream: str, *keys: Column) -> Column:

@@ -1,5 +1,6 @@
 """Metrics of predictions in memory: the sums of `evaluate.reduction`, with pandas."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,30 @@ def measured(
         baseline: the method that the others are compared to.
         seed: seed of the bootstrap.
     """
+    if "judge" not in predictions:
+        one = (predictions["label"].to_numpy() == 1).astype(float)
+        predictions = predictions.assign(judge=RECORDED, positive=one, negative=1 - one)
+    segments = largest_segments(predictions["segment"], evaluation)
+    values = [
+        values_in_memory(part, segments, evaluation, seed)
+        for _, part in predictions.groupby(["judge", "method"])
+    ]
+    return measure(pd.concat(values), evaluation, baseline)
+
+
+def values_in_memory(
+    predictions: pd.DataFrame, segments: Sequence[str], evaluation: Evaluation, seed: int
+) -> pd.DataFrame:
+    """Metrics of one method by one judge, as ``values_of`` returns them.
+
+    Args:
+        predictions: rows as for ``measured``, with ``judge``, ``positive`` and ``negative``.
+        segments: the segments that are shown.
+        evaluation: the section ``evaluation``.
+        seed: seed of the bootstrap.
+    """
     keys = list(KEYS)
-    rows = _with_parts(predictions, evaluation)
+    rows = _with_parts(predictions, segments, evaluation)
     fine = rows.groupby([*keys, "segment", "bin"], as_index=False).agg(**_SUMS)
     bin_table, _ = known_bins(fine, evaluation)
     fine, rows = (
@@ -52,10 +75,15 @@ def measured(
     sums = rows.groupby(coarse_keys, as_index=False).agg(**_SUMS, **_AFTER)
     coarse = dict(list(sums.groupby(keys)))
     groups = _grouped(rows, evaluation)
-    values = [
+    return pd.concat(
         values_of(part, coarse[key], groups, evaluation, seed) for key, part in fine.groupby(keys)
-    ]
-    return measure(pd.concat(values), evaluation, baseline)
+    )
+
+
+def largest_segments(segment: "pd.Series[Any]", evaluation: Evaluation) -> list[str]:
+    """The segments that are shown: largest first, ties by name."""
+    counts = segment.value_counts().sort_index(kind="stable")
+    return list(counts.sort_values(ascending=False, kind="stable").index[: evaluation.max_segments])
 
 
 def _after(
@@ -65,18 +93,13 @@ def _after(
     return after_recalibration(ARRAYS, *arrays)
 
 
-def _with_parts(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
-    if "judge" not in predictions:
-        one = (predictions["label"].to_numpy() == 1).astype(float)
-        predictions = predictions.assign(judge=RECORDED, positive=one, negative=1 - one)
+def _with_parts(
+    predictions: pd.DataFrame, segments: Sequence[str], evaluation: Evaluation
+) -> pd.DataFrame:
     positive, negative = (predictions[c].to_numpy(float) for c in ("positive", "negative"))
     terms = loss_terms(ARRAYS, predictions["probability"].to_numpy(float), positive, negative)
     segment = predictions["segment"]
-    largest = (
-        segment.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
-    )
-    names = list(largest.index[: evaluation.max_segments])
-    shown, (none, rest) = segment.isin(names), pooled_names(names)
+    shown, (none, rest) = segment.isin(segments), pooled_names(segments)
     group = pd.util.hash_array(predictions["group_id"].astype(str).to_numpy(object))
     return predictions[[*KEYS, "group_id", "sample_id", "positive", "negative"]].assign(
         segment=segment.where(shown, rest).where(segment.notna(), none),

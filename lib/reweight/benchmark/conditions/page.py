@@ -1,16 +1,23 @@
-"""The page of the conditions: which methods help under which, with advice for each."""
+"""The page of the conditions: which methods help under which, with advice for each.
+
+With several sizes the page begins with the learning curves.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
+from reweight.benchmark.conditions import curves
+from reweight.benchmark.conditions.judges import TRUTH
 from reweight.benchmark.conditions.protocol import METRICS, NO_DIFFERENCE, told
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.report.page import rendered
 
 Values = dict[str, Any]
 
-# The metric that advice is based on: weights should improve probabilities.
-LEADING = "log_loss"
+# The metric that advice is based on: what recalibration repairs needs no weights.
+LEADING = "ranking_log_loss"
+# Shown open; the other metrics are folded.
+_OPEN = ("auc", LEADING, "level_log_loss")
 
 
 def render(values: Values) -> str:
@@ -20,12 +27,14 @@ def render(values: Values) -> str:
         values: the output of ``protocol.content``, with ``run_id``, ``revision`` and
             ``references`` (the methods of the article).
     """
-    shown = {"advice": advice(values), "leading": LEADING, "oracle": ORACLE, "better": METRICS}
-    return rendered("conditions.html.j2", values | shown | {"shade": shade, "told": told})
+    shown = {"advice": advice(values), "open": _OPEN, "oracle": ORACLE, "better": METRICS}
+    pays = dict(zip(values["curves"], curves.lines(values["curves"]), strict=True))
+    drawn = {"plots": curves.plots(values), "pays": pays, "truth": TRUTH}
+    return rendered("conditions.html.j2", values | shown | drawn | {"shade": shade, "told": told})
 
 
 def advice(values: Mapping[str, Any]) -> dict[str, str]:
-    """Condition -> which methods to use there and which to avoid, by log loss."""
+    """Condition -> which methods to use there and which to avoid, by how they rank."""
     return {condition: _line(values, condition) for condition in values["conditions"]}
 
 

@@ -4,42 +4,70 @@
 
 over the seeds s of a condition, for each metric; 1 is the gain from knowing the truth, below 0 is
 worse than uniform. It is given only if the interval of the gap shows that the oracle is better.
+A loss has two parts, which are shown apart: ranking, the loss after the ranker's recalibration on
+validation rows of the judge, and level, what recalibration takes away at no cost. So a method that
+is better in the ranking part is better than `uniform, recalibrated`.
+
 Whether a method is better or worse than uniform is decided by Student's test over the seeds with
 Holm's correction for the number of methods: without it, one of ten ineffective methods would seem
 to have an effect in two conditions of five.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from scipy import stats
 
+from reweight.benchmark.conditions import agreement, curves
+from reweight.benchmark.conditions.judges import TRUTH
 from reweight.benchmark.conditions.worlds import SECONDS
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.detection.statistics import interval
-from reweight.core.baselines import BASELINE
+from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.core.multiple_tests import holm
 from reweight.core.section import Name, RunId, Section
+from reweight.simulate_logs.simulation import Simulation
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
 
 # Metrics on the page, and whether higher is better.
 METRICS = {
-    "log_loss": False,
-    "normalised_entropy": False,
     "auc": True,
+    "ranking_log_loss": False,
+    "level_log_loss": False,
     "pr_auc": True,
     "gauc": True,
+    "log_loss": False,
+    "normalised_entropy": False,
     "worst_group_log_loss": False,
 }
+# Samples of a world. One takes about 2 KB of a task's memory, since there are about six matrices of
+# 40 features of 8 bytes: 3 GB for the largest.
+_SMALLEST, _LARGEST = 1_000, 1_500_000
 _RESAMPLES = 2000
 _LEVEL = 0.05
 NO_DIFFERENCE = "no significant difference"
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a world is.
+
+    Attributes:
+        condition: what goes wrong in it.
+        size: number of samples; None where the config names no sizes.
+        seed: seed of the world.
+    """
+
+    condition: str
+    size: int | None
+    seed: int
 
 
 class Conditions(Section):
@@ -49,18 +77,85 @@ class Conditions(Section):
         worlds: condition -> the settings that differ from the section ``simulation``, which
             describes a log without distortion; a condition may change several settings. The names
             are those of ``simulation.worlds``.
-        seeds: number of worlds per condition.
+        only: the conditions of ``worlds`` that are run; by default all.
+        sizes: numbers of samples of a world. Each condition then has worlds of each size, with
+            sessions and users in proportion, and the page shows at which size weights begin to pay.
+            By default worlds have the size of ``simulation``. A task holds a world in memory: about
+            2 KB a sample at 40 features, so 3 GB for the largest, 1,500,000.
+        seeds: number of worlds per condition and size.
         beside: other runs under the same root whose methods the page also shows, as a shared
             leaderboard. They must have judged the same worlds.
     """
 
     worlds: dict[Name, dict[str, float]] = Field(min_length=1)
+    only: tuple[Name, ...] = ()
+    sizes: tuple[int, ...] = ()
     seeds: int = Field(default=5, ge=1)
     beside: tuple[RunId, ...] = ()
 
-    def names(self) -> dict[str, tuple[str, int]]:
-        """World -> condition and seed."""
-        return {f"{c}__{s}": (c, s) for c in self.worlds for s in range(self.seeds)}
+    @field_validator("sizes")
+    @classmethod
+    def _fit_in_memory(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        wrong = [size for size in sizes if not _SMALLEST <= size <= _LARGEST]
+        if wrong or len(set(sizes)) < len(sizes):
+            raise ValueError(
+                f"expected different sizes from {_SMALLEST:,} to {_LARGEST:,} samples, since one "
+                f"task holds a world in memory, about 3 GB for the largest; got "
+                f"{', '.join(f'{size:,}' for size in wrong or sizes)}. A larger log is run through "
+                "the stages of the pipeline"
+            )
+        return tuple(sorted(sizes))
+
+    @model_validator(mode="after")
+    def _only_known(self) -> Self:
+        if unknown := [name for name in self.only if name not in self.worlds]:
+            raise ValueError(f"only: expected some of {list(self.worlds)}, got {unknown}")
+        return self
+
+    @property
+    def chosen(self) -> list[str]:
+        """The conditions that are run, in the order of ``worlds``."""
+        return [name for name in self.worlds if name in self.only or not self.only]
+
+    def names(self) -> dict[str, Named]:
+        """World -> what it is, the smallest first."""
+        seeds = range(self.seeds)
+        if not self.sizes:
+            return {f"{c}__{s}": Named(c, None, s) for c in self.chosen for s in seeds}
+        return {
+            f"{c}__{size}__{s}": Named(c, size, s)
+            for size in self.sizes
+            for c in self.chosen
+            for s in seeds
+        }
+
+    def simulated(self, simulation: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """World -> its settings, for ``simulation.worlds``.
+
+        Args:
+            simulation: the section ``simulation`` as it was written.
+        """
+        sessions, users, shown = (
+            simulation.get(key, Simulation.model_fields[key].default)
+            for key in ("sessions", "users", "list_size")
+        )
+        worlds = {}
+        for name, own in self.names().items():
+            worlds[name] = dict(self.worlds[own.condition])
+            if own.size is not None:
+                own_sessions = round(own.size / shown)
+                own_users = max(1, round(users * own_sessions / sessions))
+                worlds[name] = {"sessions": own_sessions, "users": own_users} | worlds[name]
+        return worlds
+
+    def labels(self) -> list[str]:
+        """The rows of the tables: conditions, at each size."""
+        return [label(c, size) for c in self.chosen for size in self.sizes or (None,)]
+
+
+def label(condition: str, size: int | None) -> str:
+    """A condition at a size, as the tables name it."""
+    return condition if size is None else f"{condition} at {size:,}"
 
 
 def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str]) -> Values:
@@ -68,10 +163,13 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
 
     Args:
         rows: rows of the table.
-        conditions: the conditions, in order.
+        conditions: the conditions at each size, in order, as ``Conditions.labels`` names them.
         methods: the methods, in order, without uniform and the oracle.
     """
-    differences = rows[rows["kind"] == "difference"]
+    sizes = [None if pd.isna(size) else int(size) for size in rows["size"]]
+    labels = [label(c, size) for c, size in zip(rows["condition"], sizes, strict=True)]
+    rows = rows.assign(group=rows["condition"], condition=labels)
+    differences = rows[(rows["kind"] == "difference") & (rows["judge"] == TRUTH)]
     cells_by_metric = {
         metric: {
             condition: _cells(differences, metric, condition, methods) for condition in conditions
@@ -86,6 +184,8 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
         "conditions": list(conditions),
         "methods": list(methods),
         "metrics": cells_by_metric,
+        "judges": agreement.content(rows, conditions),
+        "curves": curves.content(rows, cells_by_metric, methods),
         "ess": ess.to_dict("records"),
         "seconds_per_1e6": {str(m): float(v) for m, v in seconds.items()},
         "failures": failed.to_dict("records"),
@@ -118,6 +218,8 @@ def told(cell: Mapping[str, Any] | None) -> str:
     """A cell as text: the share of the gap, or the difference if there is no gap."""
     if cell is None:
         return "failed"
+    if np.isnan(cell["mean"]):
+        return "-"
     text = f"{cell['share']:+.2f}" if "share" in cell else f"{cell['mean']:+.4f}"
     return text + {"better": "", "worse": " WORSE"}.get(cell["verdict"], " n.s.")
 
@@ -136,15 +238,20 @@ def _cells(
         if method == BASELINE or method not in wide:
             continue
         both = wide[[method, ORACLE]].dropna()
+        # Empty where a metric is not known, such as the worst group's after recalibration.
         cell = _mean(both[method].to_numpy())
         cell["p"] = _p(both[method].to_numpy())
-        if gap["clear"]:
+        cell["clear"] = _better(cell, METRICS[metric])
+        if gap["clear"] and len(both):
             cell |= _share(both[method].to_numpy(), both[ORACLE].to_numpy())
         cells[method] = cell
-    judged = [cell for name, cell in cells.items() if name != ORACLE]
+    # Recalibration is no method: it would only make the correction for their number stricter.
+    judged = [cell for name, cell in cells.items() if name not in (ORACLE, RECALIBRATED)]
     for cell, p in zip(judged, holm([cell["p"] for cell in judged]), strict=True):
         cell["p"] = p
         cell["verdict"] = _verdict(cell, METRICS[metric])
+    if free := cells.get(RECALIBRATED):
+        free["verdict"] = _verdict(free, METRICS[metric])
     return cells
 
 

@@ -10,21 +10,21 @@ Refuses:
     A config without simulation. A method that fails in a world is shown as failed, with the reason.
 """
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.benchmark import incremental
-from reweight.benchmark.conditions import page, protocol, worlds
+from reweight.benchmark.conditions import agreement, curves, page, protocol, worlds
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import said
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import ConditionsConfig, ConditionsRun, RunConfig
-from reweight.core.baselines import BASELINE
+from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.core.digest import digest
 from reweight.core.errors import TableError
 from reweight.core.files import write_json
@@ -46,7 +46,7 @@ _ELSEWHERE: Any = {
 # Sections that determine the samples of a world; the others determine what is done with them.
 _LOG: Any = {
     **dict.fromkeys(("seed", "simulation", "cleaning", "sampling", "splits", "features"), True),
-    "conditions": {"worlds", "seeds"},
+    "conditions": {"worlds", "only", "seeds", "sizes"},
 }
 
 
@@ -59,17 +59,18 @@ def judge_conditions(run: ConditionsRun) -> dict[str, Any]:
     done_keys = incremental.done(run, CONDITIONS, "world", list(keys.values()))
     missing = [name for name in keys if keys[name] not in done_keys]
     world_of = {key: name for name, key in keys.items()}
-    # Shuffled once instead of for every commit.
-    rows = _rows(run, missing).repartition(len(keys), "world").persist(StorageLevel.DISK_ONLY)
-
-    def judged(batch: list[str]) -> DataFrame:
-        selected = rows.where(F.col("world").isin([world_of[key] for key in batch]))
-        return _judged(run, selected.repartition(len(batch), "world"), keys)
-
     try:
+        if missing:
+            # A task then reads the columns of its world as arrays, without a Python object per row.
+            rows = _rows(run, missing).repartition(len(missing), "world")
+            rows.write.mode("overwrite").partitionBy("world").parquet(str(run.folder.worlds))
+
+        def judged(batch: list[str]) -> DataFrame:
+            return _judged(run, [world_of[key] for key in batch], keys)
+
         incremental.in_pieces(run, CONDITIONS, "world", list(world_of), done_keys, judged)
     finally:
-        rows.unpersist()
+        shutil.rmtree(run.folder.worlds, ignore_errors=True)
     results = _results(run)
     # Small by nature: one failure per method.
     failed = results[results["kind"] == "failed"].groupby("method")["reason"].first().to_dict()
@@ -85,19 +86,23 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
     """Writes which methods help under which condition as a page and as JSON, and prints it."""
     rows = _results(run)
     names = [m.name for m in run.config.importance if m.name != BASELINE]
+    arms = [arm for arm in (RECALIBRATED, worlds.POSITION_AS_FEATURE) if arm in set(rows["method"])]
+    names = [*arms, *names]
     for run_id in run.config.conditions.beside:
         others = _beside(run, run_id)
         rows = pd.concat([rows, others])
         names += [name for name in others["method"].unique() if name not in names]
-    values = protocol.content(rows, list(run.config.conditions.worlds), names)
+    values = protocol.content(rows, run.config.conditions.labels(), names)
     references = [m.name for m in run.config.importance if m.method == "importance_mlp"]
     values |= {"run_id": run.config.run_id, "revision": revision(), "references": references}
     write_json(run.folder.content("conditions"), values)
     path = run.folder.page("conditions")
     path.write_text(page.render(values))
-    for metric in ("log_loss", "auc"):
+    for metric in ("auc", page.LEADING, "level_log_loss"):
         for line in protocol.table(values, metric):
             run.say(line)
+    for line in [*agreement.lines(values["judges"]), *curves.lines(values["curves"])]:
+        run.say(line)
     for condition, text in page.advice(values).items():
         run.say(f"{condition}: {text}")
     return {"report": str(path)}
@@ -135,12 +140,13 @@ def _beside(run: ConditionsRun, run_id: str) -> pd.DataFrame:
             fix="run its methods in these worlds (same code, and same sections except importance, "
             "weighting, fitting and ranking), or remove it from conditions.beside",
         )
-    # Both runs have the same uniform and oracle.
-    rows = rows[(rows["log"] == log) & ~rows["method"].isin([BASELINE, ORACLE])]
+    # Both runs have the same uniform and oracle, and the same arms.
+    shared = [BASELINE, ORACLE, RECALIBRATED, worlds.POSITION_AS_FEATURE]
+    rows = rows[(rows["log"] == log) & ~rows["method"].isin(shared)]
     return rows.assign(method=run_id + "/" + rows["method"])
 
 
-def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFrame:
+def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> DataFrame:
     """The rows of the table, one task per world."""
     config = run.config
     names_of, methods = config.conditions.names(), config.importance
@@ -151,29 +157,37 @@ def _judged(run: ConditionsRun, rows: DataFrame, keys: dict[str, str]) -> DataFr
         config.fitting.batch_size,
         config.seed,
     )
-    log = _log_of(config)
+    log, folder = _log_of(config), run.folder.worlds
     cardinalities = read_stats(run.folder.features).sizes
     names = [f.name for f in CONDITIONS.columns() or () if f.name != "run_id"]
 
-    def judge(rows: pd.DataFrame) -> pd.DataFrame:
+    def judge(world: str) -> pd.DataFrame:
+        import pyarrow.parquet as pq
         import torch
         from threadpoolctl import threadpool_limits
 
         torch.set_num_threads(1)
-        world = str(rows["world"].iloc[0])
-        condition, seed = names_of[world]
         # Concurrent tasks with a thread per core each would take many times as long.
         with threadpool_limits(1):
             try:
+                rows = pq.read_table(folder / f"world={world}", partitioning=None)
                 results = list(worlds.judged(rows, cardinalities, methods, sections))
             except Exception as error:
                 results = [worlds.failed(method.name, said(error)) for method in methods]
-        shared = {"world": keys[world], "log": log, "condition": condition, "seed": seed}
-        table = pd.DataFrame([shared | row for row in results])
-        return table[names].astype({"value": float, "low": float, "high": float})
+        own = names_of[world]
+        shared = {"world": keys[world], "log": log, "condition": own.condition, "seed": own.seed}
+        table = pd.DataFrame([shared | {"size": own.size} | row for row in results])
+        numbers = {"size": "Int64", "value": float, "low": float, "high": float}
+        return table[names].astype(numbers)
+
+    def task(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            for place in frame["id"]:
+                yield judge(batch[place])
 
     schema = (CONDITIONS.schema or "").replace(" not null", "")
-    return rows.groupBy("world").applyInPandas(judge, schema)
+    places = run.spark.range(0, len(batch), 1, numPartitions=len(batch))
+    return places.mapInPandas(task, schema)
 
 
 def _rows(run: ConditionsRun, names: Sequence[str]) -> DataFrame:

@@ -1,26 +1,36 @@
-"""T3, the ranker task: a world's ranker on the weights of each method, judged on the truth.
+"""T3, the ranker task: a world's ranker on the weights of each method, and what judges say of it.
 
-Everything is in memory: a world has about ten thousand rows. The ranker is scikit-learn's logistic
-regression, sum_i w_i l_i + |b|^2 / (2 C) with w of mean 1, which has the same minimum as Spark's at
-r = 1 / (C sum w). It is trained on the labels that the log recorded, and judged on later rows of
-people with the labels that an undistorted log would have recorded.
+Everything is in memory: a world has twenty thousand to a million rows. The ranker is scikit-learn's
+logistic regression, sum_i w_i l_i + |b|^2 / (2 C) with w of mean 1, which has the same minimum as
+Spark's at r = 1 / (C sum w). It is trained on the labels that the log recorded. Judges look at
+later rows. ``truth`` takes the labels that an undistorted log would have recorded, for people only,
+since a ranker should not be judged by what bots click.
+
+Beside the methods there is what teams do without weights, ``position_as_feature``: the ranker also
+learns from log(position) and an indicator for each of the first 20 positions, and every held-out
+row is scored as if it were shown at position 1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
 
-from reweight.benchmark.conditions.metrics_in_memory import measured
+from reweight.benchmark.conditions.judges import judges_of, masses
+from reweight.benchmark.conditions.metrics_in_memory import largest_segments, values_in_memory
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import Fit, facts_of, fits, said
 from reweight.core.baselines import BASELINE
 from reweight.core.errors import ReweightError
+from reweight.evaluate.comparison import measure
 from reweight.evaluate.section import Evaluation
+from reweight.evaluate.verdict import verdicts
 from reweight.importance.artifact import ModelArtifact, Scorer
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
@@ -32,11 +42,17 @@ from reweight.train_ranker.rankers.logistic_regression import Ranking
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
+# The arm whose ranker learns from the position; it is no method, since all its weights are 1.
+POSITION_AS_FEATURE = "position_as_feature"
+# Positions from here on share an indicator.
+_POSITIONS = 20
 # Cost of a method: seconds to fit it on 1e6 rows, including all methods of the same training.
 SECONDS = "fit_seconds_per_1e6"
-_NUMBERS = ("value", "low", "high")
 # Columns that methods may read besides features, ids and label; `segment` becomes a number.
 EXTRA = ("position", "propensity", "value", "target", "mature", "elapsed", "delay")
+_HELD_OUT = ("validation", "test")
+# Rows that are scored at a time: the outputs of all members are in memory.
+_SCORED = 65_536
 
 
 @dataclass(frozen=True)
@@ -51,12 +67,12 @@ class Sections:
 
 
 def judged(
-    rows: pd.DataFrame,
+    rows: pa.Table,
     cardinalities: tuple[int, ...],
     methods: Sequence[ImportanceMethod],
     sections: Sections,
 ) -> Iterator[Row]:
-    """Trains the ranker of one world on the weights of each method, and judges it on the truth.
+    """Trains the ranker of one world on the weights of each method, and judges it.
 
     Args:
         rows: rows of the splits train, validation and test, with ``sample_id``, ``group_id``,
@@ -67,20 +83,17 @@ def judged(
         sections: the sections of the config.
 
     Yields:
-        ``method``, ``name``, ``kind`` (``value``, ``difference`` to uniform, ``cost`` or
-        ``failed``), ``value``, ``low``, ``high``, ``reason``.
+        ``judge``, ``method``, ``name``, ``kind`` (``value``, ``difference`` to uniform,
+        ``verdict``, ``cost`` or ``failed``), ``value``, ``low``, ``high``, ``reason``.
     """
-    parts = {str(split): part.sort_values("sample_id") for split, part in rows.groupby("split")}
-    # Bots stay in the log, but a ranker should not be judged by what bots click.
-    parts["test"] = parts["test"][~parts["test"]["bot"].to_numpy(bool)]
-    world = World(parts, cardinalities)
-    predictions_by_method, fit_by_method = {}, {}
+    world = World(rows, cardinalities)
+    probabilities, fit_by_method = {}, {}
     for fit in fits(methods, world.rows_for(sections.seed), sections.batch_size):
         if fit.stored is None:
             yield failed(fit.method.name, fit.reason)
         else:
             fit_by_method[fit.method.name] = fit
-            cost = 1e6 * fit.seconds / len(parts["train"])
+            cost = 1e6 * fit.seconds / len(world.parts["train"])
             yield _row(fit.method.name, SECONDS, "cost", cost)
     for name in [
         n for n, fit in fit_by_method.items() if set(fit.method.combines()) - set(fit_by_method)
@@ -91,32 +104,81 @@ def judged(
     for name, fit in fit_by_method.items():
         try:
             weights = world.weights(fit, importances[name], sections.weighting)
-            predictions_by_method[name] = world.predicted(
-                weights, soft.get(name), sections.ranking.C
-            )
+            probabilities[name] = world.predicted(weights, soft.get(name), sections.ranking.C)
             yield _row(name, "ess_share", "value", _ess_share(weights))
         except (ReweightError, ValueError) as error:
             yield failed(name, said(error))
-    predictions_by_method[ORACLE] = world.predicted(None, world.truth, sections.ranking.C)
-    predictions = pd.concat(
-        [frame.assign(method=name) for name, frame in predictions_by_method.items()]
-    )
-    for row in measured(predictions, sections.evaluation, BASELINE, sections.seed):
+    probabilities[ORACLE] = world.predicted(None, world.truth, sections.ranking.C)
+    if world.has_positions:
+        probabilities[POSITION_AS_FEATURE] = world.predicted_at_first(sections.ranking.C)
+    yield from _said(world, probabilities, propensities(fit_by_method.values()), sections)
+
+
+def propensities(fitted: Iterable[Fit]) -> list[float] | None:
+    """theta of the first position model, as the pipeline's judge takes it; None without one."""
+    for fit in fitted:
+        if fit.stored is not None and fit.method.estimates_propensities:
+            return fit.stored.model().propensities()
+    return None
+
+
+def _said(
+    world: "World",
+    probabilities: Mapping[str, Array],
+    theta: Sequence[float] | None,
+    sections: Sections,
+) -> Iterator[Row]:
+    """What each judge measures and says of the rankers, on test rows."""
+    evaluation, held_out = sections.evaluation, world.held_out
+    judges = judges_of(theta)
+    segments = largest_segments(held_out["segment"], evaluation)
+    values = []
+    for judge, positive in masses(held_out, judges, theta).items():
+        counts = ~np.isnan(positive)
+        rows = held_out.loc[counts, ["sample_id", "group_id", "segment", "split"]]
+        mass = positive[counts]
+        rows = rows.assign(judge=judge, positive=mass, negative=1 - mass)
+        for method, p in probabilities.items():
+            own = rows.assign(method=method, probability=p[counts])
+            values.append(values_in_memory(own, segments, evaluation, sections.seed))
+    measured = measure(pd.concat(values), evaluation, BASELINE)
+    for row in measured:
         if row["split"] == "test" and row["segment"] is None:
-            yield _row(row["method"], row["name"], row["kind"], *[row[k] for k in _NUMBERS])
+            numbers = (row[key] for key in ("value", "low", "high"))
+            yield _row(row["method"], row["name"], row["kind"], *numbers, judge=row["judge"])
+    # The oracle is not compared: it would make the correction for the number of methods stricter.
+    compared = [row for row in measured if row["method"] != ORACLE]
+    for judge, fact in verdicts(compared, judges, evaluation).items():
+        for method, outcome in fact["test"].items():
+            told = _row(method, "outcome", "verdict", outcome["difference"], judge=judge)
+            yield told | {"reason": outcome["outcome"]}
 
 
 class World:
-    """The rows of a world, in the forms that methods and the ranker need."""
+    """The rows of a world, in the forms that methods and the ranker need.
 
-    def __init__(self, parts: dict[str, pd.DataFrame], cardinalities: tuple[int, ...]) -> None:
-        self.parts, self.cardinalities = parts, cardinalities
-        counts = parts["train"]["segment"].value_counts()
+    Attributes:
+        parts: split -> its rows by ``sample_id``, without features and ids.
+        held_out: the rows of validation, then those of test.
+    """
+
+    def __init__(self, rows: pa.Table, cardinalities: tuple[int, ...]) -> None:
+        self.cardinalities = cardinalities
+        tables = {
+            split: rows.filter(pc.equal(rows["split"], split)).sort_by("sample_id")
+            for split in ("train", *_HELD_OUT)
+        }
+        self.parts = {
+            split: table.drop_columns(["features", "ids"]).to_pandas()
+            for split, table in tables.items()
+        }
+        self.held_out = pd.concat([self.parts[split] for split in _HELD_OUT], ignore_index=True)
+        counts = self.parts["train"]["segment"].value_counts()
         # As on Spark: largest first, ties by name.
         self.segments = tuple(sorted(counts.index, key=lambda s: (-counts[s], s)))
-        self.matrices = {split: self._matrix(part) for split, part in parts.items()}
+        self.matrices = {split: self._matrix(table) for split, table in tables.items()}
         # Built once, since every training of the world reads them.
-        self.batches = {split: self._batch(parts[split]) for split in ("train", "validation")}
+        self.batches = {split: self._batch(tables[split]) for split in ("train", "validation")}
 
     def rows_for(self, seed: int) -> Any:
         """The function that gives ``fits`` the rows and facts.
@@ -133,6 +195,11 @@ class World:
         return rows
 
     @property
+    def has_positions(self) -> bool:
+        """Whether rows are at different positions."""
+        return self.parts["train"]["position"].nunique() > 1
+
+    @property
     def truth(self) -> Array:
         """True labels of the training rows, known to the oracle only, float64 [N]."""
         return self.parts["train"]["truth"].to_numpy(np.float64)
@@ -142,11 +209,16 @@ class World:
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Importance of the training rows by each method, and soft labels, float64 [N]."""
         scorer = Scorer({name: model for name, model in models.items() if model is not None})
-        outputs = EnsembleOutputs(self.batches["train"])
-        importance, labels = scorer(outputs.batch, outputs), scorer.soft_labels(outputs)
+        train, parts = self.batches["train"], []
+        for rows in torch.arange(len(train)).split(_SCORED):
+            outputs = EnsembleOutputs(train.rows(rows))
+            parts.append((scorer(outputs.batch, outputs), scorer.soft_labels(outputs)))
         return tuple(
-            {name: values.numpy().astype(np.float64) for name, values in by_method.items()}
-            for by_method in (importance, labels)
+            {
+                name: torch.cat([part[i][name] for part in parts]).numpy().astype(np.float64)
+                for name in parts[0][i]
+            }
+            for i in range(2)
         )  # type: ignore[return-value]
 
     def weights(self, fit: Fit, importance: Array, policy: Weighting) -> Array:
@@ -164,8 +236,8 @@ class World:
         # As in the pipeline's ranker: regularisation uses the sum of raw importance.
         return weights * importance.mean() if method.keeps_scale else weights
 
-    def predicted(self, weights: Array | None, labels: Array | None, C: float) -> pd.DataFrame:  # noqa: N803
-        """Predictions of validation and test rows by a ranker.
+    def predicted(self, weights: Array | None, labels: Array | None, C: float) -> Array:  # noqa: N803
+        """Predictions of the held-out rows by a ranker.
 
         Args:
             weights: weights of the training rows; None for equal weights.
@@ -173,39 +245,59 @@ class World:
                 pipeline; None for the recorded labels.
             C: inverse strength of regularisation.
         """
-        from sklearn.linear_model import LogisticRegression
-
         x, rows = self.matrices["train"], len(self.parts["train"])
         weights = np.ones(rows) if weights is None else weights
         y = self.parts["train"]["label"].to_numpy(np.float64)
         if labels is not None:
-            x, weights = (
-                np.concatenate([x, x]),
-                np.concatenate([weights * labels, weights * (1 - labels)]),
-            )
-            y = np.repeat([1.0, 0.0], rows)
-            x, y, weights = x[weights > 0], y[weights > 0], weights[weights > 0]
-        model = LogisticRegression(C=C, solver="newton-cholesky", max_iter=200, tol=1e-8)
-        model.fit(x, y, sample_weight=weights)
-        frames = []
-        for split, label_column in (("validation", "label"), ("test", "truth")):
-            part = self.parts[split]
-            p = model.predict_proba(self.matrices[split])[:, 1]
-            frame = part[["sample_id", "group_id", "segment", "split"]]
-            frames.append(frame.assign(label=part[label_column].to_numpy(float), probability=p))
-        return pd.concat(frames)
+            both = np.concatenate([weights * labels, weights * (1 - labels)])
+            used = np.flatnonzero(both > 0)
+            x, y, weights = x[used % rows], (used < rows).astype(np.float64), both[used]
+        return _probabilities(x, y, weights, C, [self.matrices[split] for split in _HELD_OUT])
 
-    def _batch(self, part: pd.DataFrame) -> Batch:
-        number_of = {name: i + 1 for i, name in enumerate(self.segments)}
-        part = part.assign(segment=part["segment"].map(number_of).fillna(0))
-        names = ("sample_id", "features", "ids", "label", *EXTRA, "segment")
-        columns = {name: pa.array(part[name]) for name in names}
+    def predicted_at_first(self, C: float) -> Array:  # noqa: N803
+        """Predictions of the held-out rows at position 1, by a ranker that knows positions."""
+        train = self.parts["train"]
+        x = np.concatenate([self.matrices["train"], _positions(train["position"])], axis=1)
+        held_out = []
+        for split in _HELD_OUT:
+            first = pd.Series(1.0, index=self.parts[split].index)
+            held_out.append(np.concatenate([self.matrices[split], _positions(first)], axis=1))
+        y = train["label"].to_numpy(np.float64)
+        return _probabilities(x, y, np.ones(len(y)), C, held_out)
+
+    def _batch(self, table: pa.Table) -> Batch:
+        number = pc.add(pc.fill_null(pc.index_in(table["segment"], pa.array(self.segments)), -1), 1)
+        names = ("sample_id", "features", "ids", "label", *EXTRA)
+        columns = {name: table[name] for name in names} | {"segment": number}
         return Batch.from_arrow(columns, {name: name for name in (*EXTRA, "segment")})
 
-    def _matrix(self, part: pd.DataFrame) -> Array:
-        ids = _stacked(part["ids"], np.int64)
+    def _matrix(self, table: pa.Table) -> Array:
+        ids = _stacked(table["ids"], np.int64)
         hot = [np.eye(n)[ids[:, f]] for f, n in enumerate(self.cardinalities)]
-        return np.concatenate([_stacked(part["features"], np.float64), *hot], axis=1)
+        return np.concatenate([_stacked(table["features"], np.float64), *hot], axis=1)
+
+
+def _probabilities(
+    x: Array,
+    y: Array,
+    weights: Array,
+    C: float,  # noqa: N803
+    held_out: Sequence[Array],
+) -> Array:
+    """p(y = 1) of the rows of several matrices, one after the other."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=C, solver="newton-cholesky", max_iter=200, tol=1e-8)
+    model.fit(x, y, sample_weight=weights)
+    return np.concatenate([model.predict_proba(matrix)[:, 1] for matrix in held_out])
+
+
+def _positions(position: "pd.Series[Any]") -> Array:
+    """log(position) and an indicator for each position, float64 [N, 21]; 0 without a position."""
+    known = position.astype(float).to_numpy()
+    place = np.where(np.isnan(known), 0, np.clip(known, 1, _POSITIONS)).astype(int)
+    hot = np.eye(_POSITIONS + 1)[place][:, 1:]
+    return np.concatenate([np.log(np.maximum(place, 1))[:, None], hot], axis=1)
 
 
 def _ess_share(weights: Array) -> float:
@@ -213,8 +305,10 @@ def _ess_share(weights: Array) -> float:
     return float(weights.mean() ** 2 / (weights**2).mean())
 
 
-def _stacked(column: "pd.Series[Any]", kind: type) -> NDArray[Any]:
-    return np.array(column.tolist(), dtype=kind).reshape(len(column), -1)
+def _stacked(column: pa.ChunkedArray, kind: type) -> NDArray[Any]:
+    """A column of lists of equal length as a matrix [N, length]."""
+    flat = column.combine_chunks().flatten()
+    return np.asarray(flat, dtype=kind).reshape(len(column), len(flat) // max(1, len(column)))
 
 
 def failed(method: str, reason: str | None) -> Row:
@@ -229,6 +323,8 @@ def _row(
     value: float | None,
     low: float | None = None,
     high: float | None = None,
+    *,
+    judge: str | None = None,
 ) -> Row:
-    numbers = {"value": value, "low": low, "high": high}
-    return {"method": method, "name": name, "kind": kind, **numbers, "reason": None}
+    of = {"judge": judge, "method": method, "name": name, "kind": kind}
+    return of | {"value": value, "low": low, "high": high, "reason": None}

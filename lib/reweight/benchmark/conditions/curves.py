@@ -1,0 +1,119 @@
+"""Learning curves: the share of the gap by size, and the size at which a method begins to pay.
+
+A method pays at a size if the interval of its difference to `uniform, recalibrated`, in log loss
+after recalibration and over the seeds, is below 0.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reweight.core.baselines import BASELINE, RECALIBRATED
+from reweight.report.figures import GREY, Content, legend, panels, pictures, plain
+from reweight.report.plots import method_colours
+
+Values = dict[str, Any]
+
+# Metric -> its title; of the second it is said where it begins to pay.
+SHOWN = {"auc": "AUC", "ranking_log_loss": "log loss after recalibration"}
+_PAYS = "ranking_log_loss"
+
+
+def content(
+    rows: pd.DataFrame, cells: Mapping[str, Mapping[str, Values]], methods: Sequence[str]
+) -> Values:
+    """Per condition: the points of each method's curve, and from which size it pays.
+
+    Args:
+        rows: rows of the table, whose ``condition`` is that of the tables and whose ``group`` is
+            the condition at all sizes.
+        cells: metric -> condition of the tables -> method -> cell.
+        methods: the methods, in order.
+
+    Returns:
+        Condition -> ``points``, metric -> method -> points with ``size``, ``share``, ``low`` and
+        ``high``, and ``pays``, method -> the smallest size at which it pays, or None. Empty without
+        at least two sizes.
+    """
+    places = rows[["group", "condition", "size"]].dropna().drop_duplicates()
+    if places["size"].nunique() < 2:
+        return {}
+    drawn = [method for method in methods if method != RECALIBRATED]
+    found: Values = {}
+    for group, own in places.sort_values("size", kind="stable").groupby("group", sort=False):
+        sizes = [(str(c), int(n)) for c, n in zip(own["condition"], own["size"], strict=True)]
+        points = {
+            metric: {
+                method: [
+                    _point(size, cells[metric][condition][method])
+                    for condition, size in sizes
+                    if "share" in cells[metric][condition].get(method, {})
+                ]
+                for method in drawn
+            }
+            for metric in SHOWN
+        }
+        pays = {
+            method: next(
+                (n for c, n in sizes if cells[_PAYS][c].get(method, {}).get("clear")), None
+            )
+            for method in drawn
+        }
+        found[str(group)] = {"points": points, "pays": pays}
+    return found
+
+
+def lines(found: Mapping[str, Values]) -> list[str]:
+    """From which size each method pays, a line of text for each condition."""
+    told = []
+    for condition, values in found.items():
+        by_size: dict[int | None, list[str]] = {}
+        for method, size in values["pays"].items():
+            by_size.setdefault(size, []).append(method)
+        sizes = sorted(size for size in by_size if size is not None)
+        parts = [f"from {size:,} samples {', '.join(by_size[size])}" for size in sizes]
+        parts += [f"at no size {', '.join(by_size[None])}"] if None in by_size else []
+        told.append(f"{condition} pays {'; '.join(parts)}")
+    return told
+
+
+def plots(values: Content) -> dict[str, str]:
+    """Condition -> its curves, as SVG."""
+    colours = method_colours({"methods": [BASELINE, *values["methods"]], "baseline": BASELINE})
+
+    def drawing(condition: str) -> Callable[[Content], Figure]:
+        return lambda content: _curves(content["curves"][condition]["points"], colours)
+
+    return pictures({condition: drawing(condition) for condition in values["curves"]}, values)
+
+
+def _point(size: int, cell: Mapping[str, Any]) -> Values:
+    return {
+        "size": size,
+        "share": cell["share"],
+        "low": cell["share_low"],
+        "high": cell["share_high"],
+    }
+
+
+def _curves(points: Mapping[str, Any], colours: Mapping[str, str]) -> Figure:
+    """The share of the gap against the size, a panel per metric."""
+    figure, axes = panels(len(SHOWN), height=3.4, width=11.0)
+    for axis, (metric, title) in zip(axes, SHOWN.items(), strict=True):
+        for method, own in points[metric].items():
+            sizes, shares = [p["size"] for p in own], [p["share"] for p in own]
+            axis.plot(sizes, shares, "o-", color=colours[method], lw=1.4, ms=3, label=method)
+            for point in own:
+                if point["low"] is not None:
+                    ends = [point["low"], point["high"]]
+                    axis.plot([point["size"]] * 2, ends, color=colours[method], lw=0.8)
+        axis.axhline(0, color=GREY, lw=0.8, ls="--")
+        axis.axhline(1, color=GREY, lw=0.8, ls=":")
+        axis.set(title=title, xlabel="samples", ylabel="share of the gap", xscale="log")
+        # One bad method would otherwise hide what the others do.
+        axis.set_ylim(max(-1.5, axis.get_ylim()[0]), min(1.6, axis.get_ylim()[1]))
+        plain(axis.xaxis)
+    legend(axes[-1], of=axes[-1])
+    return figure

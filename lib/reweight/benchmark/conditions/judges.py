@@ -1,0 +1,50 @@
+"""The judges of a world in memory: how much each held-out row counts, by judge.
+
+The masses are those of the same judges in ``evaluate.judges``, which are expressions of SQL.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reweight.evaluate.judges import RECORDED, Judge
+from reweight.evaluate.judges.position import Position
+from reweight.evaluate.judges.recorded import Recorded
+from reweight.evaluate.judges.truth import Truth
+
+Array = NDArray[np.float64]
+
+TRUTH, POSITION = "truth", "position"
+
+
+def judges_of(theta: Sequence[float] | None) -> dict[str, Judge]:
+    """The judges of a world, in the order in which they are believed.
+
+    Args:
+        theta: the propensities that a position model of the world estimated on training rows, for
+            rows without a position, then for positions 1, 2, ...; None without such a model.
+    """
+    estimated: dict[str, Judge] = {} if theta is None else {POSITION: Position()}
+    return {TRUTH: Truth(), **estimated, RECORDED: Recorded()}
+
+
+def masses(
+    rows: pd.DataFrame, judges: Mapping[str, Judge], theta: Sequence[float] | None
+) -> dict[str, Array]:
+    """Judge -> positive mass of each row, NaN where it does not count; both masses sum to 1.
+
+    Args:
+        rows: held-out rows with ``label``, ``truth``, ``bot`` and ``position``.
+        judges: the output of ``judges_of``.
+        theta: the propensities, as for ``judges_of``.
+    """
+    label = rows["label"].to_numpy(float)
+    found = {RECORDED: label, TRUTH: np.where(rows["bot"], np.nan, rows["truth"].to_numpy(float))}
+    judge = judges.get(POSITION)
+    if theta is not None and isinstance(judge, Position):
+        position = rows["position"].astype(float).to_numpy()
+        place = np.where(np.isnan(position), 0, np.clip(position, 1, len(theta) - 1)).astype(int)
+        found[POSITION] = label * np.minimum(judge.clip, 1 / np.asarray(theta)[place])
+    return {name: found[name] for name in judges}
