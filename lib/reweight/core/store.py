@@ -123,7 +123,7 @@ class Store(ABC):
         if version is None or run_id != self.run_id:
             if not self.exists(table):
                 raise self._missing(table, run_id, "no such table")
-            version, filled = self.history(table, 1)[0]["version"], False
+            version, filled = int(self.history(table, 1)[0]["version"]), False
         # Safe to interpolate: the name is quoted, and the version is a number.
         pinned = self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
         frame = stored(pinned).where(F.col("run_id") == run_id)
