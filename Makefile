@@ -15,8 +15,9 @@ LOGS ?= 20
 SEEDS ?= 3
 # Number of test processes, each with its own JVM.
 JOBS ?= 2
-# The tests of a file share fixtures, so they run in the same process.
-TESTS = -m pytest -m "not cluster and not faults" -n $(JOBS) --dist loadfile $(ARGS)
+# Which tests share a process, and their order, is decided in tests/conftest.py.
+SPREAD = -n $(JOBS) --dist loadscope --no-loadscope-reorder
+TESTS = -m pytest -m "not cluster and not faults" $(SPREAD) $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
 
@@ -61,7 +62,7 @@ test: setup  ## run all tests that need one machine; ARGS="tests/training" runs 
 	$(PYTHON) $(TESTS)
 
 test-fast: setup  ## run the tests that need no JVM
-	$(PYTHON) -m pytest -m "unit and not long" -n $(JOBS) --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -m "unit and not long" $(SPREAD) $(ARGS)
 
 test-cluster: setup  ## run the pipeline on clusters of several executors on this machine
 	$(PYTHON) -m pytest -m cluster -n 1 $(ARGS)

@@ -3,12 +3,13 @@
 import json
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyspark
 import pytest
@@ -51,6 +52,13 @@ TIERS = {
     "pipeline": {"runs_stages", "run", "open_run"},
     "spark": {"spark"},
 }
+# Files that read the finished run (the fixture `run`): one process makes it for all of them.
+FINISHED_RUN = {
+    *("runner/test_pipeline.py", "runner/test_repeat.py", "runner/test_soft_labels.py"),
+    *("runner/test_left_out.py", "explain/test_explain.py", "tune/test_tune.py"),
+}
+# Files whose tests are long and share nothing: each goes to the process that is free.
+APART = {"notebooks/test_notebooks.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,15 +66,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     What a test uses says what it costs; a long file that began last would keep one process waiting.
     """
-    order, first = [*TIERS, "unit"], dict[Path, int]()
+    order, first = [*TIERS, "unit"], dict[str, int]()
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         tier = next((name for name, used in TIERS.items() if used & fixtures), "unit")
         if item.get_closest_marker("cluster") or item.get_closest_marker("faults"):
             tier = "process"
         item.add_marker(getattr(pytest.mark, tier))
-        first[item.path] = min(order.index(tier), first.get(item.path, len(order)))
-    items.sort(key=lambda item: first[item.path])
+        file = file_of(item.nodeid)
+        first[file] = min(order.index(tier), first.get(file, len(order)))
+        # A file may have a run of its own.
+        if fixtures >= {"run", "open_run"} and file not in FINISHED_RUN:
+            raise pytest.UsageError(f"tests/{file} reads the finished run: add it to FINISHED_RUN")
+    first |= dict.fromkeys(FINISHED_RUN, -1)
+    items.sort(key=lambda item: first[file_of(item.nodeid)])
+
+
+def file_of(nodeid: str) -> str:
+    """The file of a test, seen from the folder of this one."""
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope`: decides which tests run in one process, as they share fixtures."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = file_of(nodeid)
+            if file in APART:
+                return nodeid
+            return "finished run" if file in FINISHED_RUN else file
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +140,48 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = spark_session(folder / "spark.log", settings)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="module")
+def large_data(spark: SparkSession) -> Iterator[None]:
+    """Generated code, as Spark's default is: for logs of so many rows that it pays to compile."""
+    keys = [key for key in SMALL_DATA if key.startswith("spark.sql.codegen")]
+    for key in keys:
+        spark.conf.unset(key)
+    yield
+    for key in keys:
+        spark.conf.set(key, SMALL_DATA[key])
+
+
+@pytest.fixture(scope="module")
+def ranks_here() -> Iterator[None]:
+    """A single rank trains in this process, where it is not asked how ranks are launched.
+
+    To launch one starts three processes, of which two import torch.
+    """
+    import torch
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    from reweight.fit_importance import launch
+    from reweight.training import rank
+
+    class Here(TorchDistributor):
+        def run(self, train_object: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.num_processes > 1:
+                return super().run(train_object, *args, **kwargs)
+            with pytest.MonkeyPatch.context() as patch, socket.create_server(("", 0)) as free:
+                place = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1"}
+                for name, value in (place | {"MASTER_PORT": free.getsockname()[1]}).items():
+                    patch.setenv(name, str(value))
+                free.close()
+                return train_object(*args, **kwargs)
+
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "TorchDistributor", Here)
+        patch.setattr(rank, "log_to_console", lambda: None)
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session", params=["petastorm", "arrow"])
@@ -189,7 +264,8 @@ def run(open_run: "Callable[..., Run]") -> "Run":
     from reweight.runner.pipeline import PIPELINE
     from reweight.runner.records import run_stage
 
-    opened = open_run("first")
+    judges = "evaluation.judges={truth: {}, position: {propensity: 1 / position}, recorded: {}}"
+    opened = open_run("first", judges)
     for stage in PIPELINE:
         run_stage(opened, stage)
     return opened

@@ -25,7 +25,12 @@ RunOf = Callable[[str], Run]
 
 
 @pytest.fixture(scope="module")
-def run_of(spark: SparkSession, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunOf:
+def run_of(
+    spark: SparkSession,
+    real_data: Path,
+    large_data: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RunOf:
     def made(name: str) -> Run:
         root = tmp_path_factory.mktemp(Path(name).name)
         overrides = [f"root={root}", f"data_dir={real_data}"]

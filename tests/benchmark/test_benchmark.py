@@ -108,7 +108,7 @@ def test_cells_that_are_done_are_not_done_again_and_more_seeds_add_to_them(
         run_stage(more, stages.benchmark)
     monkeypatch.undo()
     assert run_stage(more, stages.benchmark)["done now"] == 2
-    after = run.store.read(BENCHMARK).toPandas()
+    after = more.store.read(BENCHMARK).toPandas()
     assert after["cell"].nunique() == 6
     # The seconds of a cell are never the same twice: those that were there are there still.
     order = ["cell", "method", "name", "share"]

@@ -5,7 +5,7 @@ import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.core.distribution import distribution, quantile
+from reweight.core.distribution import distribution, distribution_by, quantile
 
 ROWS = 2000
 VALUES = {
@@ -77,3 +77,14 @@ def test_the_distribution_does_not_depend_on_partitions(
 def test_expressions_have_distributions_too(rows: DataFrame) -> None:
     halved = distribution(rows, {"half": F.col("tied") / 2})["half"]
     assert [value for value, _ in halved] == [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+
+def test_a_key_gives_the_distributions_of_its_rows_and_of_all_in_one_pass(
+    rows: DataFrame, found: Found
+) -> None:
+    key = F.when(F.col("tied") < 0, "below").when(F.col("tied") > 0, "above")
+    by_key = distribution_by(rows, columns(), key)
+    assert by_key.keys() == {None, "below", "above"}
+    # Those without a key are in all rows alone.
+    assert by_key[None] == found
+    assert by_key["below"] == distribution(rows.where("tied < 0"), columns())

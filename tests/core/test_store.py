@@ -100,8 +100,9 @@ def test_a_run_replaces_its_own_rows_and_no_others(spark: SparkSession, store_of
     assert second.write(FACTS, facts(spark, "c")) == 1
     taken = first.read(FACTS)
     assert first.write(FACTS, facts(spark, "d", "e", "f")) == 3
-    assert notes(first) == ["d", "e", "f"]
-    assert notes(second) == ["c"]
+    # As other processes see it; a store reads what it wrote as it wrote it.
+    assert notes(store_of("first")) == notes(first) == ["d", "e", "f"]
+    assert notes(store_of("second")) == notes(second) == ["c"]
     # What was read stays what it was: the version is pinned.
     assert sorted(row["note"] for row in taken.collect()) == ["a", "b"]
     assert [row["note"] for row in first.read(FACTS, "second").collect()] == ["c"]
@@ -117,6 +118,29 @@ def test_the_versions_read_and_written_are_remembered(
     assert reader.inputs == writer.outputs
     assert reader.outputs == {}
     assert writer.inputs == {}
+
+
+def test_what_a_store_wrote_it_reads_without_asking(
+    spark: SparkSession, store_of: StoreOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = store_of("own"), store_of("other")
+    store.write(FACTS, facts(spark, "a"))
+    written = store.outputs["facts"]
+    other.write(FACTS, facts(spark, "b"))
+    asked: list[str] = []
+    kind = type(store)
+    for name in ("exists", "history"):
+        plain = getattr(kind, name)
+        monkeypatch.setattr(
+            kind, name, lambda *given, n=name, f=plain: asked.append(n) or f(*given)
+        )
+    assert notes(store) == ["a"]
+    assert asked == []
+    # Later commits, which are of other runs, change nothing of it.
+    assert store.inputs == {"facts": written}
+    assert [row["note"] for row in store.read(FACTS, "other").collect()] == ["b"]
+    assert asked == ["exists", "history"]
+    assert store.inputs == {"facts": written + 1}
 
 
 def test_a_commit_says_who_wrote_it_and_from_what(spark: SparkSession, store_of: StoreOf) -> None:
@@ -170,7 +194,7 @@ def test_a_commit_that_another_process_replaced_is_made_again(
     store = kind(**{f.name: getattr(plain, f.name) for f in fields(plain)})
     assert store.write(FACTS, facts(spark, "a", "b")) == 2
     assert store.retries == 1
-    assert notes(store) == ["a", "b"]
+    assert notes(store) == notes(store_of("overtaken")) == ["a", "b"]
     assert notes(store_of("before")) == ["x"]
 
 
@@ -197,16 +221,20 @@ def test_a_table_whose_making_was_killed_is_made_anew(
     for value in (-1.0, None):
         with pytest.raises(TableError, match="breaks a constraint"):
             store.write(WEIGHTS, weights(spark, value))
+    store.own.clear()
     assert store.read(WEIGHTS).count() == 2
 
 
-def test_a_table_is_made_in_as_few_commits_as_its_place_allows(
+def test_a_table_is_made_in_one_commit_and_each_write_is_one_more(
     spark: SparkSession, empty_place: Store
 ) -> None:
     empty_place.write(WEIGHTS, weights(spark, 1.0))
-    # Made, and written; a catalog's is given its constraints one by one.
-    added = 0 if isinstance(empty_place, FolderStore) else len(WEIGHTS.checks)
-    assert len(empty_place.history(WEIGHTS, 20)) == 2 + added
+    # Made, with its constraints, and written.
+    assert len(empty_place.history(WEIGHTS, 20)) == 2
+    empty_place.write(WEIGHTS, weights(spark, 2.0))
+    assert len(empty_place.history(WEIGHTS, 20)) == 3
+    with pytest.raises(TableError, match="weight_range"):
+        empty_place.write(WEIGHTS, weights(spark, -1.0))
 
 
 @pytest.mark.parametrize("stays", [False, True])
@@ -260,6 +288,7 @@ def test_a_weight_that_is_no_weight_leaves_the_table_as_it_was(
         weighted.write(WEIGHTS, weights(spark, 1.0, value))
     assert "nothing was written" in str(caught.value)
     assert version(weighted, WEIGHTS) == before
+    weighted.own.clear()
     found = sorted(row["weight"] for row in weighted.read(WEIGHTS).collect())
     assert found == [0.0, 0.5, 1e300]
 
@@ -330,10 +359,11 @@ def test_an_open_table_takes_the_columns_of_each_run(
     one.write(EVENTS, spark.sql("SELECT 1 AS user_id, 'phone' AS device"))
     two.write(EVENTS, spark.sql("SELECT 2 AS user_id, 9.5D AS price"))
     found: dict[str, Any] = {}
-    for store in (one, two):
-        row = store.read(EVENTS).first()
+    for run_id in ("one", "two"):
+        # As another process sees them, after the last commit.
+        row = store_of(run_id).read(EVENTS).first()
         assert row is not None
-        found[store.run_id] = row.asDict()
+        found[run_id] = row.asDict()
     assert found == {
         "one": {"run_id": "one", "user_id": 1, "device": "phone", "price": None},
         "two": {"run_id": "two", "user_id": 2, "device": None, "price": 9.5},
@@ -377,8 +407,8 @@ def test_a_column_without_a_type_that_an_earlier_version_wrote_is_passed_over(
     before.write(EVENTS, spark.sql("SELECT 1 AS user_id"))
     rows = spark.sql("SELECT 'broken' AS run_id, 7 AS user_id, null AS nothing")
     broken._overwrite(EVENTS, rows, "run_id = 'broken'", {"mergeSchema": "true"})
-    for store, user in ((before, 1), (broken, 7)):
-        frame = store.read(EVENTS)
+    for run_id, user in (("sound", 1), ("broken", 7)):
+        frame = store_of(run_id).read(EVENTS)
         assert "nothing" not in frame.columns
         assert [row["user_id"] for row in frame.collect()] == [user]
     # The column gets its type with the first run that has one.

@@ -18,7 +18,7 @@ from reweight.runner.records import run_stage
 from reweight.simulate_logs.stage import simulate_logs
 
 # The setup of a test is a whole run.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("large_data")]
 
 Findings = dict[str, dict[str, Any]]
 
@@ -80,18 +80,23 @@ def clean(
     spark: SparkSession,
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
+    large_data: None,
 ) -> Findings:
     root, seed = tmp_path_factory.mktemp("clean"), request.param
     return diagnosed(spark, root, "clean", f"seed={seed}", *CLEAN)[1]
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Findings]:
+def made(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, large_data: None
+) -> tuple[Run, Findings]:
     return diagnosed(spark, tmp_path_factory.mktemp("made"), "made", *MADE)
 
 
 @pytest.fixture(scope="module")
-def liked(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Findings:
+def liked(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, large_data: None
+) -> Findings:
     return diagnosed(spark, tmp_path_factory.mktemp("liked"), "liked", *LIKED)[1]
 
 

@@ -6,12 +6,14 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.core.distribution import distribution
 from reweight.evaluate.weight_summary import (
     drivers,
     extremes,
     histogram,
     segment_shares,
     weight_facts,
+    weight_sums,
 )
 
 Array = NDArray[np.float64]
@@ -50,10 +52,15 @@ def train(spark: SparkSession) -> DataFrame:
 
 @pytest.fixture(scope="module")
 def facts(train: DataFrame) -> dict[str, dict[str, float]]:
-    return weight_facts(train, METHODS)
+    return facts_of(train)
 
 
 Facts = dict[str, dict[str, float]]
+
+
+def facts_of(rows: DataFrame) -> Facts:
+    spread = distribution(rows, {m: F.col(m) for m in METHODS})
+    return weight_facts(weight_sums(rows, METHODS), spread)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -78,13 +85,13 @@ def test_quantiles_are_numpys_within_the_width_of_a_bin(facts: Facts, method: st
 
 
 def test_facts_do_not_depend_on_how_rows_are_partitioned(train: DataFrame, facts: Facts) -> None:
-    moved = weight_facts(train.repartition(6), METHODS)
+    moved = facts_of(train.repartition(6))
     for method, own in facts.items():
         assert moved[method] == pytest.approx(own, rel=1e-9)
 
 
 def test_the_histogram_has_the_share_of_rows_between_its_edges(train: DataFrame) -> None:
-    found = histogram(train, METHODS)
+    found = histogram(distribution(train, {m: F.col(m) for m in METHODS}))
     for method, (edges, shares) in found.items():
         w = WEIGHTS[method]
         assert sum(shares) == pytest.approx(1)
@@ -152,7 +159,8 @@ def test_the_rows_of_the_most_and_the_least_weight_are_shown_with_what_drives_th
 def test_segments_have_their_shares_of_rows_and_weight(spark: SparkSession) -> None:
     rows = [("a", 1.0, 4.0), ("a", 1.0, 2.0), ("b", 1.0, 1.0), (None, 1.0, 3.0)]
     train = spark.createDataFrame(rows, "segment string, even double, uneven double")
-    found = segment_shares(train, ["even", "uneven"])
+    methods = ["even", "uneven"]
+    found = segment_shares(train, weight_sums(train, methods), methods)
     assert found == [
         {"segment": "a", "rows": 0.5, "weight": {"even": 0.5, "uneven": 0.6}},
         {"segment": "b", "rows": 0.25, "weight": {"even": 0.25, "uneven": 0.1}},

@@ -95,7 +95,7 @@ def test_two_runs_that_make_the_same_tables_at_once_both_get_their_rows(
         writer.start()
     for writer in writers:
         writer.join(timeout=200)
-    assert [store.read(WEIGHTS).count() for store in stores.values()] == [2, 3, 4]
+    assert [store_of(name).read(WEIGHTS).count() for name in stores] == [2, 3, 4]
     with pytest.raises(Exception, match="weight_range"):
         spark.sql(
             f"INSERT INTO {stores['one'].name(WEIGHTS)} "

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.fit_importance.snapshot import fingerprint, write_snapshot
+from reweight.fit_importance.snapshot import Content, content_of, write_snapshot
 from reweight.training.feed import SnapshotFeed
 
 ROWS = 300
@@ -41,8 +41,8 @@ def folder(samples: DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def identity(samples: DataFrame) -> str:
-    return fingerprint(samples)
+def identity(samples: DataFrame) -> Content:
+    return content_of(samples)
 
 
 def written(samples: DataFrame, folder: Path, **settings: Any) -> bool:
@@ -124,10 +124,10 @@ def test_a_folder_whose_writing_was_cut_short_is_written_again(
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_rows(
-    samples: DataFrame, identity: str
+    samples: DataFrame, identity: Content
 ) -> None:
     shuffled = samples.orderBy(F.rand(1)).repartition(5)
-    assert fingerprint(shuffled) == identity
+    assert content_of(shuffled) == identity
 
 
 @pytest.mark.parametrize(
@@ -143,29 +143,29 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_rows(
     ids=lambda changed: next(iter(changed)),
 )
 def test_the_fingerprint_tells_of_one_changed_value(
-    samples: DataFrame, identity: str, changed: dict[str, str]
+    samples: DataFrame, identity: Content, changed: dict[str, str]
 ) -> None:
     numbered = samples.withColumn("id", F.round(F.col("features")[0] * 7).cast("int"))
     other = numbered.withColumns({name: F.expr(sql) for name, sql in changed.items()})
-    assert fingerprint(other) != identity
+    assert content_of(other) != identity
 
 
 def test_the_fingerprint_tells_of_further_columns_that_training_reads(
-    samples: DataFrame, identity: str
+    samples: DataFrame, identity: Content
 ) -> None:
     moved = samples.withColumn("position", F.expr("IF(sample_id = 1, 0, position + 1)"))
-    assert fingerprint(moved) == identity
-    assert fingerprint(moved, ("position",)) != fingerprint(samples, ("position",))
-    assert fingerprint(samples, ("position",)) != fingerprint(samples, ("position", "target"))
+    assert content_of(moved) == identity
+    assert content_of(moved, ("position",)) != content_of(samples, ("position",))
+    assert content_of(samples, ("position",)) != content_of(samples, ("position", "target"))
 
 
 def test_the_fingerprint_tells_of_a_doubled_and_of_a_missing_row(
-    samples: DataFrame, identity: str
+    samples: DataFrame, identity: Content
 ) -> None:
     one, other = (samples.where(f"features[0] = float({n}) / float(7)") for n in (7, 14))
     assert (one.count(), other.count()) == (1, 1)
-    assert fingerprint(samples.union(one)) != identity
-    assert fingerprint(samples.exceptAll(one)) != identity
+    assert content_of(samples.union(one)) != identity
+    assert content_of(samples.exceptAll(one)) != identity
     # Two equal rows cancel in an exclusive or, and the count does not say which they are.
     twice, other_twice = (samples.union(row).union(row) for row in (one, other))
-    assert fingerprint(twice) != fingerprint(other_twice)
+    assert content_of(twice) != content_of(other_twice)

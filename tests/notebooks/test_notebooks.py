@@ -11,6 +11,9 @@ from runpy import run_path
 import pytest
 from pyspark.sql import SparkSession
 
+import reweight
+from pipelines import SPARK
+
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +22,25 @@ FIRST = "quick_start.py"
 KINDS = ("markdown", "code")
 SMALL = {
     "REWEIGHT_NOTEBOOK_ROWS": "1500",
-    "REWEIGHT_NOTEBOOK_SESSIONS": "500",
+    "REWEIGHT_NOTEBOOK_SESSIONS": "400",
     "PYTHONWARNINGS": "ignore",
 }
+# What every run of a notebook is given besides: its cells are tested, and not its numbers.
+QUICK = ("ranking.max_iter=5", "evaluation.replicates=100", "evaluation.buckets=40")
+DEMO = (*QUICK, "features.history={}")
+OVERRIDES = {
+    FIRST: (*DEMO, "importance.1.training.epochs=3", f"spark={json.dumps(SPARK)}"),
+    "compare_methods.py": (*DEMO, *[f"importance.{i}.training.epochs=3" for i in (2, 3, 4)]),
+    "your_own_log.py": (*QUICK, "importance.1.training.epochs=3"),
+}
+OF_ITS_OWN = """
+import runpy, sys
+import reweight
+
+whole, path, overrides = reweight.run, sys.argv[1], sys.argv[2:]
+reweight.run = lambda config, *given: whole(config, *given, *overrides)
+runpy.run_path(path, run_name="__main__")
+"""
 
 
 def test_the_docs_list_every_notebook() -> None:
@@ -61,11 +80,14 @@ def test_a_jupyter_notebook_has_the_same_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ranks_here")
 @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != FIRST])
 def test_a_notebook_runs_in_an_existing_session(
     spark: SparkSession, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    whole, overrides = reweight.run, OVERRIDES.get(name, ())
+    monkeypatch.setattr(reweight, "run", lambda config, *given: whole(config, *given, *overrides))
     for key, value in (SMALL | {"REWEIGHT_NOTEBOOK_ROOT": str(tmp_path / "root")}).items():
         monkeypatch.setenv(key, value)
     try:
@@ -78,7 +100,7 @@ def test_a_notebook_runs_in_an_existing_session(
 @pytest.mark.timeout(900)
 def test_the_first_notebook_starts_its_own_session(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, f"notebooks/{FIRST}"],
+        [sys.executable, "-c", OF_ITS_OWN, f"notebooks/{FIRST}", *OVERRIDES[FIRST]],
         cwd=ROOT,
         env=os.environ | SMALL | {"REWEIGHT_NOTEBOOK_ROOT": str(tmp_path / "root")},
         capture_output=True,

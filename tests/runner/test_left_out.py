@@ -19,6 +19,8 @@ from reweight.runner.records import run_stage
 from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import train_ranker
 
+pytestmark = pytest.mark.usefixtures("ranks_here")
+
 OpenRun = Callable[..., Run]
 SMALL = "training: {members: 2, hidden: [2], epochs: 1}"
 DIVERGES = "training: {members: 2, hidden: [2], epochs: 2, learning_rate: 1.0e+30}"
@@ -37,7 +39,7 @@ OVERRIDES = (METHODS, "weighting.ess_refuse=0.5", "ranking.recalibrate=[]")
 
 
 @pytest.fixture(scope="module")
-def left(run: Run, open_run: OpenRun) -> Iterator[Run]:
+def left(run: Run, open_run: OpenRun, ranks_here: None) -> Iterator[Run]:
     """A run of the same samples, with methods that are refused at different times."""
     opened = open_run("left", *OVERRIDES)
     # Few positives, so that the weights of class_balanced are known to be too uneven.

@@ -106,18 +106,41 @@ def test_predictions_are_of_validation_and_test_rows_alone(run: Run) -> None:
     assert {(row["method"], row["split"]): row["count"] for row in predicted} == expected
 
 
-def test_metrics_hold_values_and_differences_with_intervals(run: Run) -> None:
+@pytest.mark.parametrize("judge", ["truth", "position", "recorded"])
+def test_metrics_hold_values_and_differences_with_intervals(run: Run, judge: str) -> None:
     metrics = run.store.read(METRICS).where("segment is null and split = 'test'").toPandas()
+    metrics = metrics[metrics["judge"] == judge]
     values = metrics[metrics["kind"] == "value"].set_index(["method", "name"])["value"]
     less = metrics[metrics["kind"] == "difference"].set_index(["method", "name"])
-    assert set(less.index.get_level_values("method")) == {*METHODS, "uniform_recalibrated"} - {
-        "uniform"
-    }
+    expected_methods = {*METHODS, "uniform_recalibrated"} - {"uniform"}
+    assert set(less.index.get_level_values("method")) == expected_methods
     for method in METHODS[1:]:
         row = less.loc[(method, "log_loss")]
         expected = values[method, "log_loss"] - values["uniform", "log_loss"]
         assert row["value"] == pytest.approx(expected)
         assert row["low"] <= row["value"] <= row["high"]
+    # The free alternative: the ranking of uniform weights, with its level repaired.
+    assert values["uniform_recalibrated", "log_loss"] == values["uniform", "ranking_log_loss"]
+    assert values["uniform_recalibrated", "level_log_loss"] == 0
+
+
+def test_the_truth_judges_people_and_the_record_everything(run: Run) -> None:
+    metrics = run.store.read(METRICS).where("segment is null and split = 'test'").toPandas()
+    rows = metrics[(metrics["method"] == "uniform") & (metrics["kind"] == "value")]
+    of = rows.set_index(["judge", "name"])["value"]
+    assert 0 < of["truth", "rows"] < of["recorded", "rows"] == of["position", "rows"]
+    # Items that nobody looked at are wanted too.
+    assert of["truth", "positives"] > of["recorded", "positives"]
+    assert of["position", "effective_positives"] < of["recorded", "effective_positives"]
+
+
+def test_the_decision_is_one_of_the_methods_by_a_judge(run: Run) -> None:
+    decision = json.loads(run.folder.decision.read_text())
+    assert decision["weights"] in METHODS
+    assert decision["judge"] in ("truth", "position", "recorded", None)
+    content = json.loads(run.folder.content("report").read_text())
+    assert decision["text"] in content["verdict"]["text"]
+    assert list(content["by_judge"]) == ["position", "recorded", "truth"]
 
 
 def test_the_report_is_one_file_that_names_every_method_and_table_version(run: Run) -> None:

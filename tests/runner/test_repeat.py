@@ -27,14 +27,17 @@ from reweight.score_weights.scoring import scored
 from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import train_ranker
 
+# Two ranks are launched even so, as that of the finished run was.
+pytestmark = pytest.mark.usefixtures("ranks_here")
+
 OpenRun = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
 def again(run: Run, open_run: OpenRun) -> Iterator[Run]:
-    """The same log again with 8 partitions for 2, and 2 ranks for 1."""
-    run.spark.conf.set("spark.sql.shuffle.partitions", "8")
-    run.spark.conf.set("spark.sql.files.maxPartitionBytes", "65536")
+    """The same log again with 5 partitions for 2, and 2 ranks for 1."""
+    run.spark.conf.set("spark.sql.shuffle.partitions", "5")
+    run.spark.conf.set("spark.sql.files.maxPartitionBytes", "131072")
     opened = open_run("again", "fitting.ranks=2")
     for stage in (clean_logs, build_samples, fit_importance, score_weights, train_ranker):
         run_stage(opened, stage)
@@ -71,7 +74,8 @@ def test_a_finished_training_is_not_done_twice(again: Run) -> None:
 
 def test_models_of_a_run_weigh_the_rows_of_a_later_one(run: Run, open_run: OpenRun) -> None:
     later = open_run("later", "model_run_id=first")
-    for stage in (clean_logs, build_samples, fit_importance, score_weights):
+    later.store.write(EVENTS, run.store.read(EVENTS))
+    for stage in (build_samples, fit_importance, score_weights):
         run_stage(later, stage)
     assert "skipped" in read_records(later.folder)["fit_importance"]["summary"]
     first, second = (_sorted(r.store.read(WEIGHTS)) for r in (run, later))
@@ -93,7 +97,7 @@ def test_more_ranks_than_slots_fail_in_seconds_with_both_numbers(
     assert "16 free cores" in str(caught.value)
     assert read_records(many.folder)["fit_importance"]["status"] == "failed"
     record.write_text(of_the_run)
-    assert _content(run.store.read(WEIGHTS)) == before
+    assert _content(many.store.read(WEIGHTS)) == before
 
 
 def test_methods_share_a_training_on_encoded_features_and_read_further_columns(

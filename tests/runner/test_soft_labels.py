@@ -9,11 +9,10 @@ import pytest
 from pyspark.sql import functions as F
 
 from reweight.build_samples.stage import build_samples
-from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run
 from reweight.core.errors import TrainingError
 from reweight.core.run_folder import ModelsFolder, read_records
-from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
+from reweight.core.tables import EVENTS, METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate.stage import evaluate
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.job import FitJob
@@ -22,8 +21,8 @@ from reweight.runner.records import run_stage
 from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import train_ranker
 
-# The setup is a whole run, and half of another.
-pytestmark = pytest.mark.timeout(600)
+# The setup is a whole run, and most of another.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("ranks_here")]
 
 OpenRun = Callable[..., Run]
 SMALL = "hidden: [4], epochs: 2"
@@ -31,16 +30,18 @@ SOFT = ("pu_prior", "ipw_position")
 
 
 @pytest.fixture(scope="module")
-def soft(run: Run, open_run: OpenRun) -> Run:
-    """The log of the small run, whose features do not tell the position."""
+def soft(run: Run, open_run: OpenRun, ranks_here: None) -> Run:
+    """The events of the small run, whose features do not tell the position."""
     opened = open_run(
         "soft",
         "features.numeric.position=log(price)",
         "sampling.label.attribute=last",
+        "features.history={}",
         f"importance=[{{method: pu_prior, prior: 0.3, training: {{{SMALL}, members: 2}}}}, "
         f"{{method: ipw_position, training: {{{SMALL}}}}}]",
     )
-    for stage in (clean_logs, build_samples, fit_importance, score_weights, train_ranker, evaluate):
+    opened.store.write(EVENTS, run.store.read(EVENTS))
+    for stage in (build_samples, fit_importance, score_weights, train_ranker, evaluate):
         run_stage(opened, stage)
     return opened
 
@@ -175,19 +176,20 @@ def test_how_late_labels_come_must_be_known(run: Run, open_run: OpenRun, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("run")
 def test_rows_without_a_label_train_with_the_one_that_self_training_expects(
-    open_run: OpenRun,
+    run: Run, open_run: OpenRun
 ) -> None:
     cheap = "if(pmod(xxhash64(event_id), 3) = 0, null, price < 15)"
     opened = open_run(
         "unlabelled",
         f"sampling.label={{where: null, keys: [], window: null, value: '{cheap}'}}",
         "splits.unlabelled=train",
+        "features.history={}",
         "importance=[{method: self_training, training: {hidden: [8], epochs: 8}}, "
         "{method: mature_only}]",
     )
-    for stage in (clean_logs, build_samples, fit_importance, score_weights, train_ranker, evaluate):
+    opened.store.write(EVENTS, run.store.read(EVENTS))
+    for stage in (build_samples, fit_importance, score_weights, train_ranker, evaluate):
         run_stage(opened, stage)
     samples = opened.store.read(SAMPLES).select("sample_id", "split", "mature")
     rows = samples.join(opened.store.read(WEIGHTS), on="sample_id", how="inner")

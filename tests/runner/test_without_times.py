@@ -58,7 +58,7 @@ CONFIG: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def untimed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def untimed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, ranks_here: None) -> Run:
     folder = tmp_path_factory.mktemp("untimed")
     lines = ["row,user,price,country,clicked"]
     for i in range(ROWS):

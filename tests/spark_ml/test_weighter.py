@@ -22,7 +22,7 @@ from reweight.core.errors import ConfigError, ReweightError, SampleError
 from reweight.spark_ml import SampleWeighter, SampleWeighterModel
 from reweight.spark_ml.rows import as_samples
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("ranks_here")]
 
 ROWS = 800
 NUMBERS = ["x0", "x1", "x2"]
@@ -66,7 +66,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 
 @pytest.fixture(scope="module")
-def fitted(pipeline: Pipeline, frame: DataFrame) -> PipelineModel:
+def fitted(pipeline: Pipeline, frame: DataFrame, ranks_here: None) -> PipelineModel:
     model: PipelineModel = pipeline.fit(frame)
     return model
 

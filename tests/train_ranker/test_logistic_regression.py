@@ -15,6 +15,7 @@ from reweight.train_ranker.rankers.logistic_regression import (
     check_training,
     doubled,
     fit_ranker,
+    gathered,
     recalibrated,
     with_margins,
     with_probabilities,
@@ -240,3 +241,15 @@ def test_the_floor_of_the_effective_sample_size_is_a_setting(samples: DataFrame)
     assert check_training(samples, ["gamma"], floor=share - 0.01)
     with pytest.raises(WeightError, match="effective sample size"):
         check_training(samples, ["gamma"], floor=share + 0.01)
+
+
+@pytest.mark.parametrize(
+    ("rows", "partitions"), [(0, 1), (100, 1), (5_000, 2), (100_000, 2), (1_000_000, 9)]
+)
+def test_rows_are_in_as_many_partitions_as_are_worth_a_task(
+    spark: SparkSession, rows: int, partitions: int
+) -> None:
+    """On two cores, with 1,200 bytes a row."""
+    assert spark.sparkContext.defaultParallelism == 2
+    train = gathered(spark.range(1, numPartitions=20), rows, 100)
+    assert train.rdd.getNumPartitions() == partitions

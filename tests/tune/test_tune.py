@@ -10,6 +10,8 @@ from reweight.core.errors import ConfigError
 from reweight.runner.records import run_stage
 from reweight.tune.stage import tune
 
+pytestmark = pytest.mark.usefixtures("ranks_here")
+
 OpenRun = Callable[..., Run]
 
 

@@ -1,6 +1,7 @@
 """Empirical distributions that do not depend on how rows are partitioned."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,17 +25,39 @@ def distribution(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, Dis
         rows: any frame.
         values: name -> finite column.
     """
+    return distribution_by(rows, values, F.lit(None).cast("string"))[None]
+
+
+def distribution_by(
+    rows: DataFrame, values: Mapping[str, Column], key: Column
+) -> dict[Any, dict[str, Distribution]]:
+    """The distributions by a key and, under None, those of all rows, in one pass.
+
+    Args:
+        rows: any frame.
+        values: name -> finite column.
+        key: a column with few values.
+    """
     long = F.inline(
         F.array(*[F.struct(F.lit(n).alias("name"), v.alias("value")) for n, v in values.items()])
     )
     magnitude = F.floor(F.log2(F.abs("value")) * _BINS).cast("long")
     # The sign is part of the bin, and zero, which has no logarithm, gets a bin of its own.
-    bins = rows.select(long).groupBy("name", F.signum("value"), magnitude)
+    bins = rows.select(key.alias("key"), long).groupBy(
+        "key", "name", F.signum("value").alias("sign"), magnitude.alias("magnitude")
+    )
     # Small: 128 bins per factor of two.
     counted = bins.agg(F.count("*").alias("n"), F.max("value").alias("value")).collect()
+    bins_of: dict[Any, dict[str, dict[Any, tuple[float, int]]]] = {None: {n: {} for n in values}}
+    for row in counted:
+        place = (row["sign"], row["magnitude"])
+        for group in {None, row["key"]}:
+            known = bins_of.setdefault(group, {n: {} for n in values})[row["name"]]
+            largest, rows_so_far = known.get(place, (row["value"], 0))
+            known[place] = (max(largest, row["value"]), rows_so_far + row["n"])
     return {
-        name: _cumulated([(row["value"], row["n"]) for row in counted if row["name"] == name])
-        for name in values
+        group: {name: _cumulated(list(known.values())) for name, known in by_name.items()}
+        for group, by_name in bins_of.items()
     }
 
 

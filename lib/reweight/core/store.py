@@ -51,6 +51,8 @@ class Store(ABC):
         lineage: facts for the metadata of commits (stage, config hash, revision).
         inputs: table name -> version read; filled by ``read``.
         outputs: table name -> version written; filled by ``write``.
+        own: table name -> newest version that this store wrote, and whether it is known to hold
+            rows of the run; filled by ``write``.
         retries: how often a commit was retried because it lost a race with another run or found a
             half-created table.
     """
@@ -60,6 +62,7 @@ class Store(ABC):
     lineage: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
+    own: dict[str, tuple[int, bool]] = field(default_factory=dict)
     retries: int = 0
 
     @abstractmethod
@@ -94,12 +97,18 @@ class Store(ABC):
 
     @abstractmethod
     def _can_be_foreign(self) -> bool:
-        """Whether another kind of table may already have this name."""
+        """Whether another kind of table may already have this name.
+
+        If not, a table that this store has just made has the constraints that it was made with.
+        """
 
     def read(
         self, table: Table, run_id: str | None = None, *, may_be_empty: bool = False
     ) -> DataFrame:
         """The run's slice of the table, pinned to the current version.
+
+        What this store wrote itself is read as it wrote it: nobody else replaces the run's slice,
+        so neither the version nor whether there are rows has to be asked for.
 
         Args:
             table: the table.
@@ -110,13 +119,15 @@ class Store(ABC):
             TableError: the table does not exist or has no rows of the run.
         """
         run_id = run_id or self.run_id
-        if not self.exists(table):
-            raise self._missing(table, run_id, "no such table")
-        version = self.history(table, 1)[0]["version"]
+        version, filled = self.own.get(table.name, (None, False))
+        if version is None or run_id != self.run_id:
+            if not self.exists(table):
+                raise self._missing(table, run_id, "no such table")
+            version, filled = int(self.history(table, 1)[0]["version"]), False
         # Safe to interpolate: the name is quoted, and the version is a number.
         pinned = self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
         frame = stored(pinned).where(F.col("run_id") == run_id)
-        if not may_be_empty and frame.isEmpty():
+        if not (filled or may_be_empty) and frame.isEmpty():
             raise self._missing(table, run_id, "the table has no row of this run")
         self.inputs[table.name] = version
         return frame
@@ -158,14 +169,8 @@ class Store(ABC):
                 table cannot be created or written.
         """
         rows = self._conformed(table, rows)
-        commit = json.dumps(
-            {
-                "run_id": self.run_id,
-                **self.lineage,
-                "inputs": self.inputs,
-                "commit": uuid.uuid4().hex,
-            }
-        )
+        facts = {"run_id": self.run_id, **self.lineage, "inputs": self.inputs}
+        commit = json.dumps(facts | {"commit": uuid.uuid4().hex})
         nullable = ""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -173,7 +178,9 @@ class Store(ABC):
                 if nullable:
                     self._allow_nulls(table, nullable)
                 self._replace(table, rows, where, commit)
-                return self._committed(table, commit, rows)
+                written = self._committed(table, commit, rows)
+                self.own[table.name] = (self.outputs[table.name], written > 0)
+                return written
             except Exception as error:
                 half_created = _HALF_CREATED.search(str(error)) is not None
                 if isinstance(error, TableError):
@@ -188,6 +195,8 @@ class Store(ABC):
                     raise self._explained(table, error) from error
                 if half_created and attempt == _PATIENCE:
                     self._clear(table)
+                # Somebody else is at it: nothing that was known of the table holds.
+                self.own.pop(table.name, None)
                 self.retries += 1
                 # Random, so that runs that collided do not collide again.
                 time.sleep(random.uniform(0.5, 1.5) * 2 ** (attempt - 1))
@@ -225,10 +234,15 @@ class Store(ABC):
         return rows.select(*schema.names)
 
     def _create(self, table: Table, schema: StructType) -> None:
+        """Makes the table, or checks the one that is there, unless this store wrote it before."""
+        if table.name in self.own:
+            return
         if not self.exists(table):
             # The rows of one run cannot tell which columns of an open table are never null.
             nullable = StructType([StructField(f.name, f.dataType) for f in schema])
             self._make(table, table.columns() or nullable)
+            if not self._can_be_foreign():
+                return
         if not (table.checks or self._can_be_foreign()):
             return
         detail: Any = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").first()

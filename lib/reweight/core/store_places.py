@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -116,10 +117,17 @@ class CatalogStore(Store):
     def _make(self, table: Table, columns: StructType) -> None:
         # The builder does not accept three-part names; on Spark 3.5 only the JVM can write DDL.
         empty: Any = self.spark.createDataFrame([], columns)
-        self.spark.sql(
+        made = (
             f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({empty._jdf.schema().toDDL()}) "
             "USING delta PARTITIONED BY (run_id)"
         )
+        try:
+            self.spark.sql(made + _properties(table))
+        except AnalysisException:
+            # A governed catalog may refuse them here; then they are added one by one.
+            if not table.checks:
+                raise
+            self.spark.sql(made)
 
     def _overwrite(
         self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
@@ -128,3 +136,15 @@ class CatalogStore(Store):
 
     def _can_be_foreign(self) -> bool:
         return True
+
+
+def _properties(table: Table) -> str:
+    """The clause that gives a new table its constraints at once."""
+    checks = {f"delta.constraints.{name}": sql for name, sql in table.checks.items()}
+    pairs = ", ".join(f"{_text(key)} = {_text(value)}" for key, value in checks.items())
+    return f" TBLPROPERTIES ({pairs})" if checks else ""
+
+
+def _text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -26,6 +26,7 @@ from pyspark.sql import functions as F
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.baselines import BASELINE
+from reweight.core.distribution import Distribution, distribution_by
 from reweight.core.files import write_json
 from reweight.core.kept import kept_types
 from reweight.core.left_out import left_out, without
@@ -120,17 +121,19 @@ def _weights(run: Run) -> dict[str, Any]:
     train = train.select("sample_id", "segment", "label", "features")
     joined = train.join(wide, on="sample_id", how="inner").persist(StorageLevel.DISK_ONLY)
     try:
-        facts = weight_summary.weight_facts(joined, methods)
+        columns, by_label = {m: F.col(m) for m in methods}, F.col("label").cast("int")
+        spread = distribution_by(joined, columns, by_label)
+        sums = weight_summary.weight_sums(joined, methods)
         names = list(read_stats(run.folder.features).names)
-        drivers = weight_summary.drivers(joined, joined.count(), methods, names, run.config.seed)
+        drivers = weight_summary.drivers(joined, sums["n"], methods, names, run.config.seed)
+        none: dict[str, Distribution] = dict.fromkeys(methods, ())
         return {
-            "facts": facts,
-            "histograms": weight_summary.histogram(joined, methods),
+            "facts": weight_summary.weight_facts(sums, spread[None]),
+            "histograms": weight_summary.histogram(spread[None]),
             "by_label": {
-                str(label): weight_summary.histogram(joined.where(F.col("label") == label), methods)
-                for label in (0, 1)
+                str(label): weight_summary.histogram(spread.get(label, none)) for label in (0, 1)
             },
-            "segment_shares": weight_summary.segment_shares(joined, methods),
+            "segment_shares": weight_summary.segment_shares(joined, sums, methods),
             "drivers": drivers,
             "extremes": weight_summary.extremes(joined, methods, names, drivers),
         }

@@ -1,6 +1,7 @@
 """Statistics of a run's weights: effective sample size, quantiles, and what drives them."""
 
 import json
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
@@ -10,7 +11,7 @@ from pyspark.ml.stat import Correlation
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.distribution import Distribution, distribution, quantile
+from reweight.core.distribution import Distribution, quantile
 from reweight.core.hashing import uniform
 
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -19,36 +20,47 @@ _SAMPLE = 50_000
 _SHOWN_ROWS, _SHOWN_FEATURES, _SHOWN_SEGMENTS = 50, 6, 20
 
 
-def weight_facts(train: DataFrame, methods: list[str]) -> dict[str, dict[str, float]]:
-    """Statistics of the weights of each method over the training rows.
-
-    ESS = (sum w)^2 / sum w^2 (Kish); the design effect is n / ESS.
+def weight_sums(train: DataFrame, methods: list[str]) -> Any:
+    """Sums over the training rows, in one pass: ``n``, and four of each method.
 
     Args:
         train: training rows with a column of weights per method.
         methods: names of these columns.
+
+    Returns:
+        A row with ``n`` and, for each method, ``<method>.sum``, ``.squares``, ``.min``, ``.max``.
     """
-    sums: Any = train.agg(
+    return train.agg(
         F.count("*").alias("n"),
         *[F.sum(m).alias(f"{m}.sum") for m in methods],
         *[F.sum(F.col(m) * F.col(m)).alias(f"{m}.squares") for m in methods],
         *[F.min(m).alias(f"{m}.min") for m in methods],
         *[F.max(m).alias(f"{m}.max") for m in methods],
     ).first()
-    spread = distribution(train, {m: F.col(m) for m in methods})
-    return {m: _facts(sums, m, spread[m]) for m in methods}
 
 
-def histogram(train: DataFrame, methods: list[str]) -> dict[str, list[list[float]]]:
+def weight_facts(sums: Any, spread: Mapping[str, Distribution]) -> dict[str, dict[str, float]]:
+    """Statistics of the weights of each method over the training rows.
+
+    ESS = (sum w)^2 / sum w^2 (Kish); the design effect is n / ESS.
+
+    Args:
+        sums: the output of ``weight_sums``.
+        spread: the distribution of the weights of each method.
+    """
+    return {m: _facts(sums, m, points) for m, points in spread.items()}
+
+
+def histogram(spread: Mapping[str, Distribution]) -> dict[str, list[list[float]]]:
     """The share of rows in each of 40 logarithmic bins, per method: [lower edges, shares].
 
     Args:
-        train: training rows, or those with one label, with a column of weights per method.
-        methods: names of these columns.
+        spread: the distribution of the weights of each method, over all training rows or over
+            those with one label.
     """
     edges = np.logspace(-2, 2, 41)
     result = {}
-    for method, points in distribution(train, {m: F.col(m) for m in methods}).items():
+    for method, points in spread.items():
         values = np.array([v for v, _ in points])
         shares = np.diff([0.0, *[s for _, s in points]])
         place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
@@ -138,11 +150,12 @@ def extremes(
     return rows_by_method
 
 
-def segment_shares(train: DataFrame, methods: list[str]) -> list[dict[str, Any]]:
+def segment_shares(train: DataFrame, total: Any, methods: list[str]) -> list[dict[str, Any]]:
     """Each segment's share of the rows, and of the total weight of each method.
 
     Args:
         train: training rows with ``segment`` and a column of weights per method.
+        total: the output of ``weight_sums``.
         methods: names of the weight columns.
 
     Returns:
@@ -150,15 +163,14 @@ def segment_shares(train: DataFrame, methods: list[str]) -> list[dict[str, Any]]
         first; smaller segments and rows without a segment are left out.
     """
     sums = [F.count("*").alias("rows"), *[F.sum(m).alias(m) for m in methods]]
-    total: Any = train.agg(*sums).first()
     groups = train.where("segment is not null").groupBy("segment").agg(*sums)
     # Small by nature: no more than a page can show.
     rows = groups.orderBy(F.desc("rows"), "segment").limit(_SHOWN_SEGMENTS).collect()
     return [
         {
             "segment": row["segment"],
-            "rows": row["rows"] / total["rows"],
-            "weight": {m: row[m] / total[m] for m in methods},
+            "rows": row["rows"] / total["n"],
+            "weight": {m: row[m] / total[f"{m}.sum"] for m in methods},
         }
         for row in rows
     ]

@@ -15,7 +15,7 @@ from reweight.core.run_folder import ModelsFolder
 from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.launch import launch_until_done
 from reweight.fit_importance.preconditions import training_facts
-from reweight.fit_importance.snapshot import fingerprint, write_snapshot
+from reweight.fit_importance.snapshot import Content, content_of, write_snapshot
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.training import TrainFacts
@@ -77,8 +77,8 @@ def training_plan(
         folder: for the models.
     """
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
-    rows = fingerprint(samples, extra)
-    snapshots = _write_snapshots(job, samples, facts, rows, extra)
+    content = content_of(samples, extra)
+    snapshots = _write_snapshots(job, samples, facts, content, extra)
     settings = [m.model_dump_json(by_alias=True) for m in methods]
     return FitPlan(
         methods=methods,
@@ -88,7 +88,9 @@ def training_plan(
         train=str(snapshots / "train"),
         validation=str(snapshots / "validation"),
         folder=str(folder.path.absolute()),
-        key=digest(rows, str(job.seed), job.fitting.identity(), revision(), *settings),
+        key=digest(
+            content.fingerprint, str(job.seed), job.fitting.identity(), revision(), *settings
+        ),
         seed=job.seed,
     )
 
@@ -123,9 +125,10 @@ def _is_fitted(folder: ModelsFolder, key: str, plan: FitPlan) -> bool:
 
 
 def _write_snapshots(
-    job: FitJob, samples: DataFrame, facts: TrainFacts, rows: str, extra: tuple[str, ...]
+    job: FitJob, samples: DataFrame, facts: TrainFacts, content: Content, extra: tuple[str, ...]
 ) -> Path:
     """Writes the training rows and a hashed sample of the validation rows as Parquet."""
+    rows = content.fingerprint
     key = digest(rows, str(job.seed), job.fitting.identity(), revision(), *extra)
     section, folder = job.fitting, job.snapshots
     options: dict[str, Any] = {
@@ -138,7 +141,7 @@ def _write_snapshots(
     train = samples.where("split = 'train'")
     write_snapshot(train, folder / "train", rows=facts.rows, **options)
     validation = samples.where("split = 'validation'")
-    share = min(1.0, section.validation_rows / max(1, validation.count()))
+    share = min(1.0, section.validation_rows / max(1, content.validation))
     sampled = validation.where(uniform(job.seed, "curve", "sample_id") <= share)
     write_snapshot(sampled, folder / "validation", rows=section.validation_rows, **options)
     return folder

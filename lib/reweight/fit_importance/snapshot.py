@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -19,19 +20,34 @@ from reweight.core.columns import number
 _FILE_ROWS = 50_000
 
 
-def fingerprint(samples: DataFrame, extra: Sequence[str] = ()) -> str:
-    """A hash of the rows' content, independent of their order.
+class Content(NamedTuple):
+    """What is known of the rows after one pass over them.
+
+    Attributes:
+        fingerprint: a hash of the rows' content, independent of their order.
+        validation: number of validation rows.
+    """
+
+    fingerprint: str
+    validation: int
+
+
+def content_of(samples: DataFrame, extra: Sequence[str] = ()) -> Content:
+    """Reads the rows once, to name them and to count the validation rows.
 
     Args:
         samples: rows of all splits.
         extra: additional columns that training reads.
     """
     row = F.xxhash64("sample_id", "label", "features", "ids", "split", "mature", *extra)
-    hashes = samples.select(row.alias("h")).agg(
-        F.count("*"), F.bit_xor("h"), F.sum(F.col("h") % 1_000_003)
+    hashes = samples.select(row.alias("h"), "split").agg(
+        F.count("*"),
+        F.bit_xor("h"),
+        F.sum(F.col("h") % 1_000_003),
+        F.count_if(F.col("split") == "validation"),
     )
-    count, xor, total = hashes.first()  # type: ignore[misc]
-    return f"{count}-{xor & (2**64 - 1):016x}-{total}"
+    count, xor, total, validation = hashes.first()  # type: ignore[misc]
+    return Content(f"{count}-{xor & (2**64 - 1):016x}-{total}", validation)
 
 
 def write_snapshot(

@@ -26,6 +26,8 @@ RECORDED = "recorded"
 
 def _with_kinds(judges: Any) -> Any:
     """Names the kind of each judge: by default its name, or `trusted` if it has a label."""
+    if judges is None:
+        return {}
     if not isinstance(judges, dict):
         raise ValueError("expected names and judges, such as judges: {truth: {}, recorded: {}}")
     complete = {}

@@ -26,7 +26,10 @@ from reweight.core.left_out import Refusals
 from reweight.core.section import Name, Section
 
 # A value of a sparse vector takes 12 bytes: an int32 and a float64.
+_VALUE_BYTES = 12
 _PARTITION_BYTES = 128 << 20
+# A pass over so many bytes takes as long as Spark takes to start a task.
+_TASK_BYTES = 4 << 20
 
 
 class Ranking(Section):
@@ -81,7 +84,7 @@ def with_vector(samples: DataFrame, cardinalities: Sequence[int]) -> DataFrame:
 
 
 def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:
-    """Coalesces the rows into one partition per core, or more if these exceed 128 MB.
+    """Coalesces the rows into one partition per core; more of 128 MB, or fewer of 4 MB.
 
     L-BFGS visits every partition about a hundred times, and each visit has a fixed cost.
 
@@ -90,8 +93,9 @@ def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:
         rows: number of rows.
         width: number of stored values per vector.
     """
-    cores = train.sparkSession.sparkContext.defaultParallelism
-    return train.coalesce(max(cores, -(-rows * width * 12 // _PARTITION_BYTES)))
+    cores, size = train.sparkSession.sparkContext.defaultParallelism, rows * width * _VALUE_BYTES
+    small, large = (-(-size // limit) for limit in (_TASK_BYTES, _PARTITION_BYTES))
+    return train.coalesce(max(1, min(cores, small), large))
 
 
 def doubled(train: DataFrame, method: str) -> DataFrame:
