@@ -87,4 +87,4 @@ def _helped(rows: pd.DataFrame) -> pd.DataFrame:
     """World and judge -> whether the judge says of some method that it helps."""
     told = rows[rows["kind"] == "verdict"]
     told = told.assign(helps=told["reason"] == HELPS)
-    return told.groupby(["condition", "world", "judge"], as_index=False)["helps"].any()
+    return told.groupby(["condition", "world", "judge"])[["helps"]].any().reset_index()

@@ -168,7 +168,7 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
     """
     sizes = [None if pd.isna(size) else int(size) for size in rows["size"]]
     labels = [label(c, size) for c, size in zip(rows["condition"], sizes, strict=True)]
-    rows = rows.assign(group=rows["condition"], condition=labels)
+    rows = rows.assign(group=rows["condition"], condition=np.array(labels, dtype=object))
     differences = rows[(rows["kind"] == "difference") & (rows["judge"] == TRUTH)]
     cells_by_metric = {
         metric: {

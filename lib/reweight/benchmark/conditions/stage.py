@@ -11,7 +11,7 @@ Refuses:
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -177,10 +177,10 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
         own = names_of[world]
         shared = {"world": keys[world], "log": log, "condition": own.condition, "seed": own.seed}
         table = pd.DataFrame([shared | {"size": own.size} | row for row in results])
-        numbers = {"size": "Int64", "value": float, "low": float, "high": float}
+        numbers: Any = {"size": "Int64", "value": float, "low": float, "high": float}
         return table[names].astype(numbers)
 
-    def task(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def task(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for frame in frames:
             for place in frame["id"]:
                 yield judge(batch[place])

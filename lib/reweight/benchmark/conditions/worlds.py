@@ -197,12 +197,12 @@ class World:
     @property
     def has_positions(self) -> bool:
         """Whether rows are at different positions."""
-        return self.parts["train"]["position"].nunique() > 1
+        return bool(self.parts["train"]["position"].nunique() > 1)
 
     @property
     def truth(self) -> Array:
         """True labels of the training rows, known to the oracle only, float64 [N]."""
-        return self.parts["train"]["truth"].to_numpy(np.float64)
+        return np.asarray(self.parts["train"]["truth"], dtype=np.float64)
 
     def scored(
         self, models: dict[str, ModelArtifact | None]
@@ -210,7 +210,7 @@ class World:
         """Importance of the training rows by each method, and soft labels, float64 [N]."""
         scorer = Scorer({name: model for name, model in models.items() if model is not None})
         train, parts = self.batches["train"], []
-        for rows in torch.arange(len(train)).split(_SCORED):
+        for rows in torch.split(torch.arange(len(train)), _SCORED):  # type: ignore[no-untyped-call]
             outputs = EnsembleOutputs(train.rows(rows))
             parts.append((scorer(outputs.batch, outputs), scorer.soft_labels(outputs)))
         return tuple(
