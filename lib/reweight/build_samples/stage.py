@@ -64,7 +64,8 @@ def _log_end(events: DataFrame, config: RunConfig) -> Column:
         return F.lit(None).cast("timestamp")
     # As numbers: timestamps would be converted to the driver's own time zone.
     micros = F.unix_micros("event_time")
-    begin, end = events.agg(F.min(micros), F.max(micros)).first() or (None, None)
+    row: Any = events.agg(F.min(micros), F.max(micros)).first()
+    begin, end = row
     if config.splits.cuts and config.model_run_id is None and end is not None:
         checks.check_cuts(config.splits.seconds, begin // 1_000_000, end // 1_000_000)
     return F.timestamp_micros(F.lit(end).cast("long"))

@@ -153,7 +153,8 @@ class WeibullLearner(EnsembleLearner):
         """(t / s)^k, float32 [B, 1]."""
         shape, scale = self.law
         powers = shape * (times.clamp(min=SHORTEST) / scale).log()
-        return powers.clamp(-_LARGEST, _LARGEST).exp()[:, None]
+        hazard: Tensor = powers.clamp(-_LARGEST, _LARGEST).exp()
+        return hazard[:, None]
 
 
 def _log_arrived(hazard: Tensor) -> Tensor:

@@ -210,7 +210,7 @@ class World:
         """Importance of the training rows by each method, and soft labels, float64 [N]."""
         scorer = Scorer({name: model for name, model in models.items() if model is not None})
         train, parts = self.batches["train"], []
-        for rows in torch.split(torch.arange(len(train)), _SCORED):  # type: ignore[no-untyped-call]
+        for rows in torch.split(torch.arange(len(train)), _SCORED):
             outputs = EnsembleOutputs(train.rows(rows))
             parts.append((scorer(outputs.batch, outputs), scorer.soft_labels(outputs)))
         return tuple(

@@ -60,5 +60,7 @@ class Position(Clipped):
         theta = known.propensities[name] if name else ()
         values = ", ".join(f"{value!r}D" for value in theta)
         last = len(theta) - 1
-        place = f"CASE WHEN position IS NULL THEN 0 ELSE greatest(1, least({last}, position)) END"
+        place = (
+            f"CASE WHEN position IS NULL THEN 0 ELSE greatest(1, least({last}, int(position))) END"
+        )
         return f"element_at(array({values}), 1 + {place})"
