@@ -30,7 +30,7 @@ from reweight.explain.section import Explaining
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import METHODS, Method
 from reweight.score_weights.policy import Weighting
-from reweight.simulate_logs.simulation import Simulation
+from reweight.simulate_logs.section import Simulation
 from reweight.train_ranker.rankers.logistic_regression import Ranking
 from reweight.training.plan import Fitting
 from reweight.tune.search import Tuning

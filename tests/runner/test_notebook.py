@@ -11,7 +11,7 @@ import reweight
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import load_config
 from reweight.core.errors import ConfigError, RunError, TableError
-from reweight.simulate_logs.simulation import Dirt
+from reweight.simulate_logs.section import Dirt
 from reweight.simulate_logs.stage import simulate_logs
 
 pytestmark = pytest.mark.timeout(600)

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from reweight.config import Run, load_config
 from reweight.simulate_logs import raw_files, simulation
-from reweight.simulate_logs.simulation import Dirt, Simulation
+from reweight.simulate_logs.section import Dirt, Simulation
 from reweight.simulate_logs.stage import simulate_logs
 
 SEED = 3

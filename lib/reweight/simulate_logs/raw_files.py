@@ -4,7 +4,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
-from reweight.simulate_logs.simulation import Simulation, begin, world_name
+from reweight.simulate_logs.section import Simulation
+from reweight.simulate_logs.simulation import begin, world_name
 
 
 def events(shown: DataFrame, simulation: Simulation) -> DataFrame:

@@ -13,122 +13,18 @@ sessions, users or items, each with its own mechanisms.
 """
 
 import math
-from datetime import date
 from itertools import accumulate
-from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
-from reweight.core.section import Name, Place, Section
+from reweight.simulate_logs.section import Simulation
 
 _HOUR = 3600
 # Ids like those of real shops: 64-bit, beyond what a double represents exactly.
 _FIRST_USER = 9_007_199_254_740_993
 _SESSIONS_PER_TASK = 100_000
-# Settings that can differ between worlds.
-_WORLD_SETTINGS = (
-    "sessions", "users", "items", "eta", "click", "purchase", "late", "hours", "late_days",
-    "late_price", "unrecorded", "spurious", "bots", "bot_clicks", "drift", "rare",
-)  # fmt: skip
-
-
-class Dirt(Section):
-    """Planted faults, each a share of the events; all are added to the clean log.
-
-    Attributes:
-        duplicates: lines repeated verbatim.
-        redelivered: events delivered again, with a later ``received_at``.
-        malformed: truncated lines (JSON only).
-        null_ids: events without a user.
-        bad_prices: events with a negative price.
-        future_times: events years in the future.
-    """
-
-    duplicates: float = Field(default=0.01, ge=0, le=1)
-    redelivered: float = Field(default=0.01, ge=0, le=1)
-    malformed: float = Field(default=0.002, ge=0, le=1)
-    null_ids: float = Field(default=0.003, ge=0, le=1)
-    bad_prices: float = Field(default=0.002, ge=0, le=1)
-    future_times: float = Field(default=0.001, ge=0, le=1)
-
-
-class Simulation(Section):
-    """The section ``simulation``.
-
-    Attributes:
-        path: folder of the raw files; replaced.
-        format: ``json`` (gzipped lines) or ``parquet``.
-        sessions: number of sessions; each shows one ranked list.
-        users: number of users; their popularity, like that of items, is Zipf-distributed.
-        items: number of items.
-        categories: number of item categories.
-        start: first day, UTC.
-        days: length of the log; later events are not in it.
-        list_size: items shown per session.
-        zipf: exponent of the popularity of users and items.
-        eta: strength of position bias.
-        click: intercept a of the click probability.
-        purchase: intercept b of the purchase probability.
-        late: share of purchases that take days instead of hours.
-        hours: mean delay of the quick purchases, in hours.
-        late_days: mean delay of the late purchases, in days.
-        late_price: how much longer the purchase of expensive items takes: delays are multiplied by
-            exp(late_price z), where z is the standardised logarithm of the price.
-        unrecorded: share of purchases that are missing from the log.
-        spurious: share of impressions with a purchase in the log that never happened.
-        bots: share of sessions that are bots.
-        bot_clicks: probability that a bot clicks an item.
-        drift: how far tastes rotate over the log, in radians.
-        rare: share of users in the rare group.
-        worlds: name -> settings in which the world differs from the section, out of sessions,
-            users, items, eta, click, purchase, late, hours, late_days, late_price, unrecorded,
-            spurious, bots, bot_clicks, drift, rare. Each world then has its own sessions, users and
-            items, and a column ``world`` names the world of an event. If empty, there is one world
-            and no such column.
-        dirt: planted faults.
-    """
-
-    path: Place
-    format: Literal["json", "parquet"] = "json"
-    sessions: int = Field(default=10_000, ge=1)
-    users: int = Field(default=3_000, ge=1)
-    items: int = Field(default=500, ge=20)
-    categories: int = Field(default=12, ge=1)
-    start: date = date(2026, 1, 1)
-    days: int = Field(default=30, ge=1)
-    list_size: int = Field(default=10, ge=1, le=20)
-    zipf: float = Field(default=0.8, ge=0, lt=1)
-    eta: float = Field(default=1.0, ge=0)
-    click: float = -0.6
-    purchase: float = -0.7
-    late: float = Field(default=0.4, ge=0, le=1)
-    hours: float = Field(default=4.0, gt=0)
-    late_days: float = Field(default=2.5, gt=0)
-    late_price: float = 0.0
-    unrecorded: float = Field(default=0.1, ge=0, le=1)
-    spurious: float = Field(default=0.0, ge=0, le=1)
-    bots: float = Field(default=0.02, ge=0, le=1)
-    bot_clicks: float = Field(default=0.3, ge=0, le=1)
-    drift: float = 0.8
-    rare: float = Field(default=0.05, ge=0, le=1)
-    worlds: dict[Name, dict[str, float]] = {}
-    dirt: Dirt = Dirt()
-
-    @field_validator("worlds")
-    @classmethod
-    def _known_settings(cls, worlds: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        for name, settings in worlds.items():
-            if unknown := sorted(set(settings) - set(_WORLD_SETTINGS)):
-                raise ValueError(f"{name}: expected some of {list(_WORLD_SETTINGS)}, got {unknown}")
-            try:
-                cls(path="", **settings)
-            except ValidationError as error:
-                first = error.errors()[0]
-                raise ValueError(f"{name}.{first['loc'][0]}: {first['msg']}") from error
-        return worlds
 
 
 def impressions(spark: SparkSession, simulation: Simulation, seed: int) -> DataFrame:

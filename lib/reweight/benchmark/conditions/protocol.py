@@ -31,7 +31,7 @@ from reweight.benchmark.detection.statistics import interval
 from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.core.multiple_tests import holm
 from reweight.core.section import Name, RunId, Section
-from reweight.simulate_logs.simulation import Simulation
+from reweight.simulate_logs.section import Simulation
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
