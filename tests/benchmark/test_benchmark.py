@@ -140,6 +140,7 @@ def test_samples_of_a_run_are_a_table_like_any(
         "int(null) as position",
         "double(null) as propensity",
         "double(null) as value",
+        "string(null) as kept",
         "double(null) as elapsed",
         "double(null) as delay",
         "array(float(id), float(-3)) as features",
