@@ -42,7 +42,7 @@ def full() -> dict[str, Any]:
         "methods": list(METHODS),
         "baseline": "uniform",
         "lower_is_better": ["ranking_log_loss"],
-        "judges": {"truth": {"able": True}, "few": {"able": False}, "recorded": {"able": True}},
+        "shown": ["truth", "recorded"],
         "by_judge": {
             judge: {
                 "test": {
@@ -83,7 +83,7 @@ def empty() -> dict[str, Any]:
         "methods": ["uniform"],
         "baseline": "uniform",
         "lower_is_better": ["log_loss"],
-        "judges": {"recorded": {"able": False}},
+        "shown": ["recorded"],
         "by_judge": {"recorded": {"test": {"uniform": {}}}},
         "funnel": [],
         "days": [],

@@ -140,7 +140,7 @@ def test_the_decision_is_one_of_the_methods_by_a_judge(run: Run) -> None:
     assert decision["judge"] in ("truth", "position", "recorded", None)
     content = json.loads(run.folder.content("report").read_text())
     assert decision["text"] in content["verdict"]["text"]
-    assert list(content["by_judge"]) == ["position", "recorded", "truth"]
+    assert list(content["by_judge"]) == ["truth", "position", "recorded"]
 
 
 def test_the_report_is_one_file_that_names_every_method_and_table_version(run: Run) -> None:

@@ -66,6 +66,7 @@ def content(
         }
         for judge, rows in metrics[metrics["judge"].notna()].groupby("judge", sort=False)
     }
+    by_judge = {name: by_judge[name] for name in evaluation["judges"]}
     summary = verdict(evaluation, disagreements)
     # The judge whose numbers the page shows in detail.
     judge = summary["judge"] or RECORDED
@@ -78,6 +79,8 @@ def content(
         "lower_is_better": LOWER_IS_BETTER,
         "verdict": summary,
         "judge": judge,
+        # Without a judge that can tell, all of them, so that there are numbers.
+        "shown": [n for n in by_judge if evaluation["judges"][n]["able"]] or list(by_judge),
         "comparison": by_judge[judge],
         "by_judge": by_judge,
         "segments": _segments(metrics[metrics["judge"] == judge], methods),
@@ -118,7 +121,7 @@ def table(values: Values) -> list[str]:
 
     A difference is that of the log loss to uniform weights, after the recalibration of both.
     """
-    judges = [name for name, said in values["judges"].items() if said["able"]]
+    judges = values["shown"]
     head = ["method", *[f"{name}: ranking loss vs {values['baseline']}" for name in judges], "ESS"]
     rows = [head]
     for method in values["methods"]:

@@ -49,7 +49,7 @@ def method_colours(content: Content) -> dict[str, str]:
 def _differences(content: Content) -> Figure:
     """Differences to the baseline with their intervals: a row for each judge."""
     methods = [m for m in content["methods"] if m != content["baseline"]]
-    judges = [name for name, said in content["judges"].items() if said["able"]] or ["recorded"]
+    judges = content["shown"]
     metrics = {"ranking_log_loss": "log loss after recalibration", "auc": "AUC"}
     height = 0.9 + 0.25 * max(1, len(methods))
     figure, axes = panels(2 * len(judges), height=height, width=10.0, columns=2)
