@@ -83,7 +83,7 @@ def check_judged(
         EvaluationError: a judge has no rows, one class, or values out of range.
     """
     ready = {n: j for n, j in judges.items() if not j.unusable(known)}
-    parts = [_facts(name, judge, known) for name, judge in ready.items()]
+    parts = [_facts(name, judge) for name, judge in ready.items()]
     frame = judged_samples(store, types, ready)
     # Small by nature: two rows, one per split.
     rows = frame.groupBy("split").agg(*[fact for part in parts for fact in part]).collect()
@@ -152,7 +152,7 @@ def _parts(judge: Judge) -> tuple[Column, Column, Column]:
 _FACTS = ("rows", "one", "zero", "label", "weight", "propensity")
 
 
-def _facts(name: str, judge: Judge, known: Known) -> list[Column]:
+def _facts(name: str, judge: Judge) -> list[Column]:
     """Aggregates: rows that count, by label, and those with values out of range."""
     label, weight, counts = _parts(judge)
     wrong_weight = weight.isNull() | F.isnan(weight) | (weight < 0) | (weight == float("inf"))

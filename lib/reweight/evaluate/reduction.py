@@ -16,13 +16,12 @@ from pyspark.sql import functions as F
 
 from reweight.core.arithmetic import COLUMNS
 from reweight.evaluate import metrics
+from reweight.evaluate.judges import RECORDED
 from reweight.evaluate.recalibration import recalibrated
 from reweight.evaluate.section import Evaluation
 from reweight.evaluate.statistics import VALUES, values_of
 from reweight.evaluate.terms import FINE, GROUP_SUMS, after_recalibration, group_terms, loss_terms
 
-# The judge of predictions that name none: the labels that the log recorded.
-RECORDED = "recorded"
 KEYS = ("judge", "method", "split")
 _BINS = ("judge", "method", "bin")
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from reweight.core.arithmetic import ARRAYS
 from reweight.evaluate.comparison import Row, measure
-from reweight.evaluate.reduction import KEYS, RECORDED, known_bins, pooled_names
+from reweight.evaluate.judges import RECORDED
+from reweight.evaluate.reduction import KEYS, known_bins, pooled_names
 from reweight.evaluate.section import Evaluation
 from reweight.evaluate.statistics import values_of
 from reweight.evaluate.terms import GROUP_SUMS, after_recalibration, group_terms, loss_terms

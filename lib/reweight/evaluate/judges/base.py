@@ -10,14 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pydantic import Field
-
 from reweight.core.section import Section, Sql
 
 # Mechanisms, as the stage diagnose names them.
-POSITION, DELAY, BOTS, MISSING = (
-    *("position bias", "delayed labels", "bursts and bots", "missing labels"),
-)
+POSITION, DELAY = "position bias", "delayed labels"
+BOTS, MISSING = "bursts and bots", "missing labels"
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,3 @@ class Judge(Section, ABC):
     def unusable(self, known: Known) -> str | None:
         """Why the config or the run does not let it judge; None if it can."""
         return None
-
-
-class Clipped(Judge, ABC):
-    """A judge that divides labels by probabilities.
-
-    Attributes:
-        clip: largest factor.
-    """
-
-    clip: float = Field(default=10.0, gt=1)

@@ -10,11 +10,13 @@ below 0, which judging bears and fitting does not. c / theta is clipped.
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from reweight.core.section import MethodName, Sql
-from reweight.evaluate.judges.base import BOTS, DELAY, MISSING, Clipped, Known
+from reweight.evaluate.judges.base import BOTS, DELAY, MISSING, Judge, Known
 
 
-class Position(Clipped):
+class Position(Judge):
     """Recorded labels, divided by the probability that the row was looked at.
 
     Attributes:
@@ -22,6 +24,7 @@ class Position(Clipped):
             column; in (0, 1]. By default it is that of a position model of this run, which was
             fitted on training rows alone.
         model: the method whose position model it is; by default the first one.
+        clip: largest factor.
     """
 
     says: ClassVar[str] = "labels divided by the probability that their position was looked at"
@@ -30,6 +33,7 @@ class Position(Clipped):
     judge: Literal["position"] = "position"
     propensity: Sql | None = None
     model: MethodName | None = None
+    clip: float = Field(default=10.0, gt=1)
 
     def expressions(self) -> dict[str, str]:
         """Also the propensity."""
