@@ -8,7 +8,7 @@ from reweight.evaluate.judges import all_judges
 from reweight.evaluate.judges.position import Position
 from reweight.evaluate.judges.truth import Truth
 from reweight.evaluate.section import Evaluation
-from reweight.evaluate.verdict import decision, disagreements, leading, verdicts
+from reweight.evaluate.verdict import WHOLE, decision, disagreements, leading, verdicts
 
 JUDGES = all_judges({"truth": Truth(), "position": Position(propensity="1 / position")})
 # method -> (difference of the ranking loss, p, difference of the level, p)
@@ -30,6 +30,7 @@ def rows_of(
             for name, less, own in (
                 ("ranking_log_loss", ranking, p),
                 ("level_log_loss", level, p_level),
+                ("log_loss", ranking + level, min(p, p_level)),
                 ("auc", -ranking, p),
             ):
                 numbers = {"value": less, "low": less - 0.01, "high": less + 0.01, "p": own}
@@ -39,8 +40,8 @@ def rows_of(
     return rows
 
 
-def said_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return verdicts(rows, JUDGES, Evaluation())
+def said_of(rows: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
+    return verdicts(rows, JUDGES, Evaluation(), **settings)
 
 
 def outcomes(said: dict[str, Any], judge: str = "truth", split: str = "test") -> dict[str, str]:
@@ -64,6 +65,25 @@ def test_a_lower_level_alone_is_no_help() -> None:
     said = said_of(rows_of({"a": (0.0, 1.0, -0.3, 1e-9)}))
     assert outcomes(said) == {"a": "no significant difference"}
     assert "no method helps" in said["truth"]["text"]
+
+
+def test_where_no_label_can_repair_the_level_in_time_the_whole_loss_decides() -> None:
+    rows = rows_of({"a": (0.001, 0.4, -0.05, 1e-6), "b": (-0.02, 1e-5, 0.05, 1e-6)})
+    assert outcomes(said_of(rows)) == {"a": "no significant difference", "b": "helps"}
+    said = said_of(rows, decides=WHOLE)
+    assert outcomes(said) == {"a": "helps", "b": "hurts"}
+    assert "The level counts" in said["truth"]["text"]
+    shipped = decision(rows, said)
+    assert (shipped["weights"], shipped["confirmed"]) == ("a", True)
+    assert shipped["test"]["log_loss"]["value"] == pytest.approx(-0.049)
+
+
+def test_a_difference_too_small_to_matter_is_not_called() -> None:
+    rows = rows_of({"a": (-0.0001, 1e-9, 0.0, 1.0), "b": (0.0001, 1e-9, 0.0, 1.0)})
+    loss = {"judge": "truth", "segment": None, "method": "uniform", "name": "log_loss"}
+    for split in ("test", "validation"):
+        rows.append(loss | {"split": split, "kind": "value", "value": 0.3})
+    assert set(outcomes(said_of(rows)).values()) == {"no significant difference"}
 
 
 def test_outcomes_are_corrected_for_the_number_of_methods_and_judges() -> None:

@@ -21,6 +21,8 @@ def test_a_search_trains_every_candidate_and_takes_the_lowest_validation_loss(
     searching = open_run("first", "tuning.values=[0.001,1.0]")
     summary = run_stage(searching, tune)
     found = json.loads((run.folder.tuning).read_text())
+    # The first judge of the run, and not the recorded labels.
+    assert found["judge"] == "truth"
     assert [trial["lambda_"] for trial in found["trials"]] == [0.001, 1.0]
     low, high = found["trials"]
     # A stronger pull towards weight 1 leaves more effective samples.

@@ -79,6 +79,11 @@ class Label(Section):
             self.refuse_unused("`value`", "attribute")
         return self
 
+    @property
+    def never_closes(self) -> bool:
+        """Whether a label event may still arrive at any time."""
+        return self.where is not None and self.window is None
+
 
 class Sampling(Section):
     """The section ``sampling``.

@@ -21,6 +21,8 @@ class Evaluation(Section):
         judges: name -> who says whether weights helped, in the order in which they are believed;
             ``recorded``, the labels of the log, is always the last unless it is listed.
         judge_positives: effective number of positives that a judge needs for a verdict.
+        smallest_difference: share of the log loss of `uniform` below which a difference is not
+            called, however sure it is.
         bins: number of bins of the coarse histogram.
         max_segments: number of segments shown, largest first; the rest are pooled as ``other``.
         min_positives: positives that a segment needs to count for the worst-group AUC and log loss,
@@ -34,6 +36,7 @@ class Evaluation(Section):
     recalibration: Literal["linear", "isotonic"] = "linear"
     judge_positives: int = Field(default=50, ge=1)
     judges: Judges = {}
+    smallest_difference: float = Field(default=0.0005, ge=0, lt=1)
     bins: int = Field(default=100, ge=10)
     max_segments: int = Field(default=10, ge=1)
     min_positives: int = Field(default=10, ge=1)

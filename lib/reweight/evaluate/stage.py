@@ -57,7 +57,9 @@ def evaluate(run: Run) -> dict[str, Any]:
         notes = random_slice.separated(samples, judges, config.seed)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
     rows = comparison.measure(reduced.values, config.evaluation, BASELINE)
-    said = verdict.verdicts(rows, judges, config.evaluation)
+    late = config.splits.open_windows == "train" and config.sampling.label.never_closes
+    decides = verdict.WHOLE if late else verdict.RANKING
+    said = verdict.verdicts(rows, judges, config.evaluation, decides)
     for name, note in notes.items():
         said[name]["note"] = note
     decision = verdict.decision(rows, said)

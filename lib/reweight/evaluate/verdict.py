@@ -2,7 +2,11 @@
 
 Weights help if they rank better than uniform ones: a lower loss after the recalibration of both. A
 loss that only differs in its level is repaired by two numbers, with no weights at all. Differences
-are tested with Holm's correction for the number of methods and Bonferroni's for that of judges.
+are tested with Holm's correction for the number of methods and Bonferroni's for that of judges, and
+those below ``evaluation.smallest_difference`` are not called.
+
+Those two numbers are fitted on labels of validation rows. Where open labels have no window, these
+arrive only when the weights have long been in use: there the whole loss decides.
 
 The choice is made on validation rows, by the first judge that can tell. Test rows only confirm it.
 """
@@ -21,11 +25,17 @@ Values = dict[str, Any]
 _LEVEL = 0.05
 HELPS, HURTS, LEVEL = "helps", "hurts", "hurts the level"
 NO_DIFFERENCE = "no significant difference"
-_RANKING, _OFF = "ranking_log_loss", "level_log_loss"
+RANKING, WHOLE, _OFF = "ranking_log_loss", "log_loss", "level_log_loss"
+
+# The losses that can decide, and what they are called.
+LOSSES = {RANKING: "ranking loss", WHOLE: "log loss"}
 
 
 def verdicts(
-    rows: Sequence[Row], judges: Mapping[str, Judge], evaluation: Evaluation
+    rows: Sequence[Row],
+    judges: Mapping[str, Judge],
+    evaluation: Evaluation,
+    decides: str = RANKING,
 ) -> dict[str, Values]:
     """What each judge says, in the order in which they are believed.
 
@@ -33,17 +43,25 @@ def verdicts(
         rows: the output of ``comparison.measure``.
         judges: name -> judge.
         evaluation: the section ``evaluation``.
+        decides: the loss that decides, ``RANKING`` or ``WHOLE``.
 
     Returns:
-        Judge -> ``kind``, ``says``, ``rows``, ``effective_positives``, ``able`` (with the
-        ``reason`` why not), ``text``, and by split the outcome of each method.
+        Judge -> ``kind``, ``says``, ``decides``, ``rows``, ``effective_positives``, ``able`` (with
+        the ``reason`` why not), ``text``, and by split the outcome of each method.
     """
     cells = _cells(rows)
-    facts = {name: _facts(cells, name, judge, evaluation) for name, judge in judges.items()}
+    facts = {
+        name: _facts(cells, name, judge, evaluation) | {"decides": decides}
+        for name, judge in judges.items()
+    }
     able = sum(fact["able"] for fact in facts.values())
     for name, fact in facts.items():
         for split in ("validation", "test"):
-            fact[split] = _outcomes(cells, name, split, able) if fact["able"] else {}
+            fact[split] = (
+                _outcomes(cells, (name, split), decides, able, evaluation.smallest_difference)
+                if fact["able"]
+                else {}
+            )
         fact["text"] = _sentence(name, fact)
     return facts
 
@@ -63,17 +81,19 @@ def decision(rows: Sequence[Row], said: Mapping[str, Values]) -> Values:
             "confirmed": None,
             "text": f"Ship {BASELINE} weights: no judge has enough positives to tell.",
         }
-    cells = _cells(rows)
+    cells, decides = _cells(rows), said[judge]["decides"]
     outcomes = said[judge]["validation"]
     better = [m for m, o in outcomes.items() if o["outcome"] == HELPS and m != CONTROL]
     if not better:
-        text = f"Ship {BASELINE} weights: by {judge}, no method ranks validation rows better."
+        done = {RANKING: "ranks", WHOLE: "predicts"}[decides]
+        text = f"Ship {BASELINE} weights: by {judge}, no method {done} validation rows better."
         return {"weights": BASELINE, "judge": judge, "confirmed": None, "text": text}
-    chosen = min(better, key=lambda m: cells[judge, "validation", m, _RANKING, "value"]["value"])
+    chosen = min(better, key=lambda m: cells[judge, "validation", m, decides, "value"]["value"])
     outcome = said[judge]["test"][chosen]["outcome"]
     numbers = {
         split: {
-            name: _numbers(cells, judge, split, chosen, name) for name in (_RANKING, _OFF, "auc")
+            name: _numbers(cells, judge, split, chosen, name)
+            for name in dict.fromkeys((decides, RANKING, _OFF, "auc"))
         }
         for split in ("validation", "test")
     }
@@ -168,40 +188,43 @@ def _facts(cells: Any, name: str, judge: Judge, evaluation: Evaluation) -> Value
     return facts
 
 
-def _outcomes(cells: Any, judge: str, split: str, judges: int) -> dict[str, Values]:
-    """Method -> its outcome, and what ranking and level contribute."""
+def _outcomes(
+    cells: Any, at: tuple[str, str], decides: str, judges: int, smallest: float
+) -> dict[str, Values]:
+    """Method -> its outcome, and what ranking and level contribute, for a judge and a split."""
     methods = [
         method
-        for (own, part, method, name, kind) in cells
-        if (own, part, name, kind) == (judge, split, _RANKING, "difference")
-        and method != RECALIBRATED
+        for (*own, method, name, kind) in cells
+        if (tuple(own), name, kind) == (at, decides, "difference") and method != RECALIBRATED
     ]
+    loss = (cells.get((*at, BASELINE, WHOLE, "value")) or {}).get("value") or 0.0
     parts = {}
-    for name in (_RANKING, _OFF):
-        rows = [cells[judge, split, method, name, "difference"] for method in methods]
+    for name in dict.fromkeys((decides, RANKING, _OFF)):
+        rows = [cells[*at, method, name, "difference"] for method in methods]
         known = [1.0 if row["p"] is None else row["p"] for row in rows]
         corrected = [min(1.0, judges * p) for p in holm(known)]
         parts[name] = [
-            {"difference": row["value"], "p": p, "word": _word(row["value"], p)}
+            {"difference": row["value"], "p": p, "word": _word(row["value"], p, smallest * loss)}
             for row, p in zip(rows, corrected, strict=True)
         ]
     outcomes = {}
-    for method, ranking, level in zip(methods, parts[_RANKING], parts[_OFF], strict=True):
-        outcome = {"better": HELPS, "worse": HURTS}.get(ranking["word"], NO_DIFFERENCE)
-        if outcome == NO_DIFFERENCE and level["word"] == "worse":
+    for i, method in enumerate(methods):
+        decided, level = parts[decides][i], parts[_OFF][i]["word"]
+        outcome = {"better": HELPS, "worse": HURTS}.get(decided["word"], NO_DIFFERENCE)
+        if outcome == NO_DIFFERENCE and level == "worse":
             outcome = LEVEL
         outcomes[method] = {
             "outcome": outcome,
-            "ranking": ranking["word"],
-            "level": level["word"],
-            "difference": ranking["difference"],
-            "p": ranking["p"],
+            "ranking": parts[RANKING][i]["word"],
+            "level": level,
+            "difference": decided["difference"],
+            "p": decided["p"],
         }
     return outcomes
 
 
-def _word(difference: float | None, p: float) -> str:
-    if difference is None or not p < _LEVEL:
+def _word(difference: float | None, p: float, smallest: float) -> str:
+    if difference is None or not p < _LEVEL or abs(difference) < smallest:
         return NO_DIFFERENCE
     return "better" if difference < 0 else "worse"
 
@@ -226,11 +249,15 @@ def _sentence(name: str, fact: Values) -> str:
     if HELPS not in by_outcome:
         parts.insert(0, "no method helps")
     text = f"{lead}: {'; '.join(parts)}."
-    control = fact["test"].get(CONTROL, {}).get("ranking", NO_DIFFERENCE)
-    if control != NO_DIFFERENCE:
+    if fact["decides"] == WHOLE:
+        text += " The level counts: labels have no window, so those that would repair it arrive"
+        text += " when the weights are in use."
+    control = fact["test"].get(CONTROL, {}).get("outcome", NO_DIFFERENCE)
+    if control in (HELPS, HURTS):
         # Intervals cover the choice of test rows only; the control also shows training noise.
         moved = fact["test"][CONTROL]["difference"]
-        text += f" Weights drawn at random ({CONTROL}) change the ranking loss by {moved:+.4f}:"
+        loss = LOSSES[fact["decides"]]
+        text += f" Weights drawn at random ({CONTROL}) change the {loss} by {moved:+.4f}:"
         text += " smaller differences may be chance."
     return text
 

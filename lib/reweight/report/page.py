@@ -8,16 +8,16 @@ from jinja2 import Environment, PackageLoader
 
 from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.evaluate.judges import RECORDED
-from reweight.evaluate.verdict import NO_DIFFERENCE, leading
+from reweight.evaluate.verdict import LOSSES, NO_DIFFERENCE, RANKING, WHOLE, leading
 from reweight.report.plots import plots
 
-RANKING, LEVEL = "ranking_log_loss", "level_log_loss"
+LEVEL = "level_log_loss"
 LOWER_IS_BETTER = (
-    *("log_loss", RANKING, LEVEL, "normalised_entropy", "ranking_normalised_entropy"),
+    *(WHOLE, RANKING, LEVEL, "normalised_entropy", "ranking_normalised_entropy"),
     *("brier", "ranking_brier", "level_brier", "ece", "worst_group_log_loss"),
 )
 _COUNTS = ("rows", "positives", "effective_positives", "groups_left_out")
-_BY_SEGMENT = ("log_loss", RANKING, "auc")
+_BY_SEGMENT = (WHOLE, RANKING, "auc")
 _UNCLEAR = NO_DIFFERENCE
 # What stages say of their rows in words, and is shown as it is.
 _SAID = {
@@ -70,6 +70,8 @@ def content(
     summary = verdict(evaluation, disagreements)
     # The judge whose numbers the page shows in detail.
     judge = summary["judge"] or RECORDED
+    # Runs of an earlier version have the ranking loss alone.
+    decides = evaluation["judges"][judge].get("decides", RANKING)
     days = days.assign(day=days["day"].astype(str)).sort_values(["split", "day"])
     return {
         "run_id": config["run_id"],
@@ -81,6 +83,8 @@ def content(
         "judge": judge,
         # Without a judge that can tell, all of them, so that there are numbers.
         "shown": [n for n in by_judge if evaluation["judges"][n]["able"]] or list(by_judge),
+        "decides": decides,
+        "loss": LOSSES[decides],
         "comparison": by_judge[judge],
         "by_judge": by_judge,
         "segments": _segments(metrics[metrics["judge"] == judge], methods),
@@ -119,15 +123,16 @@ def rendered(template: str, values: Values) -> str:
 def table(values: Values) -> list[str]:
     """What each judge says of each method on the test split, as lines for the console.
 
-    A difference is that of the log loss to uniform weights, after the recalibration of both.
+    A difference is that of the deciding loss to uniform weights: as a rule the ranking loss, the
+    log loss after the recalibration of both.
     """
     judges = values["shown"]
-    head = ["method", *[f"{name}: ranking loss vs {values['baseline']}" for name in judges], "ESS"]
+    head = ["method", *[f"{n}: {values['loss']} vs {values['baseline']}" for n in judges], "ESS"]
     rows = [head]
     for method in values["methods"]:
         row = [method]
         for judge in judges:
-            cell = values["by_judge"][judge]["test"][method].get(RANKING, {})
+            cell = values["by_judge"][judge]["test"][method].get(values["decides"], {})
             word = values["judges"][judge]["test"].get(method, {}).get("outcome", "")
             shown = _interval(cell) or number(cell.get("value"))
             row.append(f"{shown} {'' if word == _UNCLEAR else word}".strip())

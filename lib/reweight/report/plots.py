@@ -50,7 +50,7 @@ def _differences(content: Content) -> Figure:
     """Differences to the baseline with their intervals: a row for each judge."""
     methods = [m for m in content["methods"] if m != content["baseline"]]
     judges = content["shown"]
-    metrics = {"ranking_log_loss": "log loss after recalibration", "auc": "AUC"}
+    metrics = {content["decides"]: content["loss"], "auc": "AUC"}
     height = 0.9 + 0.25 * max(1, len(methods))
     figure, axes = panels(2 * len(judges), height=height, width=10.0, columns=2)
     colours = method_colours(content)

@@ -13,8 +13,8 @@ class Tuning(Section):
 
     Attributes:
         method: name of the ``importance_mlp`` in ``importance`` to tune.
-        search: ``lambda`` or ``k`` tries ``values`` and picks the lowest validation log loss of the
-            ranker; ``legacy`` is the published loop over k on macro precision.
+        search: ``lambda`` or ``k`` tries ``values`` and picks the lowest log loss of the ranker on
+            validation rows; ``legacy`` is the published loop over k on macro precision.
         values: candidates of the search, best in logarithmic steps.
         rounds: number of rounds of the legacy loop.
         threshold: macro precision below which the legacy loop lowers k.
@@ -39,8 +39,8 @@ class Trial(Section):
     Attributes:
         k: scale of the weight.
         lambda_: strength of the penalty.
-        log_loss: log loss of the ranker on the validation split.
-        macro_precision: macro precision of the ranker on the validation split, at 0.5.
+        log_loss: log loss of the ranker on the judge's validation rows.
+        macro_precision: macro precision of the ranker on them, at 0.5.
         ess_share: effective sample size of the weights, as a share of the training rows.
     """
 

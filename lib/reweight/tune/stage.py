@@ -1,11 +1,12 @@
 """The stage tune.
 
 Reads:
-    The table ``samples``.
+    The table ``samples``; for a judge of simulated logs also ``truth``.
 
 Writes:
-    ``tuning.json``: the result of each candidate, the best one, and by how much a factor of 10 in k
-    moves the ranker's coefficients at the same f.
+    ``tuning.json``: the result of each candidate by the first of ``evaluation.judges`` that can
+    tell before a position model of this run is fitted, the best one, and by how much a factor of 10
+    in k moves the ranker's coefficients at the same f.
 
 Refuses:
     A ``tuning.method`` that is not the name of an ``importance_mlp`` of the run.
@@ -22,10 +23,15 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
+from reweight.core.arithmetic import COLUMNS
 from reweight.core.errors import ConfigError
 from reweight.core.files import write_json
+from reweight.core.kept import kept_types
 from reweight.core.tables import SAMPLES
-from reweight.evaluate import metrics
+from reweight.evaluate import judging, metrics
+from reweight.evaluate.judges import RECORDED, Judge, Known, all_judges
+from reweight.evaluate.reduction import recorded_masses
+from reweight.evaluate.terms import loss_terms
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.job import FitJob
 from reweight.importance.artifact import ModelArtifact
@@ -44,23 +50,25 @@ from reweight.tune.search import Trial
 
 
 def tune(run: Run) -> dict[str, Any]:
-    """Searches lambda or k of `importance_mlp` by the ranker's validation log loss.
+    """Searches lambda or k of `importance_mlp` by the ranker's log loss on validation rows.
 
     The network is retrained for every candidate. `tuning.search: legacy` is the published loop:
     k x 0.9 while macro precision is below the threshold, else k x 1.1.
     """
     section, method = run.config.tuning, _method(run)
+    judge = _judge(run)
+    run.say(f"judge: {judge[0]}")
     samples = run.store.read(SAMPLES)
     if section.search == "legacy":
         candidates: tuple[ImportanceMlp, ...] = (_with(method),)
         trials = search.legacy_loop(
-            method.k, section, lambda k: _try(run, samples, (_with(method, k=k),))[0]
+            method.k, section, lambda k: _try(run, samples, (_with(method, k=k),), judge)[0]
         )
     else:
         key = {"lambda": "lambda_", "k": "k"}[section.search]
         # All candidates train in the same passes over the rows.
         candidates = tuple(_with(method, **{key: v}) for v in section.values)
-        trials = _try(run, samples, candidates)
+        trials = _try(run, samples, candidates, judge)
     for trial in trials:
         run.say(str(trial))
     chosen = search.best(trials)
@@ -68,6 +76,7 @@ def tune(run: Run) -> dict[str, Any]:
     result = {
         "method": method.name,
         "search": section.search,
+        "judge": judge[0],
         "trials": [trial.model_dump() for trial in trials],
         "best": chosen.model_dump(),
         "coefficients moved by 10 k at fixed f": effect,
@@ -76,6 +85,7 @@ def tune(run: Run) -> dict[str, Any]:
     shutil.rmtree(run.folder.snapshot, ignore_errors=True)
     return {
         "best": {"k": chosen.k, "lambda": chosen.lambda_},
+        "judge": judge[0],
         "validation log loss": round(chosen.log_loss, 5),
         "coefficients moved by 10 k at fixed f": f"{effect:.1e}",
         "trials": str(run.folder.tuning),
@@ -102,7 +112,27 @@ def _with(method: ImportanceMlp, **changes: float) -> ImportanceMlp:
     return changed.model_copy(update={"name": "".join(c if c.isalnum() else "_" for c in name)})
 
 
-def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> list[Trial]:
+def _judge(run: Run) -> tuple[str, Judge]:
+    """The first judge that can tell, with its name: the recorded labels if no other can."""
+    evaluation, known = run.config.evaluation, _known(run)
+    usable = {n: j for n, j in all_judges(evaluation.judges).items() if not j.unusable(known)}
+    facts: dict[str, Any] = {}
+    if list(usable) != [RECORDED]:
+        types, positives = kept_types(run.folder), evaluation.judge_positives
+        facts = judging.check_judged(run.store, types, usable, known, positives)
+    able = [name for name in usable if "note" not in facts.get(name, {})]
+    name = able[0] if able else RECORDED
+    return name, usable[name]
+
+
+def _known(run: Run) -> Known:
+    """What judges know: candidates are compared before the run has a position model."""
+    return Known(simulated=run.config.simulation is not None)
+
+
+def _try(
+    run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...], judge: tuple[str, Judge]
+) -> list[Trial]:
     """Trains, weights, ranks and evaluates all candidates side by side, on validation."""
     section, names = run.config.weighting, [m.name for m in methods]
     scores = _scored(run, samples, methods).persist(StorageLevel.DISK_ONLY)
@@ -118,7 +148,8 @@ def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> li
         train.unpersist()
         scores.unpersist()
     validation = with_vector(samples.where("split = 'validation'"), _cardinalities(run))
-    judged = _judged(validation.transform(with_probabilities, rankers), names)
+    probable = validation.transform(with_probabilities, rankers)
+    judged = _judged(_with_masses(run, probable, judge), names)
     return [_trial(m, stats[m.name], judged[m.name]) for m in methods]
 
 
@@ -131,19 +162,28 @@ def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) ->
     return scored(train, models, ("sample_id", *run.config.weighting.reads))
 
 
+def _with_masses(run: Run, rows: DataFrame, judge: tuple[str, Judge]) -> DataFrame:
+    """Adds how much each row counts as a positive and as a negative for the judge."""
+    name, judges = judge[0], dict([judge])
+    if name == RECORDED:
+        return rows.withColumns(recorded_masses(F.col("label")))
+    samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
+    return judging.with_masses(rows, samples, judges, _known(run))
+
+
 def _judged(rows: DataFrame, names: list[str]) -> dict[str, Mapping[str, float]]:
     """Sums over the validation rows, in one pass for all candidates."""
-    positive = F.col("label") == 1
+    positive, negative = F.col("positive"), F.col("negative")
     columns: dict[str, Column] = {}
     for n in names:
-        p = F.greatest(F.lit(1e-15), F.least(F.lit(1 - 1e-12), F.col(n)))
         called = F.col(n) >= 0.5
+        loss = loss_terms(COLUMNS, F.col(n), positive, negative).loss
         columns |= {
-            f"{n}.loss": -F.avg(F.log(F.when(positive, p).otherwise(1 - p))),
-            f"{n}.tp": F.count(F.when(called & positive, 1)),
-            f"{n}.fp": F.count(F.when(called & ~positive, 1)),
-            f"{n}.fn": F.count(F.when(~called & positive, 1)),
-            f"{n}.tn": F.count(F.when(~called & ~positive, 1)),
+            f"{n}.loss": F.sum(loss) / F.sum(positive + negative),
+            f"{n}.tp": F.sum(F.when(called, positive).otherwise(0.0)),
+            f"{n}.fp": F.sum(F.when(called, negative).otherwise(0.0)),
+            f"{n}.fn": F.sum(F.when(~called, positive).otherwise(0.0)),
+            f"{n}.tn": F.sum(F.when(~called, negative).otherwise(0.0)),
         }
     sums: Any = rows.agg(*[c.alias(k) for k, c in columns.items()]).first()
     kinds = ("loss", "tp", "fp", "fn", "tn")
