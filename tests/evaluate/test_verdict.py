@@ -86,6 +86,14 @@ def test_a_difference_too_small_to_matter_is_not_called() -> None:
     assert set(outcomes(said_of(rows)).values()) == {"no significant difference"}
 
 
+def test_a_difference_that_random_weights_also_make_is_not_called() -> None:
+    rows = rows_of({"random": (-0.01, 1e-9, 0, 1), "a": (-0.009, 1e-9, 0, 1), "b": BETTER})
+    said = said_of(rows)
+    assert outcomes(said) == {"random": "helps", "a": "no significant difference", "b": "helps"}
+    assert "change the ranking loss by -0.0100: no smaller" in said["truth"]["text"]
+    assert decision(rows, said)["weights"] == "b"
+
+
 def test_outcomes_are_corrected_for_the_number_of_methods_and_judges() -> None:
     moves = {f"m{i}": (-0.01, 0.02, 0.0, 1.0) for i in range(3)}
     assert set(outcomes(said_of(rows_of(moves))).values()) == {"no significant difference"}
@@ -128,7 +136,7 @@ def test_weights_without_information_are_never_chosen() -> None:
     rows = rows_of({"random": BETTER})
     said = said_of(rows)
     assert decision(rows, said)["weights"] == "uniform"
-    assert "smaller differences may be chance" in said["truth"]["text"]
+    assert "no smaller difference is called" in said["truth"]["text"]
 
 
 def test_without_a_judge_that_can_tell_uniform_is_shipped() -> None:

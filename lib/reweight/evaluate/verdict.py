@@ -2,8 +2,9 @@
 
 Weights help if they rank better than uniform ones: a lower loss after the recalibration of both. A
 loss that only differs in its level is repaired by two numbers, with no weights at all. Differences
-are tested with Holm's correction for the number of methods and Bonferroni's for that of judges, and
-those below ``evaluation.smallest_difference`` are not called.
+are tested with Holm's correction for the number of methods and Bonferroni's for that of judges.
+Those below ``evaluation.smallest_difference`` are not called, nor those that random weights make
+too: intervals cover the choice of test rows only, and the control also shows the noise of training.
 
 Those two numbers are fitted on labels of validation rows. Where open labels have no window, these
 arrive only when the weights have long been in use: there the whole loss decides.
@@ -198,24 +199,21 @@ def _outcomes(
         if (tuple(own), name, kind) == (at, decides, "difference") and method != RECALIBRATED
     ]
     loss = (cells.get((*at, BASELINE, WHOLE, "value")) or {}).get("value") or 0.0
-    parts = {}
-    for name in dict.fromkeys((decides, RANKING, _OFF)):
-        rows = [cells[*at, method, name, "difference"] for method in methods]
-        known = [1.0 if row["p"] is None else row["p"] for row in rows]
-        corrected = [min(1.0, judges * p) for p in holm(known)]
-        parts[name] = [
-            {"difference": row["value"], "p": p, "word": _word(row["value"], p, smallest * loss)}
-            for row, p in zip(rows, corrected, strict=True)
-        ]
+    parts = {
+        name: _called(
+            {m: cells[*at, m, name, "difference"] for m in methods}, judges, smallest * loss
+        )
+        for name in dict.fromkeys((decides, RANKING, _OFF))
+    }
     outcomes = {}
-    for i, method in enumerate(methods):
-        decided, level = parts[decides][i], parts[_OFF][i]["word"]
+    for method in methods:
+        decided, level = parts[decides][method], parts[_OFF][method]["word"]
         outcome = {"better": HELPS, "worse": HURTS}.get(decided["word"], NO_DIFFERENCE)
         if outcome == NO_DIFFERENCE and level == "worse":
             outcome = LEVEL
         outcomes[method] = {
             "outcome": outcome,
-            "ranking": parts[RANKING][i]["word"],
+            "ranking": parts[RANKING][method]["word"],
             "level": level,
             "difference": decided["difference"],
             "p": decided["p"],
@@ -223,10 +221,19 @@ def _outcomes(
     return outcomes
 
 
-def _word(difference: float | None, p: float, smallest: float) -> str:
-    if difference is None or not p < _LEVEL or abs(difference) < smallest:
-        return NO_DIFFERENCE
-    return "better" if difference < 0 else "worse"
+def _called(rows: Mapping[str, Row], judges: int, smallest: float) -> dict[str, Values]:
+    """Method -> its difference, corrected p-value, and whether it is better or worse."""
+    known = [1.0 if row["p"] is None else row["p"] for row in rows.values()]
+    p_values = {m: min(1.0, judges * p) for m, p in zip(rows, holm(known), strict=True)}
+    sizes = {m: abs(row["value"] or 0.0) for m, row in rows.items()}
+    noise = sizes[CONTROL] if p_values.get(CONTROL, 1.0) < _LEVEL else 0.0
+    called = {}
+    for method, row in rows.items():
+        least = smallest if method == CONTROL else max(smallest, noise)
+        sure = p_values[method] < _LEVEL and sizes[method] >= least
+        word = ("better" if row["value"] < 0 else "worse") if sure else NO_DIFFERENCE
+        called[method] = {"difference": row["value"], "p": p_values[method], "word": word}
+    return called
 
 
 def _sentence(name: str, fact: Values) -> str:
@@ -254,11 +261,10 @@ def _sentence(name: str, fact: Values) -> str:
         text += " when the weights are in use."
     control = fact["test"].get(CONTROL, {}).get("outcome", NO_DIFFERENCE)
     if control in (HELPS, HURTS):
-        # Intervals cover the choice of test rows only; the control also shows training noise.
         moved = fact["test"][CONTROL]["difference"]
         loss = LOSSES[fact["decides"]]
         text += f" Weights drawn at random ({CONTROL}) change the {loss} by {moved:+.4f}:"
-        text += " smaller differences may be chance."
+        text += " no smaller difference is called."
     return text
 
 
