@@ -6,8 +6,8 @@ are tested with Holm's correction for the number of methods and Bonferroni's for
 Those below ``evaluation.smallest_difference`` are not called, nor those that random weights make
 too: intervals cover the choice of test rows only, and the control also shows the noise of training.
 
-Those two numbers are fitted on labels of validation rows. Where open labels have no window, these
-arrive only when the weights have long been in use: there the whole loss decides.
+A recalibration needs labels of validation rows. Where open labels have no window, these arrive only
+when the weights have long been in use: there the whole loss decides.
 
 The choice is made on validation rows, by the first judge that can tell. Test rows only confirm it.
 """
