@@ -139,9 +139,10 @@ class Als(Ranker):
         alpha: confidence per unit of weight.
         reg: strength of regularisation.
         max_iter: rounds of alternating least squares.
-        blocks: into which users and items are cut; results depend on it through rounding alone.
+        blocks: into which users and items are cut; results depend on it as on the seed.
     """
 
+    needs: ClassVar[str] = "ids of users and items"
     cost: ClassVar[str] = "a shuffle of the pairs per half round; a join of the factors to predict"
 
     ranker: Literal["als"] = "als"
