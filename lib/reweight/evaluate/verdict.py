@@ -2,9 +2,10 @@
 
 Weights help if they rank better than uniform ones: a lower loss after the recalibration of both. A
 loss that only differs in its level is repaired by two numbers, with no weights at all. Differences
-are tested with Holm's correction for the number of methods and Bonferroni's for that of judges.
-Those below ``evaluation.smallest_difference`` are not called, nor those that random weights make
-too: intervals cover the choice of test rows only, and the control also shows the noise of training.
+are tested with Holm's correction for the number of methods, times that of rankers, and Bonferroni's
+for that of judges. Those below ``evaluation.smallest_difference`` are not called, nor those that
+random weights make too: intervals cover the choice of test rows only, and that control also shows
+the noise of training.
 
 A recalibration needs labels of validation rows. Where open labels have no window, these arrive only
 when the weights have long been in use: there the whole loss decides.
@@ -37,14 +38,16 @@ def verdicts(
     judges: Mapping[str, Judge],
     evaluation: Evaluation,
     decides: str = RANKING,
+    others: Sequence[Row] = (),
 ) -> dict[str, Values]:
-    """What each judge says, in the order in which they are believed.
+    """What each judge says of one ranker, in the order in which they are believed.
 
     Args:
-        rows: the output of ``comparison.measure``.
+        rows: the output of ``comparison.measure`` for the ranker.
         judges: name -> judge.
         evaluation: the section ``evaluation``.
         decides: the loss that decides, ``RANKING`` or ``WHOLE``.
+        others: that of the run's other rankers, whose differences count in the correction.
 
     Returns:
         Judge -> ``kind``, ``says``, ``decides``, ``rows``, ``effective_positives``, ``able`` (with
@@ -59,7 +62,9 @@ def verdicts(
     for name, fact in facts.items():
         for split in ("validation", "test"):
             fact[split] = (
-                _outcomes(cells, (name, split), decides, able, evaluation.smallest_difference)
+                _outcomes(
+                    cells, (name, split), decides, able, evaluation.smallest_difference, others
+                )
                 if fact["able"]
                 else {}
             )
@@ -190,7 +195,12 @@ def _facts(cells: Any, name: str, judge: Judge, evaluation: Evaluation) -> Value
 
 
 def _outcomes(
-    cells: Any, at: tuple[str, str], decides: str, judges: int, smallest: float
+    cells: Any,
+    at: tuple[str, str],
+    decides: str,
+    judges: int,
+    smallest: float,
+    others: Sequence[Row],
 ) -> dict[str, Values]:
     """Method -> its outcome, and what ranking and level contribute, for a judge and a split."""
     methods = [
@@ -199,12 +209,11 @@ def _outcomes(
         if (tuple(own), name, kind) == (at, decides, "difference") and method != RECALIBRATED
     ]
     loss = (cells.get((*at, BASELINE, WHOLE, "value")) or {}).get("value") or 0.0
-    parts = {
-        name: _called(
-            {m: cells[*at, m, name, "difference"] for m in methods}, judges, smallest * loss
-        )
-        for name in dict.fromkeys((decides, RANKING, _OFF))
-    }
+    parts = {}
+    for name in dict.fromkeys((decides, RANKING, _OFF)):
+        rows = {m: cells[*at, m, name, "difference"] for m in methods}
+        beside = _differences(others, *at, name)
+        parts[name] = _called(rows, beside, judges, smallest * loss)
     outcomes = {}
     for method in methods:
         decided, level = parts[decides][method], parts[_OFF][method]["word"]
@@ -221,10 +230,13 @@ def _outcomes(
     return outcomes
 
 
-def _called(rows: Mapping[str, Row], judges: int, smallest: float) -> dict[str, Values]:
+def _called(
+    rows: Mapping[str, Row], beside: Sequence[Row], judges: int, smallest: float
+) -> dict[str, Values]:
     """Method -> its difference, corrected p-value, and whether it is better or worse."""
-    known = [1.0 if row["p"] is None else row["p"] for row in rows.values()]
-    p_values = {m: min(1.0, judges * p) for m, p in zip(rows, holm(known), strict=True)}
+    known = [1.0 if row["p"] is None else row["p"] for row in (*rows.values(), *beside)]
+    corrected = holm(known)[: len(rows)]
+    p_values = {m: min(1.0, judges * p) for m, p in zip(rows, corrected, strict=True)}
     sizes = {m: abs(row["value"] or 0.0) for m, row in rows.items()}
     noise = sizes[CONTROL] if p_values.get(CONTROL, 1.0) < _LEVEL else 0.0
     called = {}
@@ -234,6 +246,17 @@ def _called(rows: Mapping[str, Row], judges: int, smallest: float) -> dict[str, 
         word = ("better" if row["value"] < 0 else "worse") if sure else NO_DIFFERENCE
         called[method] = {"difference": row["value"], "p": p_values[method], "word": word}
     return called
+
+
+def _differences(rows: Sequence[Row], judge: str, split: str, name: str) -> list[Row]:
+    """The rows with a metric's differences of all methods to the baseline."""
+    wanted = (judge, split, name, "difference", None)
+    keys = ("judge", "split", "name", "kind", "segment")
+    return [
+        row
+        for row in rows
+        if tuple(row[key] for key in keys) == wanted and row["method"] != RECALIBRATED
+    ]
 
 
 def _sentence(name: str, fact: Values) -> str:
