@@ -15,8 +15,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.config import Run, load_config
-from reweight.simulate_logs import raw_files, simulation
-from reweight.simulate_logs.section import Dirt, Simulation
+from reweight.simulate_logs import raw_files, simulation, words
+from reweight.simulate_logs.section import THINGS, Dirt, Search, Simulation
 from reweight.simulate_logs.stage import simulate_logs
 
 SEED = 3
@@ -401,3 +401,28 @@ def test_a_run_on_a_log_that_is_there_simulates_nothing(
     run = Run.open(spark, config)
     assert "skipped" in simulate_logs(run)
     assert not (tmp_path / "tables").exists()
+
+
+def test_a_search_is_relevant_by_what_its_words_mean(spark: SparkSession) -> None:
+    search = Search(strength=2, hits=0.5)
+    shop = SHOP.model_copy(update={"search": search, "sessions": 1_000, "bots": 0.0})
+    shown = simulation.impressions(spark, shop, SEED)
+    columns = ("session_id", "item_id", "query", "title", "relevance")
+    rows = shown.select(*columns).toPandas()
+    # An item has one title, and a session one query.
+    assert (rows.groupby("item_id")["title"].nunique() == 1).all()
+    assert (rows.groupby("session_id")["query"].nunique() == 1).all()
+    meaning = {word: n for n, same in enumerate(words._THINGS) for word in same}
+    asked = rows["query"].map(lambda q: next(n for w, n in meaning.items() if q.endswith(w)))
+    called = rows["title"].str.partition(" ")[2].str.partition(",")[0]
+    hit = asked == called.map(meaning)
+    assert hit.mean() == pytest.approx(0.5, abs=0.1)
+    assert rows["relevance"][hit].mean() > rows["relevance"][~hit].mean() + 0.4
+    # Most items that were asked for are called by another word.
+    same_word = [word in query for word, query in zip(called[hit], rows["query"][hit], strict=True)]
+    assert np.mean(same_word) < 0.5
+    assert set(meaning.values()) == set(range(THINGS))
+    assert {"query", "title"} < set(raw_files.events(shown, shop).columns)
+    assert not {"query", "title"} & set(simulation.impressions(spark, SHOP, SEED).columns)
+    with pytest.raises(ValidationError, match="expected at least 24, one for each thing"):
+        Simulation(path="", items=20, search=search)

@@ -124,13 +124,25 @@ class Store(ABC):
             if not self.exists(table):
                 raise self._missing(table, run_id, "no such table")
             version, filled = int(self.history(table, 1)[0]["version"]), False
-        # Safe to interpolate: the name is quoted, and the version is a number.
-        pinned = self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
-        frame = stored(pinned).where(F.col("run_id") == run_id)
+        frame = self._pinned(table, version).where(F.col("run_id") == run_id)
         if not (filled or may_be_empty) and frame.isEmpty():
             raise self._missing(table, run_id, "the table has no row of this run")
         self.inputs[table.name] = version
         return frame
+
+    def read_of_all_runs(self, table: Table) -> DataFrame | None:
+        """The rows of all runs, pinned to the current version; None if there is no table."""
+        if not self.exists(table):
+            return None
+        version = int(self.history(table, 1)[0]["version"])
+        self.inputs[table.name] = version
+        return self._pinned(table, version)
+
+    def _pinned(self, table: Table, version: int) -> DataFrame:
+        # Safe to interpolate: the name is quoted, and the version is a number.
+        return stored(
+            self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
+        )
 
     def history(self, table: Table, commits: int) -> list[Row]:
         """The newest commits of the table, newest first."""

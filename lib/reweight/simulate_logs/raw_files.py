@@ -25,6 +25,7 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
     ]
     context = ["session_id", "user_id", "user_group", "device", "item_id", "category", "price"]
     context = [*(["world"] if simulation.worlds else []), *context]
+    context += ["query", "title"] if simulation.search else []
     shown = shown.withColumn("world", world_name(simulation))
     rows = shown.select(*context, "position", "impression_id", F.inline(F.array(*kinds)))
     happened = rows.where(F.col("_happens") & (F.col("_seconds") < _end(simulation)))
