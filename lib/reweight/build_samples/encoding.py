@@ -1,22 +1,25 @@
 """Raw features -> encoded features, by the statistics of the training split."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from reweight.build_samples.embeddings import Embeddings
 from reweight.build_samples.feature_stats import FAR, FeatureStats
 from reweight.build_samples.features import (
     PERIODS,
     Categorical,
     Features,
     feature_names,
+    history_features,
     numeric_features,
 )
 from reweight.build_samples.history import known_before, with_history
+from reweight.build_samples.texts import identities
 from reweight.core.columns import finite, literals
-from reweight.core.errors import SampleError
+from reweight.core.errors import SampleError, SourceError
 from reweight.core.expressions import check_expressions
 
 
@@ -34,7 +37,7 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
     names = feature_names(features, stats.vocabulary)
     _check_stats(features, stats, names)
     numbers = list(numeric_features(features))
-    optional = [index for index, n in enumerate(numbers) if n.optional]
+    optional = [index for index, n in enumerate(numbers) if n.missing]
     parts = [
         scaled(F.col("_numbers"), [stats.scaling[n.name] for n in numbers]),
         F.transform(literals(optional, "int"), lambda index: F.get("_numbers", index).isNull()),
@@ -61,6 +64,15 @@ def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]
             expected="the section `features` of the run whose models are used",
             got=f"not in both: {differ}" if differ else "another order, or other categorical ids",
             fix="copy the section from the config of the run that `model_run_id` names",
+        )
+    if (texts := identities(features.text)) != stats.texts:
+        differ = sorted(k for k in {*texts, *stats.texts} if texts.get(k) != stats.texts.get(k))
+        raise SampleError(
+            f"the stored statistics belong to other encoders of the text(s) {differ}",
+            expected=str({k: stats.texts.get(k) for k in differ}),
+            got=str({k: texts.get(k) for k in differ}),
+            fix="install the package in the version of the run that `model_run_id` names, with the "
+            "same features.text; or fit new models without `model_run_id`",
         )
 
 
@@ -105,33 +117,62 @@ def check_features(samples: DataFrame, events: DataFrame, features: Features) ->
         on_samples |= {f"history.{name}.keys.{k}": k for k in history.keys}
         on_events |= {f"history.{name}.keys.{k}": k for k in history.keys}
         on_events |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
-    check_expressions(samples, on_samples)
+    texts = {f"text.{name}.value": text.value for name, text in features.text.items()}
+    check_expressions(samples, on_samples | texts)
+    _check_texts(samples, texts)
     check_expressions(events, on_events)
 
 
-def with_raw_features(samples: DataFrame, events: DataFrame, features: Features) -> DataFrame:
+def _check_texts(samples: DataFrame, texts: Mapping[str, str]) -> None:
+    for key, sql in texts.items():
+        kind = samples.select(F.expr(sql)).schema[0].dataType.simpleString()
+        if kind != "string":
+            raise SourceError(
+                f"features.{key} is not a text",
+                expected="an expression of type string",
+                got=f"{sql}: {kind}",
+                fix=f"write value: cast({sql} AS string); or declare a number as features.numeric "
+                "and an id as features.categorical",
+            )
+
+
+def with_raw_features(
+    samples: DataFrame, events: DataFrame, features: Features, embeddings: Embeddings | None = None
+) -> DataFrame:
     """Adds the features as they are before encoding.
 
     They are arrays, ``_numbers`` array<double> (in the order of ``numeric_features``), ``_values``
     array<string> and ``ids`` array<int>: a plan with a column or an aggregate for each of 2,000
     features takes minutes to compile.
+
+    Args:
+        samples: the samples, without features.
+        events: the events that histories count.
+        features: the section.
+        embeddings: the vectors of ``features.text``; needed if there are any.
     """
     joined = samples
     for name, history in features.history.items():
         joined = with_history(joined, known_before(samples, events, name, history), history)
-    numbers = [n for n in numeric_features(features) if n.name not in features.numeric]
+    numbers = list(history_features(features))
     # A sample with a null key has no history: its counts are 0, and all else is missing.
     past = [
-        F.col(f"_n_{n.name}") if n.optional else F.coalesce(f"_n_{n.name}", F.lit(0.0))
+        F.col(f"_n_{n.name}") if n.missing else F.coalesce(f"_n_{n.name}", F.lit(0.0))
         for n in numbers
     ]
     declared = [F.expr(sql).cast("double") for sql in features.numeric.values()]
     values = [F.expr(f.value).cast("string") for f in features.one_hot.values()]
     ids = [_hashed(f) for f in features.categorical.values()]
+    if embeddings is not None:
+        joined = embeddings.joined(joined)
+        declared += [embeddings.cosine(*pair) for pair in features.similarity.values()]
+    own = F.transform(F.array(*past, *declared).cast("array<double>"), finite)
+    if embeddings is not None:
+        own = F.concat(own, *embeddings.numbers())
     return joined.withColumns(
         {
-            "_numbers": F.transform(F.array(*past, *declared).cast("array<double>"), finite),
+            "_numbers": own,
             "_values": F.array(*values).cast("array<string>"),
             "ids": F.array(*ids).cast("array<int>"),
         }
-    ).drop(*[f"_n_{n.name}" for n in numbers])
+    ).drop(*[f"_n_{n.name}" for n in numbers], *(embeddings.columns if embeddings else ()))

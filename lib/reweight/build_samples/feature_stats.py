@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features, feature_names, numeric_features
+from reweight.build_samples.texts import identities
 from reweight.core.columns import literals
 from reweight.core.errors import SampleError, TableError
 from reweight.core.hashing import uniform
@@ -23,12 +24,14 @@ class FeatureStats(Section):
         scaling: numeric feature -> (mean, scale).
         vocabulary: one-hot feature -> its values.
         cardinalities: categorical field -> size of its id space.
+        texts: text -> its encoder, with version and dim.
     """
 
     names: tuple[str, ...]
     scaling: dict[str, tuple[float, float]]
     vocabulary: dict[str, tuple[str, ...]]
     cardinalities: dict[str, int]
+    texts: dict[str, str] = {}
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -73,6 +76,7 @@ def fit_features(train: DataFrame, features: Features) -> FeatureStats:
         scaling=scaling,
         vocabulary=vocabulary,
         cardinalities={k: f.buckets for k, f in features.categorical.items()},
+        texts=identities(features.text),
     )
 
 

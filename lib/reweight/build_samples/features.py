@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from reweight.build_samples.history import History, short
+from reweight.build_samples.texts import EncodedText, check_similarity
 from reweight.core.section import Name, Section, Sql, repeated
 
 
@@ -50,6 +51,9 @@ class Features(Section):
         cyclic: parts of the sample's time, each as sine and cosine.
         one_hot: columns with few values.
         history: point-in-time aggregates of earlier events.
+        text: texts, as vectors of an encoder.
+        similarity: name -> two names out of ``text``; the cosine of their vectors, standardised,
+            with an indicator for a missing text. Both have one encoder and dim.
         categorical: columns with many values, as hashed ``ids``.
         dim: length of the dense vector, which is padded with zeros; too small a value is refused.
             None for the number of declared features.
@@ -59,6 +63,8 @@ class Features(Section):
     cyclic: tuple[Literal["hour_of_day", "day_of_week", "day_of_year"], ...] = ()
     one_hot: dict[Name, OneHot] = {}
     history: dict[Name, History] = {}
+    text: dict[Name, EncodedText] = {}
+    similarity: dict[Name, tuple[Name, Name]] = {}
     categorical: dict[Name, Categorical] = {}
     dim: int | None = Field(default=None, ge=1)
 
@@ -66,7 +72,9 @@ class Features(Section):
     def _names_differ(self) -> "Features":
         names = feature_names(self, {})
         declared = [n.name for n in numeric_features(self)]
-        groups: tuple[Iterable[str], ...] = (declared, self.one_hot, self.categorical, names)
+        groups: tuple[Iterable[str], ...] = (
+            *(declared, self.one_hot, self.text, self.categorical, names),
+        )
         if duplicates := next(filter(None, map(repeated, groups)), None):
             raise ValueError(
                 "expected different names for the features (Spark ignores case), "
@@ -76,13 +84,18 @@ class Features(Section):
             raise ValueError(f"features {taken}: these names are reserved; choose others")
         return self
 
+    @model_validator(mode="after")
+    def _texts_compare(self) -> "Features":
+        check_similarity(self.text, self.similarity)
+        return self
+
 
 @dataclass(frozen=True)
 class NumericFeature:
-    """A numeric feature: its name, and whether it can be missing."""
+    """A numeric feature: its name, and that of the indicator of its missing values, if any."""
 
     name: str
-    optional: bool
+    missing: str | None
 
 
 PERIODS = {
@@ -97,21 +110,40 @@ def feature_names(features: Features, vocabulary: dict[str, tuple[str, ...]]) ->
     numbers = list(numeric_features(features))
     return (
         *[n.name for n in numbers],
-        *[f"{n.name}_missing" for n in numbers if n.optional],
+        *[n.missing for n in numbers if n.missing],
         *[f"{part}_{wave}" for part in features.cyclic for wave in ("sin", "cos")],
         *[f"{name}={value}" for name in features.one_hot for value in vocabulary.get(name, ())],
     )
 
 
 def numeric_features(features: Features) -> Iterator[NumericFeature]:
-    """The features that are standardised: those of the histories, then the declared ones."""
+    """The features that are standardised: those of the histories, then those of the sample."""
+    yield from history_features(features)
+    yield from own_features(features)
+
+
+def history_features(features: Features) -> Iterator[NumericFeature]:
+    """The numeric features that earlier events give."""
     for name, history in features.history.items():
         for window in history.windows:
             for count in history.counts:
-                yield NumericFeature(f"{name}_{count}_{short(window)}", optional=False)
+                yield NumericFeature(f"{name}_{count}_{short(window)}", None)
             for rate in history.rates:
-                yield NumericFeature(f"{name}_{rate}_{short(window)}", optional=True)
+                yield _optional(f"{name}_{rate}_{short(window)}")
         for count in history.recency:
-            yield NumericFeature(f"{name}_{count}_age", optional=True)
-    for name in features.numeric:
-        yield NumericFeature(name, optional=True)
+            yield _optional(f"{name}_{count}_age")
+
+
+def own_features(features: Features) -> Iterator[NumericFeature]:
+    """The numeric features of the sample itself: numbers, similarities, texts."""
+    for name in (*features.numeric, *features.similarity):
+        yield _optional(name)
+    for name, text in features.text.items():
+        if text.in_features:
+            # Its numbers are missing together: one indicator for all.
+            yield NumericFeature(f"{name}_0", f"{name}_missing")
+            yield from (NumericFeature(f"{name}_{i}", None) for i in range(1, text.dim))
+
+
+def _optional(name: str) -> NumericFeature:
+    return NumericFeature(name, f"{name}_missing")

@@ -1,19 +1,21 @@
 """The stage build_samples.
 
 Reads:
-    The table ``events``; with ``model_run_id`` also the feature statistics of that run.
+    The table ``events``; with ``model_run_id`` also the feature statistics of that run; with
+    ``features.text`` the table ``texts``.
 
 Writes:
-    The table ``samples``; ``features.json``: names, means, scales and vocabularies of the training
+    The table ``samples``; with ``features.text`` the vectors of texts that no run has encoded yet,
+    to the table ``texts``; ``features.json``: names, means, scales and vocabularies of the training
     split alone; and ``labels.json``: how many label events there are, and how many of them several
     samples share.
 
 Refuses:
     Expressions that do not fit the events or fail on a row, a log without samples, ids that are not
-    unique, samples without a group, labels that are neither 0 nor 1, and statistics of other
-    features. Without ``model_run_id`` also samples of only one class, an empty part of the split,
-    cuts in time outside the log, features without a value in the training split, and more features
-    than ``features.dim``.
+    unique, samples without a group, labels that are neither 0 nor 1, encoders that are not
+    installed, and statistics of other features or encoders. Without ``model_run_id`` also samples
+    of only one class, an empty part of the split, cuts in time outside the log, features without a
+    value in the training split, and more features than ``features.dim``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +27,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.build_samples import checks, encoding, feature_stats, labels, sampling, splits
+from reweight.build_samples.embeddings import embedded
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.shared_labels import LabelEvents
+from reweight.build_samples.texts import check_encoders
 from reweight.clean_logs.events import read_events
 from reweight.config import Run, RunConfig
 from reweight.core.expressions import unread
@@ -44,18 +48,22 @@ def build_samples(run: Run) -> dict[str, Any]:
     labelled = labels.with_label(events, config.sampling, log_end)
     # A feature must not use the label or its time.
     known = labelled.drop(*sampling.LABEL_COLUMNS)
+    check_encoders(config.features.text)
     encoding.check_features(known, events, config.features)
     splits.check_conditions(known.transform(sampling.with_identity, config.sampling), config.splits)
     types = sampling.kept_types(events, config.sampling)
-    prepared = (
-        labelled.transform(sampling.with_identity, config.sampling)
-        .transform(encoding.with_raw_features, events, config.features)
-        .persist(StorageLevel.DISK_ONLY)
-    )
-    try:
-        return _encoded(run, prepared, types)
-    finally:
-        prepared.unpersist()
+    anchors = events.where(config.sampling.anchor)
+    with embedded(run.store, anchors, config.features.text) as embeddings:
+        prepared = (
+            labelled.transform(sampling.with_identity, config.sampling)
+            .transform(encoding.with_raw_features, events, config.features, embeddings)
+            .persist(StorageLevel.DISK_ONLY)
+        )
+        try:
+            summary = _encoded(run, prepared, types)
+        finally:
+            prepared.unpersist()
+    return summary | ({"texts": dict(embeddings.summary)} if embeddings else {})
 
 
 def _log_end(events: DataFrame, config: RunConfig) -> Column:

@@ -6,7 +6,6 @@ reads a pinned version.
 
 import json
 import random
-import re
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -19,24 +18,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from reweight.core.errors import TableError
+from reweight.core.failed_commits import HALF_CREATED, OvertakenError, lost_race, now_nullable
 from reweight.core.section import quoted
 from reweight.core.storable import stored, unstorable
 from reweight.core.tables import Table
 
-# The commit lost a race with another writer; nothing was written, so it can be retried.
-# Matched by name, because Delta's Python exceptions are raised only on some versions of Spark.
-_LOST_RACE = re.compile(
-    r"\b((\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception"
-    r"|DELTA_CONSTRAINT_ALREADY_EXISTS)\b"
-)
-_NULL_REFUSED = re.compile(r"NOT NULL constraint violated for column: `?(\w+)")
 _ATTEMPTS = 6
-
-# A folder or a name without a table: another run is creating it, or was killed doing so.
-_HALF_CREATED = re.compile(
-    "DELTA_(TABLE_NOT_FOUND|MISSING_DELTA_TABLE|CREATE_TABLE_WITH_NON_EMPTY_LOCATION)"
-    "|TABLE_OR_VIEW_(ALREADY_EXISTS|NOT_FOUND)"
-)
 # After so many attempts (3 to 10 seconds) no other run can still be creating it.
 _PATIENCE = 3
 
@@ -124,13 +111,25 @@ class Store(ABC):
             if not self.exists(table):
                 raise self._missing(table, run_id, "no such table")
             version, filled = int(self.history(table, 1)[0]["version"]), False
-        # Safe to interpolate: the name is quoted, and the version is a number.
-        pinned = self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
-        frame = stored(pinned).where(F.col("run_id") == run_id)
+        frame = self._pinned(table, version).where(F.col("run_id") == run_id)
         if not (filled or may_be_empty) and frame.isEmpty():
             raise self._missing(table, run_id, "the table has no row of this run")
         self.inputs[table.name] = version
         return frame
+
+    def read_of_all_runs(self, table: Table) -> DataFrame | None:
+        """The rows of all runs, pinned to the current version; None if there is no table."""
+        if not self.exists(table):
+            return None
+        version = int(self.history(table, 1)[0]["version"])
+        self.inputs[table.name] = version
+        return self._pinned(table, version)
+
+    def _pinned(self, table: Table, version: int) -> DataFrame:
+        # Safe to interpolate: the name is quoted, and the version is a number.
+        return stored(
+            self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")  # noqa: S608
+        )
 
     def history(self, table: Table, commits: int) -> list[Row]:
         """The newest commits of the table, newest first."""
@@ -182,16 +181,16 @@ class Store(ABC):
                 self.own[table.name] = (self.outputs[table.name], written > 0)
                 return written
             except Exception as error:
-                half_created = _HALF_CREATED.search(str(error)) is not None
+                half_created = HALF_CREATED.search(str(error)) is not None
                 if isinstance(error, TableError):
                     raise
                 if (
                     attempt < _ATTEMPTS
                     and not nullable
-                    and (nullable := _now_nullable(table, error))
+                    and (nullable := now_nullable(table, error))
                 ):
                     continue
-                if attempt == _ATTEMPTS or not (half_created or _lost_race(error)):
+                if attempt == _ATTEMPTS or not (half_created or lost_race(error)):
                     raise self._explained(table, error) from error
                 if half_created and attempt == _PATIENCE:
                     self._clear(table)
@@ -278,7 +277,7 @@ class Store(ABC):
         matching = [entry for entry in history if entry["userMetadata"] == commit]
         # Replacing no rows with no rows makes no commit; writing rows always does.
         if not matching and not rows.isEmpty():
-            raise _OvertakenError(f"a commit to '{table.name}' is not in its history")
+            raise OvertakenError(f"a commit to '{table.name}' is not in its history")
         self.outputs[table.name] = int((matching or history)[0]["version"])
         if not matching:
             return 0
@@ -303,14 +302,14 @@ class Store(ABC):
                     got=line.strip()[:500],
                     fix="correct the rows that the stage reads; nothing was written",
                 )
-        if _lost_race(error):
+        if lost_race(error):
             return TableError(
                 f"other runs kept writing to the table '{table.name}'",
                 expected=f"a successful commit within {_ATTEMPTS} attempts",
                 got=text.splitlines()[0][:300],
                 fix="start the job again; nothing was written",
             )
-        if _HALF_CREATED.search(text):
+        if HALF_CREATED.search(text):
             return TableError(
                 f"the table '{table.name}' cannot be created",
                 expected=f"nothing else in the place of {self.name(table)} "
@@ -328,21 +327,3 @@ class Store(ABC):
                 "the table",
             )
         return error
-
-
-class _OvertakenError(Exception):
-    """A commit that another process overwrote: not every file system renames atomically."""
-
-
-def _now_nullable(table: Table, error: Exception) -> str:
-    """The column of which a null was refused, if the table is declared to hold nulls in it."""
-    columns, refused = table.columns(), _NULL_REFUSED.search(str(error))
-    nullable = {field.name for field in columns or () if field.nullable}
-    return refused[1] if refused and refused[1] in nullable else ""
-
-
-def _lost_race(error: Exception) -> bool:
-    return (
-        isinstance(error, _OvertakenError)
-        or _LOST_RACE.search(f"{type(error).__name__}: {error}") is not None
-    )

@@ -107,6 +107,21 @@ Attributes:
     features: dense features, D numbers.
     ids: hashed categorical values, F numbers.
 """
+TEXTS = Table(
+    "texts",
+    "build_samples",
+    "encoder string not null, dim int not null, text_hash string not null, "
+    "vector array<float> not null, batch string not null",
+)
+"""Vectors of texts: one row for each distinct text, encoder and ``dim``. All runs share them.
+
+Attributes:
+    encoder: the encoder, with the version of everything that its vectors depend on.
+    dim: length of the vector.
+    text_hash: the first 128 bits of the text's SHA-256.
+    vector: the vector, of length 1; zeros where the encoder knows nothing in the text.
+    batch: the commit that added the row.
+"""
 WEIGHTS = Table(
     "weights",
     "score_weights",

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples import labels, sampling, splits
 from reweight.build_samples.feature_stats import read_stats
-from reweight.build_samples.features import Features
+from reweight.build_samples.features import Features, own_features
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.shared_labels import read_label_events
 from reweight.clean_logs.events import read_events
@@ -162,7 +162,7 @@ def _halves(samples: DataFrame, seed: int, times: bool) -> DataFrame:
 
 def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
     """Indices of the features that are neither history nor calendar nor padding."""
-    numeric = {*features.numeric, *[f"{name}_missing" for name in features.numeric]}
+    numeric = {name for own in own_features(features) for name in (own.name, own.missing)}
     return tuple(
         place
         for place, name in enumerate(names)

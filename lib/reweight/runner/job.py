@@ -12,6 +12,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
+from reweight.build_samples.stage import build_samples
+from reweight.build_samples.texts import check_encoders
 from reweight.config import RunConfig, read_config
 from reweight.core.errors import ReweightError, SetupError
 from reweight.core.job_config import JobConfig
@@ -105,6 +107,8 @@ def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
         _LOG.info("resuming the last attempt: %d of %d stages are done", done, len(stages))
         run.say(f"to start from the first stage, delete {run.folder.attempt}")
     # Before the stages in front of them, which may take hours.
+    if build_samples in remaining:
+        check_encoders(run.config.features.text)
     if fit_importance in remaining[1:] and run.config.model_run_id is None:
         check_config(run.config)
     if train_ranker in remaining[1:]:

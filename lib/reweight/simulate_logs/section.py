@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from reweight.core.section import Name, Place, Section
 
@@ -12,6 +12,9 @@ _WORLD_SETTINGS = (
     "sessions", "users", "items", "eta", "click", "purchase", "late", "hours", "late_days",
     "late_price", "unrecorded", "spurious", "bots", "bot_clicks", "drift", "rare",
 )  # fmt: skip
+
+# How many things the queries of a search ask for.
+THINGS = 24
 
 
 class Dirt(Section):
@@ -32,6 +35,33 @@ class Dirt(Section):
     null_ids: float = Field(default=0.003, ge=0, le=1)
     bad_prices: float = Field(default=0.002, ge=0, le=1)
     future_times: float = Field(default=0.001, ge=0, le=1)
+
+
+class Search(Section):
+    """A log of a search engine: lists answer queries, and items have titles.
+
+    Attributes:
+        strength: how much more an item that was asked for is wanted, in units of the logit.
+        hits: share of the list that is drawn among the items that were asked for.
+    """
+
+    strength: float = Field(default=1.5, ge=0)
+    hits: float = Field(default=0.5, ge=0, le=1)
+
+
+class News(Section):
+    """A log of a news site: items are articles that come and go.
+
+    Attributes:
+        life_days: how long an article is shown, before another one takes its place.
+        fades: how much less an article is clicked at its end, in units of the logit.
+        bait: how far titles promise more or less than an article is worth: standard deviation of
+            what is added to the logit of a click and taken from that of a read.
+    """
+
+    life_days: float = Field(default=2.0, gt=0)
+    fades: float = Field(default=2.0, ge=0)
+    bait: float = Field(default=1.0, ge=0)
 
 
 class Simulation(Section):
@@ -67,6 +97,10 @@ class Simulation(Section):
             spurious, bots, bot_clicks, drift, rare. Each world then has its own sessions, users and
             items, and a column ``world`` names the world of an event. If empty, there is one world
             and no such column.
+        search: makes it the log of a search engine, with the columns ``query`` and ``title``, whose
+            words say what is relevant; None for a shop without a search.
+        news: makes it the log of a news site, with the column ``published_at``; a purchase is then
+            a read. None for items that stay.
         dirt: planted faults.
     """
 
@@ -94,6 +128,8 @@ class Simulation(Section):
     drift: float = 0.8
     rare: float = Field(default=0.05, ge=0, le=1)
     worlds: dict[Name, dict[str, float]] = {}
+    search: Search | None = None
+    news: News | None = None
     dirt: Dirt = Dirt()
 
     @field_validator("worlds")
@@ -108,3 +144,19 @@ class Simulation(Section):
                 first = error.errors()[0]
                 raise ValueError(f"{name}.{first['loc'][0]}: {first['msg']}") from error
         return worlds
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Simulation":
+        if self.news is not None and (self.search is not None or self.worlds):
+            raise ValueError("`news` cannot be simulated with `search` or `worlds`; remove them")
+        return self
+
+    @model_validator(mode="after")
+    def _has_all_things(self) -> "Simulation":
+        fewest = min(world.get("items", self.items) for world in (*self.worlds.values(), {}))
+        if self.search is not None and fewest < THINGS:
+            raise ValueError(
+                f"items: with `search` expected at least {THINGS}, one for each thing that queries "
+                f"ask for, got {fewest:.0f}; write items: 500"
+            )
+        return self

@@ -9,7 +9,8 @@ same seed gives the same log, however the rows are partitioned.
 Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
 see everything and click at random; purchases arrive late, some are never recorded, and some
 recorded ones never happened. A log can contain several worlds: separate shops that share no
-sessions, users or items, each with its own mechanisms.
+sessions, users or items, each with its own mechanisms. In the log of a search engine (``words``),
+relevance also depends on whether an item is what the session's query asked for.
 """
 
 import math
@@ -19,6 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
+from reweight.simulate_logs import articles, words
 from reweight.simulate_logs.section import Simulation
 
 _HOUR = 3600
@@ -100,13 +102,24 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
     # Four draws per position, so that distinct items fill the list except in a tiny shop.
     draws = F.sequence(F.lit(1), F.lit(4 * simulation.list_size))
     first, items = _first(simulation, "items"), _sizes(simulation, "items")
-    drawn = F.transform(
-        draws,
-        lambda j: (
-            first + _zipf(uniform(seed, "item", "session_id", j), items, simulation.zipf)
-        ).cast("long"),
-    )
+
+    def draw(j: Column) -> Column:
+        item = first + _zipf(uniform(seed, "item", "session_id", j), items, simulation.zipf)
+        item = item.cast("long")
+        if simulation.search is None:
+            return item
+        hit = uniform(seed, "hit", "session_id", j) < simulation.search.hits
+        asked = words.asked_thing(F.col("session_id"), seed)
+        count = _by_world([F.lit(size) for size in items])
+        return F.when(hit, words.found(item, asked, first, count)).otherwise(item)
+
+    drawn = F.transform(draws, draw)
     chosen = F.slice(F.array_distinct(drawn), 1, simulation.list_size)
+    if (news := simulation.news) is not None:
+        passed = F.col("began_at") - begin(simulation)
+        chosen = F.transform(
+            chosen, lambda place: articles.article(place, passed, items[0], news, seed)
+        )
     scored = F.transform(
         chosen,
         lambda item: F.struct(
@@ -148,12 +161,26 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
     interest = side * (0.5 * F.cos(likes - kind) + 0.7 * common)
     cost = F.col("_cost") * F.when(F.col("user_group") == "rare", 0.0).otherwise(0.5)
     logit = _setting(simulation, "click") + F.col("_quality") + interest - cost
+    if simulation.search is not None:
+        session, item = F.col("session_id"), F.col("item_id")
+        shown = shown.withColumns(
+            {"query": words.query(session, seed), "title": words.title(item, seed)}
+        )
+        logit = logit + words.meets(session, item, simulation.search, seed)
+    bait = F.lit(0.0)
+    if (news := simulation.news) is not None:
+        since = articles.published(F.col("item_id"), simulation.items, news, seed)
+        shown = shown.withColumn("published_at", since + begin(simulation))
+        bait = news.bait * _normal(seed, "bait", F.col("item_id"))
+        passed = F.col("began_at") - begin(simulation)
+        logit = logit + bait + articles.fading(passed, since, news)
     bot = F.col("bot")
     seen = bot | (
         uniform(seed, "seen", key) < F.pow(F.col("position"), -_setting(simulation, "eta"))
     )
     chance = F.when(bot, _setting(simulation, "bot_clicks")).otherwise(_sigmoid(logit))
-    buys = _sigmoid(_setting(simulation, "purchase") + 0.8 * F.col("_quality") - cost)
+    worth = _setting(simulation, "purchase") + 0.8 * F.col("_quality") - cost
+    buys = _sigmoid(worth - bait if simulation.news else worth)
     mean = F.when(
         uniform(seed, "late", key) < _setting(simulation, "late"),
         _setting(simulation, "late_days") * 86400,
