@@ -1,5 +1,6 @@
 """What the stage says of the samples of a small log, and what it refuses."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pyspark.sql import SparkSession
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run, RunConfig, read_config
-from reweight.core.errors import SampleError, SourceError
+from reweight.core.errors import ConfigError, SampleError, SourceError
 from reweight.core.tables import SAMPLES
 from reweight.runner.records import run_stage
 
@@ -38,8 +39,9 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
     columns = {"event_time": "try_to_timestamp(day)"}
     columns |= {c: c for c in ("user", "device", "kind", "clicked", "place", "price")}
     splits = changes.pop("splits", {"by": "time", "cuts": ["2026-03-03", "2026-03-05"]})
+    features = changes.pop("features", {"numeric": {"price": "price", "place": "place"}})
     config = {
-        "run_id": "days",
+        "run_id": changes.pop("run_id", "days"),
         "root": str(root / "out"),
         "cleaning": {
             "sources": {"log": {"path": str(root / "log.csv"), "format": "csv"}},
@@ -47,7 +49,7 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
         },
         "sampling": section | changes,
         "splits": splits,
-        "features": {"numeric": {"price": "price", "place": "place"}},
+        "features": features,
         "importance": [],
     }
     return Run.open(spark, read_config(RunConfig, config))
@@ -107,3 +109,24 @@ def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root:
         for word in words:
             assert word in str(caught.value)
         assert "\tat " not in str(caught.value)
+
+
+def test_texts_are_features_and_encoded_once_for_all_runs(spark: SparkSession, root: Path) -> None:
+    text = {"place": {"value": "place", "dim": 3}, "kind": {"value": "kind", "dim": 3}}
+    features = {"text": text, "similarity": {"like": ["place", "kind"]}}
+    for run_id, encoded in (("days", 7), ("more", 0)):
+        run = opened(spark, root, features=features, run_id=run_id)
+        run_stage(run, clean_logs)
+        told = run_stage(run, build_samples)
+        # `third`, 1 to 5, and `click`.
+        assert told["texts"] == {"distinct": 7, "encoded": encoded}
+    # The similarity, two texts of 3 numbers, and three indicators.
+    assert told["features"].startswith("10 in a vector of 10")
+    stats = json.loads(run.folder.features.read_text())
+    assert stats["texts"] == {"place": "hashed 1, dim 3", "kind": "hashed 1, dim 3"}
+    rows = run.store.read(SAMPLES).select("features")
+    assert {len(row["features"]) for row in rows.collect()} == {10}
+    nowhere = {"text": {"place": {"value": "place", "encoder": "/nowhere"}}}
+    with pytest.raises(ConfigError) as caught:
+        run_stage(opened(spark, root, features=nowhere), build_samples)
+    assert caught.value.got == "missing: no such folder"

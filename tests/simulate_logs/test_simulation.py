@@ -416,7 +416,8 @@ def test_a_search_is_relevant_by_what_its_words_mean(spark: SparkSession) -> Non
     asked = rows["query"].map(lambda q: next(n for w, n in meaning.items() if q.endswith(w)))
     called = rows["title"].str.partition(" ")[2].str.partition(",")[0]
     hit = asked == called.map(meaning)
-    assert hit.mean() == pytest.approx(0.5, abs=0.1)
+    # Half of what is drawn, but only twelve items of a thing can be drawn, each once.
+    assert 0.3 < hit.mean() < 0.5
     assert rows["relevance"][hit].mean() > rows["relevance"][~hit].mean() + 0.4
     # Most items that were asked for are called by another word.
     same_word = [word in query for word, query in zip(called[hit], rows["query"][hit], strict=True)]

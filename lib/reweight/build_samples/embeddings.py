@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import StorageLevel
@@ -26,6 +27,8 @@ from reweight.core.tables import TEXTS
 # Of a longer text, so many characters are read.
 LONGEST = 4_000
 _TEXTS_PER_TASK = 50_000
+# Long texts have thousands of n-grams or tokens each, which are in memory together.
+_AT_ONCE = 1_000
 # Vectors of so many bytes are sent to all executors; more are joined by a shuffle.
 _BROADCAST_BYTES = 32_000_000
 # A text of so many rows is sent to all executors too, so that no task has to hold its rows.
@@ -216,8 +219,9 @@ def _encoded(batch: pa.RecordBatch, of: list[Kind]) -> Iterator[pa.RecordBatch]:
             continue
         # Spark's strings may hold bytes that are no UTF-8.
         raw = rows.column("text").cast(pa.binary()).to_pylist()
-        vectors = _loaded(encoder, identity, dim)([t.decode("utf-8", "replace") for t in raw])
-        values = pa.array(vectors.reshape(-1))
+        texts, encode = [t.decode("utf-8", "replace") for t in raw], _loaded(encoder, identity, dim)
+        parts = [encode(texts[i : i + _AT_ONCE]) for i in range(0, len(texts), _AT_ONCE)]
+        values = pa.array(np.concatenate(parts).reshape(-1))
         columns = [
             pa.array([identity] * len(rows)),
             pa.array([dim] * len(rows), pa.int32()),

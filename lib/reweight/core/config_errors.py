@@ -98,6 +98,8 @@ def _meant(details: Any) -> str | None:
     key = next((str(part) for part in reversed(loc) if not isinstance(part, int)), "")
     if loc[:1] == ("importance",) and isinstance(value, str) and "attributes" in kind:
         return f"write - {{method: {value}}}"
+    if "similarity" in loc:
+        return f"write the names of two texts of features.text, such as {key}: [query, title]"
     if kind == "string_pattern_mismatch" and isinstance(value, str) and "[A-Za-z_]" in str(details):
         return _plain(value)
     if kind in ("tuple_type", "list_type") and isinstance(value, str | int | float):
@@ -107,7 +109,7 @@ def _meant(details: Any) -> str | None:
     if kind in ("model_type", "model_attributes_type") and isinstance(value, str):
         return (
             f"write {key}: {{value: {value}}}"
-            if "categorical" in loc or "one_hot" in loc
+            if {"categorical", "one_hot", "text"} & set(loc)
             else (f"write the keys of {key} below it, such as {key}: {{...: {value}}}")
         )
     if kind == "string_type":

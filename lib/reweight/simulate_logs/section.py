@@ -42,7 +42,7 @@ class Search(Section):
 
     Attributes:
         strength: how much more an item that was asked for is wanted, in units of the logit.
-        hits: share of the list that is drawn among the items that were asked for.
+        hits: share of the items that are drawn among those that were asked for.
     """
 
     strength: float = Field(default=1.5, ge=0)

@@ -22,7 +22,7 @@ _THINGS = (
     ("trousers", "pants", "jeans"),
     ("sweater", "pullover", "jumper"),
     ("laptop", "notebook computer", "macbook"),
-    ("phone", "smartphone", "mobile"),
+    ("phone", "smartphone", "cellphone"),
     ("television", "tv", "flat screen"),
     ("headphones", "earphones", "headset"),
     ("camera", "webcam", "camcorder"),
