@@ -249,15 +249,16 @@ def test_the_verdict_says_which_methods_help_and_what_to_ship(values: dict[str, 
         "even": "no significant difference",
     }
     assert found["text"] == (
-        "By recorded (labels as the log recorded them): help: better; hurt: worse; no significant "
-        "difference: even. Ship the weights of better: chosen on validation rows by recorded, and "
-        "confirmed on test rows."
+        "Ship the weights of better: chosen on validation rows by recorded, and confirmed on test "
+        "rows. By recorded (labels as the log recorded them): help: better; hurt: worse; no "
+        "significant difference: even."
     )
 
 
 def test_the_verdict_of_a_run_with_the_baseline_alone() -> None:
     found = values_of({})["verdict"]
-    assert found["text"].startswith("This run has no method besides uniform. Ship uniform weights")
+    assert found["text"].startswith("Ship uniform weights")
+    assert found["text"].endswith(" This run has no method besides uniform.")
     assert found["methods"] == {}
 
 
@@ -375,9 +376,9 @@ def test_without_intervals_values_are_told_and_nothing_is_told_apart() -> None:
     values = values_of(intervals=False)
     json.dumps(values, allow_nan=False)
     assert values["verdict"]["text"] == (
-        "By recorded (labels as the log recorded them): no method helps; no significant "
-        "difference: better, worse, even. Ship uniform weights: by recorded, no method ranks "
-        "validation rows better."
+        "Ship uniform weights: by recorded, no method ranks validation rows better. By recorded "
+        "(labels as the log recorded them): no method helps; no significant difference: better, "
+        "worse, even."
     )
     assert "0.4700" in table(values)[2]
     assert "[" not in table(values)[2]

@@ -205,12 +205,12 @@ def verdict(evaluation: Mapping[str, Any], disagreements: Sequence[str] = ()) ->
     first = leading(said)
     others = [fact["text"] for name, fact in said.items() if name != first]
     outcomes = said[first]["test"] if first else {}
-    lead = f"By {said[first]['text']} " if first else ""
+    why = f" By {said[first]['text']}" if first else ""
     if first and not outcomes:
-        lead = f"This run has no method besides {BASELINE}. "
+        why = f" This run has no method besides {BASELINE}."
     return {
         "judge": first,
-        "text": lead + decision["text"],
+        "text": decision["text"] + why,
         "others": [f"By {text}" for text in others] + list(disagreements),
         "methods": {method: outcome["outcome"] for method, outcome in outcomes.items()},
     }
