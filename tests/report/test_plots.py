@@ -43,6 +43,8 @@ def full() -> dict[str, Any]:
         "baseline": "uniform",
         "lower_is_better": ["ranking_log_loss"],
         "shown": ["truth", "recorded"],
+        "decides": "ranking_log_loss",
+        "loss": "ranking loss",
         "by_judge": {
             judge: {
                 "test": {
@@ -84,6 +86,8 @@ def empty() -> dict[str, Any]:
         "baseline": "uniform",
         "lower_is_better": ["log_loss"],
         "shown": ["recorded"],
+        "decides": "ranking_log_loss",
+        "loss": "ranking loss",
         "by_judge": {"recorded": {"test": {"uniform": {}}}},
         "funnel": [],
         "days": [],
