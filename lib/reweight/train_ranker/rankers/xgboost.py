@@ -1,0 +1,360 @@
+"""`xgboost`: gradient-boosted trees of the package xgboost, an optional one.
+
+``objective: classify`` minimises the weighted log loss with one weight per row, by `xgboost.spark`.
+
+``objective: rank`` orders the rows of a group (LambdaMART on NDCG). Such an objective takes one
+weight per group: here the mean of the weights of the group's rows, or a refusal where they differ.
+Groups of weight 0 are left out, since xgboost would count them among the groups whose weights it
+scales to mean 1. Its scores s are no log odds: a s + b is, with a and b fitted to the weighted
+labels of the training rows (Platt 1999). `xgboost.spark` has no place for weights of groups, so that
+this objective is trained in one task.
+
+Categorical ids are categories for the trees (splits by sets of ids), and not one column each.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
+
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Sampling
+from reweight.core.errors import ConfigError, SetupError, TrainingError, WeightError
+from reweight.core.files import write_json
+from reweight.core.section import Name
+from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
+
+_MAJOR = 3
+_FIX = "pip install 'reweight[xgboost]', or remove {ranker: xgboost} from rankers"
+_MODEL, _SCALE = "model.ubj", "scale.json"
+
+
+class XGBoost(Ranker):
+    """Gradient-boosted trees by xgboost.
+
+    Attributes:
+        objective: ``classify``, the log loss of each row; ``rank``, the order within groups.
+        group: column of the groups of ``rank``: ``group_id`` (``sampling.group``), or a column of
+            ``sampling.keep``.
+        group_weight: the weight of a group: the mean of its rows' weights; or ``refuse`` where they
+            differ.
+        trees: number of trees.
+        depth: largest depth of a tree.
+        learning_rate: factor of each tree.
+        min_weight: smallest sum of curvatures (weight p (1 - p) of the log loss) in a leaf.
+        lambda_: L2 penalty of the values in leaves.
+        workers: tasks that train together; null for one per core, fewer for few rows. The trees of
+            different numbers differ a little, since bins of features are estimated. ``rank`` has 1.
+    """
+
+    takes: ClassVar[str] = "one per row; `objective: rank` one per group"
+    cost: ClassVar[str] = "trees x depth passes over binned features, in memory"
+
+    ranker: Literal["xgboost"] = "xgboost"
+    objective: Literal["classify", "rank"] = "classify"
+    group: Name = "group_id"
+    group_weight: Literal["mean", "refuse"] = "mean"
+    trees: int = Field(default=100, ge=1)
+    depth: int = Field(default=6, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    min_weight: float = Field(default=1.0, ge=0)
+    lambda_: float = Field(default=1.0, ge=0, alias="lambda")
+    workers: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _of_groups(self) -> "XGBoost":
+        if self.objective == "classify":
+            self.refuse_unused("objective: classify", "group", "group_weight")
+        else:
+            self.refuse_unused("objective: rank, which trains in one task", "workers")
+        return self
+
+    def columns(self) -> tuple[str, ...]:
+        """Features and ids, ``sample_id`` for a fixed order, and the group where there is one."""
+        group = (self.group,) if self.objective == "rank" else ()
+        return ("sample_id", "features", "ids", *group)
+
+    def check(self, features: Features, sampling: Sampling) -> None:
+        """Refuses another xgboost than the one that it was written for, and rows without groups.
+
+        Raises:
+            ConfigError: ``objective: rank`` without groups.
+            SetupError: no xgboost, or one of another major version.
+        """
+        need_package("xgboost", "xgboost", "xgboost")
+        check_version(_version())
+        if self.objective == "classify":
+            return
+        if self.group == "group_id":
+            missing = sampling.group is None
+            fix = "write sampling: {group: COLUMN}, such as the session or the list of a row"
+        else:
+            missing = self.group not in sampling.keep
+            fix = f"write sampling: {{keep: {{{self.group}: COLUMN}}}}"
+        if missing:
+            raise ConfigError(
+                f"the ranker '{self.name}' with objective: rank has no groups",
+                expected="rows that are ranked together, such as a session's",
+                got=f"group: {self.group}, which the samples do not have",
+                fix=f"{fix}; or use objective: classify",
+            )
+
+    def fit(self, rows: DataFrame, job: RankerJob) -> "FittedXGBoost":
+        """Fits the trees.
+
+        Raises:
+            TrainingError: xgboost failed.
+            WeightError: weights that cannot be those of groups.
+        """
+        rows = rows.where("weight > 0")
+        train = self._groups if self.objective == "rank" else self._rows
+        ids = bool(job.fields)
+        kinds = ["float"] * len(job.names) + ["c"] * len(job.fields)
+        try:
+            model = train(_with_inputs(rows, ids=ids), kinds, job)
+        except (TrainingError, WeightError):
+            raise
+        except Exception as error:
+            raise TrainingError(
+                f"the ranker '{self.name}' could not be trained",
+                expected="xgboost to finish",
+                got=str(error).strip().splitlines()[0][:300],
+                fix="see the log of Spark; fewer rankers.workers take fewer slots at once",
+            ) from error
+        fitted = FittedXGBoost(model, ids, f"{self.trees} trees")
+        return fitted.calibrated(rows) if self.objective == "rank" else fitted
+
+    def read(self, folder: Path) -> "FittedXGBoost":
+        """What ``FittedXGBoost.write`` wrote."""
+        return FittedXGBoost.read(folder)
+
+    def _booster_settings(self, seed: int) -> dict[str, Any]:
+        return {
+            "tree_method": "hist",
+            "max_depth": self.depth,
+            "learning_rate": self.learning_rate,
+            "min_child_weight": self.min_weight,
+            "reg_lambda": self.lambda_,
+            "seed": seed % (1 << 31),
+        }
+
+    def _rows(self, rows: DataFrame, kinds: list[str], job: RankerJob) -> bytes:
+        from xgboost.spark import SparkXGBClassifier
+
+        cores = rows.sparkSession.sparkContext.defaultParallelism
+        workers = self.workers or min(cores, rows.rdd.getNumPartitions())
+        # In a fixed order: sums over rows depend on it, and so does where they are cut.
+        rows = rows.repartition(workers, "sample_id").sortWithinPartitions("sample_id", "label")
+        settings = self._booster_settings(job.seed)
+        estimator = SparkXGBClassifier(
+            features_col="inputs",
+            label_col="label",
+            weight_col="weight",
+            num_workers=workers,
+            feature_types=kinds,
+            n_estimators=self.trees,
+            random_state=settings.pop("seed"),
+            **settings,
+        )
+        return bytes(estimator.fit(rows).get_booster().save_raw("ubj"))
+
+    def _groups(self, rows: DataFrame, kinds: list[str], job: RankerJob) -> bytes:
+        self._check_groups(rows)
+        numbered = rows.withColumn("group", F.xxhash64(self.group))
+        ordered = numbered.repartition(1).sortWithinPartitions("group", "sample_id")
+        settings = self._booster_settings(job.seed) | {"objective": "rank:ndcg", "nthread": 1}
+        trees = self.trees
+
+        def train(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+            yield pd.DataFrame({"model": [_trained(list(batches), kinds, settings, trees)]})
+
+        chosen = ordered.select("inputs", "label", "weight", "group")
+        row = chosen.mapInPandas(train, "model binary").first()
+        assert row is not None
+        return bytes(row["model"])
+
+    def _check_groups(self, rows: DataFrame) -> None:
+        groups = rows.groupBy(self.group).agg(
+            F.count("*").alias("rows"),
+            F.countDistinct("sample_id").alias("samples"),
+            (F.max("weight") - F.min("weight")).alias("spread"),
+            (F.max("label") > F.min("label")).alias("mixed"),
+        )
+        facts: Any = groups.agg(
+            F.count("*").alias("groups"),
+            F.count_if(F.col("rows") > F.col("samples")).alias("doubled"),
+            F.count_if(F.col("spread") > 1e-9).alias("uneven"),
+            F.count_if("mixed").alias("mixed"),
+        ).first()
+        what = f"the ranker '{self.name}' with objective: rank cannot take these weights"
+        if facts["doubled"]:
+            raise WeightError(
+                what,
+                expected="labels 0 or 1, since rows are ranked by them",
+                got="soft labels, whose rows would stand twice in their group",
+                fix="use objective: classify for methods with soft labels",
+            )
+        if not facts["mixed"]:
+            raise WeightError(
+                what,
+                expected="groups with rows of both labels, between which an order can be learnt",
+                got=f"{facts['groups']} groups with weight, none with both labels",
+                fix="set `group` to what is ranked together, or use objective: classify",
+            )
+        if self.group_weight == "refuse" and facts["uneven"]:
+            raise WeightError(
+                what,
+                expected="one weight per group (group_weight: refuse)",
+                got=f"different weights within {facts['uneven']} of {facts['groups']} groups",
+                fix="set group_weight: mean, or use objective: classify, which takes one per row",
+            )
+
+
+@dataclass(frozen=True)
+class FittedXGBoost(FittedRanker):
+    """Fitted trees.
+
+    Attributes:
+        model: the booster in xgboost's own format (UBJSON).
+        ids: whether categorical ids follow the features.
+        trees: how many there are, in words.
+        slope: a of the log odds a s + b of a score s.
+        intercept: b.
+    """
+
+    model: bytes
+    ids: bool
+    trees: str
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def outcome(self) -> str:
+        """The number of trees."""
+        return self.trees
+
+    def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
+        """Adds the log odds, which Python computes in batches."""
+        sent = rows.sparkSession.sparkContext.broadcast(self.model)
+
+        def score(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:  # type: ignore[type-arg]
+            booster = _loaded(sent.value)
+            for inputs in batches:
+                yield pd.Series(_scores(booster, inputs))
+
+        untyped_udf: Any = pandas_udf
+        scores = untyped_udf(score, "double")(_inputs(ids=self.ids))
+        return rows.withColumn(column, self.slope * scores + self.intercept)
+
+    def calibrated(self, rows: DataFrame) -> "FittedXGBoost":
+        """With the a and b that fit the weighted labels of these rows best."""
+        scored = self.with_margin(rows, "score").select(
+            "label", "weight", array_to_vector(F.array("score")).alias("scores")
+        )
+        regression = LogisticRegression(
+            featuresCol="scores", labelCol="label", weightCol="weight", standardization=False
+        )
+        line = regression.fit(scored)
+        slope, intercept = float(line.coefficients[0]), float(line.intercept)
+        return FittedXGBoost(self.model, self.ids, self.trees, slope, intercept, shift=self.shift)
+
+    def write(self, folder: Path) -> None:
+        """Writes the trees in xgboost's own format, and the scale as JSON."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _MODEL).write_bytes(self.model)
+        values = {name: getattr(self, name) for name in ("ids", "trees", "slope", "intercept")}
+        write_json(folder / _SCALE, values)
+
+    @classmethod
+    def read(cls, folder: Path) -> "FittedXGBoost":
+        """Reads what ``write`` wrote."""
+        import json
+
+        scale: Mapping[str, Any] = json.loads((folder / _SCALE).read_text())
+        return cls((folder / _MODEL).read_bytes(), **scale)
+
+
+def check_version(version: str) -> None:
+    """Refuses another xgboost than the one whose behaviour the tests know.
+
+    Raises:
+        SetupError: the major version differs.
+    """
+    if version.partition(".")[0] != str(_MAJOR):
+        raise SetupError(
+            "the ranker 'xgboost' needs another version of its package",
+            expected=f"xgboost {_MAJOR}, on the driver and on all executors",
+            got=f"xgboost {version}",
+            fix=_FIX,
+        )
+
+
+def _version() -> str:
+    import xgboost
+
+    return str(xgboost.__version__)
+
+
+def _inputs(*, ids: bool) -> Any:
+    """Features, then ids, as one array<float>."""
+    return F.concat("features", F.col("ids").cast("array<float>")) if ids else F.col("features")
+
+
+def _with_inputs(rows: DataFrame, *, ids: bool) -> DataFrame:
+    return rows.withColumn("inputs", _inputs(ids=ids))
+
+
+def _matrix(arrays: Iterable[Any]) -> NDArray[np.float32]:
+    return np.stack(list(arrays)).astype(np.float32, copy=False)
+
+
+def _loaded(model: bytes) -> Any:
+    import xgboost
+
+    booster = xgboost.Booster(model_file=bytearray(model))
+    # Spark runs a task on each core.
+    booster.set_param({"nthread": 1})
+    return booster
+
+
+def _scores(booster: Any, inputs: Iterable[Any]) -> NDArray[np.float64]:
+    import xgboost
+
+    rows = xgboost.DMatrix(
+        _matrix(inputs),
+        feature_types=booster.feature_types,
+        enable_categorical=True,
+        nthread=1,
+    )
+    scores: NDArray[np.float64] = booster.predict(rows, output_margin=True).astype(float)
+    return scores
+
+
+def _trained(
+    batches: list[pd.DataFrame], kinds: list[str], settings: dict[str, Any], trees: int
+) -> bytes:
+    """Trees for the order within groups, from rows sorted by group."""
+    import xgboost
+
+    rows = pd.concat(batches, ignore_index=True)
+    sizes = rows.groupby("group", sort=True)["weight"].agg(["size", "mean"])
+    matrix = xgboost.DMatrix(
+        _matrix(rows["inputs"]),
+        label=rows["label"].to_numpy(),
+        group=sizes["size"].to_numpy(),
+        weight=sizes["mean"].to_numpy(),
+        feature_types=kinds,
+        enable_categorical=True,
+        nthread=1,
+    )
+    return bytes(xgboost.train(settings, matrix, trees).save_raw("ubj"))
