@@ -31,7 +31,9 @@ from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import METHODS, Method
 from reweight.score_weights.policy import Weighting
 from reweight.simulate_logs.section import Simulation
-from reweight.train_ranker.rankers.logistic_regression import Ranking
+from reweight.train_ranker.rankers import AnyRanker
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.shorthand import without_shorthand
 from reweight.training.plan import Fitting
 from reweight.tune.search import Tuning
 
@@ -86,6 +88,9 @@ class RunConfig(MethodsConfig):
         model_run_id: run whose fitted models score this run's samples; None fits new ones.
         strict: whether a method that is refused is an error. By default it is left out, with the
             reason in the stage's summary and in the report, and the other methods go on.
+        rankers: the models that are trained on the weights of each method; the first one decides
+            which weights to ship. ``ranking: {C: 0.1}`` is short for
+            ``rankers: [{ranker: logistic_regression, C: 0.1}]``.
     """
 
     elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how}
@@ -100,7 +105,7 @@ class RunConfig(MethodsConfig):
     features: Features
     fitting: Fitting = Fitting()
     weighting: Weighting = Weighting()
-    ranking: Ranking = Ranking()
+    rankers: tuple[AnyRanker, ...] = (LogisticRegression(),)
     evaluation: Evaluation = Evaluation()
     tuning: Tuning = Tuning()
     explaining: Explaining = Explaining()
@@ -115,6 +120,25 @@ class RunConfig(MethodsConfig):
     def _with_uniform(cls, data: Any) -> Any:
         # Every result is a difference to `uniform`, so every run needs it.
         return _with_methods(data, BASELINE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ranking_is_short(cls, data: Any) -> Any:
+        return without_shorthand(data)
+
+    @model_validator(mode="after")
+    def _ranker_names_differ(self) -> Self:
+        if not self.rankers:
+            raise ValueError(
+                "rankers: expected at least one ranker; write [{ranker: logistic_regression}], or "
+                "leave the list out"
+            )
+        if duplicates := repeated(ranker.name for ranker in self.rankers):
+            raise ValueError(
+                f"rankers: expected different names for the rankers, got {duplicates} more than "
+                "once; set `name` on one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
@@ -142,14 +166,16 @@ class RunConfig(MethodsConfig):
     @model_validator(mode="after")
     def _recalibrated_exist(self) -> Self:
         names = {method.name: method.method for method in self.importance}
-        for name in self.ranking.recalibrate:
-            # A method that is left out of this run may stay in the list.
-            if name in names or (name in METHODS and name not in names.values()):
-                continue
-            fitting = [own for own, kind in names.items() if kind == name] or sorted(names)
-            raise ValueError(
-                f"ranking.recalibrate: '{name}' is not in the run; write one of {fitting}"
-            )
+        for number, ranker in enumerate(self.rankers):
+            for name in ranker.recalibrate:
+                # A method that is left out of this run may stay in the list.
+                if name in names or (name in METHODS and name not in names.values()):
+                    continue
+                fitting = [own for own, kind in names.items() if kind == name] or sorted(names)
+                raise ValueError(
+                    f"rankers.{number}.recalibrate: '{name}' is not in the run; write one of "
+                    f"{fitting}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -28,17 +28,14 @@ from reweight.importance.methods.random import Random
 from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.methods.uniform import Uniform
 from reweight.score_weights.policy import Weighting
-from reweight.train_ranker.rankers.logistic_regression import (
-    Ranking,
-    fit_ranker,
-    with_probabilities,
-)
+from reweight.train_ranker.rankers.base import with_probabilities
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 
 ROWS = 3000
 JUDGES = ("truth", "position", "recorded")
 SECTIONS = Sections(
     weighting=Weighting(ess_refuse=0, ess_warn=0),
-    ranking=Ranking(),
+    ranking=LogisticRegression(),
     evaluation=Evaluation(replicates=200, buckets=100),
     batch_size=128,
     seed=1,
@@ -174,7 +171,7 @@ def test_the_ranker_in_memory_is_that_of_spark(spark: SparkSession) -> None:
     ]
     train = spark.createDataFrame(rows, "x array<double>, label double, w double")
     train = train.withColumn("vector", array_to_vector("x"))
-    ranker = fit_ranker(train, "w", len(weights), Ranking(C=0.5, max_iter=500, tol=1e-13))
+    ranker = LogisticRegression(C=0.5, max_iter=500, tol=1e-13).fitted(train, "w", len(weights))
     places = [(i, m.tolist()) for i, m in enumerate(made.matrices["test"])]
     test = spark.createDataFrame(places, "i int, x array<double>")
     there = with_probabilities(test.withColumn("vector", array_to_vector("x")), {"p": ranker})

@@ -14,8 +14,8 @@ from torch.multiprocessing import get_context
 from reweight.config import Run
 from reweight.core.tables import SAMPLES, WEIGHTS
 from reweight.score_weights.rows import wide_weights
-from reweight.train_ranker.fit import weighted_train
-from reweight.train_ranker.rankers.logistic_regression import Ranking, fit_ranker, with_vector
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression as Ranker
+from reweight.train_ranker.rows import weighted_train, with_vector
 
 ROWS, NAMES = 1_000_000, ["uniform", "random"]
 
@@ -71,7 +71,7 @@ def rank(run: Run, train: DataFrame, names: list[str] = NAMES) -> None:
     """A ranker on each column of weights, as the stage does it."""
     train = train.persist()
     for name in names:
-        fit_ranker(train, name, ROWS * 0.6, Ranking(max_iter=50))
+        Ranker(max_iter=50).fitted(train, name, ROWS * 0.6)
     train.unpersist()
 
 

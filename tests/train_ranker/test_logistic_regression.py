@@ -5,28 +5,21 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression as ScikitLearn
 
 from reweight.core.columns import soft_label
 from reweight.core.errors import WeightError
-from reweight.train_ranker.rankers.logistic_regression import (
-    Ranker,
-    Ranking,
-    check_training,
-    doubled,
-    fit_ranker,
-    gathered,
-    recalibrated,
-    with_margins,
-    with_probabilities,
-    with_vector,
-)
+from reweight.train_ranker.checks import check_training
+from reweight.train_ranker.rankers.base import FittedRanker, with_probabilities
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.recalibration import recalibrated
+from reweight.train_ranker.rows import doubled, gathered, with_vector
 
 Array = NDArray[np.float64]
 ROWS = 500
 CARDINALITIES = (3, 4)
 # Tight, so that what is compared is the problem and not where an optimiser stopped.
-EXACT = Ranking(max_iter=300, tol=1e-12)
+EXACT = LogisticRegression(max_iter=300, tol=1e-12)
 
 
 GENERATOR = np.random.default_rng(0)
@@ -66,16 +59,16 @@ def train(samples: DataFrame) -> DataFrame:
 
 
 @pytest.fixture(scope="module")
-def ranker(train: DataFrame) -> Ranker:
-    return fit_ranker(train, "balanced", WEIGHTS["balanced"].sum(), EXACT)
+def ranker(train: DataFrame) -> FittedRanker:
+    return EXACT.fitted(train, "balanced", WEIGHTS["balanced"].sum())
 
 
-def coefficients(ranker: Ranker) -> Array:
+def coefficients(ranker: FittedRanker) -> Array:
     return np.append(ranker.model.coefficients.toArray(), ranker.model.intercept)
 
 
 def scikit_learns(columns: Array, weights: Array, c: float) -> Array:
-    model = LogisticRegression(C=c, tol=1e-12, max_iter=5000)
+    model = ScikitLearn(C=c, tol=1e-12, max_iter=5000)
     model.fit(columns, LABEL, sample_weight=weights)
     return np.append(model.coef_[0], model.intercept_[0])
 
@@ -85,14 +78,14 @@ def test_the_ranker_is_scikit_learns_with_the_same_weights(
     train: DataFrame, name: str, c: float
 ) -> None:
     ranking = EXACT.model_copy(update={"C": c})
-    found = fit_ranker(train, name, WEIGHTS[name].sum(), ranking)
+    found = ranking.fitted(train, name, WEIGHTS[name].sum())
     wanted = scikit_learns(FEATURES, WEIGHTS[name], c)
     np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
 
 
 def test_ids_are_fitted_as_scikit_learn_fits_their_one_hot_columns(samples: DataFrame) -> None:
     rows = with_vector(samples, CARDINALITIES)
-    found = fit_ranker(rows, "gamma", WEIGHTS["gamma"].sum(), EXACT)
+    found = EXACT.fitted(rows, "gamma", WEIGHTS["gamma"].sum())
     wanted = scikit_learns(design(), WEIGHTS["gamma"], 1.0)
     np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
 
@@ -103,10 +96,10 @@ def test_weights_of_mean_1_with_the_raw_sum_are_fitted_as_the_raw_weights(
     raw = WEIGHTS["raw"]
     rows = train.withColumn("scaled", F.col("raw") / float(raw.mean()))
     ranking = EXACT.model_copy(update={"C": 0.01})
-    found = fit_ranker(rows, "scaled", raw.sum(), ranking)
+    found = ranking.fitted(rows, "scaled", raw.sum())
     wanted = scikit_learns(FEATURES, raw, 0.01)
     np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
-    other = fit_ranker(rows, "scaled", ROWS, ranking)
+    other = ranking.fitted(rows, "scaled", ROWS)
     assert np.abs(coefficients(other) - wanted).max() > 1e-2
 
 
@@ -121,11 +114,11 @@ def test_soft_labels_are_fitted_as_scikit_learn_fits_both_rows_of_each(soft: Dat
     g, w = np.clip(WEIGHTS["raw"] / 8 - 0.1, 0, 1), WEIGHTS["gamma"]
     rows = doubled(soft, "gamma")
     assert rows.count() == (w * g > 0).sum() + (w * (1 - g) > 0).sum() < 2 * ROWS
-    model = LogisticRegression(C=0.1, tol=1e-12, max_iter=5000)
+    model = ScikitLearn(C=0.1, tol=1e-12, max_iter=5000)
     twice = np.concatenate([FEATURES, FEATURES]), np.repeat([1.0, 0.0], ROWS)
     model.fit(*twice, sample_weight=np.concatenate([w * g, w * (1 - g)]))
     total = check_training(soft, ["gamma"], 0.1, ["gamma"])["gamma"]
-    found = fit_ranker(rows, "gamma", total, EXACT.model_copy(update={"C": 0.1}))
+    found = EXACT.model_copy(update={"C": 0.1}).fitted(rows, "gamma", total)
     wanted = np.append(model.coef_[0], model.intercept_[0])
     np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
 
@@ -138,7 +131,7 @@ def test_doubling_rows_moves_none_of_them(soft: DataFrame) -> None:
 
 def test_a_constant_factor_in_the_weights_does_not_move_the_fit(train: DataFrame) -> None:
     rows = train.withColumn("ten", 10 * F.col("gamma"))
-    one, ten = (fit_ranker(rows, name, 500.0, EXACT) for name in ("gamma", "ten"))
+    one, ten = (EXACT.fitted(rows, name, 500.0) for name in ("gamma", "ten"))
     np.testing.assert_allclose(coefficients(one), coefficients(ten), atol=1e-8)
 
 
@@ -155,10 +148,11 @@ def test_one_hot_sizes_do_not_depend_on_the_ids_that_occur(samples: DataFrame) -
 
 
 def test_margins_and_probabilities_are_those_of_the_coefficients(
-    train: DataFrame, ranker: Ranker
+    train: DataFrame, ranker: FittedRanker
 ) -> None:
-    rankers = {"own": ranker, "moved": Ranker(ranker.model, shift=-0.7)}
-    margins = with_margins(train, rankers).orderBy("sample_id").select("own", "moved").toPandas()
+    rankers = {"own": ranker, "moved": ranker.shifted(-0.7)}
+    margins = ranker.with_log_odds(train, "own")
+    margins = rankers["moved"].with_log_odds(margins, "moved").orderBy("sample_id").toPandas()
     beta = coefficients(ranker)
     wanted = FEATURES @ beta[:-1] + beta[-1]
     np.testing.assert_allclose(margins["own"], wanted, atol=1e-9)
@@ -172,15 +166,15 @@ def test_margins_and_probabilities_are_those_of_the_coefficients(
 
 @pytest.mark.parametrize("shift", [0.0, 12.0, -15.0])
 def test_recalibration_makes_the_mean_prediction_the_label_rate(
-    train: DataFrame, ranker: Ranker, shift: float
+    train: DataFrame, ranker: FittedRanker, shift: float
 ) -> None:
     beta = coefficients(ranker)
     margin = FEATURES @ beta[:-1] + beta[-1]
     rate = LABEL.mean()
     assert abs((1 / (1 + np.exp(-margin))).mean() - rate) > 0.05
-    found = recalibrated(Ranker(ranker.model, shift), train)
+    found = recalibrated(ranker.shifted(shift), train)
     assert (1 / (1 + np.exp(-margin - found.shift))).mean() == pytest.approx(rate, abs=1e-5)
-    assert found.model is ranker.model
+    assert coefficients(found) == pytest.approx(beta)
 
 
 def test_sums_of_the_weights_are_given_back(train: DataFrame) -> None:

@@ -126,9 +126,9 @@ class RunFolder:
         """Folder of the rows of simulated worlds; it exists only while they are judged."""
         return (self.path / "worlds").absolute()
 
-    def ranker(self, method: str) -> Path:
-        """Folder of the ranker trained on a method's weights."""
-        return self.path / "rankers" / method
+    def ranker(self, ranker: str, method: str) -> Path:
+        """Folder of a ranker trained on a method's weights."""
+        return self.path / "rankers" / ranker / method
 
     @property
     def evaluation(self) -> Path:

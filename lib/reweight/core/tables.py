@@ -132,13 +132,14 @@ Attributes:
 PREDICTIONS = Table(
     "predictions",
     "train_ranker",
-    "method string not null, sample_id bigint not null, group_id string not null, "
+    "ranker string, method string not null, sample_id bigint not null, group_id string not null, "
     "segment string, split string not null, label float not null, probability double not null",
     {"probability_range": "probability >= 0 AND probability <= 1"},
 )
-"""Predictions of the rankers: one row for each validation or test sample and method.
+"""Predictions of the rankers: one row for each validation or test sample, ranker and method.
 
 Attributes:
+    ranker: name of the ranker; null in rows of earlier versions, which had one.
     method: the method on whose weights the ranker was trained.
     sample_id: id of the sample.
     group_id: group of the sample.
@@ -150,22 +151,23 @@ Attributes:
 METRICS = Table(
     "metrics",
     "evaluate",
-    "judge string, method string not null, seed bigint not null, split string not null, "
-    "segment string, name string not null, kind string not null, value double, low double, "
-    "high double, p double",
+    "judge string, ranker string, method string not null, seed bigint not null, "
+    "split string not null, segment string, name string not null, kind string not null, "
+    "value double, low double, high double, p double",
 )
 """Results: one row for each number.
 
 Attributes:
     judge: who measured it (``evaluation.judges``); null for metrics of weights.
+    ranker: who was trained (``rankers``); null for metrics of weights.
     method: the method that was measured; ``uniform_recalibrated`` is ``uniform`` with its level
         repaired.
     seed: seed of the run.
     split: the split on which it was measured.
     segment: the segment on which it was measured; null for all rows.
     name: name of the metric.
-    kind: ``value``; ``difference`` to the value of ``uniform`` on the same rows; ``weight`` for
-        metrics of the weights of the training rows.
+    kind: ``value``; ``difference`` to the value of ``uniform`` with the same ranker on the same
+        rows; ``weight`` for metrics of the weights of the training rows.
     value: the number.
     low: lower end of its interval.
     high: upper end of its interval.

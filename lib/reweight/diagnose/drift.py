@@ -23,7 +23,6 @@ from reweight.diagnose.findings import Finding, Measure
 from reweight.diagnose.rates import Estimate, p_rates_vary, share
 from reweight.diagnose.relation import bucket, drawn, fitted, vectors
 from reweight.evaluate import bootstrap, metrics
-from reweight.train_ranker.rankers.logistic_regression import with_margins
 
 Array = NDArray[np.float64]
 RATE, FEATURES = "drift of the label rate", "drift of the features"
@@ -152,7 +151,7 @@ def _area(halves: DataFrame, places: Sequence[int], seed: int) -> Estimate | Non
     sizes: Any = train.agg(F.count("*"), F.sum("label")).first()
     if not sizes[0] or not 0 < sizes[1] < sizes[0]:
         return None
-    scored = with_margins(rows.where(held), {"z": fitted(train, sizes[0])})
+    scored = fitted(train, sizes[0]).with_log_odds(rows.where(held), "z")
     # Bins of 0.05 in log odds, which are clipped at 10.
     bin_ = F.floor(F.least(F.greatest("z", F.lit(-10.0)), F.lit(10.0)) * 20) + 200
     sums = scored.groupBy(bucket(seed, _BUCKETS).alias("bucket"), bin_.alias("bin")).agg(

@@ -26,20 +26,16 @@ from pyspark.sql import functions as F
 from scipy import stats
 
 from reweight.core.hashing import uniform
-from reweight.train_ranker.rankers.logistic_regression import (
-    Ranker,
-    Ranking,
-    fit_ranker,
-    with_margins,
-    with_vector,
-)
+from reweight.train_ranker.rankers.base import FittedRanker
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.rows import with_vector
 
 Array = NDArray[np.float64]
 # Buckets of groups, and how many must hold rows to show how much the scores vary.
 BUCKETS, _LEAST_BUCKETS = 200, 30
 # Rows of each class in each fold.
 _FEWEST = 20
-_RANKING = Ranking(max_iter=30)
+_REGRESSION = LogisticRegression(max_iter=30)
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,9 @@ def crossed(rows: DataFrame, places: Sequence[int], seed: int) -> DataFrame | No
         for k, (n, _) in sorted(folds.items())
     }
     log_odds = F.when(F.col("fold") == 0, F.col("_not_0")).otherwise(F.col("_not_1"))
-    return with_margins(rows, models).withColumn("own", log_odds).drop(*models, "vector")
+    for name, model in models.items():
+        rows = model.with_log_odds(rows, name)
+    return rows.withColumn("own", log_odds).drop(*models, "vector")
 
 
 def scores(judged: DataFrame, part: str) -> dict[Any, Scores]:
@@ -198,6 +196,6 @@ def vectors(rows: DataFrame, places: Sequence[int]) -> DataFrame:
     return with_vector(rows.withColumn("features", selected), ())
 
 
-def fitted(rows: DataFrame, count: int) -> Ranker:
-    """The pipeline's ranker, fitted on rows of equal weight."""
-    return fit_ranker(rows.withColumn("_one", F.lit(1.0)), "_one", count, _RANKING)
+def fitted(rows: DataFrame, count: int) -> FittedRanker:
+    """The pipeline's default ranker, fitted on rows of equal weight."""
+    return _REGRESSION.fitted(rows.withColumn("_one", F.lit(1.0)), "_one", count)

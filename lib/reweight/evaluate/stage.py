@@ -49,7 +49,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     listed = all_judges(config.evaluation.judges)
     unusable = {n: why for n, judge in listed.items() if (why := judge.unusable(known))}
     judges = {name: judge for name, judge in listed.items() if name not in unusable}
-    predictions = run.store.read(PREDICTIONS)
+    first = config.rankers[0].name
+    predictions = run.store.read(PREDICTIONS).where(F.col("ranker") == first).drop("ranker")
     notes: dict[str, Any] = {}
     if list(judges) != [RECORDED]:
         samples = judging.judged_samples(run.store, kept_types(run.folder), judges)

@@ -24,6 +24,8 @@ from reweight.evaluate.stage import check_samples, evaluate
 from reweight.fit_importance.stage import check_config, fit_importance
 from reweight.runner.lock import run_lock
 from reweight.runner.records import finish, pending, run_stage
+from reweight.train_ranker.stage import check_config as check_rankers
+from reweight.train_ranker.stage import train_ranker
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,6 +107,8 @@ def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
     # Before the stages in front of them, which may take hours.
     if fit_importance in remaining[1:] and run.config.model_run_id is None:
         check_config(run.config)
+    if train_ranker in remaining[1:]:
+        check_rankers(run.config)
     if evaluate in remaining:
         check_judges(run)
     for number, stage in enumerate(remaining, done + 1):

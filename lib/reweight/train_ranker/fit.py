@@ -1,44 +1,50 @@
-"""Samples and weights -> rankers and their predictions."""
+"""Training rows -> a fitted ranker for each ranker and method, and their predictions."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.build_samples.feature_stats import FeatureStats
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Sampling
+from reweight.core.baselines import BASELINE
 from reweight.core.columns import soft_label
+from reweight.core.errors import ConfigError
 from reweight.core.left_out import Refusals
+from reweight.core.run_folder import RunFolder
 from reweight.score_weights.policy import PolicyStats
-from reweight.train_ranker.rankers.logistic_regression import (
-    Ranker,
-    Ranking,
-    check_training,
-    doubled,
-    fit_ranker,
-    gathered,
-    recalibrated,
-    with_probabilities,
-    with_vector,
-)
+from reweight.train_ranker.checks import check_training
+from reweight.train_ranker.rankers import FittedRanker, Ranker, RankerJob
+from reweight.train_ranker.rankers.base import with_probabilities
+from reweight.train_ranker.recalibration import recalibrated
+from reweight.train_ranker.rows import WeightColumn, weighted, with_columns
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WeightColumn:
-    """A column of weights that a ranker is trained on.
+class Fit:
+    """A ranker that was fitted on the weights of a method.
 
     Attributes:
-        name: name of the column and of its method.
-        soft: whether the method gives soft labels, in the column named by ``columns.soft_label``.
-        regularised_sum: the sum of weights that regularisation uses; None for the actual sum.
+        ranker: name of the ranker.
+        method: name of the method.
+        fitted: the fitted ranker.
+        seconds: that the fit took, without the rows that all fits share.
     """
 
-    name: str
-    soft: bool = False
-    regularised_sum: float | None = None
+    ranker: str
+    method: str
+    fitted: FittedRanker
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.fitted.outcome}, {self.seconds:.1f} s"
 
 
 class RankedMethod(Protocol):
@@ -57,31 +63,36 @@ class RankedMethod(Protocol):
         """Whether regularisation uses the sum of raw importance, not of weights with mean 1."""
 
 
-def weighted_train(
-    samples: DataFrame,
-    wide: DataFrame,
-    cardinalities: tuple[int, ...],
-    names: list[str],
-    soft: Sequence[str] = (),
-) -> DataFrame:
-    """The training rows of all rankers.
+def check_rankers(
+    rankers: Sequence[Ranker], methods: Sequence[str], features: Features, sampling: Sampling
+) -> None:
+    """Refuses rankers that cannot rank, as far as the config shows it, before any work is done.
 
     Args:
-        samples: rows of the table ``samples``.
-        wide: one row per ``sample_id`` with the weights of each method and the labels of soft ones.
-        cardinalities: size of the id space of each field of ``ids``.
-        names: names of the columns of weights.
-        soft: the methods that give soft labels.
+        rankers: of the run.
+        methods: names of the methods of the run.
+        features: the section ``features``.
+        sampling: the section ``sampling``.
 
-    Returns:
-        Rows with ``label``, ``vector``, the weights of each method and the labels of soft methods.
+    Raises:
+        ConfigError: a ranker reads what the samples do not have.
+        SetupError: a ranker's optional package is missing.
     """
-    train = samples.where("split = 'train'")
-    size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
-    joined = with_vector(train.join(wide, on="sample_id", how="inner"), cardinalities)
-    labels = [F.col(name).cast("double").alias(name) for name in ("label", *map(soft_label, soft))]
-    joined = joined.select(*labels, "vector", *names)
-    return gathered(joined, size[0], size[1] + len(cardinalities))
+    names = {name.lower() for name in methods}
+    for ranker in rankers:
+        ranker.check(features, sampling)
+        if taken := [c for c in ranker.columns() if c.lower() in names]:
+            raise ConfigError(
+                f"the ranker '{ranker.name}' reads a column that has the name of a method",
+                expected="different names for columns of sampling.keep and methods",
+                got=str(taken),
+                fix=f"rename it in sampling.keep, or set `name` of the method {taken[0]}",
+            )
+
+
+def columns_of(rankers: Sequence[Ranker]) -> tuple[str, ...]:
+    """The columns that the rankers read, each once."""
+    return tuple(dict.fromkeys(column for ranker in rankers for column in ranker.columns()))
 
 
 def weight_columns(
@@ -94,55 +105,140 @@ def weight_columns(
     )
 
 
+def job_of(
+    validation: DataFrame,
+    stats: FeatureStats,
+    columns: Sequence[str],
+    *,
+    seed: int,
+    fitting: Any,
+) -> RankerJob:
+    """What all fits of a run share.
+
+    Args:
+        validation: rows of the validation split with the columns that rankers read.
+        stats: of the features.
+        columns: what the rankers read.
+        seed: of the run.
+        fitting: the section ``fitting``.
+    """
+    return RankerJob(
+        weight_sum=0.0,
+        seed=seed,
+        names=stats.names,
+        fields=stats.cardinalities,
+        validation=validation.select("label", *columns),
+        fitting=fitting,
+    )
+
+
 def fit_rankers(
     train: DataFrame,
     weights: Sequence[WeightColumn],
-    ranking: Ranking,
+    rankers: Sequence[Ranker],
     *,
     floor: float,
     refusals: Refusals | None = None,
-) -> dict[str, Ranker]:
-    """Fits a ranker for each column of weights, all on the same rows.
+    job: RankerJob | None = None,
+    folder: RunFolder | None = None,
+) -> tuple[Fit, ...]:
+    """Fits each ranker on each column of weights, all on the same rows.
 
     Args:
-        train: the output of ``weighted_train``.
+        train: the output of ``weighted_train``, kept.
         weights: its columns of weights.
-        ranking: the section ``ranking``.
+        rankers: the rankers.
         floor: smallest allowed ESS, as a share of the rows.
-        refusals: receives the methods that cannot be trained on; by default they are errors.
+        refusals: receives the methods that cannot be trained on, and ``<ranker>/<method>`` for
+            those that one ranker refuses; by default they are errors.
+        job: what fits need besides rows; the sum of weights and the folder are set here.
+        folder: of the run, where rankers may write while they are fitted.
+
+    Returns:
+        The fits by ranker, then by method.
 
     Raises:
         WeightError: as ``check_training``.
+        ReweightError: a ranker refuses the baseline, to which its other fits are compared.
     """
-    refusals = refusals or Refusals()
+    refusals, job = refusals or Refusals(), job or RankerJob(0.0)
     soft = [column.name for column in weights if column.soft]
     sums = check_training(train, [column.name for column in weights], floor, soft, refusals)
-    rankers = {}
-    for column in refusals.remaining(weights):
-        name = column.name
-        total = sums[name] if column.regularised_sum is None else column.regularised_sum
-        rows = doubled(train, name) if column.soft else train
-        ranker = fit_ranker(rows, name, total, ranking)
-        if name in ranking.recalibrate:
-            label = F.col(soft_label(name) if column.soft else "label")
-            ranker = recalibrated(ranker, train.withColumn("label", label))
-        rankers[name] = ranker
-        _LOG.info("%s: fitted, iterations %s", name, iterations(ranker, ranking))
-    return rankers
+    remaining = refusals.remaining(weights)
+    fits = []
+    for ranker in rankers:
+        for column in remaining:
+            own = replace(
+                job,
+                weight_sum=sums[column.name]
+                if column.regularised_sum is None
+                else column.regularised_sum,
+                folder=None if folder is None else folder.ranker(ranker.name, column.name),
+            )
+            # A refused baseline is an error: the ranker's other fits would have no comparison.
+            named = column.name if column.name == BASELINE else f"{ranker.name}/{column.name}"
+            with refusals.about(named):
+                fits.append(_fit(train, column, ranker, own))
+    return tuple(fits)
+
+
+def _fit(train: DataFrame, column: WeightColumn, ranker: Ranker, job: RankerJob) -> Fit:
+    start, name = time.monotonic(), column.name
+    fitted = ranker.fit(weighted(train, column, ranker.columns(), soft=ranker.soft), job)
+    if name in ranker.recalibrate:
+        label = F.col(soft_label(name) if column.soft else "label")
+        fitted = recalibrated(fitted, train.withColumn("label", label))
+    fit = Fit(ranker.name, name, fitted, time.monotonic() - start)
+    _LOG.info("%s, %s: fitted, %s", ranker.name, name, fit)
+    return fit
 
 
 def predictions(
-    samples: DataFrame, rankers: dict[str, Ranker], cardinalities: tuple[int, ...]
+    samples: DataFrame,
+    fits: Sequence[Fit],
+    cardinalities: tuple[int, ...],
+    columns: Sequence[str] = ("vector",),
+    kept: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """Rows of the table ``predictions``, one per sample and method."""
-    wide = with_vector(samples, cardinalities).transform(with_probabilities, rankers)
-    long = F.array(
-        *[F.struct(F.lit(n).alias("method"), F.col(n).alias("probability")) for n in rankers]
+    """Rows of the table ``predictions``, one per sample, ranker and method.
+
+    Args:
+        samples: rows of the table ``samples``.
+        fits: the fitted rankers.
+        cardinalities: size of the id space of each field of ``ids``.
+        columns: what the rankers read.
+        kept: name -> type of the columns of ``sampling.keep``.
+    """
+    by_column = {f"_p{i}": fit for i, fit in enumerate(fits)}
+    wide = with_columns(samples, columns, cardinalities, kept).transform(
+        with_probabilities, {column: fit.fitted for column, fit in by_column.items()}
     )
-    return wide.select("sample_id", "group_id", "segment", "split", "label", F.inline(long))
+    rows = [
+        F.struct(
+            F.lit(fit.ranker).alias("ranker"),
+            F.lit(fit.method).alias("method"),
+            F.col(column).alias("probability"),
+        )
+        for column, fit in by_column.items()
+    ]
+    own = ("sample_id", "group_id", "segment", "split", "label")
+    return wide.select(*own, F.inline(F.array(*rows)))
 
 
-def iterations(ranker: Ranker, ranking: Ranking) -> str:
-    """The number of iterations of the fit, marked if it is the limit."""
-    done = ranker.model.summary.totalIterations
-    return f"{done}, the limit (ranking.max_iter)" if done == ranking.max_iter else str(done)
+def told(fits: Sequence[Fit]) -> dict[str, dict[str, str]]:
+    """Ranker -> method -> what its fit says of itself and how long it took."""
+    texts: dict[str, dict[str, str]] = {}
+    for fit in fits:
+        texts.setdefault(fit.ranker, {})[fit.method] = str(fit)
+    return texts
+
+
+def held_out_facts(fits: Sequence[Fit], rows: DataFrame) -> dict[str, dict[str, Any]]:
+    """Ranker -> what it says of the rows that are predicted, for rankers that say something."""
+    first: dict[str, FittedRanker] = {}
+    for fit in fits:
+        first.setdefault(fit.ranker, fit.fitted)
+    facts: Iterator[tuple[str, dict[str, Any]]] = (
+        (name, fitted.facts(rows)) for name, fitted in first.items()
+    )
+    return {name: said for name, said in facts if said}

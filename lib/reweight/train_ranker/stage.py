@@ -4,17 +4,18 @@ Reads:
     The tables ``samples`` and ``weights``.
 
 Writes:
-    The table ``predictions`` for validation and test rows, and ``rankers/<method>``: the Spark ML
-    model and the shift of its intercept.
+    The table ``predictions`` for validation and test rows, and ``rankers/<ranker>/<method>``: the
+    model and what recalibration adds to its log odds.
 
 Leaves out:
     Methods whose weights are null, negative or not finite, whose soft labels are outside [0, 1],
-    whose weights leave a class without weight, or have an ESS below ``weighting.ess_refuse``. The
-    summary gives the reason of each. With ``strict: true``, or if no other method is left, it is an
-    error.
+    whose weights leave a class without weight, or have an ESS below ``weighting.ess_refuse``; and
+    single methods of a ranker that cannot take their weights (``<ranker>/<method>``). The summary
+    gives the reason of each. With ``strict: true``, or if no other method is left, it is an error.
 
 Refuses:
-    Tables without rows of this run.
+    Tables without rows of this run; rankers that read what the samples do not have, and those whose
+    optional package is missing. These are refused before training.
 """
 
 from typing import Any
@@ -22,26 +23,31 @@ from typing import Any
 from pyspark import StorageLevel
 
 from reweight.build_samples.feature_stats import read_stats
-from reweight.config import Run
-from reweight.core.files import write_json
+from reweight.config import Run, RunConfig
+from reweight.core.kept import kept_types
 from reweight.core.left_out import Refusals, left_out, record_left_out, without
 from reweight.core.tables import PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.score_weights.policy_files import read_policies
 from reweight.score_weights.rows import wide_weights
 from reweight.train_ranker.fit import (
+    check_rankers,
+    columns_of,
     fit_rankers,
-    iterations,
+    held_out_facts,
+    job_of,
     predictions,
+    told,
     weight_columns,
-    weighted_train,
 )
-from reweight.train_ranker.rankers.logistic_regression import doubled
+from reweight.train_ranker.rows import doubled, weighted_train, with_columns
 
 
 def train_ranker(run: Run) -> dict[str, Any]:
-    """Trains a weighted logistic regression per method and predicts validation and test rows."""
-    samples, config = run.store.read(SAMPLES), run.config
-    sizes = read_stats(run.folder.features).sizes
+    """Trains each ranker on the weights of each method, and predicts validation and test rows."""
+    config, rankers = run.config, run.config.rankers
+    check_config(config)
+    samples, stats = run.store.read(SAMPLES), read_stats(run.folder.features)
+    sizes, reads = stats.sizes, columns_of(rankers)
     refusals = Refusals(strict=config.strict)
     methods = without(config.importance, left_out(run.folder, before="train_ranker"))
     policies = read_policies(config.model_folder.models, config.weighting, methods)
@@ -49,24 +55,37 @@ def train_ranker(run: Run) -> dict[str, Any]:
     names = [column.name for column in columns]
     soft = [column.name for column in columns if column.soft]
     wide = wide_weights(run.store.read(WEIGHTS), names, soft)
-    train = weighted_train(samples, wide, sizes, names, soft)
+    kept = kept_types(run.folder)
+    train = weighted_train(samples, wide, sizes, names, soft, columns=reads, kept=kept)
+    validation = with_columns(samples.where("split = 'validation'"), reads, sizes, kept)
+    job = job_of(validation, stats, reads, seed=config.seed, fitting=config.fitting)
     # On disk, since Spark ML holds its own blocks in memory while it iterates.
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
-        floor = config.weighting.ess_refuse
-        rankers = fit_rankers(train, columns, config.ranking, floor=floor, refusals=refusals)
-        expanded = {name: doubled(train, name).count() for name in soft if name in rankers}
+        fits = fit_rankers(
+            train,
+            columns,
+            rankers,
+            floor=config.weighting.ess_refuse,
+            refusals=refusals,
+            job=job,
+            folder=run.folder,
+        )
+        fitted = {fit.method for fit in fits}
+        expanded = {name: doubled(train, name).count() for name in soft if name in fitted}
     finally:
         train.unpersist()
     held_out = samples.where("split in ('validation', 'test')")
-    rows = run.store.write(PREDICTIONS, predictions(held_out, rankers, sizes))
-    for name, ranker in rankers.items():
-        folder = run.folder.ranker(name)
-        ranker.model.write().overwrite().save(str(folder.absolute()))
-        write_json(folder / "shift.json", ranker.shift)
+    rows = run.store.write(PREDICTIONS, predictions(held_out, fits, sizes, reads, kept))
+    for fit in fits:
+        fit.fitted.save(run.folder.ranker(fit.ranker, fit.method))
     record_left_out(run.folder, "train_ranker", refusals.reasons())
-    summary = refusals.summary() | {
-        "predictions": rows,
-        "iterations": {n: iterations(r, config.ranking) for n, r in rankers.items()},
-    }
+    summary = refusals.summary() | {"predictions": rows, "fits": told(fits)}
+    summary |= held_out_facts(fits, with_columns(held_out, reads, sizes, kept))
     return summary | ({"rows of soft labels": expanded} if expanded else {})
+
+
+def check_config(config: RunConfig) -> None:
+    """Refuses rankers that cannot rank this run, as far as the config shows it."""
+    methods = [method.name for method in config.importance]
+    check_rankers(config.rankers, methods, config.features, config.sampling)

@@ -24,6 +24,7 @@ from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.errors import ConfigError
 from reweight.core.files import write_json
+from reweight.core.kept import kept_types
 from reweight.core.tables import SAMPLES
 from reweight.evaluate import metrics
 from reweight.fit_importance.fit import fit_methods
@@ -33,12 +34,10 @@ from reweight.importance.methods.importance_mlp import ImportanceMlp
 from reweight.score_weights.policy import PolicyStats, fit_policy, weight
 from reweight.score_weights.scoring import scored
 from reweight.score_weights.training_rows import FrameRows
-from reweight.train_ranker.fit import fit_rankers, weight_columns, weighted_train
-from reweight.train_ranker.rankers.logistic_regression import (
-    fit_ranker,
-    with_probabilities,
-    with_vector,
-)
+from reweight.train_ranker.fit import fit_rankers, job_of, weight_columns
+from reweight.train_ranker.rankers.base import with_probabilities
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.rows import weighted_train, with_columns
 from reweight.tune import search
 from reweight.tune.search import Trial
 
@@ -110,15 +109,21 @@ def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> li
     policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
     stats = fit_policy(FrameRows(scores), policy, methods)
     wide = scores.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
-    train = weighted_train(samples, wide, _cardinalities(run), names)
+    # The ranker that decides.
+    ranker, kept = run.config.rankers[0], kept_types(run.folder)
+    reads, known = ranker.columns(), read_stats(run.folder.features)
+    train = weighted_train(samples, wide, known.sizes, names, columns=reads, kept=kept)
+    validation = with_columns(samples.where("split = 'validation'"), reads, known.sizes, kept)
+    job = job_of(validation, known, reads, seed=run.config.seed, fitting=run.config.fitting)
+    columns = weight_columns(methods, stats)
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
-        rankers = fit_rankers(train, weight_columns(methods, stats), run.config.ranking, floor=0.0)
+        fits = fit_rankers(train, columns, (ranker,), floor=0.0, job=job)
     finally:
         train.unpersist()
         scores.unpersist()
-    validation = with_vector(samples.where("split = 'validation'"), _cardinalities(run))
-    judged = _judged(validation.transform(with_probabilities, rankers), names)
+    fitted = {fit.method: fit.fitted for fit in fits}
+    judged = _judged(validation.transform(with_probabilities, fitted), names)
     return [_trial(m, stats[m.name], judged[m.name]) for m in methods]
 
 
@@ -162,7 +167,7 @@ def _trial(method: ImportanceMlp, stats: PolicyStats, sums: Mapping[str, float])
 
 
 def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceMlp, ...]) -> float:
-    """Largest change of a ranker coefficient if k is ten times as large and f stays the same.
+    """Largest change of a regression coefficient if k is ten times as large and f stays the same.
 
     Weights are w = k f; at the same regParam, Spark divides the loss by their sum. Compared after
     20 iterations: more would only amplify rounding in directions that the data leave open.
@@ -173,8 +178,9 @@ def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceM
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
         total = float(train.agg(F.sum("k")).first()[0])  # type: ignore[index]
-        ranking = run.config.ranking.model_copy(update={"max_iter": 20})
-        by_k, by_ten_k = (fit_ranker(train, name, total, ranking) for name in ("k", "ten_k"))
+        linear = next((r for r in run.config.rankers if isinstance(r, LogisticRegression)), None)
+        ranker = (linear or LogisticRegression()).model_copy(update={"max_iter": 20})
+        by_k, by_ten_k = (ranker.fitted(train, name, total) for name in ("k", "ten_k"))
     finally:
         train.unpersist()
     moved = by_k.model.coefficients.toArray() - by_ten_k.model.coefficients.toArray()

@@ -38,7 +38,7 @@ from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.training import TrainFacts
 from reweight.score_weights.policy import Weighting, fit_policy, weight_in_memory
 from reweight.score_weights.training_rows import MemoryRows
-from reweight.train_ranker.rankers.logistic_regression import Ranking
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ class Sections:
     """The sections of the config that the task reads."""
 
     weighting: Weighting
-    ranking: Ranking
+    ranking: LogisticRegression
     evaluation: Evaluation
     batch_size: int
     seed: int

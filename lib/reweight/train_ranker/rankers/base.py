@@ -1,0 +1,191 @@
+"""What a ranker is: its settings, how it is fitted on weighted rows, and what a fitted one does.
+
+A ranker is one file beside this one. It names the columns that it reads; the training rows of a run
+are joined, vectorised and kept once, with the columns that its rankers name and no others.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Sampling
+from reweight.core.errors import SetupError
+from reweight.core.files import write_json
+from reweight.core.section import MethodName, Name, Section
+
+
+@dataclass(frozen=True)
+class RankerJob:
+    """What a fit needs besides its rows.
+
+    Attributes:
+        weight_sum: sum of the weights that regularisation uses: of the rows, or of raw importance.
+        seed: seed of everything random.
+        names: of the dense features, [D].
+        fields: categorical field -> size of its id space, in the order of ``ids``.
+        validation: rows of the validation split with ``label`` and the ranker's columns, without
+            weights; they are not kept, so each use reads the samples again. None if there are none.
+        folder: of the fitted ranker, shared by the driver and the executors, for checkpoints; None
+            where nothing is saved.
+        fitting: the section ``fitting``, for rankers that train as importance methods do.
+    """
+
+    weight_sum: float
+    seed: int = 0
+    names: tuple[str, ...] = ()
+    fields: Mapping[str, int] = field(default_factory=dict)
+    validation: DataFrame | None = None
+    folder: Path | None = None
+    fitting: Any = None
+
+
+@dataclass(frozen=True)
+class FittedRanker(ABC):
+    """A ranker fitted on the weights of one method.
+
+    Attributes:
+        shift: what recalibration adds to the log odds.
+    """
+
+    shift: float = field(default=0.0, kw_only=True)
+
+    @abstractmethod
+    def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
+        """Adds the log odds of y = 1 before the shift, finite, as a double; no pass over the rows.
+
+        Args:
+            rows: with the columns that the ranker reads; all of them are kept, and no row is lost.
+            column: name of the new column.
+        """
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Writes the model into a folder, replacing one that is there."""
+
+    @property
+    @abstractmethod
+    def outcome(self) -> str:
+        """Whether it converged, or what it cost, in a few words."""
+
+    def facts(self, held_out: DataFrame) -> dict[str, Any]:
+        """What the stage's summary says of the rows that are predicted; usually nothing."""
+        return {}
+
+    def shifted(self, by: float) -> Self:
+        """The ranker with another constant in its log odds."""
+        return replace(self, shift=self.shift + by)
+
+    def with_log_odds(self, rows: DataFrame, column: str) -> DataFrame:
+        """Adds a column of log odds."""
+        rows = self.with_margin(rows, column)
+        return rows.withColumn(column, F.col(column) + self.shift)
+
+    def save(self, folder: Path) -> None:
+        """Saves the model and its shift into a folder."""
+        self.write(folder)
+        write_json(folder / "shift.json", self.shift)
+
+
+class Ranker(Section, ABC):
+    """A named kind of ranker: its settings, validated, and how it is fitted.
+
+    A subclass adds a field ``ranker: Literal["..."]``, its settings, ``fit`` and ``read``, and is a
+    member of the union ``AnyRanker``; nothing else needs to know about it.
+
+    Attributes:
+        soft: whether it learns labels between 0 and 1; otherwise such a row is trained as two.
+        takes: which weights it takes, in a few words.
+        cost: of a fit, in a few words.
+        name: of the ranker's rows in the tables and of its folder; by default its kind.
+        recalibrate: methods after whose fit the log odds are shifted so that the mean prediction on
+            the (unweighted) training rows equals their label rate (for soft labels, their mean).
+    """
+
+    soft: ClassVar[bool] = False
+    takes: ClassVar[str] = "one per row"
+    cost: ClassVar[str]
+
+    ranker: str
+    # Set before validation.
+    name: MethodName = ""
+    recalibrate: tuple[Name, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {"name": str(data.get("ranker", cls.model_fields["ranker"].default))} | data
+        return data
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads, in training and to predict.
+
+        ``vector`` (dense features, then each id field one-hot), any column of ``samples``, such as
+        ``features``, ``ids``, ``group_id`` or ``sample_id``, or one of ``sampling.keep``.
+        """
+        return ("vector",)
+
+    def check(self, features: Features, sampling: Sampling) -> None:
+        """Refuses what the config alone shows it cannot rank, before any work is done.
+
+        Raises:
+            ConfigError: the samples will lack something that it reads.
+            SetupError: an optional package is not installed.
+        """
+
+    @abstractmethod
+    def fit(self, rows: DataFrame, job: RankerJob) -> FittedRanker:
+        """Fits the ranker.
+
+        A row of weight 0 counts as one that is not there, and a row of weight 2 as two rows.
+
+        Args:
+            rows: with ``label`` and ``weight`` (doubles) and ``columns()``; in any order, on disk.
+            job: what it needs besides.
+
+        Raises:
+            ReweightError: it cannot be fitted on these rows.
+        """
+
+    @abstractmethod
+    def read(self, folder: Path) -> FittedRanker:
+        """What ``FittedRanker.write`` wrote."""
+
+    def load(self, folder: Path) -> FittedRanker:
+        """What ``FittedRanker.save`` saved."""
+        return self.read(folder).shifted(float((folder / "shift.json").read_text()))
+
+
+def with_probabilities(rows: DataFrame, fitted: Mapping[str, FittedRanker]) -> DataFrame:
+    """Adds a column of probabilities per fitted ranker, under its key."""
+    for column, ranker in fitted.items():
+        rows = ranker.with_log_odds(rows, column)
+    return rows.withColumns({column: 1 / (1 + F.exp(-F.col(column))) for column in fitted})
+
+
+def need_package(ranker: str, module: str, extra: str) -> None:
+    """Refuses a ranker whose optional package is missing, without importing it.
+
+    Args:
+        ranker: the kind of ranker.
+        module: the module of the package.
+        extra: the extra of reweight that installs it.
+
+    Raises:
+        SetupError: the package is not installed.
+    """
+    if find_spec(module) is None:
+        raise SetupError(
+            f"the ranker '{ranker}' needs a package that is not installed",
+            expected=f"the package {module}, on the driver and on all executors",
+            got="no such package",
+            fix=f"pip install 'reweight[{extra}]', or remove {{ranker: {ranker}}} from rankers",
+        )
