@@ -118,7 +118,7 @@ def _try(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) -> li
     columns = weight_columns(methods, stats)
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
-        fits = fit_rankers(train, columns, (ranker,), floor=0.0, job=job)
+        fits = fit_rankers(train, columns, (ranker,), floor=0.0, job=job, folder=run.folder.search)
     finally:
         train.unpersist()
         scores.unpersist()

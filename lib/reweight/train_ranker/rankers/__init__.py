@@ -5,15 +5,18 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob
+from reweight.train_ranker.rankers.deep import Deep
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.rankers.xgboost import XGBoost
 
-# In a union of one member there is nothing to discriminate.
-AnyRanker = Annotated[LogisticRegression, Field()]
+AnyRanker = Annotated[
+    LogisticRegression | XGBoost | Deep,
+    Field(discriminator="ranker"),
+]
 
-# Kinds of rankers.
-RANKERS = tuple(
-    str(kind.model_fields["ranker"].default)
-    for kind in (get_args(get_args(AnyRanker)[0]) or get_args(AnyRanker)[:1])
-)
+# Kind -> class.
+RANKERS: dict[str, type[Ranker]] = {
+    str(kind.model_fields["ranker"].default): kind for kind in get_args(get_args(AnyRanker)[0])
+}
 
 __all__ = ["RANKERS", "AnyRanker", "FittedRanker", "Ranker", "RankerJob"]

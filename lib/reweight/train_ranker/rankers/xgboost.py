@@ -6,12 +6,13 @@
 weight per group: here the mean of the weights of the group's rows, or a refusal where they differ.
 Groups of weight 0 are left out, since xgboost would count them among the groups whose weights it
 scales to mean 1. Its scores s are no log odds: a s + b is, with a and b fitted to the weighted
-labels of the training rows (Platt 1999). `xgboost.spark` has no place for weights of groups, so that
-this objective is trained in one task.
+labels of the training rows (Platt 1999). `xgboost.spark` has no place for weights of groups, so
+that this objective is trained in one task, and its rows must fit the memory of one executor.
 
 Categorical ids are categories for the trees (splits by sets of ids), and not one column each.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,13 @@ from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import pandas_udf
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ConfigError, SetupError, TrainingError, WeightError
 from reweight.core.files import write_json
 from reweight.core.section import Name
+from reweight.train_ranker.in_python import Predict, with_predictions
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
 
 _MAJOR = 3
@@ -176,7 +177,7 @@ class XGBoost(Ranker):
         trees = self.trees
 
         def train(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-            yield pd.DataFrame({"model": [_trained(list(batches), kinds, settings, trees)]})
+            yield pd.DataFrame({"model": [_trained(batches, kinds, settings, trees)]})
 
         chosen = ordered.select("inputs", "label", "weight", "group")
         row = chosen.mapInPandas(train, "model binary").first()
@@ -244,17 +245,26 @@ class FittedXGBoost(FittedRanker):
         return self.trees
 
     def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
-        """Adds the log odds, which Python computes in batches."""
-        sent = rows.sparkSession.sparkContext.broadcast(self.model)
+        """Adds the log odds."""
+        return self.with_margins(rows, {column: self})
 
-        def score(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:  # type: ignore[type-arg]
-            booster = _loaded(sent.value)
-            for inputs in batches:
-                yield pd.Series(_scores(booster, inputs))
+    @classmethod
+    def with_margins(cls, rows: DataFrame, fitted: Mapping[str, "FittedXGBoost"]) -> DataFrame:
+        """Adds the log odds of several models, in one pass through Python."""
+        models = [(f.model, f.slope, f.intercept) for f in fitted.values()]
+        sent = rows.sparkSession.sparkContext.broadcast(models)
 
-        untyped_udf: Any = pandas_udf
-        scores = untyped_udf(score, "double")(_inputs(ids=self.ids))
-        return rows.withColumn(column, self.slope * scores + self.intercept)
+        def load() -> Predict:
+            boosters = [(_loaded(model), a, b) for model, a, b in sent.value]
+
+            def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
+                matrix = _matrix(inputs)
+                return [a * _scores(booster, matrix) + b for booster, a, b in boosters]
+
+            return predict
+
+        ids = any(ranker.ids for ranker in fitted.values())
+        return with_predictions(rows, [_inputs(ids=ids)], list(fitted), load)
 
     def calibrated(self, rows: DataFrame) -> "FittedXGBoost":
         """With the a and b that fit the weighted labels of these rows best."""
@@ -278,8 +288,6 @@ class FittedXGBoost(FittedRanker):
     @classmethod
     def read(cls, folder: Path) -> "FittedXGBoost":
         """Reads what ``write`` wrote."""
-        import json
-
         scale: Mapping[str, Any] = json.loads((folder / _SCALE).read_text())
         return cls((folder / _MODEL).read_bytes(), **scale)
 
@@ -327,11 +335,11 @@ def _loaded(model: bytes) -> Any:
     return booster
 
 
-def _scores(booster: Any, inputs: Iterable[Any]) -> NDArray[np.float64]:
+def _scores(booster: Any, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
     import xgboost
 
     rows = xgboost.DMatrix(
-        _matrix(inputs),
+        inputs,
         feature_types=booster.feature_types,
         enable_categorical=True,
         nthread=1,
@@ -341,18 +349,19 @@ def _scores(booster: Any, inputs: Iterable[Any]) -> NDArray[np.float64]:
 
 
 def _trained(
-    batches: list[pd.DataFrame], kinds: list[str], settings: dict[str, Any], trees: int
+    batches: Iterable[pd.DataFrame], kinds: list[str], settings: dict[str, Any], trees: int
 ) -> bytes:
     """Trees for the order within groups, from rows sorted by group."""
     import xgboost
 
-    rows = pd.concat(batches, ignore_index=True)
-    sizes = rows.groupby("group", sort=True)["weight"].agg(["size", "mean"])
+    parts = [(_matrix(rows["inputs"]), rows.drop(columns="inputs")) for rows in batches]
+    rows = pd.concat([numbers for _, numbers in parts], ignore_index=True)
+    groups = rows.groupby("group", sort=True)["weight"].agg(["size", "mean"])
     matrix = xgboost.DMatrix(
-        _matrix(rows["inputs"]),
+        np.concatenate([inputs for inputs, _ in parts]),
         label=rows["label"].to_numpy(),
-        group=sizes["size"].to_numpy(),
-        weight=sizes["mean"].to_numpy(),
+        group=groups["size"].to_numpy(),
+        weight=groups["mean"].to_numpy(),
         feature_types=kinds,
         enable_categorical=True,
         nthread=1,
