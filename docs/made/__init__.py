@@ -11,6 +11,7 @@ import griffe
 
 from made.classes import ROOT
 from made.methods import method_index, method_pages
+from made.rankers import ranker_table
 from made.reference import conditions, config_page, mechanisms, table_page
 from made.stages import stage_index, stage_pages
 
@@ -45,5 +46,9 @@ def made() -> dict[str, Any]:
             "METHODS": ["methods/index.md", *[{m.name: f"methods/{m.name}.md"} for m in methods]],
             "STAGES": ["stages/index.md", *[{s.name: f"stages/{s.name}.md"} for s in stages]],
         },
-        "tables": {"MECHANISMS": mechanisms(sources), "CONDITIONS": conditions()},
+        "tables": {
+            "MECHANISMS": mechanisms(sources),
+            "CONDITIONS": conditions(),
+            "RANKERS": ranker_table(sources),
+        },
     }

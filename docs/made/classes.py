@@ -21,6 +21,17 @@ def member_of(owner: griffe.Class, name: str) -> Any:
     return next((c.members[name] for c in ancestry(owner) if name in c.members), None)
 
 
+def members_of_union(package: griffe.Module, name: str) -> list[griffe.Class]:
+    """The classes of an annotated union, in its order."""
+    union = ast.parse(str(package.members[name].value), mode="eval").body
+    assert isinstance(union, ast.Subscript) and isinstance(union.slice, ast.Tuple)
+    members, names = union.slice.elts[0], list[str]()
+    while isinstance(members, ast.BinOp):
+        names.insert(0, ast.unparse(members.right))
+        members = members.left
+    return [package[own].final_target for own in (ast.unparse(members), *names)]
+
+
 def own_attributes(owner: griffe.Module | griffe.Class) -> dict[str, griffe.Attribute]:
     """The attributes that a module or class sets itself, without imports and bases."""
     return {n: m for n, m in owner.members.items() if not m.is_alias and m.is_attribute}

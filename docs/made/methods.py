@@ -1,6 +1,5 @@
 """A page for each method of the union."""
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,16 @@ from typing import Any
 
 import griffe
 
-from made.classes import ROOT, ancestry, declared, first_paragraph, literal, member_of, sections_in
+from made.classes import (
+    ROOT,
+    ancestry,
+    declared,
+    first_paragraph,
+    literal,
+    member_of,
+    members_of_union,
+    sections_in,
+)
 from made.settings import settings_of, settings_tree
 from made.text import documented, indented, inline, markdown_table, sentence
 
@@ -186,18 +194,8 @@ def _answer(value: Any, yes: str) -> str:
 
 def method_pages(sources: griffe.Module) -> Iterator[MethodPage]:
     """The methods, in the order of the union."""
-    package = sources["importance.methods"]
-    union = package.members["Method"]
-    for node in ast.walk(ast.parse(str(union.value), mode="eval")):
-        if isinstance(node, ast.Subscript):
-            members = node.slice.elts[0]  # type: ignore[attr-defined]
-            break
-    names: list[str] = []
-    while isinstance(members, ast.BinOp):
-        names.insert(0, members.right.id)  # type: ignore[attr-defined]
-        members = members.left
-    for name in [members.id, *names]:
-        yield MethodPage(package[name].final_target)
+    for owner in members_of_union(sources["importance.methods"], "Method"):
+        yield MethodPage(owner)
 
 
 def method_index(methods: list[MethodPage]) -> str:

@@ -13,6 +13,7 @@ from made.classes import (
     docstring,
     first_paragraph,
     literal,
+    member_of,
     own_attributes,
 )
 from made.settings import settings_of, settings_table, settings_tree
@@ -40,13 +41,24 @@ def config_page(sources: griffe.Module) -> str:
     parts.append(settings_table([s for s in settings if not s.nested]))
     # Sections that every job has, such as `tracking`, come after those of the stages.
     nested = sorted((s for s in settings if s.nested), key=lambda s: s.key not in own)
-    sections = {s.key: s.nested[0] for s in nested}
-    parts.append("`importance` is a list of [methods](methods/index.md), each with its settings.")
+    sections = {s.key: s.nested for s in nested}
+    parts.append(
+        "`importance` is a list of [methods](methods/index.md), and `rankers` one of "
+        "[rankers](rankers.md), each with its settings. `ranking: {C: 0.1}` is short for `rankers: "
+        "[{ranker: logistic_regression, C: 0.1}]`."
+    )
     for name in ("ConditionsConfig", "BenchmarkConfig"):
         new = [s for s in settings_of(config[name]) if s.nested and s.key not in sections]
-        sections |= {s.key: s.nested[0] for s in new}
-    for key, section in sections.items():
-        parts += [f"## `{key}` {{#{key}}}", _about(section), settings_tree(section, key, 3)]
+        sections |= {s.key: s.nested for s in new}
+    for key, kinds in sections.items():
+        parts.append(f"## `{key}` {{#{key}}}")
+        if len(kinds) == 1:
+            parts += [_about(kinds[0]), settings_tree(kinds[0], key, 3)]
+            continue
+        for kind in kinds:
+            # The items of a list, each named by its first field.
+            name = literal(member_of(kind, key.removesuffix("s")).value)
+            parts += [f"### `{name}` {{#{key}-{name}}}", _about(kind), settings_tree(kind, key, 4)]
     parts += [
         "## Other jobs",
         "`jobs/conditions.py` takes a run with the section [`conditions`](#conditions); "

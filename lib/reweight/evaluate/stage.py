@@ -5,9 +5,10 @@ Reads:
     ``truth``.
 
 Writes:
-    The table ``metrics``: by judge, values and differences to ``uniform`` on the same rows, with
-    intervals; ``evaluation.json``: curves, statistics of the weights, and what each judge says; and
-    ``decision.json``: which weights to ship, chosen on validation rows.
+    The table ``metrics``: by judge and ranker, values and differences to ``uniform`` on the same
+    rows, with intervals; ``evaluation.json``: curves, statistics of the weights, and what each
+    judge says; and ``decision.json``: which weights to ship, chosen on validation rows, for the
+    first ranker and, beside it, for each other one.
 
 Leaves out:
     Judges that need a position model which this run has not fitted.
@@ -18,6 +19,7 @@ Refuses:
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pyspark import StorageLevel
@@ -32,6 +34,7 @@ from reweight.core.kept import kept_types
 from reweight.core.left_out import left_out, without
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate import (
+    arms,
     comparison,
     judging,
     random_slice,
@@ -39,7 +42,9 @@ from reweight.evaluate import (
     verdict,
     weight_summary,
 )
-from reweight.evaluate.judges import RECORDED, Known, all_judges
+from reweight.evaluate.judges import RECORDED, Judge, Known, all_judges
+from reweight.evaluate.reduction import Reduced
+from reweight.evaluate.section import Evaluation
 from reweight.score_weights.rows import wide_weights
 
 
@@ -49,22 +54,23 @@ def evaluate(run: Run) -> dict[str, Any]:
     listed = all_judges(config.evaluation.judges)
     unusable = {n: why for n, judge in listed.items() if (why := judge.unusable(known))}
     judges = {name: judge for name, judge in listed.items() if name not in unusable}
-    first = config.rankers[0].name
-    predictions = run.store.read(PREDICTIONS).where(F.col("ranker") == first).drop("ranker")
+    rankers = [ranker.name for ranker in config.rankers]
+    predictions = run.store.read(PREDICTIONS).transform(arms.as_arms, rankers[0])
     notes: dict[str, Any] = {}
     if list(judges) != [RECORDED]:
         samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
         predictions = judging.with_masses(predictions, samples, judges, known)
         notes = random_slice.separated(samples, judges, config.seed)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
-    rows = comparison.measure(reduced.values, config.evaluation, BASELINE)
-    said = verdict.verdicts(rows, judges, config.evaluation)
-    for name, note in notes.items():
-        said[name]["note"] = note
-    decision = verdict.decision(rows, said)
+    parts = arms.by_ranker(reduced, rankers)
+    rows, results = _results(parts, judges, config.evaluation, notes)
+    # The first ranker decides; the others stand beside it.
+    first, *beside = results
     weights = _weights(run)
-    write_json(run.folder.decision, decision)
-    content = {"curves": reduction.curves(reduced), "judges": said, "decision": decision}
+    decisions = {name: result["decision"] for name, result in results.items()}
+    decision = decisions.pop(first)
+    write_json(run.folder.decision, decision | ({"rankers": decisions} if decisions else {}))
+    content = results[first] | {"rankers": {name: results[name] for name in beside}}
     write_json(run.folder.evaluation, content | {"judges left out": unusable} | weights)
     facts = [
         {
@@ -83,9 +89,35 @@ def evaluate(run: Run) -> dict[str, Any]:
     names = schema.names[1:]
     records = [tuple((row | {"seed": config.seed}).get(n) for n in names) for row in rows + facts]
     run.store.write(METRICS, run.spark.createDataFrame(records, schema=_nullable(names)))
-    summary: dict[str, Any] = {"metrics": len(records), "thresholds": reduced.probabilities()}
-    summary |= {"decision": decision["text"]}
+    summary: dict[str, Any] = {"metrics": len(records)}
+    summary |= {"thresholds": parts[first].probabilities(), "decision": decision["text"]}
+    summary |= {f"decision for {name}": other["text"] for name, other in decisions.items()}
     return summary | ({"judges left out": unusable} if unusable else {})
+
+
+def _results(
+    parts: Mapping[str, Reduced],
+    judges: Mapping[str, Judge],
+    evaluation: Evaluation,
+    notes: Mapping[str, Any],
+) -> tuple[list[comparison.Row], dict[str, dict[str, Any]]]:
+    """The metrics of all rankers, and by ranker its curves, what judges say, and the decision."""
+    measured = {
+        name: [
+            row | {"ranker": name} for row in comparison.measure(part.values, evaluation, BASELINE)
+        ]
+        for name, part in parts.items()
+    }
+    rows = [row for own in measured.values() for row in own]
+    results = {}
+    for name, part in parts.items():
+        others = [row for row in rows if row["ranker"] != name]
+        said = verdict.verdicts(measured[name], judges, evaluation, others)
+        for judge, note in notes.items():
+            said[judge]["note"] = note
+        decision = verdict.decision(measured[name], said)
+        results[name] = {"curves": reduction.curves(part), "judges": said, "decision": decision}
+    return rows, results
 
 
 def check_config(run: Run) -> None:

@@ -2,7 +2,8 @@
 
 Weights help if they rank better than uniform ones: a lower loss after the recalibration of both. A
 loss that only differs in its level is repaired by two numbers, with no weights at all. Differences
-are tested with Holm's correction for the number of methods and Bonferroni's for that of judges.
+are tested with Holm's correction for the number of methods, times that of rankers, and Bonferroni's
+for that of judges.
 
 The choice is made on validation rows, by the first judge that can tell. Test rows only confirm it.
 """
@@ -25,14 +26,18 @@ _RANKING, _OFF = "ranking_log_loss", "level_log_loss"
 
 
 def verdicts(
-    rows: Sequence[Row], judges: Mapping[str, Judge], evaluation: Evaluation
+    rows: Sequence[Row],
+    judges: Mapping[str, Judge],
+    evaluation: Evaluation,
+    others: Sequence[Row] = (),
 ) -> dict[str, Values]:
-    """What each judge says, in the order in which they are believed.
+    """What each judge says of one ranker, in the order in which they are believed.
 
     Args:
-        rows: the output of ``comparison.measure``.
+        rows: the output of ``comparison.measure`` for the ranker.
         judges: name -> judge.
         evaluation: the section ``evaluation``.
+        others: that of the run's other rankers, whose differences count in the correction.
 
     Returns:
         Judge -> ``kind``, ``says``, ``rows``, ``effective_positives``, ``able`` (with the
@@ -43,7 +48,7 @@ def verdicts(
     able = sum(fact["able"] for fact in facts.values())
     for name, fact in facts.items():
         for split in ("validation", "test"):
-            fact[split] = _outcomes(cells, name, split, able) if fact["able"] else {}
+            fact[split] = _outcomes(cells, name, split, able, others) if fact["able"] else {}
         fact["text"] = _sentence(name, fact)
     return facts
 
@@ -168,7 +173,9 @@ def _facts(cells: Any, name: str, judge: Judge, evaluation: Evaluation) -> Value
     return facts
 
 
-def _outcomes(cells: Any, judge: str, split: str, judges: int) -> dict[str, Values]:
+def _outcomes(
+    cells: Any, judge: str, split: str, judges: int, others: Sequence[Row]
+) -> dict[str, Values]:
     """Method -> its outcome, and what ranking and level contribute."""
     methods = [
         method
@@ -179,8 +186,9 @@ def _outcomes(cells: Any, judge: str, split: str, judges: int) -> dict[str, Valu
     parts = {}
     for name in (_RANKING, _OFF):
         rows = [cells[judge, split, method, name, "difference"] for method in methods]
-        known = [1.0 if row["p"] is None else row["p"] for row in rows]
-        corrected = [min(1.0, judges * p) for p in holm(known)]
+        family = [*rows, *_differences(others, judge, split, name)]
+        known = [1.0 if row["p"] is None else row["p"] for row in family]
+        corrected = [min(1.0, judges * p) for p in holm(known)[: len(rows)]]
         parts[name] = [
             {"difference": row["value"], "p": p, "word": _word(row["value"], p)}
             for row, p in zip(rows, corrected, strict=True)
@@ -198,6 +206,17 @@ def _outcomes(cells: Any, judge: str, split: str, judges: int) -> dict[str, Valu
             "p": ranking["p"],
         }
     return outcomes
+
+
+def _differences(rows: Sequence[Row], judge: str, split: str, name: str) -> list[Row]:
+    """The rows with a metric's differences of all methods to the baseline."""
+    wanted = (judge, split, name, "difference", None)
+    keys = ("judge", "split", "name", "kind", "segment")
+    return [
+        row
+        for row in rows
+        if tuple(row[key] for key in keys) == wanted and row["method"] != RECALIBRATED
+    ]
 
 
 def _word(difference: float | None, p: float) -> str:

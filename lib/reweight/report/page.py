@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader
 from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.evaluate.judges import RECORDED
 from reweight.evaluate.verdict import NO_DIFFERENCE, leading
+from reweight.report.by_ranker import effects, metrics_of
 from reweight.report.plots import plots
 
 RANKING, LEVEL = "ranking_log_loss", "level_log_loss"
@@ -59,14 +60,14 @@ def content(
     left_out = dict(left_out or {})
     methods = [m["name"] for m in config["importance"] if m["name"] not in left_out]
     methods = [baseline, *[m for m in methods if m != baseline]]
-    by_judge = {
-        judge: {
-            split: {m: _cells(rows, m, split) for m in (*methods, RECALIBRATED)}
-            for split in ("test", "validation")
-        }
-        for judge, rows in metrics[metrics["judge"].notna()].groupby("judge", sort=False)
+    # The first ranker decides; the page shows it in detail.
+    first = next((ranker["name"] for ranker in config.get("rankers", ())), None)
+    others = {
+        name: _other(metrics_of(metrics, name), methods, result)
+        for name, result in evaluation.get("rankers", {}).items()
     }
-    by_judge = {name: by_judge[name] for name in evaluation["judges"]}
+    metrics = metrics_of(metrics, first)
+    by_judge = _by_judge(metrics, methods, evaluation["judges"])
     summary = verdict(evaluation, disagreements)
     # The judge whose numbers the page shows in detail.
     judge = summary["judge"] or RECORDED
@@ -96,6 +97,33 @@ def content(
         "config": config,
         "recalibrated": RECALIBRATED,
         **evaluation,
+        "ranker": first,
+        "effects": {first: effects(by_judge, evaluation["judges"], methods)}
+        | {name: other["effects"] for name, other in others.items()},
+        "rankers": others,
+    }
+
+
+def _by_judge(metrics: pd.DataFrame, methods: Sequence[str], judges: Sequence[str]) -> Values:
+    """Judge -> split -> method -> metric -> value and difference to the baseline."""
+    found = {
+        judge: {
+            split: {m: _cells(rows, m, split) for m in (*methods, RECALIBRATED)}
+            for split in ("test", "validation")
+        }
+        for judge, rows in metrics[metrics["judge"].notna()].groupby("judge", sort=False)
+    }
+    return {name: found[name] for name in judges}
+
+
+def _other(metrics: pd.DataFrame, methods: Sequence[str], result: Values) -> Values:
+    """What the page shows of a ranker that does not decide."""
+    by_judge = _by_judge(metrics, methods, result["judges"])
+    return {
+        "verdict": verdict(result),
+        "judges": result["judges"],
+        "by_judge": by_judge,
+        "effects": effects(by_judge, result["judges"], methods),
     }
 
 
@@ -129,17 +157,34 @@ def table(values: Values) -> list[str]:
         for judge in judges:
             cell = values["by_judge"][judge]["test"][method].get(RANKING, {})
             word = values["judges"][judge]["test"].get(method, {}).get("outcome", "")
-            shown = _interval(cell) or number(cell.get("value"))
-            row.append(f"{shown} {'' if word == _UNCLEAR else word}".strip())
+            row.append(_said(cell, word))
         rows.append([*row, f"{values['facts'][method]['ess_share']:.1%}"])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
-    return lines + [f"{m}  left out: {why}" for m, why in values.get("left_out", {}).items()]
+    return _aligned(rows) + [
+        f"{m}  left out: {why}" for m, why in values.get("left_out", {}).items()
+    ]
 
 
 def told(values: Values) -> list[str]:
     """The table, the verdict, and what the other judges say, as lines for the console."""
-    return [*table(values), values["verdict"]["text"], *values["verdict"]["others"]]
+    others = values.get("rankers", {}).items()
+    return [
+        *table(values),
+        *(ranker_table(values) if others else ()),
+        values["verdict"]["text"],
+        *values["verdict"]["others"],
+        *[f"{name}: {other['verdict']['text']}" for name, other in others],
+    ]
+
+
+def ranker_table(values: Values) -> list[str]:
+    """Which weights help which ranker, on the test split, as lines for the console."""
+    by_ranker = values["effects"]
+    judges = {name: effect["judge"] for name, effect in by_ranker.items()}
+    lines = [["method", *[f"{name}, by {judge}" for name, judge in judges.items()]]]
+    for method in values["methods"]:
+        cells = [effect["methods"][method] for effect in by_ranker.values()]
+        lines.append([method, *[_said(cell[RANKING], cell["outcome"]) for cell in cells]])
+    return _aligned(lines)
 
 
 def verdict(evaluation: Mapping[str, Any], disagreements: Sequence[str] = ()) -> Values:
@@ -256,6 +301,18 @@ def _stages(records: Mapping[str, Values]) -> list[Values]:
         }
         for name, record in records.items()
     ]
+
+
+def _said(cell: Mapping[str, Any], word: str) -> str:
+    """A difference with its interval, or a value, and what it means."""
+    shown = _interval(cell) or number(cell.get("value"))
+    return f"{shown} {'' if word == _UNCLEAR else word}".strip()
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
 
 
 def _interval(cell: Mapping[str, Any]) -> str:

@@ -114,7 +114,9 @@ class Ranker(Section, ABC):
     Attributes:
         soft: whether it learns labels between 0 and 1; otherwise such a row is trained as two.
         takes: which weights it takes, in a few words.
+        needs: what it needs beside features and labels, in a few words.
         cost: of a fit, in a few words.
+        ranker: the kind of ranker.
         name: of the ranker's rows in the tables and of its folder; by default its kind.
         recalibrate: methods after whose fit the log odds are shifted so that the mean prediction on
             the (unweighted) training rows equals their label rate (for soft labels, their mean).
@@ -122,6 +124,7 @@ class Ranker(Section, ABC):
 
     soft: ClassVar[bool] = False
     takes: ClassVar[str] = "one per row"
+    needs: ClassVar[str] = "nothing"
     cost: ClassVar[str]
 
     ranker: str

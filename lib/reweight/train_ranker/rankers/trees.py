@@ -1,0 +1,66 @@
+"""What the rankers of trees share: their settings, and the vectors that they split.
+
+Weights enter as sums: of gradients and squares in a node, and in the quantiles that give candidate
+splits. ``minInstancesPerNode`` would count rows whatever they weigh, so it stays 1, and leaves are
+limited by their share of the sum of weights. Rows of weight 0 are left out, since they would still
+be drawn for candidate splits.
+
+What Spark ML does not do irrespective of partitions: above max(10,000, max_bins^2) rows, candidate
+splits are quantiles of rows that are drawn by partition.
+"""
+
+from typing import Any
+
+from pydantic import Field
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.train_ranker.rankers.base import Ranker, RankerJob
+
+
+class Trees(Ranker):
+    """Settings of all rankers of trees.
+
+    Attributes:
+        max_depth: of each tree.
+        max_bins: candidate splits of a feature, plus 1.
+        min_weight: share of the sum of weights that a leaf needs.
+        ids: whether one-hot ids are among the features. While trees are fitted, each feature takes
+            4 bytes per row, zeros included, so ids with thousands of values are better left to
+            other rankers.
+    """
+
+    max_depth: int = Field(default=5, ge=1, le=30)
+    max_bins: int = Field(default=32, ge=2)
+    min_weight: float = Field(default=0.0, ge=0, lt=0.5)
+    ids: bool = True
+
+    def columns(self) -> tuple[str, ...]:
+        """The vectors with one-hot ids, or the dense features alone."""
+        return ("vector",) if self.ids else ("features",)
+
+    def shared(self, job: RankerJob) -> dict[str, Any]:
+        """The arguments that all classifiers of trees have."""
+        return {
+            "featuresCol": "vector",
+            "labelCol": "label",
+            "weightCol": "weight",
+            "maxDepth": self.max_depth,
+            "maxBins": self.max_bins,
+            "minInstancesPerNode": 1,
+            "minWeightFractionPerNode": self.min_weight,
+            "seed": job.seed,
+        }
+
+
+def with_split_vector(rows: DataFrame) -> DataFrame:
+    """The rows with the ``vector`` that trees split, if it does not stand there."""
+    if "vector" in rows.columns:
+        return rows
+    return rows.withColumn("vector", array_to_vector(F.col("features")))
+
+
+def without_zeros(rows: DataFrame) -> DataFrame:
+    """The rows that weigh something, with their vector."""
+    return with_split_vector(rows.where("weight > 0"))
