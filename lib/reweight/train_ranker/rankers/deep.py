@@ -26,19 +26,9 @@ if TYPE_CHECKING:
 
 
 class Deep(DeepSettings, Ranker):
-    """Embeddings, cross layers and an MLP; torch is imported only where it is fitted or read.
+    """A network with embeddings of ids, cross layers and an MLP."""
 
-    Attributes:
-        epochs: the most passes over the training rows.
-        patience: epochs without a lower validation loss after which training ends. The parameters
-            of the best epoch are used.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        embedding: width of the embedding of each categorical id.
-        cross: number of cross layers; 0 for none.
-        hidden: widths of the hidden layers of the MLP beside them; empty for none.
-    """
-
+    # torch is imported only where it is fitted, read or applied.
     soft: ClassVar[bool] = True
     cost: ClassVar[str] = (
         "up to `epochs` passes over a snapshot of the rows, for all methods at once"

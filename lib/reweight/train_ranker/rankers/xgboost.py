@@ -22,8 +22,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from pyspark.ml.classification import LogisticRegression
-from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -34,10 +32,13 @@ from reweight.core.files import write_json
 from reweight.core.section import Name
 from reweight.train_ranker.in_python import Predict, with_predictions
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
+from reweight.train_ranker.recalibration import fitted_line
 
 _MAJOR = 3
 _FIX = "pip install 'reweight[xgboost]', or remove {ranker: xgboost} from rankers"
 _MODEL, _SCALE = "model.ubj", "scale.json"
+# Scores are rounded to this before they are calibrated.
+_STEP = 0.001
 
 
 class XGBoost(Ranker):
@@ -59,7 +60,8 @@ class XGBoost(Ranker):
     """
 
     takes: ClassVar[str] = "one per row; `objective: rank` one per group"
-    cost: ClassVar[str] = "trees x depth passes over binned features, in memory"
+    needs: ClassVar[str] = "the package xgboost; `objective: rank` groups"
+    cost: ClassVar[str] = "a pass over binned features in memory per tree and level"
 
     ranker: Literal["xgboost"] = "xgboost"
     objective: Literal["classify", "rank"] = "classify"
@@ -267,15 +269,14 @@ class FittedXGBoost(FittedRanker):
         return with_predictions(rows, [_inputs(ids=ids)], list(fitted), load)
 
     def calibrated(self, rows: DataFrame) -> "FittedXGBoost":
-        """With the a and b that fit the weighted labels of these rows best."""
-        scored = self.with_margin(rows, "score").select(
-            "label", "weight", array_to_vector(F.array("score")).alias("scores")
-        )
-        regression = LogisticRegression(
-            featuresCol="scores", labelCol="label", weightCol="weight", standardization=False
-        )
-        line = regression.fit(scored)
-        slope, intercept = float(line.coefficients[0]), float(line.intercept)
+        """With the a and b that fit the weighted labels of these rows, scores rounded to bins."""
+        w, y, score = F.col("weight"), F.col("label"), F.col("score")
+        bins = self.with_margin(rows, "score").groupBy(F.round(score / _STEP).alias("bin"))
+        sums = bins.agg(F.sum(w * y).alias("p"), F.sum(w * (1 - y)).alias("n"))
+        # Small by nature: occupied bins of scores.
+        table = sums.toPandas().sort_values("bin")
+        at, p, n = (table[name].to_numpy(float) for name in ("bin", "p", "n"))
+        intercept, slope = fitted_line(at * _STEP, p, n, float(np.log(p.sum() / n.sum())))
         return FittedXGBoost(self.model, self.ids, self.trees, slope, intercept, shift=self.shift)
 
     def write(self, folder: Path) -> None:
