@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gbt": {"max_iter": 3, "max_depth": 3},
     "random_forest": {"trees": 3, "max_depth": 4, "bootstrap": False},
     "xgboost": {"trees": 4, "depth": 3, "workers": 1},
+    "lightgbm": {"trees": 4, "leaves": 6},
     "deep": {"epochs": 12, "patience": 12, "hidden": [6], "embedding": 2, "learning_rate": 0.02},
     "als": {"user": "user", "item": "item", "rank": 3, "max_iter": 4, "blocks": 1},
 }
@@ -85,8 +86,8 @@ def test_every_ranker_of_the_union_is_tested() -> None:
 def test_a_weight_of_0_is_no_row_and_one_of_2_is_two(
     train: DataFrame, tmp_path: Path, kind: str
 ) -> None:
-    if kind == "xgboost" and find_spec("xgboost") is None:
-        pytest.skip("xgboost is not installed: pip install 'reweight[xgboost]'")
+    if kind in ("xgboost", "lightgbm") and find_spec(kind) is None:
+        pytest.skip(f"{kind} is not installed: pip install 'reweight[{kind}]'")
     ranker = ranker_of(kind)
     own = fitted(ranker, train)
     found = margins(own, train)

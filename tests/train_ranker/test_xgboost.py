@@ -1,20 +1,21 @@
 """The ranker `xgboost`: the package's own trees, with one weight per row or per group."""
 
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import DataFrame, SparkSession
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ConfigError, SetupError, WeightError
-from reweight.train_ranker.rankers.base import RankerJob
-from reweight.train_ranker.rankers.xgboost import FittedXGBoost, XGBoost, check_version
+from reweight.train_ranker.rankers import AnyRanker, Ranker, RankerJob
+from reweight.train_ranker.rankers.xgboost import FittedXGBoost, XGBoost
 
 ROWS, GROUPS, FIELDS = 480, 80, {"item": 30}
 KINDS = ["float", "float", "float", "c"]
@@ -165,19 +166,23 @@ def test_rows_that_are_ranked_in_groups_need_groups() -> None:
     XGBoost().check(Features.model_construct(), nothing)
 
 
+@pytest.mark.parametrize("kind", ["xgboost", "lightgbm"])
 def test_a_package_that_is_missing_or_of_another_version_is_refused_by_name(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    with pytest.raises(SetupError) as caught:
-        check_version("2.1.4")
-    assert caught.value.got == "xgboost 2.1.4"
-    assert caught.value.fix.startswith("pip install 'reweight[xgboost]'")
-    check_version("3.2.0")
+    ranker: Ranker = TypeAdapter(AnyRanker).validate_python({"ranker": kind})
+    nothing = Features.model_construct(), Sampling.model_construct()
     monkeypatch.setattr("reweight.train_ranker.rankers.base.find_spec", lambda name: None)
     with pytest.raises(SetupError) as caught:
-        XGBoost().check(Features.model_construct(), Sampling.model_construct())
-    assert "xgboost" in caught.value.expected
-    assert "pip install 'reweight[xgboost]'" in caught.value.fix
+        ranker.check(*nothing)
+    assert caught.value.expected.startswith(kind)
+    assert caught.value.fix.startswith(f"pip install 'reweight[{kind}]', or remove")
+    old = SimpleNamespace(__version__="1.7.6")
+    monkeypatch.setattr("reweight.train_ranker.rankers.base.find_spec", lambda name: name)
+    monkeypatch.setattr("reweight.train_ranker.rankers.base.import_module", lambda name: old)
+    with pytest.raises(SetupError) as caught:
+        ranker.check(*nothing)
+    assert caught.value.got == f"{kind} 1.7.6"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
-"""Columns that a model outside the JVM computes, batch by batch, while others stay in the JVM."""
+"""Models outside the JVM: trained in one task, and applied batch by batch to what they read."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
@@ -39,3 +41,63 @@ def with_predictions(
     struct = untyped_udf(predicted, ", ".join(f"{field} double" for field in fields))(*inputs)
     added = [F.col(f"_predicted.{f}").alias(n) for f, n in zip(fields, names, strict=True)]
     return rows.withColumn("_predicted", struct).select("*", *added).drop("_predicted")
+
+
+def with_inputs(rows: DataFrame, fields: int) -> DataFrame:
+    """Adds ``inputs``: the dense features, then the ids of categorical fields as numbers."""
+    return rows.withColumn("inputs", inputs_of(fields))
+
+
+def inputs_of(fields: int) -> Column:
+    """Same as a column, array<float>.
+
+    Args:
+        fields: number of categorical fields.
+    """
+    features = F.col("features")
+    return F.concat(features, F.col("ids").cast("array<float>")) if fields else features
+
+
+def matrix_of(inputs: Iterable[Any]) -> NDArray[np.float32]:
+    """A batch of ``inputs``, float32 [B, D + fields]."""
+    return np.stack(list(inputs)).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """All rows of a training, in the memory of one task.
+
+    Attributes:
+        inputs: float32 [N, D + fields].
+        numbers: the other columns.
+    """
+
+    inputs: NDArray[np.float32]
+    numbers: pd.DataFrame
+
+
+def trained_in_one_task(
+    rows: DataFrame,
+    columns: Sequence[str],
+    order: Sequence[str],
+    train: Callable[[TrainingRows], bytes],
+) -> bytes:
+    """Gives all rows to one task, which trains a model.
+
+    Args:
+        rows: with ``inputs``, and the other columns.
+        columns: numbers that the training reads besides.
+        order: columns by which the rows are sorted.
+        train: runs in the task; returns the model.
+    """
+
+    def trained(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        parts = [(matrix_of(part["inputs"]), part.drop(columns="inputs")) for part in batches]
+        inputs = np.concatenate([inputs for inputs, _ in parts])
+        numbers = pd.concat([numbers for _, numbers in parts], ignore_index=True)
+        yield pd.DataFrame({"model": [train(TrainingRows(inputs, numbers))]})
+
+    ordered = rows.repartition(1).sortWithinPartitions(*order).select("inputs", *columns)
+    row = ordered.mapInPandas(trained, "model binary").first()
+    assert row is not None
+    return bytes(row["model"])

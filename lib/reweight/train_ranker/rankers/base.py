@@ -7,6 +7,7 @@ are joined, vectorised and kept once, with the columns that its rankers name and
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -204,21 +205,24 @@ def with_probabilities(rows: DataFrame, fitted: Mapping[str, FittedRanker]) -> D
     )
 
 
-def need_package(ranker: str, module: str, extra: str) -> None:
-    """Refuses a ranker whose optional package is missing, without importing it.
+def need_package(ranker: str, module: str, major: int) -> None:
+    """Refuses a ranker whose optional package is missing, or not the one that it was written for.
 
     Args:
-        ranker: the kind of ranker.
+        ranker: the kind of ranker, and the extra of reweight that installs the package.
         module: the module of the package.
-        extra: the extra of reweight that installs it.
+        major: its major version.
 
     Raises:
-        SetupError: the package is not installed.
+        SetupError: the package is not installed, or has another major version.
     """
-    if find_spec(module) is None:
+    version = str(import_module(module).__version__) if find_spec(module) else None
+    if version is None or version.partition(".")[0] != str(major):
         raise SetupError(
-            f"the ranker '{ranker}' needs a package that is not installed",
-            expected=f"the package {module}, on the driver and on all executors",
-            got="no such package",
-            fix=f"pip install 'reweight[{extra}]', or remove {{ranker: {ranker}}} from rankers",
+            f"the ranker '{ranker}' needs a package that is not installed"
+            if version is None
+            else f"the ranker '{ranker}' needs another version of its package",
+            expected=f"{module} {major}, on the driver and on all executors",
+            got="no such package" if version is None else f"{module} {version}",
+            fix=f"pip install 'reweight[{ranker}]', or remove {{ranker: {ranker}}} from rankers",
         )

@@ -13,13 +13,12 @@ Categorical ids are categories for the trees (splits by sets of ids), and not on
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from pyspark.sql import DataFrame
@@ -27,15 +26,21 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
-from reweight.core.errors import ConfigError, SetupError, TrainingError, WeightError
+from reweight.core.errors import ConfigError, TrainingError, WeightError
 from reweight.core.files import write_json
 from reweight.core.section import Name
-from reweight.train_ranker.in_python import Predict, with_predictions
+from reweight.train_ranker.in_python import (
+    Predict,
+    TrainingRows,
+    inputs_of,
+    matrix_of,
+    trained_in_one_task,
+    with_inputs,
+    with_predictions,
+)
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
 from reweight.train_ranker.recalibration import fitted_line
 
-_MAJOR = 3
-_FIX = "pip install 'reweight[xgboost]', or remove {ranker: xgboost} from rankers"
 _MODEL, _SCALE = "model.ubj", "scale.json"
 # Scores are rounded to this before they are calibrated.
 _STEP = 0.001
@@ -94,8 +99,7 @@ class XGBoost(Ranker):
             ConfigError: ``objective: rank`` without groups.
             SetupError: no xgboost, or one of another major version.
         """
-        need_package("xgboost", "xgboost", "xgboost")
-        check_version(_version())
+        need_package("xgboost", "xgboost", 3)
         if self.objective == "classify":
             return
         if self.group == "group_id":
@@ -121,10 +125,9 @@ class XGBoost(Ranker):
         """
         rows = rows.where("weight > 0")
         train = self._groups if self.objective == "rank" else self._rows
-        ids = bool(job.fields)
         kinds = ["float"] * len(job.names) + ["c"] * len(job.fields)
         try:
-            model = train(_with_inputs(rows, ids=ids), kinds, job)
+            model = train(with_inputs(rows, len(job.fields)), kinds, job)
         except (TrainingError, WeightError):
             raise
         except Exception as error:
@@ -134,7 +137,7 @@ class XGBoost(Ranker):
                 got=str(error).strip().splitlines()[0][:300],
                 fix="see the log of Spark; fewer rankers.workers take fewer slots at once",
             ) from error
-        fitted = FittedXGBoost(model, ids, f"{self.trees} trees")
+        fitted = FittedXGBoost(model, len(job.fields), f"{self.trees} trees")
         return fitted.calibrated(rows) if self.objective == "rank" else fitted
 
     def read(self, folder: Path) -> "FittedXGBoost":
@@ -173,18 +176,14 @@ class XGBoost(Ranker):
 
     def _groups(self, rows: DataFrame, kinds: list[str], job: RankerJob) -> bytes:
         self._check_groups(rows)
-        numbered = rows.withColumn("group", F.xxhash64(self.group))
-        ordered = numbered.repartition(1).sortWithinPartitions("group", "sample_id")
         settings = self._booster_settings(job.seed) | {"objective": "rank:ndcg", "nthread": 1}
         trees = self.trees
-
-        def train(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-            yield pd.DataFrame({"model": [_trained(batches, kinds, settings, trees)]})
-
-        chosen = ordered.select("inputs", "label", "weight", "group")
-        row = chosen.mapInPandas(train, "model binary").first()
-        assert row is not None
-        return bytes(row["model"])
+        return trained_in_one_task(
+            rows.withColumn("group", F.xxhash64(self.group)),
+            ("label", "weight", "group"),
+            ("group", "sample_id"),
+            lambda task: _trained(task, kinds, settings, trees),
+        )
 
     def _check_groups(self, rows: DataFrame) -> None:
         groups = rows.groupBy(self.group).agg(
@@ -229,14 +228,14 @@ class FittedXGBoost(FittedRanker):
 
     Attributes:
         model: the booster in xgboost's own format (UBJSON).
-        ids: whether categorical ids follow the features.
+        fields: number of categorical fields.
         trees: how many there are, in words.
         slope: a of the log odds a s + b of a score s.
         intercept: b.
     """
 
     model: bytes
-    ids: bool
+    fields: int
     trees: str
     slope: float = 1.0
     intercept: float = 0.0
@@ -260,13 +259,14 @@ class FittedXGBoost(FittedRanker):
             boosters = [(_loaded(model), a, b) for model, a, b in sent.value]
 
             def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
-                matrix = _matrix(inputs)
+                matrix = matrix_of(inputs)
                 return [a * _scores(booster, matrix) + b for booster, a, b in boosters]
 
             return predict
 
-        ids = any(ranker.ids for ranker in fitted.values())
-        return with_predictions(rows, [_inputs(ids=ids)], list(fitted), load)
+        # Of one run, and so with the same fields.
+        (fields,) = {ranker.fields for ranker in fitted.values()}
+        return with_predictions(rows, [inputs_of(fields)], list(fitted), load)
 
     def calibrated(self, rows: DataFrame) -> "FittedXGBoost":
         """With the a and b that fit the weighted labels of these rows, scores rounded to bins."""
@@ -277,13 +277,15 @@ class FittedXGBoost(FittedRanker):
         table = sums.toPandas().sort_values("bin")
         at, p, n = (table[name].to_numpy(float) for name in ("bin", "p", "n"))
         intercept, slope = fitted_line(at * _STEP, p, n, float(np.log(p.sum() / n.sum())))
-        return FittedXGBoost(self.model, self.ids, self.trees, slope, intercept, shift=self.shift)
+        return FittedXGBoost(
+            self.model, self.fields, self.trees, slope, intercept, shift=self.shift
+        )
 
     def write(self, folder: Path) -> None:
         """Writes the trees in xgboost's own format, and the scale as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _MODEL).write_bytes(self.model)
-        values = {name: getattr(self, name) for name in ("ids", "trees", "slope", "intercept")}
+        values = {name: getattr(self, name) for name in ("fields", "trees", "slope", "intercept")}
         write_json(folder / _SCALE, values)
 
     @classmethod
@@ -291,40 +293,6 @@ class FittedXGBoost(FittedRanker):
         """Reads what ``write`` wrote."""
         scale: Mapping[str, Any] = json.loads((folder / _SCALE).read_text())
         return cls((folder / _MODEL).read_bytes(), **scale)
-
-
-def check_version(version: str) -> None:
-    """Refuses another xgboost than the one whose behaviour the tests know.
-
-    Raises:
-        SetupError: the major version differs.
-    """
-    if version.partition(".")[0] != str(_MAJOR):
-        raise SetupError(
-            "the ranker 'xgboost' needs another version of its package",
-            expected=f"xgboost {_MAJOR}, on the driver and on all executors",
-            got=f"xgboost {version}",
-            fix=_FIX,
-        )
-
-
-def _version() -> str:
-    import xgboost
-
-    return str(xgboost.__version__)
-
-
-def _inputs(*, ids: bool) -> Any:
-    """Features, then ids, as one array<float>."""
-    return F.concat("features", F.col("ids").cast("array<float>")) if ids else F.col("features")
-
-
-def _with_inputs(rows: DataFrame, *, ids: bool) -> DataFrame:
-    return rows.withColumn("inputs", _inputs(ids=ids))
-
-
-def _matrix(arrays: Iterable[Any]) -> NDArray[np.float32]:
-    return np.stack(list(arrays)).astype(np.float32, copy=False)
 
 
 def _loaded(model: bytes) -> Any:
@@ -349,18 +317,14 @@ def _scores(booster: Any, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
     return scores
 
 
-def _trained(
-    batches: Iterable[pd.DataFrame], kinds: list[str], settings: dict[str, Any], trees: int
-) -> bytes:
+def _trained(rows: TrainingRows, kinds: list[str], settings: dict[str, Any], trees: int) -> bytes:
     """Trees for the order within groups, from rows sorted by group."""
     import xgboost
 
-    parts = [(_matrix(rows["inputs"]), rows.drop(columns="inputs")) for rows in batches]
-    rows = pd.concat([numbers for _, numbers in parts], ignore_index=True)
-    groups = rows.groupby("group", sort=True)["weight"].agg(["size", "mean"])
+    groups = rows.numbers.groupby("group", sort=True)["weight"].agg(["size", "mean"])
     matrix = xgboost.DMatrix(
-        np.concatenate([inputs for inputs, _ in parts]),
-        label=rows["label"].to_numpy(),
+        rows.inputs,
+        label=rows.numbers["label"].to_numpy(),
         group=groups["size"].to_numpy(),
         weight=groups["mean"].to_numpy(),
         feature_types=kinds,
