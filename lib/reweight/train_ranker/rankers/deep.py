@@ -24,6 +24,9 @@ from reweight.train_ranker.rows import WeightColumn
 if TYPE_CHECKING:
     from reweight.importance.artifact import ModelArtifact
 
+# A column of weights has the name of a method, which cannot be `weight`.
+_ALONE = "alone"
+
 
 class Deep(DeepSettings, Ranker):
     """A network with embeddings of ids, cross layers and an MLP."""
@@ -46,7 +49,8 @@ class Deep(DeepSettings, Ranker):
         Raises:
             TrainingError: it is too large or diverged, or its ranks could not finish.
         """
-        (fitted,) = self.fit_together(rows, (WeightColumn("weight"),), job).values()
+        rows = rows.withColumnRenamed("weight", _ALONE)
+        fitted = self.fit_together(rows, (WeightColumn(_ALONE),), job)[_ALONE]
         if isinstance(fitted, ReweightError):
             raise fitted
         return fitted
