@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
@@ -150,7 +151,15 @@ def test_weights_of_rows_become_the_mean_of_their_group(
     assert caught.value.got.startswith("soft labels")
     with pytest.raises(WeightError) as caught:
         fitted(GROUPED, rows.where("label = 1"))
-    assert "none with both labels" in caught.value.got
+    assert "none with rows of both labels" in caught.value.got
+    with pytest.raises(WeightError) as caught:
+        fitted(GROUPED, rows.withColumn("group_id", F.expr("nullif(group_id, 'session 3')")))
+    assert caught.value.got == f"null for {ROWS // GROUPS} rows"
+    # A row of weight 0 among others makes weights differ, too.
+    some = rows.withColumn("some", F.expr("double(label)"))
+    with pytest.raises(WeightError) as caught:
+        fitted(strict, some.withColumn("label", F.expr("double(sample_id % 2)")), "some")
+    assert "different weights" in caught.value.got
 
 
 @needs_xgboost

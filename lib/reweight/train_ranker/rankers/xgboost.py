@@ -26,9 +26,10 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
-from reweight.core.errors import ConfigError, TrainingError, WeightError
+from reweight.core.errors import ConfigError, TrainingError
 from reweight.core.files import write_json
 from reweight.core.section import Name
+from reweight.train_ranker.groups import check_groups
 from reweight.train_ranker.in_python import (
     Predict,
     TrainingRows,
@@ -53,8 +54,8 @@ class XGBoost(Ranker):
         objective: ``classify``, the log loss of each row; ``rank``, the order within groups.
         group: column of the groups of ``rank``: ``group_id`` (``sampling.group``), or a column of
             ``sampling.keep``.
-        group_weight: the weight of a group: the mean of its rows' weights; or ``refuse`` where they
-            differ.
+        group_weight: the weight of a group: the mean of the weights of its rows, without those of
+            weight 0, which are left out; or ``refuse`` where they differ.
         trees: number of trees.
         depth: largest depth of a tree.
         learning_rate: factor of each tree.
@@ -123,13 +124,14 @@ class XGBoost(Ranker):
             TrainingError: xgboost failed.
             WeightError: weights that cannot be those of groups.
         """
+        if self.objective == "rank":
+            even = self.group_weight == "refuse"
+            check_groups(rows, self.group, self.name, even=even)
         rows = rows.where("weight > 0")
         train = self._groups if self.objective == "rank" else self._rows
         kinds = ["float"] * len(job.names) + ["c"] * len(job.fields)
         try:
             model = train(with_inputs(rows, len(job.fields)), kinds, job)
-        except (TrainingError, WeightError):
-            raise
         except Exception as error:
             raise TrainingError(
                 f"the ranker '{self.name}' could not be trained",
@@ -175,7 +177,6 @@ class XGBoost(Ranker):
         return bytes(estimator.fit(rows).get_booster().save_raw("ubj"))
 
     def _groups(self, rows: DataFrame, kinds: list[str], job: RankerJob) -> bytes:
-        self._check_groups(rows)
         settings = self._booster_settings(job.seed) | {"objective": "rank:ndcg", "nthread": 1}
         trees = self.trees
         return trained_in_one_task(
@@ -184,42 +185,6 @@ class XGBoost(Ranker):
             ("group", "sample_id"),
             lambda task: _trained(task, kinds, settings, trees),
         )
-
-    def _check_groups(self, rows: DataFrame) -> None:
-        groups = rows.groupBy(self.group).agg(
-            F.count("*").alias("rows"),
-            F.countDistinct("sample_id").alias("samples"),
-            (F.max("weight") - F.min("weight")).alias("spread"),
-            (F.max("label") > F.min("label")).alias("mixed"),
-        )
-        facts: Any = groups.agg(
-            F.count("*").alias("groups"),
-            F.count_if(F.col("rows") > F.col("samples")).alias("doubled"),
-            F.count_if(F.col("spread") > 1e-9).alias("uneven"),
-            F.count_if("mixed").alias("mixed"),
-        ).first()
-        what = f"the ranker '{self.name}' with objective: rank cannot take these weights"
-        if facts["doubled"]:
-            raise WeightError(
-                what,
-                expected="labels 0 or 1, since rows are ranked by them",
-                got="soft labels, whose rows would stand twice in their group",
-                fix="use objective: classify for methods with soft labels",
-            )
-        if not facts["mixed"]:
-            raise WeightError(
-                what,
-                expected="groups with rows of both labels, between which an order can be learnt",
-                got=f"{facts['groups']} groups with weight, none with both labels",
-                fix="set `group` to what is ranked together, or use objective: classify",
-            )
-        if self.group_weight == "refuse" and facts["uneven"]:
-            raise WeightError(
-                what,
-                expected="one weight per group (group_weight: refuse)",
-                got=f"different weights within {facts['uneven']} of {facts['groups']} groups",
-                fix="set group_weight: mean, or use objective: classify, which takes one per row",
-            )
 
 
 @dataclass(frozen=True)
