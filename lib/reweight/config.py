@@ -221,6 +221,23 @@ class ConditionsConfig(RunConfig):
 
     conditions: Conditions
 
+    @property
+    def regression(self) -> LogisticRegression:
+        """The ranker of the worlds."""
+        (ranker,) = self.rankers
+        assert isinstance(ranker, LogisticRegression)
+        return ranker
+
+    @model_validator(mode="after")
+    def _ranked_in_memory(self) -> Self:
+        kinds = [ranker.ranker for ranker in self.rankers]
+        if kinds != ["logistic_regression"]:
+            raise ValueError(
+                "rankers: the worlds are ranked in memory, by one logistic regression; got "
+                f"{kinds}; write ranking: {{C: 1.0}} in place of the list"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _with_worlds(cls, data: Any) -> Any:

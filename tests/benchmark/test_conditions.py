@@ -315,6 +315,12 @@ def test_worlds_of_several_sizes_have_sessions_and_users_in_proportion() -> None
         read_config(ConditionsConfig, CONF, ("conditions.only=[nothing]",))
 
 
+def test_the_worlds_are_ranked_by_the_logistic_regression_alone() -> None:
+    assert read_config(ConditionsConfig, CONF, ("ranking.C=0.5",)).regression.C == 0.5
+    with pytest.raises(ConfigError, match="ranked in memory, by one logistic regression"):
+        read_config(ConditionsConfig, CONF, ("rankers=[{ranker: gbt}]",))
+
+
 @pytest.mark.parametrize("sizes", ["[20000,2000000]", "[20000,20000]", "[10]"])
 def test_sizes_beyond_the_memory_of_a_task_are_refused(sizes: str) -> None:
     with pytest.raises(ConfigError, match="1,500,000 samples") as caught:

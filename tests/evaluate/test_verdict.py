@@ -74,6 +74,18 @@ def test_outcomes_are_corrected_for_the_number_of_methods_and_judges() -> None:
     assert outcomes(said_of(both)) == {"m0": "no significant difference"}
 
 
+def test_outcomes_are_corrected_for_the_number_of_rankers() -> None:
+    own = rows_of({"m0": (-0.01, 0.03, 0, 1)})
+    assert outcomes(said_of(own)) == {"m0": "helps"}
+    alone = verdicts(own, JUDGES, Evaluation(), rows_of({"uniform_recalibrated": SAME}))
+    assert outcomes(alone) == {"m0": "helps"}
+    beside = verdicts(own, JUDGES, Evaluation(), rows_of({"m0": SAME}))
+    assert outcomes(beside) == {"m0": "no significant difference"}
+    # What another judge says of the others is no test of this one.
+    elsewhere = verdicts(own, JUDGES, Evaluation(), rows_of({"m0": SAME}, "recorded"))
+    assert outcomes(elsewhere) == {"m0": "helps"}
+
+
 def test_the_first_judge_with_enough_positives_leads() -> None:
     rows = rows_of({"a": BETTER}, "truth", 20) + rows_of({"a": WORSE}, "recorded")
     said = said_of(rows)

@@ -113,7 +113,7 @@ def test_the_summary_says_what_each_fit_cost_and_who_was_cold(several: Run) -> N
     assert list(summary["fits"]) == list(RANKERS)
     assert {tuple(fits) for fits in summary["fits"].values()} == {METHODS}
     assert summary["fits"]["boosted"]["uniform"].startswith("2 trees of ")
-    facts = summary["als"]
+    facts = summary["held-out rows"]["als"]
     assert facts["predicted"] * len(RANKERS) * len(METHODS) == summary["predictions"]
     assert facts["by popularity"] >= facts["of users without factors"]
 

@@ -107,6 +107,14 @@ def test_a_weight_of_0_is_no_row_and_one_of_2_is_two(
     np.testing.assert_allclose(margins(again, train), found + 0.25, atol=1e-9)
 
 
+def test_trees_without_ids_read_no_ids_even_where_others_do(train: DataFrame) -> None:
+    settings = {"ranker": "gbt", "max_iter": 2, "max_depth": 2, "ids": False}
+    ranker: Ranker = TypeAdapter(AnyRanker).validate_python(settings)
+    own = fitted(ranker, train)
+    assert own.model.numFeatures == 3  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(margins(own, train), margins(own, train.drop("vector", "ids")))
+
+
 @pytest.mark.parametrize(
     ("sql", "came"),
     [

@@ -119,8 +119,10 @@ def _by_judge(metrics: pd.DataFrame, methods: Sequence[str], judges: Sequence[st
 def _other(metrics: pd.DataFrame, methods: Sequence[str], result: Values) -> Values:
     """What the page shows of a ranker that does not decide."""
     by_judge = _by_judge(metrics, methods, result["judges"])
+    summary = verdict(result)
     return {
-        "verdict": verdict(result),
+        "verdict": summary,
+        "comparison": by_judge[summary["judge"] or RECORDED],
         "judges": result["judges"],
         "by_judge": by_judge,
         "effects": effects(by_judge, result["judges"], methods),

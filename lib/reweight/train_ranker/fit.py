@@ -22,7 +22,7 @@ from reweight.train_ranker.checks import check_training
 from reweight.train_ranker.rankers import FittedRanker, Ranker, RankerJob
 from reweight.train_ranker.rankers.base import with_probabilities
 from reweight.train_ranker.recalibration import recalibrated
-from reweight.train_ranker.rows import WeightColumn, weighted, with_columns
+from reweight.train_ranker.rows import WeightColumn, weighted
 
 _LOG = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def weight_columns(
 
 
 def job_of(
-    validation: DataFrame,
+    held_out: DataFrame,
     stats: FeatureStats,
     columns: Sequence[str],
     *,
@@ -117,18 +117,19 @@ def job_of(
     """What all fits of a run share.
 
     Args:
-        validation: rows of the validation split with the columns that rankers read.
+        held_out: rows of other splits than the training split, with the columns that rankers read.
         stats: of the features.
         columns: what the rankers read.
         seed: of the run.
         fitting: the section ``fitting``.
     """
+    validation = held_out.where("split = 'validation'")
     return RankerJob(
         weight_sum=0.0,
         seed=seed,
         names=stats.names,
         fields=stats.cardinalities,
-        validation=validation.select("label", *columns),
+        validation=validation.select(F.col("label").cast("double").alias("label"), *columns),
         fitting=fitting,
     )
 
@@ -209,26 +210,16 @@ def _fit(
     return fit
 
 
-def predictions(
-    samples: DataFrame,
-    fits: Sequence[Fit],
-    cardinalities: tuple[int, ...],
-    columns: Sequence[str] = ("vector",),
-    kept: Mapping[str, str] | None = None,
-) -> DataFrame:
+def predictions(held_out: DataFrame, fits: Sequence[Fit]) -> DataFrame:
     """Rows of the table ``predictions``, one per sample, ranker and method.
 
     Args:
-        samples: rows of the table ``samples``.
+        held_out: samples with the columns that the rankers read.
         fits: the fitted rankers.
-        cardinalities: size of the id space of each field of ``ids``.
-        columns: what the rankers read.
-        kept: name -> type of the columns of ``sampling.keep``.
     """
     by_column = {f"_p{i}": fit for i, fit in enumerate(fits)}
-    wide = with_columns(samples, columns, cardinalities, kept).transform(
-        with_probabilities, {column: fit.fitted for column, fit in by_column.items()}
-    )
+    fitted = {column: fit.fitted for column, fit in by_column.items()}
+    wide = held_out.transform(with_probabilities, fitted)
     rows = [
         F.struct(
             F.lit(fit.ranker).alias("ranker"),

@@ -57,8 +57,9 @@ def train_ranker(run: Run) -> dict[str, Any]:
     wide = wide_weights(run.store.read(WEIGHTS), names, soft)
     kept = kept_types(run.folder)
     train = weighted_train(samples, wide, sizes, names, soft, columns=reads, kept=kept)
-    validation = with_columns(samples.where("split = 'validation'"), reads, sizes, kept)
-    job = job_of(validation, stats, reads, seed=config.seed, fitting=config.fitting)
+    held_out = samples.where("split in ('validation', 'test')")
+    held_out = with_columns(held_out, reads, sizes, kept)
+    job = job_of(held_out, stats, reads, seed=config.seed, fitting=config.fitting)
     # On disk, since Spark ML holds its own blocks in memory while it iterates.
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
@@ -72,16 +73,16 @@ def train_ranker(run: Run) -> dict[str, Any]:
             folder=run.folder,
         )
         fitted = {fit.method for fit in fits}
-        expanded = {name: doubled(train, name).count() for name in soft if name in fitted}
+        expanded = {name: doubled(train, name, ()).count() for name in soft if name in fitted}
     finally:
         train.unpersist()
-    held_out = samples.where("split in ('validation', 'test')")
-    rows = run.store.write(PREDICTIONS, predictions(held_out, fits, sizes, reads, kept))
+    rows = run.store.write(PREDICTIONS, predictions(held_out, fits))
     for fit in fits:
         fit.fitted.save(run.folder.ranker(fit.ranker, fit.method))
     record_left_out(run.folder, "train_ranker", refusals.reasons())
     summary = refusals.summary() | {"predictions": rows, "fits": told(fits)}
-    summary |= held_out_facts(fits, with_columns(held_out, reads, sizes, kept))
+    if facts := held_out_facts(fits, held_out):
+        summary |= {"held-out rows": facts}
     return summary | ({"rows of soft labels": expanded} if expanded else {})
 
 

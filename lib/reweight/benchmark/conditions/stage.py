@@ -26,11 +26,10 @@ from reweight.build_samples.feature_stats import read_stats
 from reweight.config import ConditionsConfig, ConditionsRun, RunConfig
 from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.core.digest import digest
-from reweight.core.errors import ConfigError, TableError
+from reweight.core.errors import TableError
 from reweight.core.files import write_json
 from reweight.core.revision import revision
 from reweight.core.tables import CONDITIONS, SAMPLES, TRUTH
-from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 
 # Where the raw log of the worlds is, which does not affect its content.
 _PLACES: Any = {
@@ -56,7 +55,6 @@ def judge_conditions(run: ConditionsRun) -> dict[str, Any]:
 
     Worlds that are already done are skipped, unless something that their result depends on changed.
     """
-    _regression(run.config)  # refused before any work
     keys = _keys(run.config)
     done_keys = incremental.done(run, CONDITIONS, "world", list(keys.values()))
     missing = [name for name in keys if keys[name] not in done_keys]
@@ -154,7 +152,7 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
     names_of, methods = config.conditions.names(), config.importance
     sections = worlds.Sections(
         config.weighting,
-        _regression(config),
+        config.regression,
         config.evaluation,
         config.fitting.batch_size,
         config.seed,
@@ -190,19 +188,6 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
     schema = (CONDITIONS.schema or "").replace(" not null", "")
     places = run.spark.range(0, len(batch), 1, numPartitions=len(batch))
     return places.mapInPandas(task, schema)
-
-
-def _regression(config: ConditionsConfig) -> LogisticRegression:
-    """The ranker of the worlds, which is fitted in memory."""
-    ranker = config.rankers[0]
-    if isinstance(ranker, LogisticRegression):
-        return ranker
-    raise ConfigError(
-        "the worlds cannot be ranked by the first ranker of the config",
-        expected="logistic_regression, the ranker that is fitted in memory",
-        got=ranker.ranker,
-        fix="write - {ranker: logistic_regression} as the first of the list rankers",
-    )
 
 
 def _rows(run: ConditionsRun, names: Sequence[str]) -> DataFrame:

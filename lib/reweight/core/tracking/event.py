@@ -125,11 +125,19 @@ def _losses(path: Path) -> dict[str, list[float]]:
 
 
 def _compared(path: Path) -> dict[str, float]:
-    """Metrics of the report by split and method, with their differences to the baseline."""
+    """Metrics of the report by split and method, with their differences to the baseline.
+
+    Those of other rankers than the first are under the name of the ranker.
+    """
     if not path.exists():
         return {}
     content = json.loads(path.read_text())
-    return _numbers(content.get("comparison", {}), "")
+    others = content.get("rankers", {}).items()
+    return _numbers(content.get("comparison", {}), "") | {
+        key: value
+        for ranker, other in others
+        for key, value in _numbers(other["comparison"], ranker).items()
+    }
 
 
 def _plain(name: str) -> str:

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.train_ranker.rankers.base import FittedRanker, RankerJob
-from reweight.train_ranker.rankers.trees import Trees, with_split_vector, without_zeros
+from reweight.train_ranker.rankers.trees import Trees, with_inputs
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FittedGbt(FittedRanker):
         raw = f"_raw_{column}"
         model = self.model.copy().setRawPredictionCol(raw)
         model = model.setPredictionCol("").setProbabilityCol("")
-        scored = model.transform(with_split_vector(rows))
+        scored = model.transform(with_inputs(rows, model.getFeaturesCol()))
         return scored.select(*rows.columns, (2 * vector_to_array(F.col(raw))[1]).alias(column))
 
     def write(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Gbt(Trees):
         classifier = GBTClassifier(
             **self.shared(job), maxIter=self.max_iter, stepSize=self.step_size
         )
-        return FittedGbt(classifier.fit(without_zeros(rows)))
+        return FittedGbt(classifier.fit(self.inputs(rows)))
 
     def read(self, folder: Path) -> FittedGbt:
         """Reads the Spark ML model."""

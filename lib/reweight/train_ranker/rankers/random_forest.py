@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.train_ranker.rankers.base import FittedRanker, RankerJob
-from reweight.train_ranker.rankers.trees import Trees, with_split_vector, without_zeros
+from reweight.train_ranker.rankers.trees import Trees, with_inputs
 
 # A share of 0 or 1 in all leaves has no finite log odds.
 _LEAST = 1e-6
@@ -37,7 +37,7 @@ class FittedRandomForest(FittedRanker):
         share = f"_share_{column}"
         model = self.model.copy().setProbabilityCol(share)
         model = model.setPredictionCol("").setRawPredictionCol("")
-        scored = model.transform(with_split_vector(rows))
+        scored = model.transform(with_inputs(rows, model.getFeaturesCol()))
         p = F.least(F.greatest(vector_to_array(F.col(share))[1], F.lit(_LEAST)), F.lit(1 - _LEAST))
         return scored.select(*rows.columns, F.log(p / (1 - p)).alias(column))
 
@@ -73,7 +73,7 @@ class RandomForest(Trees):
         classifier = RandomForestClassifier(
             **self.shared(job), numTrees=self.trees, bootstrap=self.bootstrap
         )
-        return FittedRandomForest(classifier.fit(without_zeros(rows)))
+        return FittedRandomForest(classifier.fit(self.inputs(rows)))
 
     def read(self, folder: Path) -> FittedRandomForest:
         """Reads the Spark ML model."""

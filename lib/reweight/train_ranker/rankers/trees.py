@@ -18,6 +18,8 @@ from pyspark.sql import functions as F
 
 from reweight.train_ranker.rankers.base import Ranker, RankerJob
 
+_DENSE = "_dense"
+
 
 class Trees(Ranker):
     """Settings of all rankers of trees.
@@ -40,10 +42,14 @@ class Trees(Ranker):
         """The vectors with one-hot ids, or the dense features alone."""
         return ("vector",) if self.ids else ("features",)
 
+    def inputs(self, rows: DataFrame) -> DataFrame:
+        """The rows that weigh something, with the vectors that are split."""
+        return with_inputs(rows.where("weight > 0"), "vector" if self.ids else _DENSE)
+
     def shared(self, job: RankerJob) -> dict[str, Any]:
         """The arguments that all classifiers of trees have."""
         return {
-            "featuresCol": "vector",
+            "featuresCol": "vector" if self.ids else _DENSE,
             "labelCol": "label",
             "weightCol": "weight",
             "maxDepth": self.max_depth,
@@ -54,13 +60,14 @@ class Trees(Ranker):
         }
 
 
-def with_split_vector(rows: DataFrame) -> DataFrame:
-    """The rows with the ``vector`` that trees split, if it does not stand there."""
-    if "vector" in rows.columns:
+def with_inputs(rows: DataFrame, column: str) -> DataFrame:
+    """The rows with the vectors that trees split.
+
+    Args:
+        rows: with ``vector`` or ``features``.
+        column: the column that a classifier or a model reads.
+    """
+    # Not under the name `vector`, which stands there with one-hot ids if another ranker reads it.
+    if column != _DENSE:
         return rows
-    return rows.withColumn("vector", array_to_vector(F.col("features")))
-
-
-def without_zeros(rows: DataFrame) -> DataFrame:
-    """The rows that weigh something, with their vector."""
-    return with_split_vector(rows.where("weight > 0"))
+    return rows.withColumn(_DENSE, array_to_vector(F.col("features")))
