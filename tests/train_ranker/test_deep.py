@@ -72,7 +72,7 @@ def fits(
 
 def probabilities(samples: DataFrame, found: tuple[Fit, ...]) -> dict[str, NDArray[np.float64]]:
     """Of all rows, by method."""
-    rows = predictions(samples, found, tuple(FIELDS.values()), SMALL.columns())
+    rows = predictions(samples, found)
     table = rows.orderBy("sample_id").toPandas()
     assert set(table["ranker"]) == {"deep"}
     return {str(m): own["probability"].to_numpy() for m, own in table.groupby("method")}

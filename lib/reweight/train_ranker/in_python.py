@@ -43,13 +43,8 @@ def with_predictions(
     return rows.withColumn("_predicted", struct).select("*", *added).drop("_predicted")
 
 
-def with_inputs(rows: DataFrame, fields: int) -> DataFrame:
-    """Adds ``inputs``: the dense features, then the ids of categorical fields as numbers."""
-    return rows.withColumn("inputs", inputs_of(fields))
-
-
 def inputs_of(fields: int) -> Column:
-    """Same as a column, array<float>.
+    """The dense features, then the ids of categorical fields as numbers, array<float>.
 
     Args:
         fields: number of categorical fields.
@@ -59,7 +54,7 @@ def inputs_of(fields: int) -> Column:
 
 
 def matrix_of(inputs: Iterable[Any]) -> NDArray[np.float32]:
-    """A batch of ``inputs``, float32 [B, D + fields]."""
+    """A batch of ``inputs_of``, float32 [B, D + fields]."""
     return np.stack(list(inputs)).astype(np.float32, copy=False)
 
 
@@ -85,7 +80,7 @@ def trained_in_one_task(
     """Gives all rows to one task, which trains a model.
 
     Args:
-        rows: with ``inputs``, and the other columns.
+        rows: with ``inputs``, as ``inputs_of`` gives them, and the other columns.
         columns: numbers that the training reads besides.
         order: columns by which the rows are sorted.
         train: runs in the task; returns the model.

@@ -26,7 +26,6 @@ from reweight.train_ranker.in_python import (
     inputs_of,
     matrix_of,
     trained_in_one_task,
-    with_inputs,
     with_predictions,
 )
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
@@ -86,7 +85,7 @@ class LightGbm(Ranker):
             "seed": job.seed % (1 << 31),
         }
         dim, fields, trees = len(job.names), len(job.fields), self.trees
-        heavy = with_inputs(rows.where("weight > 0"), fields)
+        heavy = rows.where("weight > 0").withColumn("inputs", inputs_of(fields))
         try:
             model = trained_in_one_task(
                 heavy,

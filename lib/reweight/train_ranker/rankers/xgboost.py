@@ -36,7 +36,6 @@ from reweight.train_ranker.in_python import (
     inputs_of,
     matrix_of,
     trained_in_one_task,
-    with_inputs,
     with_predictions,
 )
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
@@ -131,7 +130,7 @@ class XGBoost(Ranker):
         train = self._groups if self.objective == "rank" else self._rows
         kinds = ["float"] * len(job.names) + ["c"] * len(job.fields)
         try:
-            model = train(with_inputs(rows, len(job.fields)), kinds, job)
+            model = train(rows.withColumn("inputs", inputs_of(len(job.fields))), kinds, job)
         except Exception as error:
             raise TrainingError(
                 f"the ranker '{self.name}' could not be trained",
