@@ -37,8 +37,7 @@ def several(run: Run, open_run: OpenRun) -> Run:
     opened.store.write(SAMPLES, run.store.read(SAMPLES).drop("run_id"))
     weights = run.store.read(WEIGHTS).drop("run_id")
     opened.store.write(WEIGHTS, weights.where(F.col("method").isin(*METHODS)))
-    for name in ("features", "kept"):
-        shutil.copyfile(getattr(run.folder, name), getattr(opened.folder, name))
+    shutil.copyfile(run.folder.features, opened.folder.features)
     shutil.copytree(run.folder.models.path, opened.folder.models.path)
     made = []
 
@@ -77,7 +76,7 @@ def test_other_rankers_do_not_change_the_first_one(several: Run, run: Run) -> No
     distance = both.agg(F.count("*"), F.max(F.abs(F.col("probability") - F.col("alone")))).first()
     assert distance is not None
     assert distance[0] == first.count()
-    assert distance[1] == pytest.approx(0, abs=1e-12)
+    assert distance[1] == pytest.approx(0, abs=1e-6)
 
 
 def test_recalibration_repairs_the_level_of_any_ranker(several: Run) -> None:
