@@ -1,10 +1,12 @@
 """The network of the ranker `deep`: its formula, and what a weight means."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -53,7 +55,8 @@ def fitted(train: Batch, method: DeepNetwork, settings: DeepSettings = SMALL) ->
 
 def scores(stored: ModelArtifact, batch: Batch | None = None) -> Tensor:
     with torch.inference_mode():
-        return stored.model()(batch or rows_of(50, seed=3))
+        found: Tensor = stored.model()(batch or rows_of(50, seed=3))
+    return found
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
@@ -67,8 +70,9 @@ def test_the_network_is_its_formula(cross: int, hidden: tuple[int, ...]) -> None
     assert isinstance(learner, CrossLearner)
     batch, network = rows_of(20), learner.network
 
-    def numbers(values: Tensor) -> np.ndarray:
-        return values.detach().double().numpy()
+    def numbers(values: Any) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = values.detach().double().numpy()
+        return found
 
     tables = [numbers(table)[batch.ids[:, f]] for f, table in enumerate(network.tables)]
     first = np.concatenate([numbers(batch.features), *tables], axis=1)

@@ -49,9 +49,12 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The plans that were launched."""
     plans: list[Any] = []
     straight = launch.launch
-    monkeypatch.setattr(
-        launch, "launch", lambda job, plan: plans.append(plan) or straight(job, plan)
-    )
+
+    def counted(job: Any, plan: Any) -> None:
+        plans.append(plan)
+        straight(job, plan)
+
+    monkeypatch.setattr(launch, "launch", counted)
     return plans
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features
+from reweight.build_samples.labels import Label
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ConfigError, SetupError, WeightError
 from reweight.train_ranker.rankers import AnyRanker, Ranker, RankerJob
@@ -164,7 +165,7 @@ def test_weights_of_rows_become_the_mean_of_their_group(
 
 @needs_xgboost
 def test_rows_that_are_ranked_in_groups_need_groups() -> None:
-    nothing = Sampling.model_construct(group=None, keep={})
+    nothing = Sampling(label=Label(value="clicked"))
     with pytest.raises(ConfigError) as caught:
         GROUPED.check(Features.model_construct(), nothing)
     assert caught.value.fix.startswith("write sampling: {group: COLUMN}")
@@ -179,7 +180,7 @@ def test_a_package_that_is_missing_or_of_another_version_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     ranker: Ranker = TypeAdapter(AnyRanker).validate_python({"ranker": kind})
-    nothing = Features.model_construct(), Sampling.model_construct()
+    nothing = Features.model_construct(), Sampling(label=Label(value="clicked"))
     monkeypatch.setattr("reweight.train_ranker.rankers.base.find_spec", lambda name: None)
     with pytest.raises(SetupError) as caught:
         ranker.check(*nothing)

@@ -55,7 +55,8 @@ def inputs_of(fields: int) -> Column:
 
 def matrix_of(inputs: Iterable[Any]) -> NDArray[np.float32]:
     """A batch of ``inputs_of``, float32 [B, D + fields]."""
-    return np.stack(list(inputs)).astype(np.float32, copy=False)
+    matrix: NDArray[np.float32] = np.stack(list(inputs)).astype(np.float32, copy=False)
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def trained_in_one_task(
         train: runs in the task; returns the model.
     """
 
-    def trained(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def trained(batches: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         parts = [(matrix_of(part["inputs"]), part.drop(columns="inputs")) for part in batches]
         inputs = np.concatenate([inputs for inputs, _ in parts])
         numbers = pd.concat([numbers for _, numbers in parts], ignore_index=True)

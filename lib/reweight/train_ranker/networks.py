@@ -135,7 +135,7 @@ def _folder(train: DataFrame, job: RankerJob) -> Iterator[ModelsFolder]:
     if job.folder is not None:
         yield ModelsFolder(job.folder)
         return
-    if not train.sparkSession.sparkContext.master.startswith("local["):
+    if not str(train.sparkSession.sparkContext.master).startswith("local["):
         raise TrainingError(
             "the ranker 'deep' needs a folder that its ranks share",
             expected="the folder of a run, for its rows and checkpoints",
