@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from reweight.config import RunConfig, load_config
-from reweight.core.errors import ConfigError, SetupError
+from reweight.core.errors import ConfigError
 from reweight.train_ranker.fit import check_rankers, columns_of
 from reweight.train_ranker.rankers import RANKERS
-from reweight.train_ranker.rankers.base import need_package
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 from reweight.train_ranker.stage import check_config
 
@@ -105,14 +104,6 @@ def test_ids_of_the_samples_are_accepted() -> None:
         check_rankers(named.rankers, ["uniform", "random"], named.features, sampling)
     assert error.value.got == "['random']"
     assert "sampling.keep" in error.value.fix
-
-
-def test_a_missing_package_is_named_with_what_installs_it() -> None:
-    need_package("logistic_regression", "pyspark", "none")
-    with pytest.raises(SetupError) as error:
-        need_package("deep", "no_such_package", "deep")
-    assert "no_such_package" in error.value.expected
-    assert "pip install 'reweight[deep]'" in error.value.fix
 
 
 def test_every_kind_says_what_it_needs() -> None:

@@ -22,6 +22,8 @@ from reweight.core.run_folder import ModelsFolder
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch, Feed
+from reweight.importance.cross_network import DeepNetwork
+from reweight.importance.deep_settings import DeepSettings
 from reweight.importance.methods.importance_mlp import ImportanceMlp, ImportanceMlpLearner
 from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.methods.tracin import TracIn
@@ -51,6 +53,8 @@ SPREAD = SelfConfidence.model_validate(
 )
 # Of that training, too; it looks at the target rows once more afterwards.
 TRACING = TracIn.model_validate({"training": HALVES, "keep": {"which": "spread", "count": 2}})
+# A network on rows with weights, which ends when its validation loss does not fall.
+DEEP = DeepNetwork.of("thirds", DeepSettings(epochs=6, patience=2, hidden=(6,), embedding=2))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -382,6 +386,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "ids": pa.array(batch.ids.tolist(), pa.list_(pa.int32())),
                 "label": pa.array(batch.label.tolist(), pa.float32()),
                 "target": pa.array([float(n % 3 == 0) for n in range(rows)], pa.float32()),
+                "weight_thirds": pa.array([float(n % 3) for n in range(rows)], pa.float32()),
             }
         )
         pq.write_table(table, folder / f"part-{number}.parquet")
@@ -457,7 +462,7 @@ def curves_of(folder: Path) -> Curves:
 def test_two_ranks_train_what_one_rank_trains(
     snapshot: Path, tmp_path: Path, one_rank: None
 ) -> None:
-    methods = (REFERENCE, ROBUST, BEST, SPREAD, TRACING, Uniform())
+    methods = (REFERENCE, ROBUST, BEST, SPREAD, TRACING, Uniform(), DEEP)
     plan = plan_of(snapshot, tmp_path / "two", *methods)
     code = "import sys; from reweight.training.rank import train_rank; train_rank(sys.argv[1])"
     port = free_port()
@@ -476,13 +481,33 @@ def test_two_ranks_train_what_one_rank_trains(
     assert_equal_runs(tmp_path / "two", tmp_path / "one", *methods, atol=1e-5)
     one, two = curves_of(tmp_path / "one"), curves_of(tmp_path / "two")
     # BEST, SPREAD and TRACING are one training.
-    assert list(one) == list(two) == [REFERENCE.name, ROBUST.name, BEST.name]
+    assert list(one) == list(two) == [REFERENCE.name, ROBUST.name, BEST.name, DEEP.name]
     for name, curve in one.items():
         for part in ("train", "validation", "out_of_bag"):
             found, wanted = ([e[part] for e in c] for c in (two[name], curve))
             assert found == pytest.approx(wanted, abs=1e-5, nan_ok=True)
     for folder in (tmp_path / "one", tmp_path / "two"):
         assert ModelArtifact.read(folder / SPREAD.name).epochs == (2, 4)
+
+
+def test_training_that_ends_early_ends_at_the_same_epoch_where_it_was_halted(
+    snapshot: Path, tmp_path: Path, one_rank: None
+) -> None:
+    hasty = DeepSettings(epochs=40, patience=2, hidden=(32,), embedding=2, learning_rate=0.05)
+    method = DeepNetwork.of("thirds", hasty)
+    train(plan_of(snapshot, tmp_path / "straight", method))
+    losses = [entry["validation"] for entry in curves_of(tmp_path / "straight")[method.name]]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 2 < 40
+    assert ModelArtifact.read(tmp_path / "straight" / method.name).epochs == (best,)
+    (tmp_path / "halted" / "curves.json").mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(OSError, match="curves"):
+            train(plan_of(snapshot, tmp_path / "halted", method))
+    (tmp_path / "halted" / "curves.json").rmdir()
+    train(plan_of(snapshot, tmp_path / "halted", method))
+    assert_equal_runs(tmp_path / "halted", tmp_path / "straight", method, atol=0)
+    assert len(curves_of(tmp_path / "halted")[method.name]) == len(losses)
 
 
 def test_training_taken_up_from_a_checkpoint_ends_as_if_it_had_not_stopped(

@@ -128,7 +128,11 @@ class RunFolder:
 
     def ranker(self, ranker: str, method: str) -> Path:
         """Folder of a ranker trained on a method's weights."""
-        return self.path / "rankers" / ranker / method
+        return self.rankers(ranker) / method
+
+    def rankers(self, ranker: str) -> Path:
+        """Folder of a ranker's fits on the weights of all methods."""
+        return self.path / "rankers" / ranker
 
     @property
     def evaluation(self) -> Path:
@@ -143,6 +147,11 @@ class RunFolder:
     def candidates(self, name: str) -> ModelsFolder:
         """The models of candidates that are fitted together."""
         return ModelsFolder(self.path / "tuning" / name)
+
+    @property
+    def search(self) -> "RunFolder":
+        """What the rankers of candidates leave."""
+        return RunFolder(self.path / "tuning")
 
     def page(self, name: str) -> Path:
         """A self-contained page, such as ``report``."""

@@ -52,7 +52,7 @@ def fit_methods(
     summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
     if trained := tuple(m for m in methods if m.trained):
         plan = training_plan(job, samples, facts, trained, folder)
-        summary |= _train(job, plan.model_copy(update={"strict": refusals.strict}))
+        summary |= train(job, plan.model_copy(update={"strict": refusals.strict}))
         for name, error in read_refused(folder).items():
             refusals.add(name, error)
         refuse_combinations(methods, refusals)
@@ -95,7 +95,12 @@ def training_plan(
     )
 
 
-def _train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
+def train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
+    """Launches the ranks, unless the folder holds what they would train.
+
+    Returns:
+        Losses, seconds, and failures before a resume.
+    """
     folder, key = plan.models, plan.key
     failures = []
     if not _is_fitted(folder, key, plan):
@@ -138,8 +143,8 @@ def _write_snapshots(
         "extra": extra,
         "segments": facts.segments,
     }
-    train = samples.where("split = 'train'")
-    write_snapshot(train, folder / "train", rows=facts.rows, **options)
+    training = samples.where("split = 'train'")
+    write_snapshot(training, folder / "train", rows=facts.rows, **options)
     validation = samples.where("split = 'validation'")
     share = min(1.0, section.validation_rows / max(1, content.validation))
     sampled = validation.where(uniform(job.seed, "curve", "sample_id") <= share)

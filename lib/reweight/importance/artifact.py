@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble_outputs import EnsembleOutputs
-from reweight.importance.methods import Method
+from reweight.importance.methods import Trainable
 from reweight.importance.training import TrainFacts
 
 # The settings are written last: they mark the folder as complete.
 _TENSORS, _SETTINGS = "model.safetensors", "model.json"
-_METHOD: TypeAdapter[ImportanceMethod] = TypeAdapter(Method)
+_METHOD: TypeAdapter[ImportanceMethod] = TypeAdapter(Trainable)
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,10 @@ class ImportanceMethod(Section, ABC):
         training = self.learns()
         return tuple(sorted({*self.needs, *(training.needs if training else ())}))
 
+    def scoring_columns(self) -> tuple[str, ...]:
+        """Those of ``columns`` that scoring needs; by default all of them."""
+        return self.columns()
+
     def known_importance(self, facts: TrainFacts, counts: RowCounts) -> Tensor | None:
         """The importance of the training rows where their counts determine it, before training.
 

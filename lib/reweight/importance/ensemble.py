@@ -21,7 +21,8 @@ from reweight.importance.encoding import Encoding
 from reweight.importance.membership import POISSON, Membership, bits, mixed, stream
 from reweight.importance.training import Learner, TrainFacts, Training
 
-_MAX_PARAMETERS = 1 << 28  # 1 GiB of float32, without gradients and moments
+# 1 GiB of float32, without gradients and moments.
+MAX_PARAMETERS = 1 << 28
 
 
 class EnsembleTraining(Training):
@@ -330,11 +331,11 @@ def check_size(
     sizes = (dim + embedding * len(facts.cardinalities), *hidden, 1)
     layers = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
     size = layers + embedding * sum(facts.cardinalities)
-    if members * size > _MAX_PARAMETERS:
+    if members * size > MAX_PARAMETERS:
         raise TrainingError(
             "the ensemble is too large to hold in memory and send to executors",
-            expected=f"at most {_MAX_PARAMETERS / 2**20:.0f}M parameters "
-            f"({_MAX_PARAMETERS * 4 / 2**30:.0f} GiB): {_MAX_PARAMETERS // size} members of this "
+            expected=f"at most {MAX_PARAMETERS / 2**20:.0f}M parameters "
+            f"({MAX_PARAMETERS * 4 / 2**30:.0f} GiB): {MAX_PARAMETERS // size} members of this "
             "shape",
             got=f"{members} members x {size} parameters = {members * size / 2**20:.0f}M",
             fix="lower members, hidden or embedding",

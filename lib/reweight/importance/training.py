@@ -126,7 +126,8 @@ class Checkpoints(Section):
     Attributes:
         which: ``last``, the last epochs; ``best``, those around the lowest out-of-bag log loss on
             the given labels, a stopping rule that needs no clean labels (the last epochs if no row
-            is out of bag); ``early``, the first epochs; ``spread``, evenly spaced up to the last.
+            is out of bag), or, of a training that stops early, around the lowest validation loss;
+            ``early``, the first epochs; ``spread``, evenly spaced up to the last.
         count: number of epochs.
     """
 
@@ -138,7 +139,7 @@ class Checkpoints(Section):
 
         Args:
             total: number of epochs of the whole training.
-            losses: out-of-bag log loss of each completed epoch.
+            losses: of each completed epoch, by which the best is chosen.
         """
         if self.which == "early":
             return tuple(range(1, min(self.count, total) + 1))
@@ -183,6 +184,14 @@ class Training(Section, ABC):
     def quantile_bins(self) -> int:
         """Number of quantile bins per feature; 0 if features are used as they are."""
         return 0
+
+    @property
+    def stops_early(self) -> int | None:
+        """Epochs without a lower validation loss after which training ends; None for never.
+
+        Its best epoch is then that of the lowest validation loss.
+        """
+        return None
 
     @property
     def counts_times(self) -> bool:

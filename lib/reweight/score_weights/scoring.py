@@ -127,7 +127,7 @@ def _readable(
     needs = {
         column: TrainFacts.model_validate_json(stored.facts).segments
         for stored in models.values()
-        for column in stored.read_method().columns()
+        for column in stored.read_method().scoring_columns()
     }
     # Converted as in the training snapshot, under other names than the kept columns.
     extra_columns = [number(name, needs[name]).alias(_extra(name)) for name in sorted(needs)]

@@ -14,7 +14,7 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.baselines import BASELINE
 from reweight.core.columns import soft_label
-from reweight.core.errors import ConfigError
+from reweight.core.errors import ConfigError, ReweightError
 from reweight.core.left_out import Refusals
 from reweight.core.run_folder import RunFolder
 from reweight.score_weights.policy import PolicyStats
@@ -35,7 +35,8 @@ class Fit:
         ranker: name of the ranker.
         method: name of the method.
         fitted: the fitted ranker.
-        seconds: that the fit took, without the rows that all fits share.
+        seconds: that the fit took, without the rows that all fits share; an equal part for each of
+            those that were made together.
     """
 
     ranker: str
@@ -168,6 +169,9 @@ def fit_rankers(
     remaining = refusals.remaining(weights)
     fits = []
     for ranker in rankers:
+        start, all_fits = time.monotonic(), None if folder is None else folder.rankers(ranker.name)
+        together = ranker.fit_together(train, remaining, replace(job, folder=all_fits))
+        share = (time.monotonic() - start) / len(remaining)
         for column in remaining:
             own = replace(
                 job,
@@ -179,13 +183,25 @@ def fit_rankers(
             # A refused baseline is an error: the ranker's other fits would have no comparison.
             named = column.name if column.name == BASELINE else f"{ranker.name}/{column.name}"
             with refusals.about(named):
-                fits.append(_fit(train, column, ranker, own))
+                fits.append(_fit(train, column, ranker, own, together, share))
     return tuple(fits)
 
 
-def _fit(train: DataFrame, column: WeightColumn, ranker: Ranker, job: RankerJob) -> Fit:
-    start, name = time.monotonic(), column.name
-    fitted = ranker.fit(weighted(train, column, ranker.columns(), soft=ranker.soft), job)
+def _fit(
+    train: DataFrame,
+    column: WeightColumn,
+    ranker: Ranker,
+    job: RankerJob,
+    together: Mapping[str, FittedRanker | ReweightError] | None,
+    seconds: float,
+) -> Fit:
+    start, name = time.monotonic() - seconds, column.name
+    if together is None:
+        fitted = ranker.fit(weighted(train, column, ranker.columns(), soft=ranker.soft), job)
+    elif isinstance(outcome := together[name], ReweightError):
+        raise outcome
+    else:
+        fitted = outcome
     if name in ranker.recalibrate:
         label = F.col(soft_label(name) if column.soft else "label")
         fitted = recalibrated(fitted, train.withColumn("label", label))

@@ -118,9 +118,19 @@ class Trainer:
         self, method: ImportanceMethod, curve: Sequence[Mapping[str, float]]
     ) -> tuple[int, ...]:
         """The epochs whose parameters a method needs, given the curve so far."""
-        losses = {int(entry["epoch"]): entry["out_of_bag"] for entry in curve}
+        measure = "out_of_bag" if self.training.stops_early is None else "validation"
+        losses = {int(entry["epoch"]): entry[measure] for entry in curve}
         finite = {epoch: loss for epoch, loss in losses.items() if math.isfinite(loss)}
         return method.checkpoint_choice().epochs(self.training.epochs, finite)
+
+    def goes_on(self, epoch: int, curve: Sequence[Mapping[str, float]]) -> bool:
+        """Whether it takes this epoch (from 0); ranks agree, since losses are sums over them."""
+        patience, losses = self.training.stops_early, [entry["validation"] for entry in curve]
+        if self.error is not None or epoch >= self.training.epochs:
+            return False
+        if patience is None or not losses:
+            return True
+        return len(losses) - losses.index(min(losses)) <= patience
 
 
 class _Objective(nn.Module):
@@ -182,7 +192,7 @@ def fit(
         if trainer.error is not None:
             _end(trainer, trainer.error, refusals)
     for epoch in range(start, max((t.training.epochs for t in trainers), default=0)):
-        active = [t for t in trainers if epoch < t.training.epochs and t.error is None]
+        active = [t for t in trainers if t.goes_on(epoch, curves[t.name])]
         if not active:
             break
         begin = time.monotonic()

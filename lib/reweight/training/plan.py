@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from reweight.core.run_folder import ModelsFolder
 from reweight.core.section import Seconds, Section
-from reweight.importance.methods import Method
+from reweight.importance.methods import Trainable
 from reweight.importance.training import TrainFacts
 from reweight.training.readers import Reading
 
@@ -58,7 +58,7 @@ class FitPlan(Section):
     """Everything that a rank needs, as plain values.
 
     Attributes:
-        methods: the methods to fit.
+        methods: what to fit.
         facts: of the training rows.
         extra: additional columns of the snapshots.
         fitting: the section ``fitting``.
@@ -70,7 +70,7 @@ class FitPlan(Section):
         strict: whether a method that cannot be trained stops the others.
     """
 
-    methods: tuple[Method, ...]
+    methods: tuple[Trainable, ...]
     facts: TrainFacts
     extra: tuple[str, ...] = ()
     fitting: Fitting

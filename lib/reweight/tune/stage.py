@@ -147,7 +147,7 @@ def _try(
     columns = weight_columns(methods, stats)
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
-        fits = fit_rankers(train, columns, (ranker,), floor=0.0, job=job)
+        fits = fit_rankers(train, columns, (ranker,), floor=0.0, job=job, folder=run.folder.search)
     finally:
         train.unpersist()
         scores.unpersist()

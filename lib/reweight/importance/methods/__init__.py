@@ -4,6 +4,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from reweight.importance.cross_network import DeepNetwork
 from reweight.importance.methods.aum import Aum
 from reweight.importance.methods.class_balanced import ClassBalanced
 from reweight.importance.methods.data_maps import DataMaps
@@ -79,7 +80,10 @@ Method = Annotated[
     Field(discriminator="method"),
 ]
 
+# What ranks can train: the methods of a config, and the network of the ranker `deep`.
+Trainable = Annotated[Method | DeepNetwork, Field(discriminator="method")]
+
 # Names of the methods.
 METHODS = tuple(str(kind.model_fields["method"].default) for kind in get_args(get_args(Method)[0]))
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "Method", "Trainable"]

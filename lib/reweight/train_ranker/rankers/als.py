@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from pyspark import StorageLevel
 from pyspark.ml.recommendation import ALS, ALSModel
@@ -36,6 +35,7 @@ from reweight.core.errors import ConfigError, WeightError
 from reweight.core.files import write_json
 from reweight.core.section import Section
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob
+from reweight.train_ranker.recalibration import fitted_line
 
 # Columns of samples that can be ids; other names are fields of features.categorical.
 _OF_SAMPLES = ("group_id", "segment")
@@ -282,29 +282,5 @@ def _calibrated(
     rows = bins.toPandas().sort_values("bin")
     score, p, n = (rows[name].to_numpy(float) for name in ("bin", "p", "n"))
     cold = float(np.log(rate / (1 - rate)))
-    intercept, slope = _logistic(score * _STEP, p, n, cold)
+    intercept, slope = fitted_line(score * _STEP, p, n, cold)
     return Calibration(intercept=intercept, slope=slope, cold=cold, user=user, item=item)
-
-
-def _logistic(
-    score: NDArray[np.float64],
-    positive: NDArray[np.float64],
-    negative: NDArray[np.float64],
-    start: float,
-) -> tuple[float, float]:
-    """Intercept and slope of a logistic regression, by Newton's method."""
-    x = np.stack([np.ones_like(score), score])
-    beta, mass = np.array([start, 0.0]), positive + negative
-    # As little as a row's worth, for scores that separate the labels or are all alike.
-    ridge = np.diag([0.0, 0.01])
-    for _ in range(100):
-        q = 1 / (1 + np.exp(-(beta @ x)))
-        gradient = x @ (positive - mass * q) - ridge @ beta
-        step = np.linalg.solve(
-            (x * (mass * q * (1 - q))) @ x.T + ridge + 1e-9 * np.eye(2), gradient
-        )
-        # A full step from far away can land where the slope is almost 0.
-        beta = beta + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
-            break
-    return float(beta[0]), float(beta[1])

@@ -5,8 +5,9 @@ are joined, vectorised and kept once, with the columns that its rankers name and
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,9 +18,10 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
-from reweight.core.errors import SetupError
+from reweight.core.errors import ReweightError, SetupError
 from reweight.core.files import write_json
 from reweight.core.section import MethodName, Name, Section
+from reweight.train_ranker.rows import WeightColumn
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ class FittedRanker(ABC):
             rows: with the columns that the ranker reads; all of them are kept, and no row is lost.
             column: name of the new column.
         """
+
+    @classmethod
+    def with_margins(cls, rows: DataFrame, fitted: Mapping[str, Self]) -> DataFrame:
+        """Adds a column as ``with_margin`` for each ranker of this kind, under its key.
+
+        Overridden where it costs less to add all of them at once.
+        """
+        for column, ranker in fitted.items():
+            rows = ranker.with_margin(rows, column)
+        return rows
 
     @abstractmethod
     def write(self, folder: Path) -> None:
@@ -158,6 +170,22 @@ class Ranker(Section, ABC):
             ReweightError: it cannot be fitted on these rows.
         """
 
+    def fit_together(
+        self, train: DataFrame, columns: Sequence[WeightColumn], job: RankerJob
+    ) -> Mapping[str, FittedRanker | ReweightError] | None:
+        """Fits the ranker on several columns of weights at once, for rankers that can.
+
+        Args:
+            train: the output of ``rows.weighted_train``, on disk.
+            columns: its columns of weights.
+            job: as for ``fit``, but ``folder`` is that of all fits of the ranker.
+
+        Returns:
+            The fitted ranker by name of the column, or why it was refused; None of a ranker that is
+            fitted on one column after the other.
+        """
+        return None
+
     @abstractmethod
     def read(self, folder: Path) -> FittedRanker:
         """What ``FittedRanker.write`` wrote."""
@@ -169,26 +197,32 @@ class Ranker(Section, ABC):
 
 def with_probabilities(rows: DataFrame, fitted: Mapping[str, FittedRanker]) -> DataFrame:
     """Adds a column of probabilities per fitted ranker, under its key."""
-    for column, ranker in fitted.items():
-        rows = ranker.with_log_odds(rows, column)
-    return rows.withColumns({column: 1 / (1 + F.exp(-F.col(column))) for column in fitted})
+    for kind in dict.fromkeys(type(ranker) for ranker in fitted.values()):
+        own = {column: ranker for column, ranker in fitted.items() if type(ranker) is kind}
+        rows = kind.with_margins(rows, own)
+    return rows.withColumns(
+        {column: 1 / (1 + F.exp(-F.col(column) - fitted[column].shift)) for column in fitted}
+    )
 
 
-def need_package(ranker: str, module: str, extra: str) -> None:
-    """Refuses a ranker whose optional package is missing, without importing it.
+def need_package(ranker: str, module: str, major: int) -> None:
+    """Refuses a ranker whose optional package is missing, or not the one that it was written for.
 
     Args:
-        ranker: the kind of ranker.
+        ranker: the kind of ranker, and the extra of reweight that installs the package.
         module: the module of the package.
-        extra: the extra of reweight that installs it.
+        major: its major version.
 
     Raises:
-        SetupError: the package is not installed.
+        SetupError: the package is not installed, or has another major version.
     """
-    if find_spec(module) is None:
+    version = str(import_module(module).__version__) if find_spec(module) else None
+    if version is None or version.partition(".")[0] != str(major):
         raise SetupError(
-            f"the ranker '{ranker}' needs a package that is not installed",
-            expected=f"the package {module}, on the driver and on all executors",
-            got="no such package",
-            fix=f"pip install 'reweight[{extra}]', or remove {{ranker: {ranker}}} from rankers",
+            f"the ranker '{ranker}' needs a package that is not installed"
+            if version is None
+            else f"the ranker '{ranker}' needs another version of its package",
+            expected=f"{module} {major}, on the driver and on all executors",
+            got="no such package" if version is None else f"{module} {version}",
+            fix=f"pip install 'reweight[{ranker}]', or remove {{ranker: {ranker}}} from rankers",
         )

@@ -1,0 +1,171 @@
+"""`lightgbm`: gradient-boosted trees of the package LightGBM, in the memory of one task.
+
+The weighted log loss, one weight per row. Leaves are limited by their sum of curvatures and not by
+their rows, and categories by their share alone, so that a weight of 2 counts as two rows; rows of
+weight 0 are left out. LightGBM's distributed training on Spark is SynapseML, which has no package
+for the Scala of Spark 4.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pyspark.sql import DataFrame
+
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Sampling
+from reweight.core.errors import TrainingError
+from reweight.core.files import write_json
+from reweight.train_ranker.in_python import (
+    Predict,
+    TrainingRows,
+    inputs_of,
+    matrix_of,
+    trained_in_one_task,
+    with_predictions,
+)
+from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
+
+_MODEL, _FIELDS = "model.txt", "fields.json"
+
+
+class LightGbm(Ranker):
+    """Gradient-boosted trees by LightGBM, in one task.
+
+    Attributes:
+        trees: number of trees.
+        leaves: largest number of leaves of a tree.
+        learning_rate: factor of each tree.
+        min_weight: smallest sum of curvatures (weight p (1 - p) of the log loss) in a leaf.
+        lambda_: L2 penalty of the values in leaves.
+    """
+
+    needs: ClassVar[str] = "the package lightgbm; rows that fit the memory of one executor"
+    cost: ClassVar[str] = "a pass over binned features in memory per tree and level, by one core"
+
+    ranker: Literal["lightgbm"] = "lightgbm"
+    trees: int = Field(default=100, ge=1)
+    leaves: int = Field(default=31, ge=2)
+    learning_rate: float = Field(default=0.1, gt=0)
+    min_weight: float = Field(default=1.0, ge=0)
+    lambda_: float = Field(default=1.0, ge=0, alias="lambda")
+
+    def columns(self) -> tuple[str, ...]:
+        """Features and ids, and ``sample_id`` for a fixed order."""
+        return ("sample_id", "features", "ids")
+
+    def check(self, features: Features, sampling: Sampling) -> None:
+        """Refuses another LightGBM than the one that it was written for.
+
+        Raises:
+            SetupError: no LightGBM, or one of another major version.
+        """
+        need_package("lightgbm", "lightgbm", 4)
+
+    def fit(self, rows: DataFrame, job: RankerJob) -> "FittedLightGbm":
+        """Fits the trees.
+
+        Raises:
+            TrainingError: LightGBM failed, for example for want of memory.
+        """
+        settings = {
+            "objective": "binary",
+            "num_leaves": self.leaves,
+            "learning_rate": self.learning_rate,
+            "min_sum_hessian_in_leaf": self.min_weight,
+            "lambda_l2": self.lambda_,
+            # These would count rows, whatever they weigh.
+            **{"min_data_in_leaf": 0, "min_data_in_bin": 1, "min_data_per_group": 1},
+            "cat_smooth": 0.0,
+            **{"deterministic": True, "force_row_wise": True, "num_threads": 1, "verbosity": -1},
+            "seed": job.seed % (1 << 31),
+        }
+        dim, fields, trees = len(job.names), len(job.fields), self.trees
+        heavy = rows.where("weight > 0").withColumn("inputs", inputs_of(fields))
+        try:
+            model = trained_in_one_task(
+                heavy,
+                ("label", "weight"),
+                ("sample_id", "label"),
+                lambda task: _trained(task, dim, settings, trees),
+            )
+        except Exception as error:
+            raise TrainingError(
+                f"the ranker '{self.name}' could not be trained",
+                expected="LightGBM to finish in the memory of one task",
+                got=str(error).strip().splitlines()[0][:300],
+                fix="see the log of Spark; for more rows than fit, use gbt, xgboost or deep",
+            ) from error
+        return FittedLightGbm(model, fields, f"{self.trees} trees")
+
+    def read(self, folder: Path) -> "FittedLightGbm":
+        """What ``FittedLightGbm.write`` wrote."""
+        fields = int((folder / _FIELDS).read_text())
+        return FittedLightGbm((folder / _MODEL).read_bytes(), fields)
+
+
+@dataclass(frozen=True)
+class FittedLightGbm(FittedRanker):
+    """Fitted trees.
+
+    Attributes:
+        model: the booster in LightGBM's own format (text).
+        fields: number of categorical fields.
+        trees: how many there are, in words.
+    """
+
+    model: bytes
+    fields: int
+    trees: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """The number of trees."""
+        return self.trees
+
+    def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
+        """Adds the log odds."""
+        return self.with_margins(rows, {column: self})
+
+    @classmethod
+    def with_margins(cls, rows: DataFrame, fitted: Mapping[str, "FittedLightGbm"]) -> DataFrame:
+        """Adds the log odds of several models, in one pass through Python."""
+        sent = rows.sparkSession.sparkContext.broadcast([f.model for f in fitted.values()])
+
+        def load() -> Predict:
+            import lightgbm
+
+            boosters = [lightgbm.Booster(model_str=model.decode()) for model in sent.value]
+
+            def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
+                matrix = matrix_of(inputs)
+                return [b.predict(matrix, raw_score=True, num_threads=1) for b in boosters]
+
+            return predict
+
+        # Of one run, and so with the same fields.
+        (fields,) = {ranker.fields for ranker in fitted.values()}
+        return with_predictions(rows, [inputs_of(fields)], list(fitted), load)
+
+    def write(self, folder: Path) -> None:
+        """Writes the trees in LightGBM's own format."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _MODEL).write_bytes(self.model)
+        write_json(folder / _FIELDS, self.fields)
+
+
+def _trained(rows: TrainingRows, dim: int, settings: dict[str, Any], trees: int) -> bytes:
+    import lightgbm
+
+    data = lightgbm.Dataset(
+        rows.inputs,
+        label=rows.numbers["label"].to_numpy(),
+        weight=rows.numbers["weight"].to_numpy(),
+        categorical_feature=list(range(dim, rows.inputs.shape[1])),
+        params=settings,
+    )
+    return str(lightgbm.train(settings, data, trees).model_to_string()).encode()
