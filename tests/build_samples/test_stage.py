@@ -47,7 +47,10 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
         },
         "sampling": section | changes,
         "splits": splits,
-        "features": {"numeric": {"price": "price", "place": "place"}},
+        "features": {
+            "numeric": {"price": "price", "place": "place"},
+            "sequence": {"keys": ["user"], "length": 2, "fields": {"kind": {"value": "kind"}}},
+        },
         "importance": [],
     }
     return Run.open(spark, read_config(RunConfig, config))
@@ -67,7 +70,13 @@ def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root:
     assert told["same time"].startswith("24 samples have a label event")
     assert told["null keys"].startswith("240 samples")
     assert told["not converted"] == {"keep.position": "1 values", "numeric.place": "1 values"}
-    assert run.store.read(SAMPLES).select("sample_id").distinct().count() == 240
+    # Of the clicks of a user's own, 24 come after his purchase of the same day, at midnight.
+    assert told["sequences"] == "last 2 events: kind (1024 ids); 240 samples have none"
+    samples = run.store.read(SAMPLES)
+    assert samples.select("sample_id").distinct().count() == 240
+    assert samples.select("sequence_ids", "sequence_gaps").distinct().collect() == [
+        ([0, 0], [-1.0, -1.0])
+    ]
     label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day", "same_time": "after"}
     told = run_stage(opened(spark, root, label=label), build_samples)
     assert sum(told["positives"].values()) == 48

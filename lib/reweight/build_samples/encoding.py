@@ -9,12 +9,13 @@ from pyspark.sql import functions as F
 from reweight.build_samples.feature_stats import FAR, FeatureStats
 from reweight.build_samples.features import (
     PERIODS,
-    Categorical,
     Features,
     feature_names,
     numeric_features,
 )
+from reweight.build_samples.hashed_ids import hashed
 from reweight.build_samples.history import known_before, with_history
+from reweight.build_samples.sequence import latest_before, with_sequence, without_sequence
 from reweight.core.columns import finite, literals
 from reweight.core.errors import SampleError
 from reweight.core.expressions import check_expressions
@@ -52,22 +53,21 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
 
 
 def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]) -> None:
-    declared = (names, {k: f.buckets for k, f in features.categorical.items()})
-    stored = (stats.names[: len(names)], stats.cardinalities)
+    ids = {k: f.buckets for k, f in features.categorical.items()}
+    declared = (names, ids, features.sequence_shape)
+    stored = (stats.names[: len(names)], stats.cardinalities, stats.sequence)
     if declared != stored or set(features.one_hot) != set(stats.vocabulary):
         differ = sorted({*names} ^ {n for n in stats.names if not n.startswith("padding_")})
         raise SampleError(
             "the stored statistics belong to other features",
             expected="the section `features` of the run whose models are used",
-            got=f"not in both: {differ}" if differ else "another order, or other categorical ids",
+            got=f"not in both: {differ}"
+            if differ
+            else "another order, or other ids"
+            if stats.sequence == features.sequence_shape
+            else "another sequence",
             fix="copy the section from the config of the run that `model_run_id` names",
         )
-
-
-def _hashed(field: Categorical) -> Column:
-    value = F.expr(field.value).cast("string")
-    hashed = F.pmod(F.xxhash64(value), F.lit(field.buckets - 1)) + 1
-    return F.when(value.isNull(), F.lit(0)).otherwise(hashed).cast("int")
 
 
 def scaled(numbers: Column, scaling: Sequence[tuple[float, float]]) -> Column:
@@ -105,6 +105,11 @@ def check_features(samples: DataFrame, events: DataFrame, features: Features) ->
         on_samples |= {f"history.{name}.keys.{k}": k for k in history.keys}
         on_events |= {f"history.{name}.keys.{k}": k for k in history.keys}
         on_events |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
+    if (sequence := features.sequence) is not None:
+        keys = {f"sequence.keys.{k}": k for k in sequence.keys}
+        on_samples |= keys
+        on_events |= keys | {"sequence.where": sequence.where}
+        on_events |= {f"sequence.fields.{k}": f.value for k, f in sequence.fields.items()}
     check_expressions(samples, on_samples)
     check_expressions(events, on_events)
 
@@ -113,12 +118,16 @@ def with_raw_features(samples: DataFrame, events: DataFrame, features: Features)
     """Adds the features as they are before encoding.
 
     They are arrays, ``_numbers`` array<double> (in the order of ``numeric_features``), ``_values``
-    array<string> and ``ids`` array<int>: a plan with a column or an aggregate for each of 2,000
-    features takes minutes to compile.
+    array<string>, ``ids`` array<int> and those of the sequence: a plan with a column or an
+    aggregate for each of 2,000 features takes minutes to compile.
     """
     joined = samples
     for name, history in features.history.items():
         joined = with_history(joined, known_before(samples, events, name, history), history)
+    if (sequence := features.sequence) is None:
+        joined = without_sequence(joined)
+    else:
+        joined = with_sequence(joined, latest_before(samples, events, sequence), sequence)
     numbers = [n for n in numeric_features(features) if n.name not in features.numeric]
     # A sample with a null key has no history: its counts are 0, and all else is missing.
     past = [
@@ -127,7 +136,7 @@ def with_raw_features(samples: DataFrame, events: DataFrame, features: Features)
     ]
     declared = [F.expr(sql).cast("double") for sql in features.numeric.values()]
     values = [F.expr(f.value).cast("string") for f in features.one_hot.values()]
-    ids = [_hashed(f) for f in features.categorical.values()]
+    ids = [hashed(f) for f in features.categorical.values()]
     return joined.withColumns(
         {
             "_numbers": F.transform(F.array(*past, *declared).cast("array<double>"), finite),

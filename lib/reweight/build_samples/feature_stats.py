@@ -10,6 +10,7 @@ from reweight.core.columns import literals
 from reweight.core.errors import SampleError, TableError
 from reweight.core.hashing import uniform
 from reweight.core.section import Section
+from reweight.core.sequences import SequenceShape
 
 # Quantiles of this many rows are accurate enough: their error is about 1 / sqrt(rows).
 _QUANTILE_ROWS = 20_000
@@ -23,12 +24,14 @@ class FeatureStats(Section):
         scaling: numeric feature -> (mean, scale).
         vocabulary: one-hot feature -> its values.
         cardinalities: categorical field -> size of its id space.
+        sequence: shape of the sequences; None if there are none.
     """
 
     names: tuple[str, ...]
     scaling: dict[str, tuple[float, float]]
     vocabulary: dict[str, tuple[str, ...]]
     cardinalities: dict[str, int]
+    sequence: SequenceShape | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -73,6 +76,7 @@ def fit_features(train: DataFrame, features: Features) -> FeatureStats:
         scaling=scaling,
         vocabulary=vocabulary,
         cardinalities={k: f.buckets for k, f in features.categorical.items()},
+        sequence=features.sequence_shape,
     )
 
 
