@@ -38,6 +38,10 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
     columns = {"event_time": "try_to_timestamp(day)"}
     columns |= {c: c for c in ("user", "device", "kind", "clicked", "place", "price")}
     splits = changes.pop("splits", {"by": "time", "cuts": ["2026-03-03", "2026-03-05"]})
+    features = {
+        "numeric": {"price": "price", "place": "place"},
+        "sequence": changes.pop("sequence", None),
+    }
     config = {
         "run_id": "days",
         "root": str(root / "out"),
@@ -47,17 +51,15 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
         },
         "sampling": section | changes,
         "splits": splits,
-        "features": {
-            "numeric": {"price": "price", "place": "place"},
-            "sequence": {"keys": ["user"], "length": 2, "fields": {"kind": {"value": "kind"}}},
-        },
+        "features": features,
         "importance": [],
     }
     return Run.open(spark, read_config(RunConfig, config))
 
 
 def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root: Path) -> None:
-    run = opened(spark, root, keep={"position": "place"})
+    sequence = {"keys": ["user"], "length": 2, "fields": {"kind": {"value": "kind"}}}
+    run = opened(spark, root, keep={"position": "place"}, sequence=sequence)
     told = run_stage(run, clean_logs)
     assert (told["events"], told["rejected"]) == (288, 1)
     told = run_stage(run, build_samples)
