@@ -100,7 +100,7 @@ bench-detection: setup  ## benchmark: which methods find wrong labels, on public
 	$(PYTHON) jobs/benchmark.py conf/benchmark/published.yaml data_dir=$(DATA) benchmark.seeds=$(SEEDS) $(ARGS)
 
 bench: setup  ## benchmark: which weights help the ranker, in simulated worlds with known truth
-	@for name in conditions delays; do \
+	@for name in conditions delays order; do \
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
 
 bench-sizes: setup  ## the same by size, up to a million samples: from which size weights pay; an hour

@@ -502,6 +502,10 @@ UNTIMED = SMALLEST | {
             "features.history={user: {keys: [user_id], counts: {n: 'true'}}}",
             "features.history: the log has no times (cleaning.times: false): nothing is earlier",
         ),
+        (
+            "features.sequence={keys: [user_id], fields: {n: {value: user_id}}}",
+            "features.sequence: the log has no times (cleaning.times: false): nothing is earlier",
+        ),
         ("features.numeric.hour=hour(EVENT_TIME)", "features.numeric.hour: the log has no times"),
     ],
 )
@@ -544,6 +548,10 @@ def cleaned(**more: Any) -> dict[str, Any]:
         (
             "features.history={a: {keys: [thing], counts: {n: 'true'}}}",
             "features.history.a.keys: expected names out of",
+        ),
+        (
+            "features.sequence={keys: [thing], fields: {n: {value: '1'}}}",
+            "features.sequence.keys: expected names out of",
         ),
         # Names of the code's own.
         ("cleaning.reject.duplicate=true", "the reasons ['duplicate'] are given by the stage"),

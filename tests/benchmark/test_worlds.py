@@ -19,7 +19,9 @@ from reweight.benchmark.conditions.worlds import (
     World,
     judged,
 )
+from reweight.benchmark.conditions.wrong_labels import WRONG_LABELS, auroc
 from reweight.benchmark.fits import fits
+from reweight.core.sequences import SequenceShape
 from reweight.evaluate.judges import Known
 from reweight.evaluate.section import Evaluation
 from reweight.importance.methods.density_ratio import DensityRatio
@@ -125,6 +127,42 @@ def test_the_effective_share_of_rows_does_not_depend_on_the_scale_of_weights() -
     shares = {row["method"]: row["value"] for row in found if row["name"] == "ess_share"}
     # (1/2)^2 over 1/3, the mean square.
     assert shares == {"uniform": 1, "random": pytest.approx(0.75, abs=0.03)}
+
+
+def test_wrong_labels_are_found_where_there_are_any(clean: Any, damaged: Any) -> None:
+    assert not any(name == WRONG_LABELS for _, name, _ in clean)
+    found = {m: row["value"] for (m, name, _), row in damaged.items() if name == WRONG_LABELS}
+    assert set(found) == {"uniform", "random", "self_confidence"}
+    assert found["uniform"] == 0.5
+    assert found["random"] == pytest.approx(0.5, abs=0.06)
+    assert found["self_confidence"] > 0.5
+
+
+def test_wrong_labels_that_only_order_shows_are_found_by_networks_that_read_sequences() -> None:
+    frame, draw = world(), np.random.default_rng(4)
+    # Two of three things in a row, and whether the second comes next on the circle.
+    first, step = draw.integers(0, 3, ROWS), draw.integers(1, 3, ROWS)
+    truth = (step == 1).astype(float)
+    pairs = np.stack([first, (first + step) % 3, np.zeros(ROWS, int)], axis=1)
+    frame = frame.assign(
+        truth=truth,
+        label=np.where(draw.random(ROWS) < 0.15, 1 - truth, truth),
+        sequence_ids=pairs.tolist(),
+        sequence_gaps=[[5.0, 4.0, -1.0]] * ROWS,
+    )
+    training = QUICK | {"learning_rate": 0.02, "epochs": 10}
+    methods = [
+        SelfConfidence.model_validate({"name": n, "training": training | {"network": n}})
+        for n in ("mlp", "cnn", "gru")
+    ]
+    shape = SequenceShape(length=3, fields={"thing": 3}, shared={"thing": 0})
+    made = World(pa.Table.from_pandas(frame), (3,), shape)
+    found = {}
+    for fit in fits(methods, made.rows_for(0), 128):
+        importances, _ = made.scored({fit.method.name: fit.stored})
+        found[fit.method.name] = auroc(fit.method, importances[fit.method.name], made.wrong) or 0
+    assert found["mlp"] < 0.6
+    assert min(found["cnn"], found["gru"]) > 0.95
 
 
 def test_where_purchases_are_missing_the_oracle_shows_what_could_be_gained(damaged: Any) -> None:

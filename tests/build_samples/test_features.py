@@ -15,6 +15,7 @@ from reweight.build_samples.encoding import check_features, with_features, with_
 from reweight.build_samples.feature_stats import FeatureStats, feature_quantiles, fit_features
 from reweight.build_samples.features import Categorical, Features, OneHot
 from reweight.build_samples.history import History
+from reweight.build_samples.sequence import EventSequence
 from reweight.core.errors import SampleError, SourceError
 
 HOUR, DAY = 3600, 86400
@@ -186,6 +187,7 @@ def test_many_histories_make_a_plan_that_grows_with_their_number_alone(
     assert sizes[2] - sizes[1] == sizes[1] - sizes[0]
 
 
+SEQUENCE = EventSequence(keys=("colour",), fields={"x": Categorical(value="x")})
 TABLE = "n long, x double, hole string, flat double, colour string, t long"
 MANY: list[tuple[Any, ...]] = [
     (
@@ -339,6 +341,7 @@ def test_stored_statistics_encode_later_rows_alike(
         ({"numeric": {"hole": "hole", "x": "x", "flat": "flat"}}, "order"),
         ({"one_hot": {}}, "colour=b"),
         ({"categorical": {}}, "ids"),
+        ({"sequence": SEQUENCE}, "another sequence"),
     ],
 )
 def test_statistics_of_other_features_are_refused(

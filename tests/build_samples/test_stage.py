@@ -40,6 +40,7 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
     columns |= {c: c for c in ("user", "device", "kind", "clicked", "place", "price")}
     splits = changes.pop("splits", {"by": "time", "cuts": ["2026-03-03", "2026-03-05"]})
     features = changes.pop("features", {"numeric": {"price": "price", "place": "place"}})
+    features = features | {"sequence": changes.pop("sequence", None)}
     config = {
         "run_id": changes.pop("run_id", "days"),
         "root": str(root / "out"),
@@ -56,7 +57,8 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
 
 
 def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root: Path) -> None:
-    run = opened(spark, root, keep={"position": "place"})
+    sequence = {"keys": ["user"], "length": 2, "fields": {"kind": {"value": "kind"}}}
+    run = opened(spark, root, keep={"position": "place"}, sequence=sequence)
     told = run_stage(run, clean_logs)
     assert (told["events"], told["rejected"]) == (288, 1)
     told = run_stage(run, build_samples)
@@ -69,7 +71,13 @@ def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root:
     assert told["same time"].startswith("24 samples have a label event")
     assert told["null keys"].startswith("240 samples")
     assert told["not converted"] == {"keep.position": "1 values", "numeric.place": "1 values"}
-    assert run.store.read(SAMPLES).select("sample_id").distinct().count() == 240
+    # Of the clicks of a user's own, 24 come after his purchase of the same day, at midnight.
+    assert told["sequences"] == "last 2 events: kind (1024 ids); 240 samples have none"
+    samples = run.store.read(SAMPLES)
+    assert samples.select("sample_id").distinct().count() == 240
+    assert samples.select("sequence_ids", "sequence_gaps").distinct().collect() == [
+        ([0, 0], [-1.0, -1.0])
+    ]
     label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day", "same_time": "after"}
     told = run_stage(opened(spark, root, label=label), build_samples)
     assert sum(told["positives"].values()) == 48

@@ -165,6 +165,29 @@ def test_a_config_that_gives_what_methods_need_is_accepted() -> None:
     assert refused("importance=[{method: density_ratio}]", named) == {}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        ([], "{sequence: {keys: [COLUMN], length: 20, fields: {NAME: {value: COLUMN, buckets: "),
+        (
+            ["sampling.group=country", "features.categorical={thing: {value: price, buckets: 9}}"],
+            "{sequence: {keys: [country], length: 20, fields: {thing: {value: price, buckets: 9}}}",
+        ),
+    ],
+)
+def test_a_network_that_reads_sequences_is_refused_without_them(
+    overrides: Sequence[str], line: str
+) -> None:
+    methods = "importance=[{method: random}, {method: self_confidence, training: {network: gru}}]"
+    errors = refused(methods, *overrides)
+    assert list(errors) == ["self_confidence"]
+    assert "features.sequence" in errors["self_confidence"].expected
+    assert f"write features: {line}" in errors["self_confidence"].fix
+    assert "or network: mlp" in errors["self_confidence"].fix
+    given = "features.sequence={keys: [place], fields: {price: {value: price}}}"
+    assert refused(methods, given) == {}
+
+
 def test_what_concerns_all_methods_is_an_error() -> None:
     fine = "{method: self_confidence, name: fine, training: {bins: 8}}"
     with pytest.raises(TrainingError, match="different numbers of bins"):

@@ -29,6 +29,8 @@ def samples(spark: SparkSession) -> DataFrame:
         F.lit(True).alias("mature"),
         (number % 4 == 0).alias("target"),
         (number % 9).cast("int").alias("position"),
+        F.array(number.cast("int"), F.lit(0)).alias("sequence_ids"),
+        F.array(number.cast("float"), F.lit(-1.0).cast("float")).alias("sequence_gaps"),
     )
     return rows.cache()
 
@@ -93,6 +95,21 @@ def test_further_columns_are_written_as_numbers(samples: DataFrame, tmp_path: Pa
     found = {row["sample_id"]: (row["position"], row["target"]) for row in rows}
     wanted = samples.select("sample_id", "position", "target").collect()
     assert found == {r["sample_id"]: (float(r["position"]), float(r["target"])) for r in wanted}
+
+
+def test_sequences_are_written_where_training_reads_them(
+    samples: DataFrame, folder: Path, tmp_path: Path
+) -> None:
+    names = ["sequence_ids", "sequence_gaps"]
+    assert not set(names) & set(pq.read_schema(next(folder.glob("*.parquet"))).names)
+    written(samples, tmp_path / "s", with_sequence=True)
+    rows = [row for part in contents(tmp_path / "s").values() for row in part]
+    found = {row["sample_id"]: [row[name] for name in names] for row in rows}
+    wanted = samples.select("sample_id", *names).collect()
+    assert found == {row[0]: [row[1], row[2]] for row in wanted}
+    other = samples.withColumn("sequence_gaps", F.expr("array(-1f, -1f)"))
+    assert content_of(other) == content_of(samples)
+    assert content_of(other, with_sequence=True) != content_of(samples, with_sequence=True)
 
 
 def test_the_same_key_leaves_the_folder_as_it_is(samples: DataFrame, folder: Path) -> None:

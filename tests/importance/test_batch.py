@@ -1,12 +1,13 @@
 """Batches: rows stay together and in order."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
 
-from reweight.importance.batch import Batch
+from reweight.importance.batch import Batch, Sequences
 
 
 def batch_of(first: int, rows: int, fields_of_ids: int = 2) -> Batch:
@@ -22,7 +23,14 @@ def batch_of(first: int, rows: int, fields_of_ids: int = 2) -> Batch:
 
 def columns_of(batch: Batch) -> dict[str, Tensor]:
     columns = {n: getattr(batch, n) for n in ("sample_id", "features", "ids", "label")}
+    if batch.sequence is not None:
+        columns |= {"sequence_ids": batch.sequence.ids, "sequence_gaps": batch.sequence.gaps}
     return columns | dict(batch.extra)
+
+
+def with_sequence(batch: Batch) -> Batch:
+    ids = batch.sample_id[:, None, None].expand(-1, 4, 2).contiguous()
+    return replace(batch, sequence=Sequences(ids, ids[:, :, 0] / 2))
 
 
 def assert_equal(found: Batch, wanted: Batch) -> None:
@@ -73,6 +81,34 @@ def test_rows_are_taken_whole_in_the_order_that_is_asked_for() -> None:
 def test_every_column_is_changed_alike() -> None:
     doubled = batch_of(3, 4).map(lambda values: torch.cat([values, values]))
     assert_equal(doubled, Batch.concat([batch_of(3, 4), batch_of(3, 4)]))
+
+
+def test_sequences_go_with_their_rows() -> None:
+    joined = Batch.concat([with_sequence(batch_of(5, 2)), with_sequence(batch_of(7, 4))])
+    assert_equal(joined, with_sequence(batch_of(5, 6)))
+    assert_equal(joined.rows(torch.tensor([1, 2])), with_sequence(batch_of(6, 2)))
+    moved = joined.to(torch.device("meta"))
+    assert {values.device.type for values in columns_of(moved).values()} == {"meta"}
+    assert batch_of(0, 2).sequence is None
+
+
+def test_a_sequence_is_read_from_two_columns_of_lists() -> None:
+    columns = {
+        "sample_id": pa.array([1, 2]),
+        "features": pa.array([[0.5], [1.5]]),
+        "label": pa.array([0.0, 1.0]),
+        "sequence_ids": pa.array([[1, 2, 3, 4], [5, 6, 0, 0]], pa.list_(pa.int32())),
+        "sequence_gaps": pa.array([[2.5, 1.0], [0.5, -1.0]]),
+    }
+    sequence = Batch.from_arrow(columns, {}).sequence
+    assert sequence is not None
+    assert sequence.ids.tolist() == [[[1, 2], [3, 4]], [[5, 6], [0, 0]]]
+    assert sequence.gaps.tolist() == [[2.5, 1.0], [0.5, -1.0]]
+    assert (sequence.ids.dtype, sequence.gaps.dtype) == (torch.int64, torch.float32)
+    none = sequence.without_events()
+    assert not none.ids.any() and (none.gaps == -1).all()
+    no_rows = {name: values.slice(0, 0) for name, values in columns.items()}
+    assert len(Batch.from_arrow(no_rows, {})) == 0
 
 
 def test_a_batch_cannot_be_changed() -> None:

@@ -1,5 +1,7 @@
 """Scoring on Spark: what the models give in this process, in one pass for all of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.columns import in_sample_flag, soft_label
+from reweight.core.sequences import SequenceShape
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
-from reweight.importance.batch import Batch
+from reweight.importance.batch import Batch, Sequences
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.methods.class_balanced import ClassBalanced
 from reweight.importance.methods.density_ratio import DensityRatio
@@ -109,6 +112,32 @@ def test_rows_without_ids_are_scored(samples: DataFrame) -> None:
     without = Batch(batch.sample_id, batch.features, batch.ids[:, :0], batch.label)
     bare = samples.withColumn("ids", F.array().cast("array<int>"))
     assert_scores(scores(bare, models_of(facts)), without, expected(without, facts))
+
+
+def test_sequences_are_sent_to_the_networks_that_read_them(samples: DataFrame) -> None:
+    shape = SequenceShape(length=2, fields={"item": 7, "kind": 3}, shared={"item": 1})
+    facts, plain = FACTS.model_copy(update={"sequence": shape}), batch_of()
+    i = plain.sample_id
+    gaps = torch.stack([(i % 11) / 2, torch.full((ROWS,), -1.0)], dim=1)
+    ids = torch.stack([i % 7, i % 3, 0 * i, 0 * i], dim=1).reshape(-1, 2, 2)
+    batch = replace(plain, sequence=Sequences(ids, gaps))
+    folds = {"training": {"hidden": (8,), "network": "gru"}, "name": "gru"}
+    halves = {"training": {**HALVES, "network": "cnn"}, "name": "cnn"}
+    methods = [ImportanceMlp.model_validate(folds), SelfConfidence.model_validate(halves)]
+    models = {m.name: ModelArtifact.of(m, facts, m.build(facts)) for m in methods}
+    models["folds"] = models_of(facts)["folds"]
+    with_past = samples.withColumns(
+        {
+            "sequence_ids": F.expr(
+                "cast(array(pmod(sample_id, 7), pmod(sample_id, 3), 0, 0) AS array<int>)"
+            ),
+            "sequence_gaps": F.expr("array(float(pmod(sample_id, 11) / 2), float(-1))"),
+        }
+    )
+    with torch.inference_mode():
+        wanted = {m.name: m.build(facts)(batch).tolist() for m in methods}
+        wanted["folds"] = METHODS["folds"].build(facts)(plain).tolist()
+    assert_scores(scores(with_past, models), batch, wanted)
 
 
 def test_scoring_keeps_the_columns_that_are_asked_for(samples: DataFrame) -> None:

@@ -359,6 +359,38 @@ def test_worlds_share_nobody_and_nothing_and_have_mechanisms_of_their_own(
     shown.unpersist()
 
 
+def test_what_is_wanted_depends_on_the_order_of_what_was_looked_at(spark: SparkSession) -> None:
+    quiet = {"sessions": 2000, "drift": 0.0, "bots": 0.0, "rare": 0.0, "order": 5.0}
+    shop = SHOP.model_copy(update=quiet)
+    shown = simulation.impressions(spark, shop, SEED)
+    rows = raw_files.events(shown, shop).select(
+        "session_id", "event_type", "event_id", "ts", "item_id", "category"
+    )
+    found = rows.toPandas().sort_values("ts")
+    views = found[found["event_type"] == "view"]
+    assert views["item_id"].isna().all()
+    assert views["event_id"].is_unique
+    number = views["category"].str[1:].astype(int)
+    seen = number.groupby(views["session_id"]).agg(list)
+    assert len(seen) == 2000 and set(map(len, seen)) == {3}
+    steps = {(b - a) % 12 for three in seen for a, b in pairwise(three)}
+    assert steps == {1, 11}
+    way = seen.map(lambda three: 1 if (three[1] - three[0]) % 12 == 1 else -1)
+    assert abs((way == 1).mean() - 0.5) < 0.05
+    # They come before the list of their session.
+    first = found[found["event_type"] == "impression"].groupby("session_id")["ts"].min()
+    assert (views.groupby("session_id")["ts"].max() < first).all()
+    clicked = found[found["event_type"] == "click"]
+    middle = clicked["session_id"].map(seen).str[1]
+    ahead = (clicked["category"].str[1:].astype(int) - middle) * clicked["session_id"].map(way)
+    turn = np.sin(2 * np.pi * ahead / 12)
+    # A quarter of the circle further on, and not where one would go the other way.
+    assert turn.mean() > 0.4
+    unsigned = np.sin(2 * np.pi * ahead * clicked["session_id"].map(way) / 12)
+    assert abs(unsigned.mean()) < 0.06
+    assert "_viewed" not in simulation.impressions(spark, SHOP, SEED).columns
+
+
 def test_a_log_without_dirt_has_only_clean_lines(spark: SparkSession) -> None:
     none = SHOP.model_copy(
         update={"sessions": 50, "dirt": Dirt(**dict.fromkeys(SHOP.dirt.model_dump(), 0))}

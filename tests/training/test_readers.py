@@ -25,7 +25,14 @@ SIZES, GROUP, SHARDS = (33, 33, 33, 33, 26, 26), 20, 3
 ROWS = sum(SIZES)
 
 
-def write(folder: Path, sizes: Iterable[int] = SIZES, width: int = 3, group: int = GROUP) -> Path:
+def write(
+    folder: Path,
+    sizes: Iterable[int] = SIZES,
+    width: int = 3,
+    group: int = GROUP,
+    *,
+    with_sequence: bool = False,
+) -> Path:
     """Files of rows that are numbered through, in the order of the files."""
     folder.mkdir()
     first = 0
@@ -40,6 +47,11 @@ def write(folder: Path, sizes: Iterable[int] = SIZES, width: int = 3, group: int
             "label": pa.array((sample_id % 3 == 0).astype(np.float32)),
             "value": pa.array(sample_id.astype(np.float32) / 4),
         }
+        if with_sequence:
+            ids = [[i % 5, i % 3, 0, 0] for i in sample_id.tolist()]
+            gaps = [[i / 8, -1.0] for i in sample_id.tolist()]
+            columns["sequence_ids"] = pa.array(ids, pa.list_(pa.int32()))
+            columns["sequence_gaps"] = pa.array(gaps, pa.list_(pa.float32()))
         path = folder / f"part-{number:05d}.parquet"
         pq.write_table(pa.table(columns), path, group, compression="none", use_dictionary=False)
         first += size
@@ -98,6 +110,18 @@ def test_columns_of_a_row_stay_together(read: Read) -> None:
     assert torch.equal(batch.label, (batch.sample_id % 3 == 0).float())
     assert torch.equal(batch.ids[:, 0], batch.sample_id % 7)
     assert Batch.concat(read()).extra == {}
+
+
+def test_sequences_stay_with_their_row(tmp_path: Path, reader: Reading) -> None:
+    folder = write(tmp_path / "snapshot", with_sequence=True)
+    batches = list(READERS[reader](Shard(folder, 1, SHARDS, 7, 5)))
+    batch = Batch.concat(batches)
+    assert batch.sequence is not None
+    i, none = batch.sample_id, torch.zeros_like(batch.sample_id)
+    assert batch.sequence.ids.dtype == torch.int64
+    wanted = torch.stack([i % 5, i % 3, none, none], dim=1).reshape(-1, 2, 2)
+    assert torch.equal(batch.sequence.ids, wanted)
+    assert torch.equal(batch.sequence.gaps, torch.stack([i / 8, none - 1.0], dim=1))
 
 
 @pytest.mark.skipif(find_spec("petastorm") is None, reason="Petastorm is not installed here")

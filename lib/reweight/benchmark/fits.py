@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reweight.core.sequences import SequenceShape
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
@@ -60,6 +61,7 @@ def facts_of(
     seed: int,
     training: Training | None,
     segments: tuple[str, ...] = (),
+    shape: SequenceShape | None = None,
 ) -> TrainFacts:
     """What a model may know of its training rows.
 
@@ -69,6 +71,7 @@ def facts_of(
         seed: seed of the model's random numbers.
         training: the training, which may need quantiles of the features; None for no training.
         segments: segments of the rows.
+        shape: of the sequences; None if there are none.
     """
     features, bins = train.features.double().numpy(), training.quantile_bins if training else 0
     cuts = np.quantile(features, np.linspace(0, 1, bins + 1), axis=0).T if bins else []
@@ -84,6 +87,7 @@ def facts_of(
         segments=segments,
         arrived=arrived,
         waiting=waiting,
+        sequence=shape,
     )
 
 

@@ -10,13 +10,14 @@ from reweight.build_samples.embeddings import Embeddings
 from reweight.build_samples.feature_stats import FAR, FeatureStats
 from reweight.build_samples.features import (
     PERIODS,
-    Categorical,
     Features,
     feature_names,
     history_features,
     numeric_features,
 )
+from reweight.build_samples.hashed_ids import hashed
 from reweight.build_samples.history import known_before, with_history
+from reweight.build_samples.sequence import latest_before, with_sequence, without_sequence
 from reweight.build_samples.texts import identities
 from reweight.core.columns import finite, literals
 from reweight.core.errors import SampleError, SourceError
@@ -55,14 +56,19 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
 
 
 def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]) -> None:
-    declared = (names, {k: f.buckets for k, f in features.categorical.items()})
-    stored = (stats.names[: len(names)], stats.cardinalities)
+    ids = {k: f.buckets for k, f in features.categorical.items()}
+    declared = (names, ids, features.sequence_shape)
+    stored = (stats.names[: len(names)], stats.cardinalities, stats.sequence)
     if declared != stored or set(features.one_hot) != set(stats.vocabulary):
         differ = sorted({*names} ^ {n for n in stats.names if not n.startswith("padding_")})
         raise SampleError(
             "the stored statistics belong to other features",
             expected="the section `features` of the run whose models are used",
-            got=f"not in both: {differ}" if differ else "another order, or other categorical ids",
+            got=f"not in both: {differ}"
+            if differ
+            else "another order, or other ids"
+            if stats.sequence == features.sequence_shape
+            else "another sequence",
             fix="copy the section from the config of the run that `model_run_id` names",
         )
     if (texts := identities(features.text)) != stats.texts:
@@ -74,12 +80,6 @@ def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]
             fix="install the package in the version of the run that `model_run_id` names, with the "
             "same features.text; or fit new models without `model_run_id`",
         )
-
-
-def _hashed(field: Categorical) -> Column:
-    value = F.expr(field.value).cast("string")
-    hashed = F.pmod(F.xxhash64(value), F.lit(field.buckets - 1)) + 1
-    return F.when(value.isNull(), F.lit(0)).otherwise(hashed).cast("int")
 
 
 def scaled(numbers: Column, scaling: Sequence[tuple[float, float]]) -> Column:
@@ -118,6 +118,11 @@ def check_features(samples: DataFrame, events: DataFrame, features: Features) ->
         on_events |= {f"history.{name}.keys.{k}": k for k in history.keys}
         on_events |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
     texts = {f"text.{name}.value": text.value for name, text in features.text.items()}
+    if (sequence := features.sequence) is not None:
+        keys = {f"sequence.keys.{k}": k for k in sequence.keys}
+        on_samples |= keys
+        on_events |= keys | {"sequence.where": sequence.where}
+        on_events |= {f"sequence.fields.{k}": f.value for k, f in sequence.fields.items()}
     check_expressions(samples, on_samples | texts)
     _check_texts(samples, texts)
     check_expressions(events, on_events)
@@ -142,8 +147,8 @@ def with_raw_features(
     """Adds the features as they are before encoding.
 
     They are arrays, ``_numbers`` array<double> (in the order of ``numeric_features``), ``_values``
-    array<string> and ``ids`` array<int>: a plan with a column or an aggregate for each of 2,000
-    features takes minutes to compile.
+    array<string>, ``ids`` array<int> and those of the sequence: a plan with a column or an
+    aggregate for each of 2,000 features takes minutes to compile.
 
     Args:
         samples: the samples, without features.
@@ -154,6 +159,10 @@ def with_raw_features(
     joined = samples
     for name, history in features.history.items():
         joined = with_history(joined, known_before(samples, events, name, history), history)
+    if (sequence := features.sequence) is None:
+        joined = without_sequence(joined)
+    else:
+        joined = with_sequence(joined, latest_before(samples, events, sequence), sequence)
     numbers = list(history_features(features))
     # A sample with a null key has no history: its counts are 0, and all else is missing.
     past = [
@@ -162,7 +171,7 @@ def with_raw_features(
     ]
     declared = [F.expr(sql).cast("double") for sql in features.numeric.values()]
     values = [F.expr(f.value).cast("string") for f in features.one_hot.values()]
-    ids = [_hashed(f) for f in features.categorical.values()]
+    ids = [hashed(f) for f in features.categorical.values()]
     if embeddings is not None:
         joined = embeddings.joined(joined)
         declared += [embeddings.cosine(*pair) for pair in features.similarity.values()]

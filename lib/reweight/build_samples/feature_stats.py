@@ -11,6 +11,7 @@ from reweight.core.columns import literals
 from reweight.core.errors import SampleError, TableError
 from reweight.core.hashing import uniform
 from reweight.core.section import Section
+from reweight.core.sequences import SequenceShape
 
 # Quantiles of this many rows are accurate enough: their error is about 1 / sqrt(rows).
 _QUANTILE_ROWS = 20_000
@@ -25,6 +26,7 @@ class FeatureStats(Section):
         vocabulary: one-hot feature -> its values.
         cardinalities: categorical field -> size of its id space.
         texts: text -> its encoder, with version and dim.
+        sequence: shape of the sequences; None if there are none.
     """
 
     names: tuple[str, ...]
@@ -32,6 +34,7 @@ class FeatureStats(Section):
     vocabulary: dict[str, tuple[str, ...]]
     cardinalities: dict[str, int]
     texts: dict[str, str] = {}
+    sequence: SequenceShape | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,6 +80,7 @@ def fit_features(train: DataFrame, features: Features) -> FeatureStats:
         vocabulary=vocabulary,
         cardinalities={k: f.buckets for k, f in features.categorical.items()},
         texts=identities(features.text),
+        sequence=features.sequence_shape,
     )
 
 

@@ -12,9 +12,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from reweight.build_samples.hashed_ids import Categorical
 from reweight.build_samples.history import History, short
+from reweight.build_samples.sequence import EventSequence
 from reweight.build_samples.texts import EncodedText, check_similarity
 from reweight.core.section import Name, Section, Sql, repeated
+from reweight.core.sequences import SequenceShape
 
 
 class OneHot(Section):
@@ -30,18 +33,6 @@ class OneHot(Section):
     values: int = Field(default=20, ge=1, le=1000)
 
 
-class Categorical(Section):
-    """A column with many values, one hashed id.
-
-    Attributes:
-        value: expression; null gets the id 0, which no value has.
-        buckets: number of ids of this field.
-    """
-
-    value: Sql
-    buckets: int = Field(default=1024, ge=2)
-
-
 class Features(Section):
     """The section ``features``.
 
@@ -55,6 +46,8 @@ class Features(Section):
         similarity: name -> two names out of ``text``; the cosine of their vectors, standardised,
             with an indicator for a missing text. Both have one encoder and dim.
         categorical: columns with many values, as hashed ``ids``.
+        sequence: the last events before the sample, for networks that read their order
+            (``network: cnn`` or ``gru``); the ranker does not see them.
         dim: length of the dense vector, which is padded with zeros; too small a value is refused.
             None for the number of declared features.
     """
@@ -66,6 +59,7 @@ class Features(Section):
     text: dict[Name, EncodedText] = {}
     similarity: dict[Name, tuple[Name, Name]] = {}
     categorical: dict[Name, Categorical] = {}
+    sequence: EventSequence | None = None
     dim: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -88,6 +82,11 @@ class Features(Section):
     def _texts_compare(self) -> "Features":
         check_similarity(self.text, self.similarity)
         return self
+
+    @property
+    def sequence_shape(self) -> SequenceShape | None:
+        """The shape of the sequences; None if there are none."""
+        return self.sequence and self.sequence.shape(self.categorical)
 
 
 @dataclass(frozen=True)

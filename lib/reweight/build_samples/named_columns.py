@@ -28,6 +28,8 @@ def _of_samples(columns: Sequence[str], sampling: Sampling, features: Features) 
     yield from _unknown("sampling.label.keys", sampling.label.keys, columns)
     for name, history in features.history.items():
         yield from _unknown(f"features.history.{name}.keys", history.keys, columns)
+    if features.sequence is not None:
+        yield from _unknown("features.sequence.keys", features.sequence.keys, columns)
     if taken := taken_names(columns, sampling):
         yield (
             f"event columns {taken}: samples have columns of these names; rename them, or write "

@@ -17,6 +17,7 @@ from reweight.core.expressions import check_expressions, unread
 from reweight.core.hashing import key_hash
 from reweight.core.kept import kept_json
 from reweight.core.section import Name, Names, Seconds, Section, Sql, repeated
+from reweight.core.sequences import SEQUENCE
 
 
 class Collapse(Section):
@@ -148,6 +149,7 @@ _SET = (*KEEP_TYPES, "segment")
 # Columns that samples define themselves, whatever columns the events have.
 RESERVED = (
     *(*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "kept", "features", "ids"),
+    *SEQUENCE,
 )
 # Names that a kept column cannot have either.
 _ALSO_RESERVED = ("label", "segment", "event_time", "run_id")

@@ -36,6 +36,7 @@ from reweight.config import Run, RunConfig
 from reweight.core.expressions import unread
 from reweight.core.files import write_json
 from reweight.core.run_folder import RunFolder
+from reweight.core.sequences import SEQUENCE, SequenceShape
 from reweight.core.tables import SAMPLES
 
 
@@ -117,6 +118,7 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
         "features": f"{len(used)} in a vector of {len(stats.names)}; names in "
         f"{run.folder.features.name}",
         "ids": dict(stats.cardinalities),
+        **_sequences_said(facts, stats.sequence),
     }
 
 
@@ -138,11 +140,21 @@ def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
         # The first and the second of the samples with the same label event.
         F.count(F.when(F.col("_label_rank") == 1, 1)).alias("label_events"),
         F.count(F.when(F.col("_label_rank") == 2, 1)).alias("shared_events"),
+        F.count(F.when(F.get(F.col(SEQUENCE[1]), F.lit(0)) >= 0, 1)).alias("preceded"),
         F.count(F.when(reduce(Column.__or__, null_key, F.lit(False)), 1)).alias("null_keys"),
         *[F.count(F.when(value, 1)).alias(f"lost {name}") for name, value in lost.items()],
     ).first()
     assert facts is not None
     return facts.asDict()
+
+
+def _sequences_said(facts: Mapping[str, int], shape: SequenceShape | None) -> dict[str, str]:
+    """For the summary: what the sequences hold, if there are any."""
+    if shape is None:
+        return {}
+    fields = ", ".join(f"{name} ({size} ids)" for name, size in shape.fields.items())
+    none = facts["rows"] - facts["preceded"]
+    return {"sequences": f"last {shape.length} events: {fields}; {none:,} samples have none"}
 
 
 def _counts(

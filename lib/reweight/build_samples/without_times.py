@@ -42,6 +42,7 @@ def wrong_times(
         ),
         "features.cyclic": (bool(features.cyclic), "remove it"),
         "features.history": (bool(features.history), "nothing is earlier; remove it"),
+        "features.sequence": (features.sequence is not None, "nothing is earlier; remove it"),
     }
     for key, (used, instead) in needing.items():
         if used:

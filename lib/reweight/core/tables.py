@@ -82,7 +82,8 @@ SAMPLES = Table(
     "split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
     "kept string, "
-    "features array<float> not null, ids array<int> not null",
+    "features array<float> not null, ids array<int> not null, "
+    "sequence_ids array<int>, sequence_gaps array<float>",
 )
 """Training rows made of events.
 
@@ -106,6 +107,10 @@ Attributes:
     kept: the other columns of ``sampling.keep``, for judges, as JSON; null if there are none.
     features: dense features, D numbers.
     ids: hashed categorical values, F numbers.
+    sequence_ids: hashed values of the last L events before the sample, oldest first, those of an
+        event together; padded at the end with 0. Null without ``features.sequence``.
+    sequence_gaps: how long before the sample each of these events was, as log(1 + seconds), L
+        numbers; -1 where there is no event.
 """
 TEXTS = Table(
     "texts",
@@ -198,8 +203,8 @@ ATTRIBUTIONS = Table(
 
 Attributes:
     method: the method that was explained.
-    part: a feature; ``(categories)``, all categorical fields together; ``(base)``, the importance
-        of the baseline row; ``(remainder)``, what the sum leaves over.
+    part: a feature; ``(categories)``, all categorical fields and earlier events together;
+        ``(base)``, the importance of the baseline row; ``(remainder)``, what the sum leaves over.
     rows: number of training rows that were explained.
     mean: mean of what the part adds to importance.
     mean_abs: mean absolute value of it: how much the part moves importance.

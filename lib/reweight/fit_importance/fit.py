@@ -77,8 +77,9 @@ def training_plan(
         folder: for the models.
     """
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
-    content = content_of(samples, extra)
-    snapshots = _write_snapshots(job, samples, facts, content, extra)
+    with_sequence = any(method.reads_sequence for method in methods)
+    content = content_of(samples, extra, with_sequence=with_sequence)
+    snapshots = _write_snapshots(job, samples, facts, content, extra, with_sequence)
     settings = [m.model_dump_json(by_alias=True) for m in methods]
     return FitPlan(
         methods=methods,
@@ -130,7 +131,12 @@ def _is_fitted(folder: ModelsFolder, key: str, plan: FitPlan) -> bool:
 
 
 def _write_snapshots(
-    job: FitJob, samples: DataFrame, facts: TrainFacts, content: Content, extra: tuple[str, ...]
+    job: FitJob,
+    samples: DataFrame,
+    facts: TrainFacts,
+    content: Content,
+    extra: tuple[str, ...],
+    with_sequence: bool,
 ) -> Path:
     """Writes the training rows and a hashed sample of the validation rows as Parquet."""
     rows = content.fingerprint
@@ -142,6 +148,7 @@ def _write_snapshots(
         "key": key,
         "extra": extra,
         "segments": facts.segments,
+        "with_sequence": with_sequence,
     }
     training = samples.where("split = 'train'")
     write_snapshot(training, folder / "train", rows=facts.rows, **options)

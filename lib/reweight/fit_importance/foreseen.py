@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reweight.build_samples.features import Features
+from reweight.build_samples.hashed_ids import Categorical
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
 from reweight.clean_logs.section import Cleaning
@@ -82,6 +83,13 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
             "splits.target: 1",
             "set splits.target below 1, or splits.target_where to a condition",
         )
+    if method.reads_sequence and sections.features.sequence is None:
+        yield _lacks(
+            method,
+            "features.sequence: the last events before a sample, whose order its network reads",
+            "nothing",
+            f"write features: {{sequence: {_sequence(sections)}}}, or network: mlp",
+        )
     timed = sections.cleaning.times
     if "target" in columns and not timed and splits.target_where is None:
         yield _lacks(
@@ -120,6 +128,16 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
         yield from _of_windows(method, label.window)
     if isinstance(method, PositionMethod) and "position" in columns:
         yield from _absorbs_position(method, list(features_of_position(sections)))
+
+
+def _sequence(sections: Sections) -> str:
+    """A section that fits the config, as YAML."""
+    group = sections.sampling.group or ""
+    key = group if re.fullmatch(r"\w+", group) else "COLUMN"
+    fields = sections.features.categorical or {"NAME": Categorical(value="COLUMN")}
+    name, field = next(iter(fields.items()))
+    item = f"{name}: {{value: {field.value}, buckets: {field.buckets}}}"
+    return f"{{keys: [{key}], length: 20, fields: {{{item}}}}}"
 
 
 def _of_windows(method: ImportanceMethod, window: int | None) -> Iterator[ConfigError]:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.shared_labels import LabelEvents, read_label_events
 from reweight.core.run import JobRun
+from reweight.core.sequences import SequenceShape
 from reweight.training.plan import Fitting
 
 
@@ -34,6 +35,7 @@ class FitJob:
         snapshots: folder for the rows that training reads, shared by the driver and the executors.
         weighting: the weight policy; None where the weights are not checked before training.
         labels: the label events of the samples; None where nothing is known of them.
+        sequence: shape of the sequences; None if there are none.
     """
 
     spark: SparkSession
@@ -44,6 +46,7 @@ class FitJob:
     snapshots: Path
     weighting: KnownWeights | None = None
     labels: LabelEvents | None = None
+    sequence: SequenceShape | None = None
 
     @classmethod
     def of(cls, run: JobRun[Any], weighting: KnownWeights | None = None) -> Self:
@@ -58,6 +61,7 @@ class FitJob:
             snapshots=run.folder.snapshot,
             weighting=weighting,
             labels=read_label_events(run.folder.labels),
+            sequence=stats.sequence,
         )
 
     @property

@@ -76,6 +76,7 @@ def training_facts(
         segments=() if table is None else tuple(table["segment"].dropna()),
         arrived=arrived,
         waiting=waiting,
+        sequence=job.sequence,
     )
     known = RowCounts(
         settled=counts["rows"] - counts["open"],

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.columns import number
+from reweight.core.sequences import SEQUENCE
 
 # Rows per file, which is one row group: enough to read fast, few enough to shuffle well.
 _FILE_ROWS = 50_000
@@ -32,14 +33,18 @@ class Content(NamedTuple):
     validation: int
 
 
-def content_of(samples: DataFrame, extra: Sequence[str] = ()) -> Content:
+def content_of(
+    samples: DataFrame, extra: Sequence[str] = (), *, with_sequence: bool = False
+) -> Content:
     """Reads the rows once, to name them and to count the validation rows.
 
     Args:
         samples: rows of all splits.
         extra: additional columns that training reads.
+        with_sequence: whether it reads the sequences.
     """
-    row = F.xxhash64("sample_id", "label", "features", "ids", "split", "mature", *extra)
+    read = [*extra, *(SEQUENCE if with_sequence else ())]
+    row = F.xxhash64("sample_id", "label", "features", "ids", "split", "mature", *read)
     hashes = samples.select(row.alias("h"), "split").agg(
         F.count("*"),
         F.bit_xor("h"),
@@ -60,6 +65,7 @@ def write_snapshot(
     key: str,
     extra: Sequence[str] = (),
     segments: Sequence[str] = (),
+    with_sequence: bool = False,
 ) -> bool:
     """Writes the rows for training, unless the folder already holds them.
 
@@ -71,6 +77,7 @@ def write_snapshot(
         with_ids: whether the samples have categorical ids.
         extra: additional columns, written as float.
         segments: segments of the training rows; ``segment`` in ``extra`` is written as its number.
+        with_sequence: whether training reads the sequences.
         key: identity of the content; a folder with the same key is left as it is.
 
     Returns:
@@ -83,6 +90,7 @@ def write_snapshot(
     numbers = [number(name, segments).alias(name) for name in extra]
     files = max(4, -(-rows // (_FILE_ROWS * shards))) * shards
     names = ["sample_id", "features", *(["ids"] if with_ids else []), "label"]
+    names += SEQUENCE if with_sequence else ()
     written = samples.select(*names, *numbers)
     (
         # By all columns: rows that share an id must have a fixed order too.

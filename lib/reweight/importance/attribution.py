@@ -6,8 +6,8 @@ Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep Networks". The ba
 mean of a scaled number, "none of them" for indicators, no hour or day for a cyclic time. If s is
 linear, one step is exact; if s is smooth, the sum over j converges to s(x) - s(b) as n grows. The
 rest of the difference (all of it if s is a step function, such as a rank or a threshold) is
-reported as the remainder. There is no path between categories, so they are attributed together: as
-what they add to a row with mean features.
+reported as the remainder. There is no path between categories, so they are attributed together, and
+with them the earlier events that a network reads: as what they add to a row with mean features.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,8 @@ def attributions(scores: Scores, batch: Batch, steps: int) -> dict[str, Tensor]:
     """
     x = batch.features
     mean = replace(batch, features=torch.zeros_like(x))
-    baseline = replace(mean, ids=torch.zeros_like(batch.ids))
+    no_events = batch.sequence and batch.sequence.without_events()
+    baseline = replace(mean, ids=torch.zeros_like(batch.ids), sequence=no_events)
     with torch.no_grad():
         whole, without, base = scores(batch), scores(mean), scores(baseline)
     slopes = {name: torch.zeros_like(x) for name in whole}

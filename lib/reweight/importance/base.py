@@ -161,6 +161,12 @@ class ImportanceMethod(Section, ABC):
         return None
 
     @property
+    def reads_sequence(self) -> bool:
+        """Whether training and scoring read the sequences of earlier events."""
+        training = self.learns()
+        return training is not None and training.reads_sequence
+
+    @property
     def estimates_propensities(self) -> bool:
         """Whether its model estimates how likely each position is looked at."""
         return False

@@ -10,8 +10,43 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reweight.core.sequences import NO_EVENT, SEQUENCE
+
 # Columns of every batch; all other columns of numbers are float32.
-_DTYPES: Mapping[str, type] = {"sample_id": np.int64, "ids": np.int64}
+_DTYPES: Mapping[str, type] = {"sample_id": np.int64, "ids": np.int64, SEQUENCE[0]: np.int64}
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The last events before each of B rows, oldest first, padded at the end.
+
+    Attributes:
+        ids: hashed values of the fields of the events, int64 [B, L, F].
+        gaps: how long before the row an event was, as log(1 + seconds), float32 [B, L]; below 0
+            where there is no event.
+    """
+
+    ids: Tensor
+    gaps: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor, gaps: Tensor) -> "Sequences":
+        """The sequences of a batch.
+
+        Args:
+            ids: int64 [B, L F], those of an event together.
+            gaps: float32 [B, L].
+        """
+        rows, length = gaps.shape
+        return cls(ids.reshape(rows, length, ids.shape[1] // max(1, length)), gaps)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
+        """Applies the same function to both tensors."""
+        return Sequences(change(self.ids), change(self.gaps))
+
+    def without_events(self) -> "Sequences":
+        """As many sequences without any event."""
+        return Sequences(torch.zeros_like(self.ids), torch.full_like(self.gaps, NO_EVENT))
 
 
 @dataclass(frozen=True)
@@ -24,6 +59,7 @@ class Batch:
         ids: int64 [B, F]; F may be 0.
         label: float32 [B].
         extra: additional columns that methods declare in ``needs``, float32 [B] by name.
+        sequence: the last events before each row; None where nothing reads them.
     """
 
     sample_id: Tensor
@@ -31,6 +67,7 @@ class Batch:
     ids: Tensor
     label: Tensor
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    sequence: Sequences | None = None
 
     def __len__(self) -> int:
         """Number of rows, B."""
@@ -42,17 +79,20 @@ class Batch:
 
         Args:
             columns: ``sample_id``, ``features``, ``label``, where there are categorical features
-                ``ids``, and the extra columns: arrays of numbers, or of lists of equal length.
+                ``ids``, where they are read those of the sequence, and the extra columns: arrays of
+                numbers, or of lists of equal length.
             extra: name in the batch -> name of the column.
         """
         sample_id = _tensor(columns["sample_id"], "sample_id")
         no_ids = torch.empty((len(sample_id), 0), dtype=torch.int64)
+        sequence = [_tensor(columns[name], name) for name in SEQUENCE if name in columns]
         return cls(
             sample_id,
             _tensor(columns["features"], "features"),
             _tensor(columns["ids"], "ids") if "ids" in columns else no_ids,
             _tensor(columns["label"], "label"),
             {name: _tensor(columns[column], name) for name, column in extra.items()},
+            Sequences.of(*sequence) if sequence else None,
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -63,6 +103,7 @@ class Batch:
             change(self.ids),
             change(self.label),
             {name: change(values) for name, values in self.extra.items()},
+            self.sequence and self.sequence.map(change),
         )
 
     def to(self, device: torch.device) -> "Batch":
@@ -76,12 +117,16 @@ class Batch:
     @staticmethod
     def concat(batches: list["Batch"]) -> "Batch":
         """The rows of several batches, in order."""
+        sequences = [b.sequence for b in batches if b.sequence is not None]
         return Batch(
             torch.cat([b.sample_id for b in batches]),
             torch.cat([b.features for b in batches]),
             torch.cat([b.ids for b in batches]),
             torch.cat([b.label for b in batches]),
             {name: torch.cat([b.extra[name] for b in batches]) for name in batches[0].extra},
+            Sequences(torch.cat([s.ids for s in sequences]), torch.cat([s.gaps for s in sequences]))
+            if sequences
+            else None,
         )
 
 

@@ -26,8 +26,8 @@ from reweight.core.errors import TrainingError
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.batch import Batch
 from reweight.importance.deep_settings import DeepSettings, label_column, weight_column
-from reweight.importance.ensemble import MAX_PARAMETERS
 from reweight.importance.ensemble_outputs import EnsembleOutputs
+from reweight.importance.ensemble_size import MAX_PARAMETERS
 from reweight.importance.training import Checkpoints, Learner, TrainFacts, Training
 
 

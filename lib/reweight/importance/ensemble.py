@@ -18,11 +18,10 @@ from torch.nn import functional
 from reweight.core.errors import TrainingError
 from reweight.importance.batch import Batch
 from reweight.importance.encoding import Encoding
+from reweight.importance.ensemble_size import check_size
 from reweight.importance.membership import POISSON, Membership, bits, mixed, stream
+from reweight.importance.sequence_networks import Network, sequence_network
 from reweight.importance.training import Learner, TrainFacts, Training
-
-# 1 GiB of float32, without gradients and moments.
-MAX_PARAMETERS = 1 << 28
 
 
 class EnsembleTraining(Training):
@@ -38,6 +37,9 @@ class EnsembleTraining(Training):
         hidden: widths of the hidden layers; empty for linear members.
         embedding: width of the embedding of each categorical id.
         bins: quantile bins per feature in the encoding; 0 leaves features as they are.
+        network: ``mlp`` reads features and ids; ``cnn`` and ``gru`` also read the order of the
+            earlier events (``features.sequence``), by convolutions or a gated recurrent unit.
+        sequence_width: channels of the ``cnn``, or width of the state of the ``gru``.
     """
 
     epochs: int = Field(default=20, ge=1)
@@ -48,6 +50,8 @@ class EnsembleTraining(Training):
     hidden: tuple[int, ...] = (64,)
     embedding: int = Field(default=8, ge=1)
     bins: int = Field(default=3, ge=0)
+    network: Network = "mlp"
+    sequence_width: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")
     def _enough(self) -> "EnsembleTraining":
@@ -62,6 +66,11 @@ class EnsembleTraining(Training):
     def quantile_bins(self) -> int:
         """Same as ``bins``."""
         return self.bins
+
+    @property
+    def reads_sequence(self) -> bool:
+        """Unless ``network`` is ``mlp``."""
+        return self.network != "mlp"
 
     def check(self, facts: TrainFacts) -> None:
         """Checks that every member can be expected to see both classes.
@@ -83,9 +92,10 @@ class EnsembleTraining(Training):
             )
 
     def check_size(self, facts: TrainFacts) -> None:
-        """Checks that the members are not too large."""
+        """Checks that the members are not too large, and have what their network reads."""
         encoding = Encoding(facts, self.bins) if self.bins else None
-        check_size(facts, self.members, self.hidden, self.embedding, encoding)
+        shape = (self.members, self.hidden, self.embedding, encoding)
+        check_size(facts, *shape, self.network, self.sequence_width)
 
     def build(self, facts: TrainFacts) -> Learner:
         """Untrained members."""
@@ -109,9 +119,11 @@ class Ensemble(nn.Module):
         hidden: widths of the hidden layers.
         embedding: width of the embedding of each id field.
         bins: of the piecewise-linear encoding; 0 for none.
+        network: what the members read besides features and ids.
+        sequence_width: width of the layers that read sequences.
 
     Raises:
-        TrainingError: more parameters than can be held in memory and sent to executors.
+        TrainingError: as `check_size`.
     """
 
     def __init__(
@@ -123,11 +135,14 @@ class Ensemble(nn.Module):
         hidden: tuple[int, ...],
         embedding: int,
         bins: int = 0,
+        network: Network = "mlp",
+        sequence_width: int = 32,
     ) -> None:
         super().__init__()
         self.members, self.membership, self.seed = members, membership, facts.seed
         self.encoding = Encoding(facts, bins) if bins else None
-        sizes = check_size(facts, members, hidden, embedding, self.encoding)
+        shape = (members, hidden, embedding, self.encoding)
+        sizes = check_size(facts, *shape, network, sequence_width)
         generator = torch.Generator().manual_seed(facts.seed)
         self.weights, self.biases, self.tables = (nn.ParameterList() for _ in range(3))
         for n_in, n_out in pairwise(sizes):
@@ -140,6 +155,9 @@ class Ensemble(nn.Module):
         for size in facts.cardinalities:
             table = torch.randn((members, size, embedding), generator=generator)
             self.tables.append(nn.Parameter(table / math.sqrt(max(1, embedding))))
+        self.sequence = sequence_network(
+            network, facts.sequence, members, embedding, sequence_width, generator
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """The logits of all members, float32 [B, M]."""
@@ -151,8 +169,12 @@ class Ensemble(nn.Module):
         return encoded
 
     def _embedded(self, batch: Batch) -> list[Tensor]:
-        """The embedding of each id field, float32 [M, B, width]."""
-        return [table[:, batch.ids[:, f]] for f, table in enumerate(self.tables)]
+        """The embedding of each id field, and what is read of a sequence, float32 [M, B, width]."""
+        embedded = [table[:, batch.ids[:, f]] for f, table in enumerate(self.tables)]
+        if self.sequence is not None:
+            assert batch.sequence is not None
+            embedded.append(self.sequence(batch.sequence, list(self.tables)))
+        return embedded
 
     def _outputs(self, dense: Tensor, embedded: list[Tensor]) -> list[Tensor]:
         """The output of each layer, float32 [M, B, width]: activations after ReLU, then logits."""
@@ -217,7 +239,8 @@ class Ensemble(nn.Module):
 
         In closed form: a layer with input a and output error delta has the weight gradient
         a delta^T, whose squared norm is |delta|^2 |a|^2, and the bias gradient delta; the looked-up
-        row of an embedding table has the error at its slice of the input as gradient.
+        row of an embedding table has the error at its slice of the input as gradient. Not for
+        members that read sequences.
 
         Args:
             batch: the rows.
@@ -252,6 +275,8 @@ class EnsembleLearner(Learner):
             hidden=training.hidden,
             embedding=training.embedding,
             bins=training.bins,
+            network=training.network,
+            sequence_width=training.sequence_width,
         )
         self.members = training.members
 
@@ -313,31 +338,3 @@ def _square(values: Tensor) -> Tensor:
     """Squared norm over the last axis."""
     norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
     return norm.square()
-
-
-def check_size(
-    facts: TrainFacts,
-    members: int,
-    hidden: tuple[int, ...],
-    embedding: int,
-    encoding: Encoding | None,
-) -> tuple[int, ...]:
-    """The widths of the layers, input and output included.
-
-    Raises:
-        TrainingError: more parameters than can be held in memory and sent to executors.
-    """
-    dim = encoding.width if encoding else facts.dim
-    sizes = (dim + embedding * len(facts.cardinalities), *hidden, 1)
-    layers = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
-    size = layers + embedding * sum(facts.cardinalities)
-    if members * size > MAX_PARAMETERS:
-        raise TrainingError(
-            "the ensemble is too large to hold in memory and send to executors",
-            expected=f"at most {MAX_PARAMETERS / 2**20:.0f}M parameters "
-            f"({MAX_PARAMETERS * 4 / 2**30:.0f} GiB): {MAX_PARAMETERS // size} members of this "
-            "shape",
-            got=f"{members} members x {size} parameters = {members * size / 2**20:.0f}M",
-            fix="lower members, hidden or embedding",
-        )
-    return sizes

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from reweight.importance.batch import Batch
 from reweight.importance.encoding import Encoding
-from reweight.importance.ensemble import Ensemble, check_size
+from reweight.importance.ensemble import Ensemble
+from reweight.importance.ensemble_size import check_size
 from reweight.importance.training import Learner, TrainFacts, Training
 
 Parameters = Mapping[str, Tensor]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from reweight.core.digest import digest
 from reweight.core.section import Section
+from reweight.core.sequences import SequenceShape
 from reweight.importance.batch import Batch
 
 # Times, each with a number of rows.
@@ -33,6 +34,7 @@ class TrainFacts(Section):
         names: of the features, for messages, [D]; empty where they have none.
         arrived: delays of the labels that have arrived; empty if no training reads them.
         waiting: how long the rows without a label have waited for one, likewise.
+        sequence: shape of the sequences of earlier events; None if there are none.
     """
 
     dim: int
@@ -45,6 +47,7 @@ class TrainFacts(Section):
     names: tuple[str, ...] = ()
     arrived: TimeCounts = ()
     waiting: TimeCounts = ()
+    sequence: SequenceShape | None = None
 
     def class_weights(self) -> tuple[float, float]:
         """n / (2 n_y) for y = 0 and y = 1, so that both classes have a total weight of n / 2."""
@@ -192,6 +195,11 @@ class Training(Section, ABC):
         Its best epoch is then that of the lowest validation loss.
         """
         return None
+
+    @property
+    def reads_sequence(self) -> bool:
+        """Whether it reads the sequences of earlier events."""
+        return False
 
     @property
     def counts_times(self) -> bool:

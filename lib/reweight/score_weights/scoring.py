@@ -12,6 +12,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import BooleanType, FloatType, StructField, StructType
 
 from reweight.core.columns import in_sample_flag, number, soft_label
+from reweight.core.sequences import SEQUENCE
 from reweight.importance.artifact import ModelArtifact, Scorer, trained
 from reweight.importance.attribution import BESIDE, attributions
 from reweight.importance.batch import Batch
@@ -131,7 +132,9 @@ def _readable(
     }
     # Converted as in the training snapshot, under other names than the kept columns.
     extra_columns = [number(name, needs[name]).alias(_extra(name)) for name in sorted(needs)]
-    return samples.select(*dict.fromkeys([*keep, *_READ]), *extra_columns), sorted(needs)
+    in_order = any(stored.read_method().reads_sequence for stored in models.values())
+    read = [*keep, *_READ, *(SEQUENCE if in_order else ())]
+    return samples.select(*dict.fromkeys(read), *extra_columns), sorted(needs)
 
 
 def importance_column(

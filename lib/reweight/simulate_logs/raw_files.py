@@ -1,15 +1,20 @@
 """Simulated impressions -> raw log files with planted faults."""
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
 from reweight.simulate_logs.section import Simulation
-from reweight.simulate_logs.simulation import begin, world_name
+from reweight.simulate_logs.simulation import begin, has_order, world_name
 
 
 def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
-    """The clean log: one event for each impression, click and recorded purchase before its end."""
+    """The clean log: one event for each impression, click and recorded purchase before its end.
+
+    With ``order`` also one for each category that a session looks at before its list.
+    """
     kinds = [
         F.struct(
             F.lit(kind).alias("event_type"),
@@ -32,6 +37,8 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
         shown = shown.withColumn("published_at", _iso(F.col("published_at")))
     rows = shown.select(*context, "position", "impression_id", F.inline(F.array(*kinds)))
     happened = rows.where(F.col("_happens") & (F.col("_seconds") < _end(simulation)))
+    if has_order(simulation):
+        happened = happened.unionByName(_views(shown, context))
     position = F.when(F.col("event_type") != "purchase", F.col("position"))
     return happened.select(
         "event_id",
@@ -41,6 +48,26 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
         *context,
         position.alias("position"),
         "impression_id",
+    )
+
+
+def _views(shown: DataFrame, context: Sequence[str]) -> DataFrame:
+    """What sessions look at before they see their list, two minutes apart: categories, no items."""
+    none = {"item_id": "long", "price": "double", "position": "int", "impression_id": "string"}
+    first = shown.where("position = 1").withColumns(
+        {name: F.lit(None).cast(kind) for name, kind in none.items()}
+    )
+    kept = [name for name in context if name != "category"]
+    views = first.select(*kept, "impression_id", "position", "began_at", F.posexplode("_viewed"))
+    return views.select(
+        *kept,
+        "position",
+        "impression_id",
+        F.format_string("c%02d", "col").alias("category"),
+        F.lit("view").alias("event_type"),
+        F.format_string("v%d-%d", "pos", "session_id").alias("event_id"),
+        F.lit(True).alias("_happens"),
+        (F.col("began_at") - 120 * (3 - F.col("pos"))).alias("_seconds"),
     )
 
 

@@ -10,7 +10,7 @@ from reweight.core.section import Name, Place, Section
 # Settings that can differ between worlds.
 _WORLD_SETTINGS = (
     "sessions", "users", "items", "eta", "click", "purchase", "late", "hours", "late_days",
-    "late_price", "unrecorded", "spurious", "bots", "bot_clicks", "drift", "rare",
+    "late_price", "unrecorded", "spurious", "bots", "bot_clicks", "drift", "rare", "order",
 )  # fmt: skip
 
 # How many things the queries of a search ask for.
@@ -92,11 +92,14 @@ class Simulation(Section):
         bot_clicks: probability that a bot clicks an item.
         drift: how far tastes rotate over the log, in radians.
         rare: share of users in the rare group.
+        order: how much what a visitor wants depends on the order of what he looked at before: the
+            amplitude in the log odds of a click. Above 0 in any world, every session begins with
+            three events ``view`` of categories.
         worlds: name -> settings in which the world differs from the section, out of sessions,
             users, items, eta, click, purchase, late, hours, late_days, late_price, unrecorded,
-            spurious, bots, bot_clicks, drift, rare. Each world then has its own sessions, users and
-            items, and a column ``world`` names the world of an event. If empty, there is one world
-            and no such column.
+            spurious, bots, bot_clicks, drift, rare, order. Each world then has its own sessions,
+            users and items, and a column ``world`` names the world of an event. If empty, there is
+            one world and no such column.
         search: makes it the log of a search engine, with the columns ``query`` and ``title``, whose
             words say what is relevant; None for a shop without a search.
         news: makes it the log of a news site, with the column ``published_at``; a purchase is then
@@ -127,6 +130,7 @@ class Simulation(Section):
     bot_clicks: float = Field(default=0.3, ge=0, le=1)
     drift: float = 0.8
     rare: float = Field(default=0.05, ge=0, le=1)
+    order: float = Field(default=0.0, ge=0)
     worlds: dict[Name, dict[str, float]] = {}
     search: Search | None = None
     news: News | None = None

@@ -3,14 +3,16 @@
 A session is a row of ``spark.range``, and everything in it is a hash of the seed and of ids: the
 same seed gives the same log, however the rows are partitioned.
 
-    relevance = P(click | seen) = sigmoid(a + quality_i + taste_u(t) . kind_i - price)
+    relevance = P(click | seen) = sigmoid(a + quality_i + taste_u(t) . kind_i - price + order)
     P(seen at rank r) = r^-eta;   P(buy | click) = sigmoid(b + c (quality_i - price))
 
 Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
 see everything and click at random; purchases arrive late, some are never recorded, and some
-recorded ones never happened. A log can contain several worlds: separate shops that share no
-sessions, users or items, each with its own mechanisms. In the log of a search engine (``words``),
-relevance also depends on whether an item is what the session's query asked for.
+recorded ones never happened. With ``order`` a visitor first looks at three neighbouring categories
+of the circle, going one way or the other, and wants those a quarter of the circle further on: how
+often he looked at each category does not say which. A log can contain several worlds: separate
+shops that share no sessions, users or items, each with its own mechanisms. In the log of a search
+engine (``words``), relevance also depends on whether an item is what the session's query asked for.
 """
 
 import math
@@ -174,6 +176,10 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
         bait = news.bait * _normal(seed, "bait", F.col("item_id"))
         passed = F.col("began_at") - begin(simulation)
         logit = logit + bait + articles.fading(passed, since, news)
+    if has_order(simulation):
+        ahead = F.cos(kind - _wanted(simulation, seed))
+        logit = logit + _setting(simulation, "order") * ahead
+        shown = shown.withColumn("_viewed", _viewed(simulation, seed))
     bot = F.col("bot")
     seen = bot | (
         uniform(seed, "seen", key) < F.pow(F.col("position"), -_setting(simulation, "eta"))
@@ -208,6 +214,35 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
             "recorded": F.when(F.col("clicked") & F.col("_buys"), recorded).otherwise(spurious),
         }
     )
+
+
+def has_order(simulation: Simulation) -> bool:
+    """Whether visitors look at categories before they see a list, in any world."""
+    return any(_values(simulation, "order"))
+
+
+def _viewed(simulation: Simulation, seed: int) -> Column:
+    """The categories that a session looks at, in their order."""
+    first = _middle(simulation, seed) - _way(seed)
+    steps = F.array(*[F.lit(step) for step in range(3)])
+    return F.transform(
+        steps, lambda n: F.pmod(first + n * _way(seed), F.lit(simulation.categories)).cast("int")
+    )
+
+
+def _wanted(simulation: Simulation, seed: int) -> Column:
+    """The direction on the circle of categories that they lead to."""
+    middle = _middle(simulation, seed) * (2 * math.pi / simulation.categories)
+    return middle + _way(seed) * (math.pi / 2)
+
+
+def _middle(simulation: Simulation, seed: int) -> Column:
+    return F.floor(uniform(seed, "middle", F.col("session_id")) * simulation.categories)
+
+
+def _way(seed: int) -> Column:
+    """Which way a session goes around the circle, 1 or -1."""
+    return F.when(uniform(seed, "way", F.col("session_id")) < 0.5, 1).otherwise(-1)
 
 
 def _setting(simulation: Simulation, name: str) -> Column:

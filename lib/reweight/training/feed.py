@@ -25,7 +25,7 @@ class SnapshotFeed:
 
     Attributes:
         folder: of Parquet files with ``sample_id``, ``features``, ``label`` and, if there are any,
-            ``ids``.
+            ``ids`` and the columns of a sequence.
         batch_size: rows of a global batch, over all ranks.
         shards: number of shards among which the row groups are dealt; a multiple of ``world``.
         rank: number of this rank.

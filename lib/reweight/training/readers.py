@@ -24,11 +24,12 @@ import pyarrow.parquet as pq
 import torch
 
 from reweight.core.errors import TrainingError
-from reweight.importance.batch import Batch
+from reweight.core.sequences import SEQUENCE
+from reweight.importance.batch import Batch, Sequences
 
 Reading = Literal["auto", "petastorm", "arrow"]
 
-_COLUMNS = ("sample_id", "features", "ids", "label")
+_COLUMNS = ("sample_id", "features", "ids", "label", *SEQUENCE)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,10 @@ def petastorm(shard: Shard) -> Generator[Batch]:
             sample_id = columns["sample_id"]
             ids = columns.get("ids", torch.empty((len(sample_id), 0), dtype=torch.int64))
             extra = {name: columns[name].float() for name in shard.extra}
-            yield Batch(sample_id, columns["features"], ids.long(), columns["label"], extra)
+            past = [columns[name] for name in SEQUENCE if name in columns]
+            sequence = Sequences.of(past[0].long(), past[1]) if past else None
+            features, label = columns["features"], columns["label"]
+            yield Batch(sample_id, features, ids.long(), label, extra, sequence)
     except Exception:
         # Petastorm does not name the file; Arrow, which cannot read it either, does.
         for group in _groups_of(shard):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from scipy import stats
 
-from reweight.benchmark.conditions import agreement, curves
+from reweight.benchmark.conditions import agreement, curves, wrong_labels
 from reweight.benchmark.conditions.judges import TRUTH
 from reweight.benchmark.conditions.worlds import SECONDS
 from reweight.benchmark.detection.protocol import ORACLE
@@ -186,6 +186,7 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
         "metrics": cells_by_metric,
         "judges": agreement.content(rows, conditions),
         "curves": curves.content(rows, cells_by_metric, methods),
+        "wrong_labels": wrong_labels.content(rows, conditions, methods),
         "ess": ess.to_dict("records"),
         "seconds_per_1e6": {str(m): float(v) for m, v in seconds.items()},
         "failures": failed.to_dict("records"),

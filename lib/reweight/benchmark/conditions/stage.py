@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.benchmark import incremental
-from reweight.benchmark.conditions import agreement, curves, page, protocol, worlds
+from reweight.benchmark.conditions import agreement, curves, page, protocol, worlds, wrong_labels
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import said
 from reweight.build_samples.feature_stats import read_stats
@@ -29,6 +29,7 @@ from reweight.core.digest import digest
 from reweight.core.errors import TableError
 from reweight.core.files import write_json
 from reweight.core.revision import revision
+from reweight.core.sequences import SEQUENCE
 from reweight.core.tables import CONDITIONS, SAMPLES, TRUTH
 
 # Where the raw log of the worlds is, which does not affect its content.
@@ -101,7 +102,8 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
     for metric in ("auc", page.LEADING, "level_log_loss"):
         for line in protocol.table(values, metric):
             run.say(line)
-    for line in [*agreement.lines(values["judges"]), *curves.lines(values["curves"])]:
+    found = wrong_labels.lines(values["wrong_labels"])
+    for line in [*found, *agreement.lines(values["judges"]), *curves.lines(values["curves"])]:
         run.say(line)
     for condition, text in page.advice(values).items():
         run.say(f"{condition}: {text}")
@@ -158,7 +160,7 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
         config.seed,
     )
     log, folder = _log_of(config), run.folder.worlds
-    cardinalities = read_stats(run.folder.features).sizes
+    encoded = read_stats(run.folder.features)
     names = [f.name for f in CONDITIONS.columns() or () if f.name != "run_id"]
 
     def judge(world: str) -> pd.DataFrame:
@@ -171,7 +173,9 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
         with threadpool_limits(1):
             try:
                 rows = pq.read_table(folder / f"world={world}", partitioning=None)
-                results = list(worlds.judged(rows, cardinalities, methods, sections))
+                results = list(
+                    worlds.judged(rows, encoded.sizes, methods, sections, encoded.sequence)
+                )
             except Exception as error:
                 results = [worlds.failed(method.name, said(error)) for method in methods]
         own = names_of[world]
@@ -202,6 +206,7 @@ def _rows(run: ConditionsRun, names: Sequence[str]) -> DataFrame:
         F.col("split").isin("train", "validation", "test") & parts[0].isin(list(names))
     )
     columns = ["sample_id", "group_id", "split", "label", "features", "ids", *worlds.EXTRA]
+    columns += SEQUENCE if run.config.features.sequence else ()
     return samples.join(truth, on="sample_id", how="inner").select(
         *columns, "truth", "bot", parts[0].alias("world"), parts[1].alias("segment")
     )

@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 
 from reweight.benchmark.conditions.judges import judges_of, masses
 from reweight.benchmark.conditions.metrics_in_memory import largest_segments, values_in_memory
+from reweight.benchmark.conditions.wrong_labels import WRONG_LABELS, auroc
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import Fit, facts_of, fits, said
 from reweight.core.baselines import BASELINE
 from reweight.core.errors import ReweightError
+from reweight.core.sequences import SEQUENCE, SequenceShape
 from reweight.evaluate.comparison import measure
 from reweight.evaluate.section import Evaluation
 from reweight.evaluate.verdict import verdicts
@@ -71,22 +73,24 @@ def judged(
     cardinalities: tuple[int, ...],
     methods: Sequence[ImportanceMethod],
     sections: Sections,
+    shape: SequenceShape | None = None,
 ) -> Iterator[Row]:
     """Trains the ranker of one world on the weights of each method, and judges it.
 
     Args:
         rows: rows of the splits train, validation and test, with ``sample_id``, ``group_id``,
             ``segment``, ``split``, ``label`` (recorded), ``truth``, ``bot``, ``features``, ``ids``
-            and the columns of ``EXTRA``.
+            and the columns of ``EXTRA``; with a shape also those of the sequence.
         cardinalities: sizes of the id spaces.
         methods: the methods, including ``uniform``.
         sections: the sections of the config.
+        shape: of the sequences; None if there are none.
 
     Yields:
         ``judge``, ``method``, ``name``, ``kind`` (``value``, ``difference`` to uniform,
         ``verdict``, ``cost`` or ``failed``), ``value``, ``low``, ``high``, ``reason``.
     """
-    world = World(rows, cardinalities)
+    world = World(rows, cardinalities, shape)
     probabilities, fit_by_method = {}, {}
     for fit in fits(methods, world.rows_for(sections.seed), sections.batch_size):
         if fit.stored is None:
@@ -106,6 +110,8 @@ def judged(
             weights = world.weights(fit, importances[name], sections.weighting)
             probabilities[name] = world.predicted(weights, soft.get(name), sections.ranking.C)
             yield _row(name, "ess_share", "value", _ess_share(weights))
+            if (found := auroc(fit.method, importances[name], world.wrong)) is not None:
+                yield _row(name, WRONG_LABELS, "value", found)
         except (ReweightError, ValueError) as error:
             yield failed(name, said(error))
     probabilities[ORACLE] = world.predicted(None, world.truth, sections.ranking.C)
@@ -162,15 +168,20 @@ class World:
         held_out: the rows of validation, then those of test.
     """
 
-    def __init__(self, rows: pa.Table, cardinalities: tuple[int, ...]) -> None:
-        self.cardinalities = cardinalities
+    def __init__(
+        self,
+        rows: pa.Table,
+        cardinalities: tuple[int, ...],
+        shape: SequenceShape | None = None,
+    ) -> None:
+        self.cardinalities, self.shape = cardinalities, shape
+        lists = ["features", "ids", *(SEQUENCE if shape else ())]
         tables = {
             split: rows.filter(pc.equal(rows["split"], split)).sort_by("sample_id")
             for split in ("train", *_HELD_OUT)
         }
         self.parts = {
-            split: table.drop_columns(["features", "ids"]).to_pandas()
-            for split, table in tables.items()
+            split: table.drop_columns(lists).to_pandas() for split, table in tables.items()
         }
         self.held_out = pd.concat([self.parts[split] for split in _HELD_OUT], ignore_index=True)
         counts = self.parts["train"]["segment"].value_counts()
@@ -189,7 +200,7 @@ class World:
 
         def rows(group: Sequence[ImportanceMethod]) -> tuple[Batch, Batch, TrainFacts]:
             train, training = self.batches["train"], group[0].learns()
-            facts = facts_of(train, self.cardinalities, seed, training, self.segments)
+            facts = facts_of(train, self.cardinalities, seed, training, self.segments, self.shape)
             return train, self.batches["validation"], facts
 
         return rows
@@ -203,6 +214,11 @@ class World:
     def truth(self) -> Array:
         """True labels of the training rows, known to the oracle only, float64 [N]."""
         return np.asarray(self.parts["train"]["truth"], dtype=np.float64)
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Which recorded labels of the training rows are wrong, bool [N]."""
+        return np.asarray(self.parts["train"]["label"] != self.truth)
 
     def scored(
         self, models: dict[str, ModelArtifact | None]
@@ -267,7 +283,7 @@ class World:
 
     def _batch(self, table: pa.Table) -> Batch:
         number = pc.add(pc.fill_null(pc.index_in(table["segment"], pa.array(self.segments)), -1), 1)
-        names = ("sample_id", "features", "ids", "label", *EXTRA)
+        names = ("sample_id", "features", "ids", "label", *EXTRA, *(SEQUENCE if self.shape else ()))
         columns = {name: table[name] for name in names} | {"segment": number}
         return Batch.from_arrow(columns, {name: name for name in (*EXTRA, "segment")})
 

@@ -20,6 +20,7 @@ from reweight.benchmark.detection.corruption import damaged
 from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark, Cell
 from reweight.benchmark.detection.public import Data
 from reweight.benchmark.fits import Fit, facts_of, fits, said
+from reweight.benchmark.suspects import trust
 from reweight.core.errors import ReweightError, SampleError
 from reweight.importance.artifact import Scorer
 from reweight.importance.base import ImportanceMethod
@@ -257,8 +258,7 @@ def _scored(fit: Fit, parts: Sequence[Fit], draw: Draw) -> Valued:
     if not np.isfinite(importance).all():
         bad = int((~np.isfinite(importance)).sum())
         return Valued(method.name, reason=f"{bad} importances are not finite")
-    # Rows with wrong labels look hard or suspicious.
-    value = importance if method.polarity == "valuable" else -importance
+    value = trust(method, importance)
     # The F1 of two means depends on the scale, which must not be chosen by the results.
     logged = method.probability and not method.signed
     cost = {"fit_seconds": fit.seconds, "score_seconds_per_million": scoring}

@@ -7,6 +7,7 @@ backward pass of its own; embeddings add the squared error at their slices of th
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
 from torch import Tensor
 
 from reweight.importance.base import Polarity
@@ -27,7 +28,8 @@ class Grand(OutOfBagMethod):
         outlying rows score high whatever their label.
 
     Refuses:
-        A class so rare that some member of the ensemble is likely to see none of it.
+        A class so rare that some member of the ensemble is likely to see none of it. Networks that
+        read sequences.
     """
 
     polarity: ClassVar[Polarity] = "hard"
@@ -36,6 +38,15 @@ class Grand(OutOfBagMethod):
 
     method: Literal["grand"] = "grand"
     keep: Checkpoints = Checkpoints(which="early", count=5)
+
+    @model_validator(mode="after")
+    def _in_closed_form(self) -> "Grand":
+        if self.training.network != "mlp":
+            raise ValueError(
+                "training.network: expected mlp, the only network whose gradients have this form; "
+                f"got {self.training.network}; write network: mlp"
+            )
+        return self
 
     def statistic(self, outputs: EnsembleOutputs, learner: Learner) -> Tensor:
         """Norm of the gradient, float32 [B, M]."""

@@ -4,8 +4,9 @@ r"""`importance_mlp`: a network's probability that a row is positive, pulled tow
     loss = (1/N) sum_i c_{y_i} l(f(x_i), y_i) + lambda * R((w_i - 1)^2)
 
 where R is a sum over the batch (``penalty: sum``) or a mean. f is a multilayer perceptron with ReLU
-and a sigmoid; l is the squared error or the cross-entropy; c_y is n / (2 n_y) with
-``class_weights``, otherwise 1. f sees only x, so it cannot see that a label is wrong.
+and a sigmoid, to which ``training.network`` adds a CNN or a GRU over earlier events; l is the
+squared error or the cross-entropy; c_y is n / (2 n_y) with ``class_weights``, otherwise 1. f sees
+only x, so it cannot see that a label is wrong.
 
 ``preset: reference`` is exactly the method of the article that this library starts from
 (100-256-128-1, mean squared error, sum penalty, Adam at 0.001, 50 epochs, in-sample scores). Its
@@ -24,6 +25,7 @@ from reweight.core.section import Section
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.ensemble import EnsembleLearner, EnsembleTraining
 from reweight.importance.ensemble_outputs import EnsembleOutputs, over_unseen
+from reweight.importance.sequence_networks import Network
 from reweight.importance.training import Learner, TrainFacts, Training
 
 _PRESETS: dict[str, dict[str, Any]] = {
@@ -42,12 +44,17 @@ class MlpSettings(Section):
         learning_rate: of Adam.
         hidden: widths of the hidden layers.
         embedding: width of the embedding of each categorical id.
+        network: ``mlp`` reads features and ids; ``cnn`` and ``gru`` also read the order of the
+            earlier events (``features.sequence``), by convolutions or a gated recurrent unit.
+        sequence_width: channels of the ``cnn``, or width of the state of the ``gru``.
     """
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(default=0.001, gt=0)
     hidden: tuple[int, ...] = (256, 128)
     embedding: int = Field(default=8, ge=1)
+    network: Network = "mlp"
+    sequence_width: int = Field(default=32, ge=1)
 
 
 class ImportanceMlp(ImportanceMethod):
@@ -127,6 +134,8 @@ class ImportanceMlp(ImportanceMethod):
             hidden=self.training.hidden,
             embedding=self.training.embedding,
             bins=0,
+            network=self.training.network,
+            sequence_width=self.training.sequence_width,
             k=self.k,
             lambda_=self.lambda_,
             loss=self.loss,
