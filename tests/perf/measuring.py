@@ -133,7 +133,14 @@ def run_job(
     """Runs a job in a process of its own; returns its peak memory in MB by kind of process."""
     settings = {"spark.master": "local[2]", "spark.driver.memory": "3g"} | (spark or {})
     process = subprocess.Popen(
-        [sys.executable, f"jobs/{job}.py", config, *overrides, f"spark={json.dumps(settings)}"],
+        [
+            sys.executable,
+            f"jobs/{job}.py",
+            "--force",
+            config,
+            *overrides,
+            f"spark={json.dumps(settings)}",
+        ],
         cwd=ROOT,
         env=os.environ,
         stdout=subprocess.PIPE,

@@ -17,14 +17,17 @@ Refuses:
     Tables without rows of this run.
 """
 
+import json
 from typing import Any
 
 from pyspark import StorageLevel
 
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
-from reweight.core.files import write_json
-from reweight.core.left_out import Refusals, left_out, record_left_out, without
+from reweight.core.digest import digest
+from reweight.core.files import content_hash, write_json
+from reweight.core.left_out import Refusals, left_out, record_left_out, refused_by, without
+from reweight.core.run import leaves
 from reweight.core.tables import PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.score_weights.policy_files import read_policies
 from reweight.score_weights.rows import wide_weights
@@ -38,6 +41,16 @@ from reweight.train_ranker.fit import (
 from reweight.train_ranker.rankers.logistic_regression import doubled
 
 
+def rankers_fitted(run: Run) -> dict[str, str | None]:
+    """The rankers, and the methods that were refused."""
+    refused = refused_by(run.folder, "train_ranker")
+    left: dict[str, str | None] = {"left out": digest(json.dumps(refused))}
+    for method in run.config.importance:
+        left[method.name] = content_hash(run.folder.ranker(method.name))
+    return left
+
+
+@leaves(rankers_fitted)
 def train_ranker(run: Run) -> dict[str, Any]:
     """Trains a weighted logistic regression per method and predicts validation and test rows."""
     samples, config = run.store.read(SAMPLES), run.config
