@@ -30,7 +30,7 @@ from reweight.core.session import borrowed, given_session, spark_session
 from reweight.core.store_places import open_store
 from reweight.core.tables import BY_NAME
 from reweight.report import page
-from reweight.report.plots import plots
+from reweight.report.plots import PLOTS, plots
 from reweight.runner.job import run_stages
 from reweight.runner.lock import run_lock
 from reweight.runner.pipeline import PIPELINE
@@ -219,15 +219,15 @@ class RunView:
             text = "\n".join([*page.told(content), str(page_path)])
             _display(_FRAME.format(page=whole, height=height), text)
             return
-        figures = self.figures
-        if figure not in figures:
+        if figure not in PLOTS:
             raise RunError(
                 f"there is no plot '{figure}'",
-                expected=f"one of {sorted(figures)}",
+                expected=f"one of {sorted(PLOTS)}",
                 got=figure,
                 fix="use one of these names, or none for the whole report",
             )
-        _display(figures[figure], f"{figure}: see {self._folder.page('report')}")
+        drawn = plots(self.report, [figure])
+        _display(drawn[figure], f"{figure}: see {self._folder.page('report')}")
 
     def __repr__(self) -> str:
         lines = [f"run '{self.run_id}' in {self.root}"]
