@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from reweight.clean_logs import cleaning
 from reweight.config import Run, load_config
 from reweight.core import run as runs
-from reweight.core.errors import SampleError, SourceError
+from reweight.core.errors import RunError, SampleError, SourceError
 from reweight.core.run import Summary
 from reweight.core.tables import TRUTH
 from reweight.core.tracking.section import Tracking
@@ -118,6 +118,8 @@ def test_stages_can_be_run_again_though_nothing_has_changed(begun: Begun) -> Non
     assert begun(again="first") == NAMES
     # What has changed before it comes first.
     assert begun("seed=5", again="last") == NAMES
+    with pytest.raises(RunError, match="no stage 'lost'"):
+        begun(again="lost")
 
 
 def test_a_stage_that_failed_is_mended_where_it_failed(

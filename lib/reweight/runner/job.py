@@ -13,7 +13,7 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
 from reweight.config import RunConfig, read_config
-from reweight.core.errors import ReweightError, SetupError
+from reweight.core.errors import ReweightError, RunError, SetupError
 from reweight.core.job_config import JobConfig
 from reweight.core.logging import log_to_console
 from reweight.core.run import JobRun, Stage, Summary
@@ -120,7 +120,18 @@ def run_stages(
         stages: the stages.
         again: name of the first stage to run even if nothing has changed.
         order: the stages of which each depends on those before it.
+
+    Raises:
+        RunError: no stage has the name ``again``.
     """
+    names = [stage.__name__ for stage in stages]
+    if again is not None and again not in names:
+        raise RunError(
+            f"there is no stage '{again}' to run again",
+            expected=f"one of {names}",
+            got=again,
+            fix="use one of these names",
+        )
     warn_of_older(run, stages, order)
     kept: list[str] = []
     earlier, checked, told = "", False, False
