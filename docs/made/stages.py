@@ -113,7 +113,8 @@ def stage_index(stages: list[StagePage]) -> str:
             "# Stages",
             "Data flows one way. Every stage reads [tables](../tables.md) and its sections of the "
             "[config](../config.md), and writes tables or files. A stage can be run again at any "
-            "time: it replaces what it wrote for the run.",
+            "time: it replaces what it wrote for the run. It is run only if [something has changed]"
+            "(../failures.md#only-what-changed-is-done-again).",
             "    raw logs -> events -> samples -> importance -> weights -> ranker -> metrics "
             "-> report",
             "`python jobs/pipeline.py CONFIG` runs the pipeline from `simulate_logs` to `report`; "

@@ -1,27 +1,18 @@
-"""Locks, attempts and records of a run."""
+"""Locks and records of a run, and the revision of its code."""
 
-import json
-import re
-import shutil
 import subprocess
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight.clean_logs import cleaning
 from reweight.config import Run, load_config
-from reweight.core import run as runs
-from reweight.core.errors import RunError, SampleError, SourceError
-from reweight.core.revision import revision
+from reweight.core.errors import RunError, SampleError
+from reweight.core.revision import _hash, _imported, code_of, revision
 from reweight.core.run import Summary
 from reweight.core.run_folder import RunFolder, read_records
-from reweight.core.tracking.section import Tracking
-from reweight.runner.job import run_stages
 from reweight.runner.lock import run_lock
-from reweight.runner.records import finish, pending, run_stage
+from reweight.runner.records import run_stage
 
 DEMO = str(Path(__file__).parents[1] / "shop.yaml")
 
@@ -48,10 +39,6 @@ def run(spark: SparkSession, tmp_path: Path) -> Run:
 
 def opened(spark: SparkSession, root: Path, *overrides: str) -> Run:
     return Run.open(spark, load_config(DEMO, (f"root={root}", *overrides)))
-
-
-def names(stages: Sequence[object]) -> list[str]:
-    return [stage.__name__ for stage in stages]  # type: ignore[attr-defined]
 
 
 def test_a_run_that_is_held_cannot_be_held_again(tmp_path: Path) -> None:
@@ -101,106 +88,6 @@ def test_records_say_what_became_of_every_attempt(run: Run) -> None:
     assert records["second"]["error"].startswith("no rows")
     # Errors of others may quote rows of the log.
     assert records["third"]["error"] == "ValueError"
-
-
-def test_an_attempt_that_was_broken_off_is_taken_up_where_it_was(run: Run) -> None:
-    stages = (first, second, third)
-    assert names(pending(run, stages)) == ["first", "second", "third"]
-    run_stage(run, first)
-    with pytest.raises(SampleError):
-        run_stage(run, second)
-    assert names(pending(run, stages)) == ["second", "third"]
-
-
-@runs.reads(lambda run: cleaning.versions(run.spark, run.config.cleaning))
-def reads(run: Run) -> Summary:
-    """Reads the raw logs."""
-    return {}
-
-
-def test_a_stage_whose_logs_have_changed_is_done_again(run: Run, tmp_path: Path) -> None:
-    raw, stages = tmp_path / "raw" / "a.json", (first, reads, second)
-    raw.parent.mkdir()
-    raw.write_text("{}")
-    pending(run, stages)
-    for stage in (first, reads):
-        run_stage(run, stage)
-    assert names(pending(run, stages)) == ["second"]
-    (raw.parent / "b.json").write_text("{}")
-    assert names(pending(run, stages)) == ["reads", "second"]
-    run_stage(run, reads)
-    assert names(pending(run, stages)) == ["second"]
-    # What is there no more cannot be read again.
-    shutil.rmtree(raw.parent)
-    with pytest.raises(SourceError, match=r"cleaning\.sources\.log"):
-        pending(run, stages)
-
-
-def test_a_stage_that_read_what_has_no_version_is_done_again(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    spark.range(1).createOrReplaceTempView("raw_view")
-    table = "cleaning.sources.log={path: null, format: null, schema: null, table: raw_view}"
-    run = opened(spark, tmp_path, table)
-    pending(run, (reads, second))
-    run_stage(run, reads)
-    assert names(pending(run, (reads, second))) == ["reads", "second"]
-
-
-def test_an_attempt_that_is_taken_up_says_how_to_start_anew(
-    run: Run, logged: Callable[[], str]
-) -> None:
-    for _ in range(2):
-        with pytest.raises(SampleError):
-            run_stages(run, (first, second))
-    (said,) = re.findall("delete (.*)", logged())
-    Path(said).unlink()
-    assert names(pending(run, (first, second))) == ["first", "second"]
-
-
-def test_a_finished_attempt_is_done_again_from_the_start(run: Run) -> None:
-    assert names(pending(run, (first,))) == ["first"]
-    run_stage(run, first)
-    finish(run)
-    assert names(pending(run, (first,))) == ["first"]
-
-
-def test_records_from_before_the_attempt_do_not_count(run: Run) -> None:
-    run_stage(run, first)
-    path = run.folder.record("first")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": "2020-01-01T00:00:00"}))
-    pending(run, (first,))
-    assert names(pending(run, (first,))) == ["first"]
-
-
-def test_another_config_takes_nothing_up(spark: SparkSession, run: Run, tmp_path: Path) -> None:
-    pending(run, (first, second))
-    run_stage(run, first)
-    assert names(pending(run, (first, second))) == ["second"]
-    changed = opened(spark, tmp_path, "seed=5")
-    assert names(pending(changed, (first, second))) == ["first", "second"]
-
-
-def test_another_catalog_takes_nothing_up(spark: SparkSession, run: Run, tmp_path: Path) -> None:
-    pending(run, (first, second))
-    run_stage(run, first)
-    elsewhere = opened(spark, tmp_path, "catalog=default")
-    assert names(pending(elsewhere, (first, second))) == ["first", "second"]
-
-
-def test_a_run_that_is_trained_otherwise_is_the_same_run(
-    spark: SparkSession, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pending(run, (first, second))
-    run_stage(run, first)
-    one_rank = opened(spark, tmp_path, "fitting.ranks=1", "fitting.retries=0")
-    assert names(pending(one_rank, (first, second))) == ["second"]
-    logged: list[Any] = []
-    monkeypatch.setattr(Tracking, "log", lambda self, folder, record, config: logged.append(config))
-    for one in (run, one_rank):
-        run_stage(one, first)
-    # A tracker refuses another value of a parameter that was logged before.
-    assert logged[0] == logged[1]
 
 
 def test_what_is_kept_of_the_config_holds_no_secret_and_is_a_config(
@@ -260,3 +147,53 @@ def test_code_has_a_revision_where_git_is_not_installed(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert revision.__wrapped__().startswith("packed-")
+
+
+def test_the_code_of_a_stage_is_that_of_its_folder_and_of_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "reweight"
+    files = {
+        "early/stage.py": "from reweight.core.run import (\n    Run,\n)\n",
+        "late/stage.py": "from reweight.config import Run\nfrom reweight.early import rows\n",
+        "late/page.html": "",
+        "early/rows.py": "def rows():\n    from reweight.core.deep.base import base\n",
+        "core/run.py": "",
+        "core/deep/__init__.py": "",
+        "core/deep/base.py": "",
+        "config.py": "from reweight.other.section import Section",
+        "other/section.py": "",
+    }
+    for name, text in files.items():
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr("reweight.core.revision._PACKAGE", package)
+    affected = {
+        "early/stage.py": {"early"},
+        "late/page.html": {"late"},
+        "early/rows.py": {"early", "late"},
+        "core/run.py": {"early"},
+        "core/deep/__init__.py": {"early", "late"},
+        "core/deep/base.py": {"early", "late"},
+        "config.py": set(),
+        "other/section.py": set(),
+    }
+    for name, stages in affected.items():
+        before = codes()
+        with (package / name).open("a") as file:
+            file.write("\n# changed\n")
+        after = codes()
+        assert {stage for stage in before if before[stage] != after[stage]} == stages, name
+
+
+def codes() -> dict[str, str]:
+    for cached in (code_of, _hash, _imported):
+        cached.cache_clear()
+    return {stage: code_of(f"reweight.{stage}.stage") for stage in ("early", "late")}
+
+
+def test_events_do_not_depend_on_the_code_of_methods() -> None:
+    codes = [code_of(f"reweight.{stage}.stage") for stage in ("clean_logs", "fit_importance")]
+    assert codes[0] != codes[1]
+    assert code_of("elsewhere.stage") == revision()

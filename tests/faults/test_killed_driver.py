@@ -21,7 +21,7 @@ from pipelines import (
 )
 
 KILLS = int(os.environ.get("REWEIGHT_KILLS", "5"))
-# Of a line that is killed more than once, each attempt takes up the one before.
+# Of a line that is killed more than once, each attempt goes on where the one before ended.
 RUNS = int(os.environ.get("REWEIGHT_RUNS", "1"))
 SEED = int(os.environ.get("REWEIGHT_SEED", "0"))
 
@@ -83,7 +83,7 @@ def test_a_killed_run_started_again_ends_as_if_it_had_not_been_killed(
     if "done" not in left.values() or left["report"] == "done":
         return
     # What was done is not done again, and the record of what was not says that it was killed.
-    assert "resuming the last attempt" in said
+    assert "since nothing that they depend on has changed" in said
     for place, (stage, status) in enumerate(left.items(), 1):
         assert (f"[{place}/{len(STAGES)}]" in said) == (status != "done"), (left, said)
         earlier = [attempt["status"] for attempt in record(root, stage)["earlier"]]

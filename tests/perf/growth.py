@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.perf.measuring import Figure, run_job, stage_seconds
 from tests.perf.synthetic import CONFIG
 
+from reweight.core.run_folder import RunFolder, read_records
+
 # What Delta's commits and the start of ranks cost whatever the size: measured at a tiny one.
 TINY = 1_000
 
@@ -20,6 +22,8 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
     for size in (TINY, *sizes):
         memory[size] = run_job("pipeline", CONFIG, *overrides(root / str(size), size))
         seconds[size] = stage_seconds(root / str(size), "growth")
+        if size == sizes[0]:
+            again = changed(root / str(size), size)
         shutil.rmtree(root / str(size) / "tables", ignore_errors=True)
         print(f"  {size} samples: {seconds[size]}, MB: {memory[size]}", flush=True)
     figures = []
@@ -37,6 +41,12 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
     ratio = memory[sizes[-1]][kind] / memory[sizes[0]][kind]
     return [
         *figures,
+        Figure(
+            f"only `weighting` changed / the whole run, {sizes[0]} samples (time of the stages)",
+            sum(again.values()) / sum(seconds[sizes[0]].values()),
+            "<= 0.3",
+            {"seconds": again},
+        ),
         Figure(f"memory of the driver, {sizes[-1]} / {sizes[0]}", ratio, "<= 1.1", {"MB": memory}),
         Figure(
             "overhead of a tiny run (seconds beyond Spark's start)",
@@ -45,6 +55,13 @@ def measure(work: Path, sizes: tuple[int, ...]) -> list[Figure]:
             {"seconds": seconds[TINY]},
         ),
     ]
+
+
+def changed(root: Path, size: int) -> dict[str, float]:
+    """Seconds of the stages that run again after a change of the weight policy."""
+    run_job("pipeline", CONFIG, *overrides(root, size), "weighting.temper=0.5", force=False)
+    records = read_records(RunFolder.of(root, "growth"))
+    return {stage: r["seconds"] for stage, r in records.items() if not r.get("kept")}
 
 
 def exponent(seconds: dict[int, float], sizes: tuple[int, ...]) -> float:

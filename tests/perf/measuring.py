@@ -128,12 +128,23 @@ class Memory:
 
 
 def run_job(
-    job: str, config: str, *overrides: str, spark: dict[str, str] | None = None
+    job: str,
+    config: str,
+    *overrides: str,
+    spark: dict[str, str] | None = None,
+    force: bool = True,
 ) -> dict[str, float]:
     """Runs a job in a process of its own; returns its peak memory in MB by kind of process."""
     settings = {"spark.master": "local[2]", "spark.driver.memory": "3g"} | (spark or {})
     process = subprocess.Popen(
-        [sys.executable, f"jobs/{job}.py", config, *overrides, f"spark={json.dumps(settings)}"],
+        [
+            sys.executable,
+            f"jobs/{job}.py",
+            *(["--force"] if force else []),
+            config,
+            *overrides,
+            f"spark={json.dumps(settings)}",
+        ],
         cwd=ROOT,
         env=os.environ,
         stdout=subprocess.PIPE,

@@ -101,11 +101,14 @@ def empty() -> dict[str, Any]:
     }
 
 
-def drawn(content: dict[str, Any]) -> dict[str, str]:
-    """The plots; whatever matplotlib complains of is an error."""
+def drawn(content: dict[str, Any], *names: str) -> dict[str, str]:
+    """The plots; whatever matplotlib complains of is an error, and its settings stay."""
+    before = dict(mpl.rcParams)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return plots(content)
+        found = plots(content, names or None)
+    assert dict(mpl.rcParams) == before
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +138,6 @@ def test_a_run_with_nothing_to_show_has_the_same_plots_without_a_complaint(
 
 def test_the_same_content_gives_the_same_bytes(pictures: dict[str, str]) -> None:
     assert drawn(full()) == pictures
-
-
-def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
-    before = dict(mpl.rcParams)
-    drawn(empty())
-    assert dict(mpl.rcParams) == before
 
 
 def test_every_plot_shows_its_part_of_the_content(pictures: dict[str, str]) -> None:
@@ -175,9 +172,9 @@ def test_odd_values_of_a_log_or_a_training_are_no_obstacle() -> None:
     # Dollars would begin a formula.
     segment = {"segment": "$_{$", "rows": 20, "auc": {"network": 0.6}}
     odd = full() | {"losses": {"network": epochs}, "segments": [segment]}
-    assert "<!-- $_{$ (20 rows) -->" in drawn(odd)["segments"]
+    assert "<!-- $_{$ (20 rows) -->" in drawn(odd, "losses", "segments")["segments"]
 
 
-def test_logarithmic_axes_are_written_in_plain_numbers() -> None:
-    for name, svg in drawn(full()).items():
+def test_logarithmic_axes_are_written_in_plain_numbers(pictures: dict[str, str]) -> None:
+    for name, svg in pictures.items():
         assert "mathdefault" not in svg, name

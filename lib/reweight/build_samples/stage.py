@@ -34,12 +34,29 @@ from reweight.build_samples.texts import check_encoders
 from reweight.clean_logs.events import read_events
 from reweight.config import Run, RunConfig
 from reweight.core.expressions import unread
-from reweight.core.files import write_json
+from reweight.core.files import content_hash, write_json
+from reweight.core.run import leaves, reads
 from reweight.core.run_folder import RunFolder
 from reweight.core.sequences import SEQUENCE, SequenceShape
 from reweight.core.tables import SAMPLES
 
 
+def features_of_models(run: Run) -> dict[str, str | None]:
+    """With ``model_run_id``, the feature statistics of that run."""
+    other = run.config.model_run_id
+    if other is None:
+        return {}
+    return {f"features of {other}": content_hash(run.config.model_folder.features)}
+
+
+def statistics(run: Run) -> dict[str, str | None]:
+    """What is known of the samples beside their table."""
+    files = (run.folder.features, run.folder.kept, run.folder.labels)
+    return {path.name: content_hash(path) for path in files}
+
+
+@reads(features_of_models)
+@leaves(statistics)
 def build_samples(run: Run) -> dict[str, Any]:
     """Turns events into samples: label, split, features that use only what was known before."""
     config = run.config

@@ -1,5 +1,6 @@
 """The settings that every job has, whatever it does."""
 
+import json
 from typing import Any, ClassVar
 
 from reweight.core.digest import digest
@@ -38,6 +39,12 @@ class JobConfig(Section):
     def hash(self) -> str:
         """Hash of the config: equal for runs that compute the same results."""
         return digest(self.model_dump_json(exclude=self.elsewhere))
+
+    def settings(self) -> dict[str, str]:
+        """Name -> a hash of the value, of each setting that results depend on."""
+        values = self.model_dump(mode="json", exclude=self.elsewhere)
+        # In the order of the file, which is that of features and methods.
+        return {name: digest(json.dumps(value)) for name, value in values.items()}
 
     def kept(self) -> dict[str, Any]:
         """The part that may be stored: Spark settings and server addresses can contain secrets."""

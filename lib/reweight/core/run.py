@@ -1,7 +1,7 @@
 """A run in progress: what every stage receives."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -35,6 +35,36 @@ def reads(versions: Callable[[Any], Versions]) -> Callable[[StageFunction], Stag
         return stage
 
     return marked
+
+
+def leaves(
+    versions: Callable[[Any], Versions], instead_of: Sequence[str] = ()
+) -> Callable[[StageFunction], StageFunction]:
+    """States what a stage leaves that is not in the tables; its record holds the versions.
+
+    Args:
+        versions: takes the run; gives the version of each output by name.
+        instead_of: settings of which the stage's results depend only on what these versions say.
+    """
+
+    def marked(stage: StageFunction) -> StageFunction:
+        stage.left_versions = versions  # type: ignore[attr-defined]
+        stage.instead_of = tuple(instead_of)  # type: ignore[attr-defined]
+        return stage
+
+    return marked
+
+
+def read_by(stage: Stage, run: Any) -> dict[str, str | None]:
+    """Versions of what the stage reads that is not in the tables; see ``reads``."""
+    versions = getattr(stage, "input_versions", None)
+    return dict(versions(run)) if versions else {}
+
+
+def left_by(stage: Stage, run: Any) -> dict[str, str | None]:
+    """Versions of what the stage has left that is not in the tables; see ``leaves``."""
+    versions = getattr(stage, "left_versions", None)
+    return dict(versions(run)) if versions else {}
 
 
 @dataclass

@@ -40,6 +40,11 @@ class ModelsFolder:
         return self.path / "refused.json"
 
     @property
+    def known(self) -> Path:
+        """The importance of methods that follows from counts, by method."""
+        return self.path / "known.json"
+
+    @property
     def errors(self) -> Path:
         """Folder of the tracebacks of failed ranks."""
         return self.path / "errors"
@@ -169,11 +174,6 @@ class RunFolder:
     def record(self, stage: str) -> Path:
         """The record of a stage."""
         return self.records / f"{stage}.json"
-
-    @property
-    def attempt(self) -> Path:
-        """Whether the last attempt was interrupted; without this file nothing is resumed."""
-        return self.path / "attempt.json"
 
     @property
     def lock(self) -> Path:

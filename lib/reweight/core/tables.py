@@ -260,3 +260,4 @@ Attributes:
     high: upper end of its interval.
     reason: why the method failed, or what the judge says of it.
 """
+BY_NAME = {table.name: table for table in tuple(vars().values()) if isinstance(table, Table)}

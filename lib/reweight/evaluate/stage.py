@@ -29,9 +29,10 @@ from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.baselines import BASELINE
 from reweight.core.distribution import Distribution, distribution_by
-from reweight.core.files import write_json
+from reweight.core.files import content_hash, write_json
 from reweight.core.kept import kept_types
 from reweight.core.left_out import left_out, without
+from reweight.core.run import leaves
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate import (
     arms,
@@ -48,6 +49,13 @@ from reweight.evaluate.section import Evaluation
 from reweight.score_weights.rows import wide_weights
 
 
+def results(run: Run) -> dict[str, str | None]:
+    """The results beside the table of metrics."""
+    files = (run.folder.decision, run.folder.evaluation)
+    return {path.name: content_hash(path) for path in files}
+
+
+@leaves(results)
 def evaluate(run: Run) -> dict[str, Any]:
     """Measures rankers and weights, and compares each method to `uniform` with an interval."""
     config, known = run.config, _known(run)

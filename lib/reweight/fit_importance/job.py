@@ -15,7 +15,7 @@ from reweight.core.sequences import SequenceShape
 from reweight.training.plan import Fitting
 
 
-class KnownWeights(Protocol):
+class KnownPolicy(Protocol):
     """The weight policy, as far as fitting asks it."""
 
     def check_known(self, method: Any, known: NDArray[np.float64]) -> None:
@@ -44,12 +44,12 @@ class FitJob:
     names: tuple[str, ...]
     cardinalities: tuple[int, ...]
     snapshots: Path
-    weighting: KnownWeights | None = None
+    weighting: KnownPolicy | None = None
     labels: LabelEvents | None = None
     sequence: SequenceShape | None = None
 
     @classmethod
-    def of(cls, run: JobRun[Any], weighting: KnownWeights | None = None) -> Self:
+    def of(cls, run: JobRun[Any], weighting: KnownPolicy | None = None) -> Self:
         """The job of a run whose samples are built; its config has ``seed`` and ``fitting``."""
         stats = read_stats(run.folder.features)
         return cls(

@@ -15,7 +15,8 @@ from reweight.core.heartbeat import Sign, forget, stuck
 from reweight.core.logging import is_interactive, progress_bar
 from reweight.fit_importance.job import FitJob
 from reweight.training.plan import FitPlan, Fitting
-from reweight.training.rank import failed_ranks, train_rank
+from reweight.training.rank import failed_ranks
+from reweight.training.start import start_rank
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def launch(job: FitJob, plan: FitPlan) -> None:
     )
     with _watch(job, plan) as hung:
         try:
-            distributor.run(train_rank, plan.model_dump_json(by_alias=True))
+            distributor.run(start_rank, plan.model_dump_json(by_alias=True))
         except Exception as error:
             if hung:
                 raise _hang(fitting, hung) from error

@@ -19,21 +19,56 @@ Refuses:
     ``fitting.ranks``, and ranks that fail or hang more than ``fitting.retries`` times.
 """
 
+import json
 import shutil
 from typing import Any
 
 from reweight.config import Run, RunConfig
-from reweight.core.files import write_json
+from reweight.core.digest import digest
+from reweight.core.files import content_hash, write_json
 from reweight.core.left_out import Refusals, record_left_out, refused_by
+from reweight.core.run import leaves, reads
 from reweight.core.run_folder import ModelsFolder
 from reweight.core.tables import SAMPLES
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.foreseen import Sections, check_foreseen
 from reweight.fit_importance.job import FitJob
+from reweight.fit_importance.known_weights import KnownWeights, refused_weights
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 
 
+def refused_by_models(run: Run) -> dict[str, str | None]:
+    """With ``model_run_id``, the methods for which that run has no models."""
+    other = run.config.model_run_id
+    if other is None:
+        return {}
+    refused = refused_by(run.config.model_folder, "fit_importance")
+    return {f"methods left out of {other}": digest(json.dumps(refused))}
+
+
+def models_fitted(run: Run) -> dict[str, str | None]:
+    """The models, and what was decided about the methods."""
+    config, folder = run.config, run.folder
+    decided = {"left out": digest(json.dumps(refused_by(folder, "fit_importance")))}
+    if config.model_run_id is not None:
+        return {**decided}
+    models = folder.models
+    return {
+        **decided,
+        # Of the weight policy only its judgement of the weights that are known counts.
+        "weights refused": digest(json.dumps(refused_weights(config, models))),
+        "curves": content_hash(models.curves),
+        # A later stage leaves the policy there.
+        **{
+            method.name: content_hash(models.model(method.name), without={models.policy("").name})
+            for method in config.importance
+        },
+    }
+
+
+@reads(refused_by_models)
+@leaves(models_fitted, instead_of=("weighting",))
 def fit_importance(run: Run) -> dict[str, Any]:
     """Fits the importance methods on executors; each leaves a self-contained model folder."""
     config, models = run.config, run.folder.models
@@ -42,10 +77,12 @@ def fit_importance(run: Run) -> dict[str, Any]:
         record_left_out(run.folder, "fit_importance", reasons)
         skipped = {"skipped": f"the models of run '{config.model_run_id}' are used"}
         return skipped | ({"left out": reasons} if reasons else {})
-    job, refusals = FitJob.of(run, config.weighting), Refusals(strict=config.strict)
+    known = KnownWeights(config.weighting)
+    job, refusals = FitJob.of(run, known), Refusals(strict=config.strict)
     check_config(config, refusals)
     methods, samples = refusals.remaining(config.importance), run.store.read(SAMPLES)
     summary = fit_methods(job, samples, methods, models, refusals)
+    write_json(models.known, known.seen)
     record_left_out(run.folder, "fit_importance", refusals.reasons())
     for method in refusals.remaining(config.importance):
         shutil.copyfile(run.folder.features, models.features(method.name))

@@ -302,6 +302,8 @@ def _stages(records: Mapping[str, Values]) -> list[Values]:
             "seconds": record["seconds"],
             "revision": record["revision"],
             "config_hash": record["config_hash"],
+            # Of the last attempt that went on with what the stage had left; None if none did.
+            "kept": record.get("kept"),
             "inputs": record["inputs"],
             "outputs": record["outputs"],
             "summary": record["summary"],

@@ -16,8 +16,9 @@ from typing import Any
 
 from reweight.config import Run
 from reweight.core.baselines import BASELINE
-from reweight.core.files import write_json
+from reweight.core.files import content_hash, write_json
 from reweight.core.left_out import left_out
+from reweight.core.run import leaves, reads
 from reweight.core.run_folder import read_records
 from reweight.core.tables import METRICS, SAMPLES
 from reweight.evaluate.judges import all_judges
@@ -25,6 +26,19 @@ from reweight.evaluate.verdict import disagreements
 from reweight.report import page
 
 
+def diagnosis(run: Run) -> dict[str, str | None]:
+    """What the job diagnose found, if it has been run."""
+    return {"diagnosis": content_hash(run.folder.content("diagnose"))}
+
+
+def pages(run: Run) -> dict[str, str | None]:
+    """The report."""
+    files = (run.folder.page("report"), run.folder.content("report"))
+    return {path.name: content_hash(path) for path in files}
+
+
+@reads(diagnosis)
+@leaves(pages)
 def report(run: Run) -> dict[str, Any]:
     """Writes the report of the run as a self-contained HTML page and as JSON."""
     # Small by nature: metrics, and one row per day and split.

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from reweight.build_samples.stage import build_samples
 from reweight.build_samples.texts import check_encoders
 from reweight.config import RunConfig, read_config
-from reweight.core.errors import ReweightError, SetupError
+from reweight.core.errors import ReweightError, RunError, SetupError
 from reweight.core.job_config import JobConfig
 from reweight.core.logging import log_to_console
 from reweight.core.run import JobRun, Stage, Summary
@@ -24,12 +24,18 @@ from reweight.core.session import borrowed, given_session, spark_session
 from reweight.evaluate.stage import check_config as check_judges
 from reweight.evaluate.stage import check_samples, evaluate
 from reweight.fit_importance.stage import check_config, fit_importance
+from reweight.runner.changes import keep, warn_of_older, why_again
 from reweight.runner.lock import run_lock
-from reweight.runner.records import finish, pending, run_stage
+from reweight.runner.pipeline import PIPELINE
+from reweight.runner.records import has_worked, run_stage
+from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import check_config as check_rankers
 from reweight.train_ranker.stage import train_ranker
 
 _LOG = logging.getLogger(__name__)
+
+# Stages before which the judges can be checked against the samples.
+_AFTER_SAMPLES = (fit_importance, score_weights, train_ranker, evaluate)
 
 
 def run_job(
@@ -54,7 +60,7 @@ def run_job(
         _LOG.info("run '%s' in %s", loaded.run_id, loaded.root)
         folder = RunFolder.of(loaded.root, loaded.run_id)
         with run_lock(folder), _session(loaded, folder) as spark:
-            run_stages(JobRun.open(spark, loaded), stages)
+            run_stages(JobRun.open(spark, loaded), stages, again=_first(arguments, stages))
         _LOG.info("done in %.0f s", time.monotonic() - start)
     except ReweightError as error:
         _fail(str(error))
@@ -100,13 +106,76 @@ def _session(config: JobConfig, folder: RunFolder) -> Iterator[SparkSession]:
                 spark.stop()
 
 
-def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
-    """Runs the remaining stages, in order, and logs their progress."""
-    remaining = pending(run, stages)
-    if done := len(stages) - len(remaining):
-        _LOG.info("resuming the last attempt: %d of %d stages are done", done, len(stages))
-        run.say(f"to start from the first stage, delete {run.folder.attempt}")
-    # Before the stages in front of them, which may take hours.
+def run_stages(
+    run: JobRun[Any],
+    stages: Sequence[Stage],
+    *,
+    again: str | None = None,
+    order: Sequence[Stage] = PIPELINE,
+) -> None:
+    """Runs the stages that have to be run, in order, and logs their progress.
+
+    A stage is kept if nothing that it depends on has changed since it was run, here or as a job of
+    its own. After one that is run, all others are.
+
+    Args:
+        run: the run.
+        stages: the stages.
+        again: name of the first stage to run even if nothing has changed.
+        order: the stages of which each depends on those before it.
+
+    Raises:
+        RunError: no stage has the name ``again``.
+    """
+    names = [stage.__name__ for stage in stages]
+    if again is not None and again not in names:
+        raise RunError(
+            f"there is no stage '{again}' to run again",
+            expected=f"one of {names}",
+            got=again,
+            fix="use one of these names",
+        )
+    warn_of_older(run, stages, order)
+    kept: list[str] = []
+    earlier, checked, told = "", False, False
+    for number, stage in enumerate(stages, 1):
+        name = stage.__name__
+        why = earlier or ("it was asked for" if name == again else why_again(run, stage, order))
+        if why is None:
+            keep(run, stage)
+            kept.append(name)
+            continue
+        _say_kept(kept)
+        remaining = stages[number - 1 :]
+        if not checked:
+            _check_early(run, remaining)
+            checked = True
+        _LOG.info(
+            "[%d/%d] %s%s", number, len(stages), name, f": {why}" if why and not earlier else ""
+        )
+        if not told and len(stages) > 1 and stage in _AFTER_SAMPLES and evaluate in remaining:
+            _tell_judges(run)
+            told = True
+        start = time.monotonic()
+        summary = run_stage(run, stage, order)
+        for line in _lines(summary):
+            run.say(line)
+        run.say(f"{time.monotonic() - start:.1f} s")
+        if has_worked(summary):
+            earlier = "a stage before it was run"
+    _say_kept(kept)
+
+
+def _say_kept(kept: list[str]) -> None:
+    """Says which stages are kept and why, once."""
+    if kept:
+        names = ", ".join(kept)
+        _LOG.info("kept: %s, since nothing that they depend on has changed; see --force", names)
+        kept.clear()
+
+
+def _check_early(run: JobRun[Any], remaining: Sequence[Stage]) -> None:
+    """Refuses what the config shows before the first stage, which may take hours."""
     if build_samples in remaining:
         check_encoders(run.config.features.text)
     if fit_importance in remaining[1:] and run.config.model_run_id is None:
@@ -115,20 +184,10 @@ def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
         check_rankers(run.config)
     if evaluate in remaining:
         check_judges(run)
-    for number, stage in enumerate(remaining, done + 1):
-        _LOG.info("[%d/%d] %s", number, len(stages), stage.__name__)
-        start = time.monotonic()
-        if stage is fit_importance and evaluate in remaining:
-            _tell_judges(run)
-        summary = run_stage(run, stage)
-        for line in _lines(summary):
-            run.say(line)
-        run.say(f"{time.monotonic() - start:.1f} s")
-    finish(run)
 
 
 def _tell_judges(run: JobRun[Any]) -> None:
-    """Checks the judges against the samples before the training, and says what they have."""
+    """Checks the judges against the samples before they are used, and says what they have."""
     for name, facts in check_samples(run).items():
         note = f"; {facts['note']}" if "note" in facts else ""
         rows, positives = facts["rows"], facts["positives"]
@@ -157,6 +216,19 @@ def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
         help="values that override the file's, such as run_id=today fitting.ranks=2 "
         "importance.0.training.epochs=5",
     )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--from",
+        dest="first",
+        metavar="STAGE",
+        choices=[stage.__name__ for stage in stages],
+        help="run this stage and those after it, even if nothing has changed since they were run",
+    )
+    again.add_argument(
+        "--force",
+        action="store_true",
+        help="run all stages, even if nothing has changed since they were run",
+    )
     level = parser.add_mutually_exclusive_group()
     level.add_argument(
         "-v",
@@ -175,6 +247,12 @@ def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
         help="show only warnings and errors",
     )
     return parser
+
+
+def _first(arguments: argparse.Namespace, stages: Sequence[Stage]) -> str | None:
+    """The name of the first stage that is run in any case."""
+    name: str | None = stages[0].__name__ if arguments.force else arguments.first
+    return name
 
 
 def _fail(message: str) -> None:

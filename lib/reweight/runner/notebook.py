@@ -20,7 +20,6 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
 from reweight.config import RunConfig, read_config
-from reweight.core import tables
 from reweight.core.errors import RunError
 from reweight.core.left_out import left_out
 from reweight.core.logging import log_to_console
@@ -29,14 +28,13 @@ from reweight.core.run_folder import RunFolder, read_records
 from reweight.core.section import expanded
 from reweight.core.session import borrowed, given_session, spark_session
 from reweight.core.store_places import open_store
-from reweight.core.tables import Table
+from reweight.core.tables import BY_NAME
 from reweight.report import page
-from reweight.report.plots import plots
+from reweight.report.plots import PLOTS, plots
 from reweight.runner.job import run_stages
 from reweight.runner.lock import run_lock
 from reweight.runner.pipeline import PIPELINE
 
-_TABLES = {table.name: table for table in vars(tables).values() if isinstance(table, Table)}
 # Inside another element, because IPython warns about HTML that starts with an iframe.
 _FRAME = (
     '<div><iframe srcdoc="{page}" style="width: 100%; height: {height}px; border: 1px solid #ddd" '
@@ -45,17 +43,22 @@ _FRAME = (
 
 
 def run(
-    config: str | Path | Mapping[str, Any], *overrides: str, stages: Sequence[Stage] = PIPELINE
+    config: str | Path | Mapping[str, Any],
+    *overrides: str,
+    stages: Sequence[Stage] = PIPELINE,
+    again: str | None = None,
 ) -> "RunView":
     """Runs the pipeline in this process and logs its progress.
 
     An existing Spark session is used, keeps running, and gets its SQL settings back afterwards;
-    otherwise one is started, which stays for the following cells. An interrupted run is resumed.
+    otherwise one is started, which stays for the following cells. Stages that were run before are
+    kept if nothing that they depend on has changed.
 
     Args:
         config: path of a YAML file, or its content.
         *overrides: values that override the config's: ``"run_id=today"``, ``"fitting.ranks=2"``.
         stages: the stages to run, in this order; the whole pipeline by default.
+        again: name of the first stage to run even if nothing has changed.
 
     Returns:
         A view of the run.
@@ -67,7 +70,7 @@ def run(
     log_to_console()
     folder = RunFolder.of(loaded.root, loaded.run_id)
     with run_lock(folder), _session(loaded, folder) as spark:
-        run_stages(JobRun.open(spark, loaded), stages)
+        run_stages(JobRun.open(spark, loaded), stages, again=again)
     return load(loaded.run_id, root=loaded.root)
 
 
@@ -150,16 +153,16 @@ class RunView:
             RunError: there is no such table.
             TableError: the run has no rows in it.
         """
-        if name not in _TABLES:
+        if name not in BY_NAME:
             raise RunError(
                 f"there is no table '{name}'",
-                expected=f"one of {sorted(_TABLES)}",
+                expected=f"one of {sorted(BY_NAME)}",
                 got=name,
                 fix="use one of these names; see docs/pipeline.md for what the tables hold",
             )
         spark = given_session() or spark_session(self._folder.spark_log)
         store = open_store(spark, str(self.root), self.run_id, self.config.get("catalog"))
-        table = _TABLES[name]
+        table = BY_NAME[name]
         # A stage that is done may have had no row to write, such as a rejected one.
         done = self.records.get(table.made_by, {}).get("status") == "done"
         return store.read(table, may_be_empty=done).drop("run_id")
@@ -216,15 +219,15 @@ class RunView:
             text = "\n".join([*page.told(content), str(page_path)])
             _display(_FRAME.format(page=whole, height=height), text)
             return
-        figures = self.figures
-        if figure not in figures:
+        if figure not in PLOTS:
             raise RunError(
                 f"there is no plot '{figure}'",
-                expected=f"one of {sorted(figures)}",
+                expected=f"one of {sorted(PLOTS)}",
                 got=figure,
                 fix="use one of these names, or none for the whole report",
             )
-        _display(figures[figure], f"{figure}: see {self._folder.page('report')}")
+        drawn = plots(self.report, [figure])
+        _display(drawn[figure], f"{figure}: see {self._folder.page('report')}")
 
     def __repr__(self) -> str:
         lines = [f"run '{self.run_id}' in {self.root}"]
@@ -252,7 +255,7 @@ class RunView:
                 f"the run '{self.run_id}' has no {path.stem} yet",
                 expected=str(path),
                 got=f"stages done: {done}",
-                fix="run the remaining stages: reweight.run resumes the run",
+                fix="run the remaining stages: reweight.run keeps those that are done",
             )
         content: dict[str, Any] = json.loads(path.read_text())
         return content

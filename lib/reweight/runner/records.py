@@ -1,113 +1,117 @@
-"""The records of stages, and the stages of an interrupted attempt that remain to be run."""
+"""The records of stages: what each of them read, did and left."""
 
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from reweight.core.digest import digest
 from reweight.core.errors import ReweightError
 from reweight.core.failing_rows import failing_rows_named
 from reweight.core.files import write_json
-from reweight.core.revision import revision
-from reweight.core.run import JobRun, Stage, Summary
-from reweight.core.run_folder import read_records
+from reweight.core.revision import code_of, revision
+from reweight.core.run import JobRun, Stage, Summary, left_by, read_by
+from reweight.core.run_folder import RunFolder
+from reweight.core.watched import Watched, noted
 from reweight.runner.lock import now
+from reweight.runner.pipeline import PIPELINE
 
-_LOG = logging.getLogger(__name__)
 
-
-def run_stage(run: JobRun[Any], stage: Stage) -> Summary:
+def run_stage(run: JobRun[Any], stage: Stage, order: Sequence[Stage] = PIPELINE) -> Summary:
     """Runs one stage and writes its record: before, after, and when it fails.
 
     A record with the status ``running`` although no process holds the run belongs to a killed
-    attempt; the next record keeps it in ``earlier``.
+    attempt; the next record keeps it in ``earlier``. The ``key`` of a record names what the stage
+    left: it is made of all that the stage depends on, and of the time.
+
+    Args:
+        run: the run.
+        stage: the stage.
+        order: the stages of which each depends on those before it.
 
     Returns:
         The summary of the stage: counts by name.
     """
     path, store = run.folder.record(stage.__name__), run.store
     config_hash = run.config.hash()
-    record = {
+    record: dict[str, Any] = {
         "stage": stage.__name__,
         "run_id": run.config.run_id,
         "config_hash": config_hash,
         "revision": revision(),
         "started": now(),
         "earlier": _unfinished(path),
+        "code": code_of(stage.__module__),
+        "catalog": run.config.catalog,
+        "before": key_before(run.folder, stage, order),
     }
     store.lineage = {"stage": stage.__name__, "config_hash": config_hash, "revision": revision()}
     store.inputs, store.outputs, store.retries = {}, {}, 0
     start = time.monotonic()
+    config = Watched(run.config)
     logs: Mapping[str, str | None] = {}
     end: dict[str, Any] = {"status": "running"}
     write_json(path, record | end)
     try:
         # Before the stage reads the logs, so that files added meanwhile make the versions differ.
-        logs = _input_versions(run, stage)
+        logs = read_by(stage, run)
         with failing_rows_named():
-            end = {"summary": dict(stage(run)), "status": "done"}
+            summary = dict(stage(replace(run, config=cast(Any, config))))
+        instead_of = getattr(stage, "instead_of", ())
+        known = {"settings": noted(config, instead_of), "left": left_by(stage, run)}
+        end = {"summary": summary, "status": "done"} | known
     except BaseException as error:
         end = {"status": "failed", "error": _storable(error)}
         raise
     finally:
         spent = {"seconds": round(time.monotonic() - start, 2), "retries": store.retries}
         tables = {"inputs": store.inputs, "outputs": store.outputs, "logs": logs}
-        record |= spent | tables | {"summary": {}} | end
-        write_json(path, record)
-        config = run.config.model_dump(mode="json", by_alias=True, exclude=run.config.elsewhere)
-        run.config.tracking.log(run.folder, record, config)
-    return end["summary"]  # type: ignore[no-any-return]
+        filled = [name for name in store.outputs if store.own.get(name, (0, False))[1]]
+        record |= spent | tables | {"filled": filled, "summary": {}} | end
+        write_json(path, record | {"key": _key(record)})
+        log_to_trackers(run, record)
+    return summary
 
 
-def pending(run: JobRun[Any], stages: Sequence[Stage]) -> Sequence[Stage]:
-    """The stages that remain to be run.
+def log_to_trackers(run: JobRun[Any], record: Mapping[str, Any]) -> None:
+    """Logs the record of a stage to the trackers, as part of the run with the current config."""
+    config = run.config.model_dump(mode="json", by_alias=True, exclude=run.config.elsewhere)
+    current = dict(record) | {"config_hash": run.config.hash()}
+    run.config.tracking.log(run.folder, current, config)
 
-    All of them, unless the previous attempt, with the same config, catalog and code, was
-    interrupted: then those from the first one that did not finish or whose logs have changed.
 
-    Raises:
-        SourceError: logs that were read are missing now.
+def read_record(folder: RunFolder, stage: Stage) -> dict[str, Any] | None:
+    """The record of a stage; None if it has never been run."""
+    path = folder.record(stage.__name__)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def key_before(folder: RunFolder, stage: Stage, order: Sequence[Stage]) -> str | None:
+    """The key of the stage before; empty if there is none, None if it did not finish.
+
+    A stage that has never been run is passed over: a log may exist already.
     """
-    path = run.folder.attempt
-    attempt = {
-        "config_hash": run.config.hash(),
-        "revision": revision(),
-        "catalog": run.config.catalog,
-        "stages": [s.__name__ for s in stages],
-    }
-    before = json.loads(path.read_text()) if path.exists() else {}
-    if before.get("finished", True) or any(before.get(k) != v for k, v in attempt.items()):
-        write_json(path, attempt | {"started": now(), "finished": False})
-        return stages
-    records = read_records(run.folder)
-    for number, stage in enumerate(stages):
-        record = records.get(stage.__name__, {"status": "never begun"})
-        if record["status"] != "done" or record["started"] < before["started"]:
-            return stages[number:]
-        if not _same_logs(run, stage, record):
-            _LOG.info("the logs that %s read may have changed, so it runs again", stage.__name__)
-            return stages[number:]
-    return ()
+    before = order[: order.index(stage)] if stage in order else ()
+    for earlier in reversed(before):
+        if record := read_record(folder, earlier):
+            key: str | None = record.get("key") if record["status"] == "done" else None
+            return key
+    return ""
 
 
-def finish(run: JobRun[Any]) -> None:
-    """Marks the attempt as finished: the next one starts from the first stage."""
-    path = run.folder.attempt
-    write_json(path, json.loads(path.read_text()) | {"finished": True})
+def has_worked(summary: Summary) -> bool:
+    """Whether a stage did something: it may have nothing to do in a run."""
+    return "skipped" not in summary
 
 
-def _input_versions(run: JobRun[Any], stage: Stage) -> dict[str, str | None]:
-    """Versions of what the stage reads that is not in the tables."""
-    versions = getattr(stage, "input_versions", None)
-    return dict(versions(run)) if versions else {}
-
-
-def _same_logs(run: JobRun[Any], stage: Stage, record: Mapping[str, Any]) -> bool:
-    """Whether the raw logs are those that the stage read; unknown versions count as changed."""
-    versions = _input_versions(run, stage)
-    return bool(record["logs"] == versions and None not in versions.values())
+def _key(record: Mapping[str, Any]) -> str | None:
+    """What names the results of a stage; that of the stage before if there are none."""
+    if not has_worked(record["summary"]) and not record["logs"]:
+        before: str | None = record["before"]
+        return before
+    return digest(json.dumps(record, default=str))
 
 
 def _unfinished(path: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ Refuses:
     samples. With ``model_run_id``, settings in ``weighting`` other than that run's.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.config import Run, RunConfig
+from reweight.core.digest import digest
 from reweight.core.errors import TableError, WeightError
+from reweight.core.files import content_hash
 from reweight.core.left_out import (
     Refusals,
     left_out,
@@ -36,6 +39,7 @@ from reweight.core.left_out import (
     refused_by,
     without,
 )
+from reweight.core.run import leaves, reads
 from reweight.core.tables import SAMPLES, WEIGHTS
 from reweight.importance.base import ImportanceMethod
 from reweight.score_weights.models import read_models
@@ -46,6 +50,30 @@ from reweight.score_weights.scoring import scored
 from reweight.score_weights.training_rows import FrameRows
 
 
+def models_of_others(run: Run) -> dict[str, str | None]:
+    """With ``model_run_id``, the models of that run and what its policy learnt."""
+    other = run.config.model_run_id
+    if other is None:
+        return {}
+    folder, refused = run.config.model_folder.models, _stored_refusals(run.config)
+    names = [method.name for method in run.config.importance]
+    models = {f"{name} of {other}": content_hash(folder.model(name)) for name in names}
+    return {**models, f"methods left out of {other}": digest(json.dumps(refused))}
+
+
+def policies_fitted(run: Run) -> dict[str, str | None]:
+    """What the policy learnt, and the methods that it refused."""
+    left: dict[str, str | None] = {
+        "left out": digest(json.dumps(refused_by(run.folder, "score_weights")))
+    }
+    if run.config.model_run_id is None:
+        for method in run.config.importance:
+            left[method.name] = content_hash(run.folder.models.policy(method.name))
+    return left
+
+
+@reads(models_of_others)
+@leaves(policies_fitted)
 def score_weights(run: Run) -> dict[str, Any]:
     """Scores every sample with every method and turns importance into weights."""
     samples, config = run.store.read(SAMPLES), run.config

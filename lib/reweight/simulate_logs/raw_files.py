@@ -1,10 +1,13 @@
 """Simulated impressions -> raw log files with planted faults."""
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.core.digest import digest
 from reweight.core.hashing import uniform
 from reweight.simulate_logs.section import Simulation
 from reweight.simulate_logs.simulation import begin, has_order, world_name
@@ -111,6 +114,22 @@ def write_raw(lines: DataFrame, simulation: Simulation) -> None:
     lines = lines.select("fault", text.alias("line"))
     lines = lines.select(F.coalesce(cut, F.col("line")).alias("value"))
     lines.write.mode("overwrite").option("compression", "gzip").text(simulation.path)
+
+
+def written(spark: SparkSession, path: str) -> str:
+    """What is in the folder of the raw files: a hash of the names, sizes and times."""
+    jvm: Any = spark._jvm
+    place = jvm.org.apache.hadoop.fs.Path(path)
+    system = place.getFileSystem(spark._jsc.hadoopConfiguration())
+    if not system.exists(place):
+        return "nothing"
+    listed: Any = system.listFiles(place, True)
+    # Printed in one call, since fetching names, sizes and times costs a call each.
+    text = jvm.org.apache.hadoop.util.functional.RemoteIterators.toList(listed).toString()
+    files = re.findall(
+        r"\{path=(.*?); isDirectory=.*?length=(\d+);.*?modification_time=(\d+)", text
+    )
+    return digest(*[" ".join(file) for file in sorted(files)])
 
 
 def _end(simulation: Simulation) -> Column:

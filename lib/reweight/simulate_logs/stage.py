@@ -15,10 +15,18 @@ from typing import Any
 from pyspark import StorageLevel
 
 from reweight.config import Run
+from reweight.core.run import leaves
 from reweight.core.tables import TRUTH
 from reweight.simulate_logs import raw_files, simulation
 
 
+def raw_files_written(run: Run) -> dict[str, str | None]:
+    """The raw files, which a run with another seed may replace."""
+    section = run.config.simulation
+    return {} if section is None else {"raw files": raw_files.written(run.spark, section.path)}
+
+
+@leaves(raw_files_written)
 def simulate_logs(run: Run) -> dict[str, Any]:
     """Writes a simulated log as raw files, and its truth as a table that only benchmarks read."""
     section = run.config.simulation

@@ -18,14 +18,18 @@ Refuses:
     optional package is missing. These are refused before training.
 """
 
+import json
 from typing import Any
 
 from pyspark import StorageLevel
 
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run, RunConfig
+from reweight.core.digest import digest
+from reweight.core.files import content_hash
 from reweight.core.kept import kept_types
-from reweight.core.left_out import Refusals, left_out, record_left_out, without
+from reweight.core.left_out import Refusals, left_out, record_left_out, refused_by, without
+from reweight.core.run import leaves
 from reweight.core.tables import PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.score_weights.policy_files import read_policies
 from reweight.score_weights.rows import wide_weights
@@ -42,6 +46,18 @@ from reweight.train_ranker.fit import (
 from reweight.train_ranker.rows import doubled, weighted_train, with_columns
 
 
+def rankers_fitted(run: Run) -> dict[str, str | None]:
+    """The rankers, and the methods that were refused."""
+    refused = refused_by(run.folder, "train_ranker")
+    left: dict[str, str | None] = {"left out": digest(json.dumps(refused))}
+    for ranker in run.config.rankers:
+        for method in run.config.importance:
+            folder = run.folder.ranker(ranker.name, method.name)
+            left[f"{ranker.name}/{method.name}"] = content_hash(folder)
+    return left
+
+
+@leaves(rankers_fitted)
 def train_ranker(run: Run) -> dict[str, Any]:
     """Trains each ranker on the weights of each method, and predicts validation and test rows."""
     config, rankers = run.config, run.config.rankers
