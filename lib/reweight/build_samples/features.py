@@ -86,7 +86,7 @@ class Features(Section):
     @property
     def sequence_shape(self) -> SequenceShape | None:
         """The shape of the sequences; None if there are none."""
-        return self.sequence and self.sequence.shape(self.categorical)
+        return None if self.sequence is None else self.sequence.shape(self.categorical)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class SequenceNetwork(nn.Module, ABC):
         # A step is there even if no row has an event, so that every parameter has a gradient.
         longest = max(1, int((sequence.gaps >= 0).any(0).sum()))
         rows = max(1, _EVENTS // (self.members * longest))
-        parts = zip(sequence.ids.split(rows), sequence.gaps.split(rows), strict=True)
+        parts = zip(torch.split(sequence.ids, rows), torch.split(sequence.gaps, rows), strict=True)
         return torch.cat(
             [self._part(ids[:, :longest], gaps[:, :longest], shared) for ids, gaps in parts], dim=1
         )

@@ -8,6 +8,8 @@ from reweight.build_samples.encoders.hashed import Hashed
 from reweight.build_samples.encoders.transformer import Transformer
 from reweight.build_samples.encoders.wordllama import WordLlama
 
+__all__ = ["ENCODERS", "Encoder", "encoder_of"]
+
 ENCODERS: dict[str, Encoder] = {"hashed": Hashed(), "wordllama": WordLlama()}
 
 

@@ -55,4 +55,4 @@ def of_length_1(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """The vectors, divided by their lengths; zeros stay zeros."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     scaled = np.divide(vectors, lengths, out=np.zeros_like(lengths * vectors), where=lengths > 0)
-    return scaled.astype(np.float32)
+    return np.asarray(scaled, dtype=np.float32)
