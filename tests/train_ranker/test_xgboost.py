@@ -13,8 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features
-from reweight.build_samples.labels import Label
-from reweight.build_samples.sampling import Sampling
+from reweight.build_samples.sampling import Label, Sampling
 from reweight.core.errors import ConfigError, SetupError, WeightError
 from reweight.train_ranker.rankers import AnyRanker, Ranker, RankerJob
 from reweight.train_ranker.rankers.xgboost import FittedXGBoost, XGBoost
