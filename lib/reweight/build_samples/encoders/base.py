@@ -48,7 +48,7 @@ def projection(width: int, dim: int) -> NDArray[np.float32]:
         return np.eye(width, dtype=np.float32)
     # The legacy generator: its numbers are the same in all versions of numpy.
     drawn = np.random.RandomState(_SEED).standard_normal((width, dim))
-    return (drawn / np.sqrt(dim)).astype(np.float32)
+    return np.asarray(drawn / np.sqrt(dim), dtype=np.float32)
 
 
 def of_length_1(vectors: NDArray[Any]) -> NDArray[np.float32]:
