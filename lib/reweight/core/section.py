@@ -76,6 +76,7 @@ _TAKEN = frozenset(
         *("mature", "elapsed", "delay", "split", "target", "segment", "position", "propensity"),
         *("value", "features", "ids", "importance", "weight", "in_sample", "probability"),
         *("vector", "rows", "name", "errors", "ranks", "truth", "kept", "uniform_recalibrated"),
+        *("design_weight",),
     }
 )
 

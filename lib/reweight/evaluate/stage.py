@@ -51,7 +51,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     judges = {name: judge for name, judge in listed.items() if name not in unusable}
     predictions = run.store.read(PREDICTIONS)
     notes: dict[str, Any] = {}
-    if list(judges) != [RECORDED]:
+    if list(judges) != [RECORDED] or config.sampling.counted:
         samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
         predictions = judging.with_masses(predictions, samples, judges, known)
         notes = random_slice.separated(samples, judges, config.seed)

@@ -42,7 +42,9 @@ def fit_importance(run: Run) -> dict[str, Any]:
         record_left_out(run.folder, "fit_importance", reasons)
         skipped = {"skipped": f"the models of run '{config.model_run_id}' are used"}
         return skipped | ({"left out": reasons} if reasons else {})
-    job, refusals = FitJob.of(run, config.weighting), Refusals(strict=config.strict)
+    # Counts of the rows that are there do not foretell weights that include design weights.
+    weighting = None if config.sampling.counted else config.weighting
+    job, refusals = FitJob.of(run, weighting), Refusals(strict=config.strict)
     check_config(config, refusals)
     methods, samples = refusals.remaining(config.importance), run.store.read(SAMPLES)
     summary = fit_methods(job, samples, methods, models, refusals)

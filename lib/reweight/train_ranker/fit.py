@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.columns import soft_label
+from reweight.core.columns import design_weight, soft_label
 from reweight.core.left_out import Refusals
 from reweight.score_weights.policy import PolicyStats
 from reweight.train_ranker.rankers.logistic_regression import (
@@ -74,13 +74,15 @@ def weighted_train(
         soft: the methods that give soft labels.
 
     Returns:
-        Rows with ``label``, ``vector``, the weights of each method and the labels of soft methods.
+        Rows with ``label``, ``vector``, ``design_weight``, the weights of each method and the
+        labels of soft methods.
     """
     train = samples.where("split = 'train'")
     size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
     joined = with_vector(train.join(wide, on="sample_id", how="inner"), cardinalities)
     labels = [F.col(name).cast("double").alias(name) for name in ("label", *map(soft_label, soft))]
-    joined = joined.select(*labels, "vector", *names)
+    counted = design_weight(samples).alias("design_weight")
+    joined = joined.select(*labels, "vector", counted, *names)
     return gathered(joined, size[0], size[1] + len(cardinalities))
 
 

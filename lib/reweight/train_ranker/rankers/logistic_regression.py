@@ -20,7 +20,7 @@ from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.columns import soft_label
+from reweight.core.columns import design_weight, soft_label
 from reweight.core.errors import WeightError
 from reweight.core.left_out import Refusals
 from reweight.core.section import Name, Section
@@ -40,7 +40,8 @@ class Ranking(Section):
         max_iter: largest number of L-BFGS iterations.
         tol: relative change of the loss at which L-BFGS stops before ``max_iter``.
         recalibrate: methods whose intercept is refitted so that the mean prediction on the
-            (unweighted) training rows equals their label rate (for soft labels, their mean).
+            (unweighted) training rows equals their label rate (for soft labels, their mean); rows
+            count 1 / rate times where negatives were sampled.
         aggregation_depth: depth of the tree that sums gradients; increase it for wide data.
     """
 
@@ -190,10 +191,15 @@ def fit_ranker(train: DataFrame, weight: str, weight_sum: float, ranking: Rankin
 
 
 def recalibrated(ranker: Ranker, train: DataFrame) -> Ranker:
-    """The ranker with its intercept shifted so that mean prediction = label rate on ``train``."""
-    scored = with_margins(train, {"z": ranker})
+    """The ranker with its intercept shifted so that mean prediction = label rate on ``train``.
+
+    Rows count as often as their ``design_weight`` says, so that the rate is that of the whole log.
+    """
+    scored, c = with_margins(train, {"z": ranker}), design_weight(train)
     bins = scored.groupBy(F.floor(F.col("z") * 200)).agg(
-        F.count("*").alias("n"), F.avg("z").alias("z"), F.sum("label").alias("positives")
+        F.sum(c).alias("n"),
+        (F.sum(c * F.col("z")) / F.sum(c)).alias("z"),
+        F.sum(c * F.col("label")).alias("positives"),
     )
     # Small by nature: occupied bins of 0.005 in log odds.
     rows = bins.collect()
