@@ -130,6 +130,10 @@ class RunFolder:
         """Folder of the ranker trained on a method's weights."""
         return self.path / "rankers" / method
 
+    def export(self, method: str) -> Path:
+        """Folder of what is exported of a method: its scorer, and rows for other trainers."""
+        return self.path / "export" / method
+
     @property
     def evaluation(self) -> Path:
         """Curves, and a summary of the weights."""
