@@ -103,7 +103,7 @@ def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
 
 
 def as_samples(spark: SparkSession, log: pd.DataFrame, thinned: bool) -> DataFrame:
-    rows = spark.createDataFrame(log.assign(i=range(len(log)))[["i", "x", "z", "label"]])
+    rows = spark.createDataFrame(log.assign(i=log.index)[["i", "x", "z", "label"]])
     c = F.when((F.col("label") == 0) & F.lit(thinned), 1 / RATE).otherwise(1.0)
     return rows.select(
         F.xxhash64("i").alias("sample_id"),
@@ -147,8 +147,9 @@ def test_rankers_and_judges_of_a_thinned_log_count_its_rows(spark: SparkSession)
     # Recalibration had nothing to shift.
     assert abs(thin.shift) < 0.01
     assert thin.model.intercept == pytest.approx(whole.model.intercept, abs=0.15)
+    # About three standard errors of the 270 negatives; without the rate the losses double.
     for name in ("log_loss", "brier", "auc"):
-        assert of_thin[name] == pytest.approx(of_whole[name], rel=0.08), name
+        assert of_thin[name] == pytest.approx(of_whole[name], rel=0.12), name
 
 
 @pytest.fixture
