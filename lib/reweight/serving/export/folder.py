@@ -12,7 +12,7 @@ from reweight.core.files import write_json, write_whole
 from reweight.importance.artifact import ModelArtifact
 from reweight.score_weights.policy import PolicyStats, Weighting
 from reweight.serving.export.program import Program, recorded
-from reweight.serving.manifest import MANIFEST, PROGRAM, Manifest, Numeric
+from reweight.serving.manifest import MANIFEST, ONNX, PROGRAM, Manifest, Numeric
 
 
 def write_scorer(
@@ -40,6 +40,9 @@ def write_scorer(
         ServingError: as ``recorded``.
     """
     (policy, numbers), (section, stats) = weighting, features
+    # A scorer of an earlier export is no longer the run's, whether or not this one succeeds.
+    for file in (MANIFEST, ONNX):
+        (folder / file).unlink(missing_ok=True)
     program = recorded(name, artifacts, policy, numbers, thinned=thinned)
     archive = program.archive()
     manifest = Manifest(
@@ -67,7 +70,6 @@ def write_scorer(
         capped=tuple(numbers.factors),
         soft=program.soft,
     )
-    (folder / MANIFEST).unlink(missing_ok=True)
     write_whole(folder / PROGRAM, archive)
     write_json(folder / MANIFEST, manifest.model_dump())
     return program

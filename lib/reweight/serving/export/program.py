@@ -158,7 +158,7 @@ def recorded(
         with warnings.catch_warnings(), torch.no_grad():
             # Of the deprecation, and of Python values, which the check below would find.
             warnings.simplefilter("ignore")
-            expected = formula(*example)
+            formula(*example)
             script = torch.jit.trace(program, example, check_trace=False)  # type: ignore[no-untyped-call]
             _check(script, formula, facts, segments, stats)
     except (RuntimeError, TypeError, NotImplementedError) as error:
@@ -168,7 +168,6 @@ def recorded(
             got=f"{type(error).__name__}: {str(error).strip().splitlines()[0]:.200}",
             fix="export another method, and take this one's weights from the table weights",
         ) from error
-    assert expected.isfinite().all()
     reads = [c for c in formula.columns if c in formula.read]
     if _depends_on_id(script):
         reads.insert(0, "sample_id")
