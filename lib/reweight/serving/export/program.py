@@ -158,14 +158,13 @@ def recorded(
         with warnings.catch_warnings(), torch.no_grad():
             # Of the deprecation, and of Python values, which the check below would find.
             warnings.simplefilter("ignore")
-            formula(*example)
             script = torch.jit.trace(program, example, check_trace=False)  # type: ignore[no-untyped-call]
             _check(script, formula, facts, segments, stats)
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise ServingError(
             f"'{name}' cannot be recorded as a program",
             expected="a formula of plain tensor operations",
-            got=f"{type(error).__name__}: {str(error).strip().splitlines()[0]:.200}",
+            got=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}",
             fix="export another method, and take this one's weights from the table weights",
         ) from error
     reads = [c for c in formula.columns if c in formula.read]
