@@ -7,6 +7,7 @@ out-of-bag scores (half samples, bootstrap) one and the same.
 """
 
 import math
+from collections.abc import Hashable
 from itertools import pairwise
 from typing import Literal
 
@@ -162,7 +163,6 @@ class Ensemble(nn.Module):
             # All members read the same rows: one product instead of M.
             weight = self.weights[0].permute(1, 0, 2).flatten(1)
             flat = torch.addmm(self.biases[0].flatten(), dense, weight)
-            # -1, so that a recorded program takes any number of rows.
             outputs = [flat.view(-1, self.members, self.weights[0].shape[2]).transpose(0, 1)]
         last = len(self.weights) - 1
         for layer in range(1, last + 1):
@@ -201,8 +201,7 @@ class Ensemble(nn.Module):
     def _numbers(self, sample_id: Tensor) -> Tensor:
         """16 random bits per row and member, int32 [B, M]; a hash yields three times 16."""
         hashes = self._hashes(sample_id, 3)
-        if torch.jit.is_tracing():
-            # A recorded program cannot read memory as another type.
+        if torch.jit.is_tracing():  # a recorded program cannot read memory as another type
             shifted = hashes[:, :, None] >> torch.tensor([0, 16, 32])
             return (shifted & 0xFFFF).flatten(1)[:, : self.members]
         # Read from memory, low bits first: shifts would cost more than the hash.
@@ -266,6 +265,11 @@ class EnsembleLearner(Learner):
     def multiplicity(self, sample_id: Tensor) -> Tensor:
         """Same as the ensemble's."""
         return self.ensemble.multiplicity(sample_id)
+
+    @property
+    def draw(self) -> Hashable:
+        """Membership is a hash of these and the row."""
+        return self.ensemble.membership, self.ensemble.members, self.ensemble.seed
 
     def target(self, batch: Batch) -> Tensor:
         """The learning target of each row, 0 or 1, float32 [B]."""
