@@ -412,6 +412,7 @@ OTHER = (
     "evaluation.replicates=177",
     "tuning.values=[0.5]",
     "explaining.steps=8",
+    "exporting.rows=true",
 )
 
 

@@ -30,6 +30,7 @@ from reweight.explain.section import Explaining
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import METHODS, Method
 from reweight.score_weights.policy import Weighting
+from reweight.serving.export.section import Exporting
 from reweight.simulate_logs.section import Simulation
 from reweight.train_ranker.rankers import AnyRanker
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
@@ -109,6 +110,7 @@ class RunConfig(MethodsConfig):
     evaluation: Evaluation = Evaluation()
     tuning: Tuning = Tuning()
     explaining: Explaining = Explaining()
+    exporting: Exporting = Exporting()
 
     @property
     def model_folder(self) -> RunFolder:

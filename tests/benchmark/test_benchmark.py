@@ -141,6 +141,7 @@ def test_samples_of_a_run_are_a_table_like_any(
         "double(null) as propensity",
         "double(null) as value",
         "string(null) as kept",
+        "1d as design_weight",
         "double(null) as elapsed",
         "double(null) as delay",
         "array(float(id), float(-3)) as features",

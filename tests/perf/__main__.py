@@ -24,6 +24,7 @@ from tests.perf import (
     ranking,
     reading,
     scoring,
+    serving,
     training,
 )
 from tests.perf.measuring import Figure
@@ -31,6 +32,7 @@ from tests.perf.page import render
 
 MEASURES: dict[str, Callable[[Path, tuple[int, ...]], list[Figure]]] = {
     "scoring": scoring.measure,
+    "serving": serving.measure,
     "training": training.measure,
     "reading": reading.measure,
     "bagging": bagging.measure,

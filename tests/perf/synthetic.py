@@ -43,6 +43,8 @@ def samples(spark: SparkSession, rows: int, dim: int = DIM, partitions: int = 8)
         "position": "int",
         "propensity": "double",
         "value": "double",
+        "kept": "string",
+        "design_weight": "double",
     }
     return made.withColumns(
         {

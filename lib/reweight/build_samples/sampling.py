@@ -6,7 +6,7 @@ every event is a sample and carries its label.
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pyspark.sql import DataFrame, Window
@@ -86,6 +86,10 @@ class Label(Section):
         return self.where is not None and self.window is None
 
 
+# A share of rows that were kept.
+Rate = Annotated[float, Field(gt=0, le=1, strict=True)]
+
+
 class Sampling(Section):
     """The section ``sampling``.
 
@@ -98,6 +102,11 @@ class Sampling(Section):
         group: expression for the group (user, session); None if every sample is its own group.
         label: what makes a sample positive.
         segment: expression for slices of the report (user group, country).
+        negatives: the share of negatives that the log kept, above 0 and at most 1: a number, or an
+            expression for the rate at which each row was kept, which may use ``label`` and has to
+            be 1 for positives. Each row then stands for 1 / rate rows: its weight is multiplied by
+            that for every method, ``uniform`` included, and metrics count it so often. None if no
+            negatives were left out.
         keep: further columns, as expressions: ``position``, ``propensity`` and ``value`` for
             methods, and any others for judges (``evaluation.judges``).
     """
@@ -108,7 +117,20 @@ class Sampling(Section):
     group: Sql | None = None
     label: Label
     segment: Sql = "cast(null as string)"
+    negatives: Rate | Sql | None = None
     keep: dict[Name, Sql] = {}
+
+    @field_validator("negatives", mode="before")
+    @classmethod
+    def _is_a_share(cls, negatives: object) -> object:
+        if not isinstance(negatives, int | float):
+            return negatives
+        if not 0 < negatives <= 1:
+            raise ValueError(
+                "expected the share of negatives that was kept, above 0 and at most 1, such as "
+                f"negatives: 0.1; got {negatives}"
+            )
+        return float(negatives)
 
     @field_validator("keep")
     @classmethod
@@ -124,6 +146,11 @@ class Sampling(Section):
     def kept(self) -> dict[str, str]:
         """The columns that are kept for judges: name -> expression."""
         return {name: sql for name, sql in self.keep.items() if name not in KEEP_TYPES}
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The column that says how often a row counts, if negatives were sampled."""
+        return ("design_weight",) if self.negatives is not None else ()
 
     @property
     def may_share(self) -> bool:
@@ -149,6 +176,7 @@ _SET = (*KEEP_TYPES, "segment")
 # Columns that samples define themselves, whatever columns the events have.
 RESERVED = (
     *(*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "kept", "features", "ids"),
+    "design_weight",
     *SEQUENCE,
 )
 # Names that a kept column cannot have either.

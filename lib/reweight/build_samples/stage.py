@@ -12,10 +12,11 @@ Writes:
 
 Refuses:
     Expressions that do not fit the events or fail on a row, a log without samples, ids that are not
-    unique, samples without a group, labels that are neither 0 nor 1, encoders that are not
-    installed, and statistics of other features or encoders. Without ``model_run_id`` also samples
-    of only one class, an empty part of the split, cuts in time outside the log, features without a
-    value in the training split, and more features than ``features.dim``.
+    unique, samples without a group, labels that are neither 0 nor 1, rates of sampling outside
+    (0, 1] or below 1 for a positive, encoders that are not installed, and statistics of other
+    features or encoders. Without ``model_run_id`` also samples of only one class, an empty part of
+    the split, cuts in time outside the log, features without a value in the training split, and
+    more features than ``features.dim``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,15 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples import checks, encoding, feature_stats, labels, sampling, splits
+from reweight.build_samples import (
+    checks,
+    encoding,
+    feature_stats,
+    labels,
+    negatives,
+    sampling,
+    splits,
+)
 from reweight.build_samples.embeddings import embedded
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.shared_labels import LabelEvents
@@ -64,6 +73,7 @@ def build_samples(run: Run) -> dict[str, Any]:
     sampling.check_sampling(events, config.sampling)
     log_end = _log_end(events, config)
     labelled = labels.with_label(events, config.sampling, log_end)
+    negatives.check_rate(labelled, config.sampling)
     # A feature must not use the label or its time.
     known = labelled.drop(*sampling.LABEL_COLUMNS)
     check_encoders(config.features.text)
@@ -74,6 +84,7 @@ def build_samples(run: Run) -> dict[str, Any]:
     with embedded(run.store, anchors, config.features.text) as embeddings:
         prepared = (
             labelled.transform(sampling.with_identity, config.sampling)
+            .transform(negatives.with_design_weight, config.sampling)
             .transform(encoding.with_raw_features, events, config.features, embeddings)
             .persist(StorageLevel.DISK_ONLY)
         )
@@ -102,6 +113,7 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     facts = _facts(prepared, config)
     checks.check_labels(prepared, facts["unread"])
     checks.check_samples(facts)
+    negatives.check_rates(facts)
     if other is None:
         checks.check_classes(facts)
     window = config.sampling.label.window
@@ -145,6 +157,7 @@ def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
     numeric = unread(samples, config.features.numeric, "double")
     lost = kept | {f"numeric.{name}": value for name, value in numeric.items()}
     null_key = [F.col(k).isNull() for k in config.sampling.key]
+    rates = negatives.rate_facts(config.sampling)
     facts = samples.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_distinct("sample_id").alias("ids"),
@@ -160,6 +173,7 @@ def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
         F.count(F.when(F.get(F.col(SEQUENCE[1]), F.lit(0)) >= 0, 1)).alias("preceded"),
         F.count(F.when(reduce(Column.__or__, null_key, F.lit(False)), 1)).alias("null_keys"),
         *[F.count(F.when(value, 1)).alias(f"lost {name}") for name, value in lost.items()],
+        *[F.count(F.when(value, 1)).alias(name) for name, value in rates.items()],
     ).first()
     assert facts is not None
     return facts.asDict()

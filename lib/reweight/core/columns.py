@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 # The range of a float32; anything larger is treated as infinite.
@@ -25,6 +25,16 @@ def number(name: str, segments: Sequence[str], value: Column | None = None) -> C
     # By name: in Spark 3.5 the Python function does not accept a column as the value.
     position = F.call_function("array_position", known, value)
     return F.coalesce(position, F.lit(0)).cast("float")
+
+
+def design_weight(rows: DataFrame) -> Column:
+    """How many rows of the whole log each row stands for; 1 unless negatives were sampled.
+
+    Args:
+        rows: a frame that may have the column, which earlier versions of the tables lack.
+    """
+    one = F.lit(1.0)
+    return F.coalesce("design_weight", one) if "design_weight" in rows.columns else one
 
 
 def soft_label(method: str) -> str:

@@ -72,6 +72,10 @@ class EvaluationError(ReweightError):
     """A judge that cannot judge: no rows, one class, values out of range."""
 
 
+class ServingError(ReweightError):
+    """A scorer that cannot be exported or loaded, or a row that does not fit it."""
+
+
 class TrainingError(ReweightError):
     """Distributed training that could not start or did not finish."""
 

@@ -139,6 +139,10 @@ class RunFolder:
         """Folder of a ranker's fits on the weights of all methods."""
         return self.path / "rankers" / ranker
 
+    def export(self, method: str) -> Path:
+        """Folder of what is exported of a method: its scorer, and rows for other trainers."""
+        return self.path / "export" / method
+
     @property
     def evaluation(self) -> Path:
         """Curves, and a summary of the weights."""

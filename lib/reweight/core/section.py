@@ -75,7 +75,7 @@ _TAKEN = frozenset(
         *("run_id", "method", "sample_id", "group_id", "event_time", "label", "label_time"),
         *("mature", "elapsed", "delay", "split", "target", "segment", "position", "propensity"),
         *("value", "features", "ids", "importance", "weight", "in_sample", "probability"),
-        *("ranker", "vector", "rows", "name", "errors", "ranks", "truth", "kept"),
+        *("ranker", "vector", "rows", "name", "errors", "ranks", "truth", "kept", "design_weight"),
         *("uniform_recalibrated", "sequence_ids", "sequence_gaps"),
     }
 )

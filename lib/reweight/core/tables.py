@@ -81,7 +81,7 @@ SAMPLES = Table(
     "label float, label_time timestamp, mature boolean not null, elapsed double, delay double, "
     "split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
-    "kept string, "
+    "kept string, design_weight double, "
     "features array<float> not null, ids array<int> not null, "
     "sequence_ids array<int>, sequence_gaps array<float>",
 )
@@ -105,6 +105,8 @@ Attributes:
     propensity: known probability that the user looked at the row (``sampling.keep``).
     value: value of the row if it is positive (``sampling.keep``).
     kept: the other columns of ``sampling.keep``, for judges, as JSON; null if there are none.
+    design_weight: how many rows of the whole log the row stands for: 1 / rate where negatives were
+        sampled (``sampling.negatives``), else 1.
     features: dense features, D numbers.
     ids: hashed categorical values, F numbers.
     sequence_ids: hashed values of the last L events before the sample, oldest first, those of an
@@ -144,7 +146,9 @@ Attributes:
     method: name of the method in the run.
     sample_id: id of the sample.
     importance: raw output of the method.
-    weight: weight for the ranker; mean 1 over the training split.
+    weight: weight for the ranker; mean 1 over the training split. Where negatives were sampled, it
+        includes the row's ``design_weight``, and the weights of that split sum to its number of
+        rows in the whole log.
     label: soft label to train on; null where the recorded label is used.
     in_sample: whether all networks that scored this training row were trained on it; false with
         ``model_run_id``.

@@ -6,12 +6,13 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.core.columns import design_weight
 from reweight.core.errors import ConfigError, EvaluationError
 from reweight.core.expressions import check_expressions
 from reweight.core.kept import with_kept
 from reweight.core.store import Store
 from reweight.core.tables import SAMPLES, TRUTH
-from reweight.evaluate.judges import RECORDED, Judge, Known
+from reweight.evaluate.judges import Judge, Known
 
 _HELD_OUT = "split IN ('validation', 'test')"
 # Beside the columns of samples, which a judge may use.
@@ -120,18 +121,20 @@ def with_masses(
         judges: name -> judge.
         known: what judges may know besides.
     """
-    if list(judges) == [RECORDED]:
-        return predictions
-    structs = [_masses(name, judge, known) for name, judge in judges.items()]
+    counts = design_weight(samples)
+    structs = [_masses(name, judge, known, counts) for name, judge in judges.items()]
     masses = F.filter(F.array(*structs), lambda row: row["positive"].isNotNull())
-    wide = samples.select("sample_id", masses.alias("_masses"))
-    joined = predictions.join(wide, on="sample_id", how="inner")
-    return joined.select(*predictions.columns, F.inline("_masses"))
+    # Among the columns already where the predictions are those of samples themselves.
+    mine = predictions.drop("design_weight")
+    wide = samples.select("sample_id", masses.alias("_masses"), counts.alias("design_weight"))
+    joined = mine.join(wide, on="sample_id", how="inner")
+    return joined.select(*mine.columns, "design_weight", F.inline("_masses"))
 
 
-def _masses(name: str, judge: Judge, known: Known) -> Column:
-    """The struct of a row; its masses are null where the row does not count."""
+def _masses(name: str, judge: Judge, known: Known, often: Column) -> Column:
+    """The struct of a row, which counts so often; its masses are null where it does not count."""
     label, weight, counts = _parts(judge)
+    weight = weight * often
     factor = F.expr(judge.factor(known)).cast("double")
     positive = F.when(counts, weight * label * F.when(label > 0, factor).otherwise(1.0))
     return F.struct(

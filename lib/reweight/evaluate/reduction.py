@@ -15,6 +15,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from reweight.core.arithmetic import COLUMNS
+from reweight.core.columns import design_weight
 from reweight.evaluate import metrics
 from reweight.evaluate.judges import RECORDED
 from reweight.evaluate.recalibration import recalibrated
@@ -178,7 +179,8 @@ def pooled_names(shown: Collection[str]) -> tuple[str, str]:
 def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> DataFrame:
     """Adds each row's segment, bin, bucket and contributions to the sums."""
     if "judge" not in predictions.columns:
-        predictions = predictions.withColumns(recorded_masses(F.col("label")))
+        masses = recorded_masses(F.col("label"), design_weight(predictions))
+        predictions = predictions.withColumns(masses)
     positive, negative = F.col("positive"), F.col("negative")
     terms = loss_terms(COLUMNS, F.col("probability"), positive, negative)
     largest = [
@@ -205,16 +207,17 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
         .alias("bucket"),
         "positive",
         "negative",
+        design_weight(predictions).alias("counts"),
         terms.p.alias("p"),
         terms.loss.alias("loss"),
         terms.square.alias("square"),
     )
 
 
-def recorded_masses(label: Column) -> dict[str, Column]:
-    """The columns that let the recorded label judge."""
+def recorded_masses(label: Column, counts: Column) -> dict[str, Column]:
+    """The columns that let the recorded label judge; a row counts as often as ``counts`` says."""
     one = (label == 1).cast("double")
-    return {"judge": F.lit(RECORDED), "positive": one, "negative": 1 - one}
+    return {"judge": F.lit(RECORDED), "positive": one * counts, "negative": (1 - one) * counts}
 
 
 def _summed(
@@ -257,7 +260,7 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
         return F.coalesce(F.sum(gained), F.lit(0.0))
 
     groups = ranked.groupBy(*KEYS, "bucket", "group_id").agg(
-        F.count("*").alias("n"),
+        F.sum("counts").alias("n"),
         F.sum(positive).alias("pos"),
         F.sum(negative).alias("neg"),
         F.sum(positive * F.col("_lower")).alias("pairs"),

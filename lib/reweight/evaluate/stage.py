@@ -65,7 +65,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     rankers = [ranker.name for ranker in config.rankers]
     predictions = run.store.read(PREDICTIONS).transform(arms.as_arms, rankers[0])
     notes: dict[str, Any] = {}
-    if list(judges) != [RECORDED]:
+    if list(judges) != [RECORDED] or config.sampling.counted:
         samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
         predictions = judging.with_masses(predictions, samples, judges, known)
         notes = random_slice.separated(samples, judges, config.seed)

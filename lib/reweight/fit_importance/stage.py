@@ -77,12 +77,13 @@ def fit_importance(run: Run) -> dict[str, Any]:
         record_left_out(run.folder, "fit_importance", reasons)
         skipped = {"skipped": f"the models of run '{config.model_run_id}' are used"}
         return skipped | ({"left out": reasons} if reasons else {})
-    known = KnownWeights(config.weighting)
+    # Counts of the rows that are there do not foretell weights that include design weights.
+    known = None if config.sampling.counted else KnownWeights(config.weighting)
     job, refusals = FitJob.of(run, known), Refusals(strict=config.strict)
     check_config(config, refusals)
     methods, samples = refusals.remaining(config.importance), run.store.read(SAMPLES)
     summary = fit_methods(job, samples, methods, models, refusals)
-    write_json(models.known, known.seen)
+    write_json(models.known, known.seen if known else {})
     record_left_out(run.folder, "fit_importance", refusals.reasons())
     for method in refusals.remaining(config.importance):
         shutil.copyfile(run.folder.features, models.features(method.name))

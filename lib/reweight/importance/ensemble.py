@@ -7,6 +7,7 @@ out-of-bag scores (half samples, bootstrap) one and the same.
 """
 
 import math
+from collections.abc import Hashable
 from itertools import pairwise
 from typing import Literal
 
@@ -185,8 +186,7 @@ class Ensemble(nn.Module):
             # All members read the same rows: one product instead of M.
             weight = self.weights[0].permute(1, 0, 2).flatten(1)
             flat = torch.addmm(self.biases[0].flatten(), dense, weight)
-            shape = (len(dense), self.members, self.weights[0].shape[2])
-            outputs = [flat.view(shape).transpose(0, 1)]
+            outputs = [flat.view(-1, self.members, self.weights[0].shape[2]).transpose(0, 1)]
         last = len(self.weights) - 1
         for layer in range(1, last + 1):
             outputs[-1] = x = outputs[-1].relu()
@@ -200,7 +200,7 @@ class Ensemble(nn.Module):
     def multiplicity(self, sample_id: Tensor) -> Tensor:
         """How often each member sees each row in an epoch, float32 [B, M]."""
         if self.membership == "all":
-            return torch.ones((len(sample_id), self.members), device=sample_id.device)
+            return torch.ones((sample_id.shape[0], self.members), device=sample_id.device)
         if self.membership == "folds":
             fold = bits(sample_id, self.seed) % self.members
             return 1 - functional.one_hot(fold, self.members).float()
@@ -224,6 +224,9 @@ class Ensemble(nn.Module):
     def _numbers(self, sample_id: Tensor) -> Tensor:
         """16 random bits per row and member, int32 [B, M]; a hash yields three times 16."""
         hashes = self._hashes(sample_id, 3)
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # a recorded program cannot read memory as another type
+            shifted = hashes[:, :, None] >> torch.tensor([0, 16, 32])
+            return (shifted & 0xFFFF).flatten(1)[:, : self.members]
         # Read from memory, low bits first: shifts would cost more than the hash.
         parts = hashes.view(torch.int16).view(*hashes.shape, 4)[:, :, :3]
         return parts.flatten(1)[:, : self.members].int().bitwise_and_(0xFFFF)
@@ -288,6 +291,11 @@ class EnsembleLearner(Learner):
     def multiplicity(self, sample_id: Tensor) -> Tensor:
         """Same as the ensemble's."""
         return self.ensemble.multiplicity(sample_id)
+
+    @property
+    def draw(self) -> Hashable:
+        """Membership is a hash of these and the row."""
+        return self.ensemble.membership, self.ensemble.members, self.ensemble.seed
 
     def target(self, batch: Batch) -> Tensor:
         """The learning target of each row, 0 or 1, float32 [B]."""

@@ -1,6 +1,6 @@
 """The outputs of trained members for a batch, computed once and shared by all methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ class EnsembleOutputs:
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.scores: dict[str, Tensor] = {}
-        self._cache: dict[tuple[int, str], Tensor] = {}
+        self._cache: dict[tuple[Hashable, str], Tensor] = {}
 
     def logits(self, learner: Learner) -> Tensor:
         """Log odds of each row under each member, float32 [B, M]."""
@@ -27,11 +27,12 @@ class EnsembleOutputs:
 
     def unseen(self, learner: Learner) -> Tensor:
         """Each member's share of each row's score, float32 [B, M]; rows sum to 1."""
-        return self.once(learner, "unseen", lambda: learner.unseen(self.batch.sample_id))
+        return self._once(learner.draw, "unseen", lambda: learner.unseen(self.batch.sample_id))
 
     def in_sample(self, learner: Learner) -> Tensor:
         """Which rows are scored by members that see them, because all members do; bool [B]."""
-        return self.once(learner, "in_sample", lambda: learner.in_sample(self.batch.sample_id))
+        ids = self.batch.sample_id
+        return self._once(learner.draw, "in_sample", lambda: learner.in_sample(ids))
 
     def probability(self, learner: Learner) -> Tensor:
         """p(y = 1) of each row under each member, float32 [B, M]."""
@@ -44,7 +45,10 @@ class EnsembleOutputs:
 
     def once(self, learner: Learner, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """A tensor derived from a learner, computed on first use."""
-        key = (id(learner), name)
+        return self._once(id(learner), name, compute)
+
+    def _once(self, of: Hashable, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        key = (of, name)
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]

@@ -73,5 +73,8 @@ class NetworkLearner(Learner, ABC):
             batch: the rows.
             parameters: used instead of f's own.
         """
-        logits = functional_call(self.network, dict(parameters or {}), (batch,))[:, 0]
+        if parameters is None:
+            logits = self.network(batch)[:, 0]
+        else:
+            logits = functional_call(self.network, dict(parameters), (batch,))[:, 0]
         return functional.softplus((1 - 2 * batch.label) * logits)

@@ -1,7 +1,7 @@
 """What is trained. Methods only read from it, and methods with equal trainings share one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -107,6 +107,11 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def multiplicity(self, sample_id: Tensor) -> Tensor:
         """How often each member sees each row in an epoch, float32 [B, M]."""
+
+    @property
+    def draw(self) -> Hashable:
+        """Equal for learners whose members see the same rows: checkpoints of one training."""
+        return id(self)
 
     def unseen(self, sample_id: Tensor) -> Tensor:
         """Each member's share of the score of each row, float32 [B, M]; rows sum to 1.

@@ -9,6 +9,7 @@ from reweight.explain.stage import explain
 from reweight.fit_importance.stage import fit_importance
 from reweight.report.stage import report
 from reweight.score_weights.stage import score_weights
+from reweight.serving.export.stage import export
 from reweight.simulate_logs.stage import simulate_logs
 from reweight.train_ranker.stage import train_ranker
 from reweight.tune.stage import tune
@@ -32,6 +33,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "explain",
+    "export",
     "fit_importance",
     "report",
     "score_weights",

@@ -5,8 +5,13 @@
 
 with f < 1 for segments that would exceed their share of the total weight, else 1.
 
-All means and quantiles are over the training split, so the weights of that split have mean 1. The
-same statistics, stored with the model, give the weights of the rows of a later day.
+All means and quantiles are over the training split, so the weights of that split have mean 1. Where
+negatives were sampled, w is then multiplied by the design weight c = 1 / rate of the row: a known
+factor, which no policy may flatten or clip. Means and shares count a row c times, so the sum of c w
+is that of c, the number of rows before the sampling: a ranker is regularised as on the whole log.
+Quantiles and ranks are those of the rows that are there.
+
+The same statistics, stored with the model, give the weights of the rows of a later day.
 """
 
 import math
@@ -175,11 +180,11 @@ def fit_policy(
 
     def weights(named: Mapping[str, PolicyStats]) -> dict[str, Value]:
         parts = (rows.arithmetic, policy)
-        return {m: _weight(*parts, importance[m], s, rows.segment()) for m, s in named.items()}
+        return {m: weight_by(*parts, importance[m], s, rows.segment()) for m, s in named.items()}
 
     stats = _kept(_with_caps(rows, policy, stats, weights, refusals), refusals)
     sums = _kept(sums, refusals)
-    if any(s.cap is not None for s in stats.values()):
+    if rows.thinned or any(s.cap is not None for s in stats.values()):
         sums = rows.sums(weights(stats))
     else:
         sums = {m: _mixed(method_sums, policy, stats[m].mean) for m, method_sums in sums.items()}
@@ -192,7 +197,7 @@ def fit_policy(
         if any(cuts.values()):
             sums = rows.sums(weights(stats))
     for method, method_sums in sums.items():
-        share = method_sums.total**2 / (method_sums.rows * method_sums.squares)
+        share = method_sums.total**2 / (method_sums.there * method_sums.squares)
         with refusals.about(method):
             check_ess(method, share, warn=policy.ess_warn, refuse=policy.ess_refuse)
         update = {"scale": method_sums.rows / method_sums.total, "ess_share": share}
@@ -218,7 +223,7 @@ def weight(
             default.
     """
     segment = F.col("segment") if segment is None else segment
-    return _weight(COLUMNS, policy, importance.cast("double"), stats, segment)
+    return weight_by(COLUMNS, policy, importance.cast("double"), stats, segment)
 
 
 def weight_in_memory(
@@ -232,16 +237,26 @@ def weight_in_memory(
         stats: what the policy learnt.
         segment: segments of the rows, [N], used if segments have a cap.
     """
-    return _weight(ARRAYS, policy, importance, stats, segment)
+    return weight_by(ARRAYS, policy, importance, stats, segment)
 
 
-def _weight(
+def weight_by(
     arithmetic: Arithmetic[Value],
     policy: Weighting,
     importance: Value,
     stats: PolicyStats,
     segment: Any,
 ) -> Value:
+    """The weights by the formula of the module, over any operations.
+
+    Args:
+        arithmetic: the operations.
+        policy: the section ``weighting``.
+        importance: importance of the rows.
+        stats: what the policy learnt.
+        segment: segments of the rows, as ``arithmetic.factor`` takes them; used if some have a
+            factor.
+    """
     tempered = _tempered(arithmetic, importance, policy, stats)
     weight = (1 - policy.mix) + policy.mix * tempered / stats.mean
     if stats.cap is not None:
@@ -314,8 +329,8 @@ def _factors(
 
 
 def _mixed(sums: Sums, policy: Weighting, mean: float) -> Sums:
-    """The sums of a + b s, which need no extra pass over the rows."""
+    """The sums of a + b s, which need no extra pass over the rows; not where they are thinned."""
     a, b = 1 - policy.mix, policy.mix / mean
     total = a * sums.rows + b * sums.total
     squares = a * a * sums.rows + 2 * a * b * sums.total + b * b * sums.squares
-    return Sums(sums.rows, total, squares, a + b * sums.low, sums.bad)
+    return Sums(sums.rows, total, squares, a + b * sums.low, sums.bad, sums.there)

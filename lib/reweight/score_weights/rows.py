@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.columns import in_sample_flag, soft_label
+from reweight.core.columns import design_weight, in_sample_flag, soft_label
 from reweight.score_weights.policy import PolicyStats, Weighting, weight
 
 
@@ -15,7 +15,8 @@ def weight_rows(
     """Rows of the table ``weights``: one per sample and method.
 
     Args:
-        scores: with ``sample_id``, ``split`` and the columns of ``scoring.scored``.
+        scores: with ``sample_id``, ``split`` and the columns of ``scoring.scored``; with
+            ``design_weight`` if negatives were sampled.
         policy: the section ``weighting``.
         stats: what the policy learnt, by method.
         in_sample: whether the models may have been trained on rows of the training split.
@@ -25,7 +26,9 @@ def weight_rows(
         F.struct(
             F.lit(method).alias("method"),
             F.col(method).cast("double").alias("importance"),
-            weight(F.col(method), policy, s).cast("double").alias("weight"),
+            (weight(F.col(method), policy, s) * design_weight(scores))
+            .cast("double")
+            .alias("weight"),
             (F.col(soft_label(method)) if soft_label(method) in columns else F.lit(None))
             .cast("float")
             .alias("label"),

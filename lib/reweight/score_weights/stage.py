@@ -82,7 +82,7 @@ def score_weights(run: Run) -> dict[str, Any]:
     count = _count(methods, samples, refusals)
     methods = refusals.remaining(methods)
     models = read_models(config.model_folder.models, methods, run.folder.features)
-    columns = ("sample_id", "split", *config.weighting.reads)
+    columns = ("sample_id", "split", *config.weighting.reads, *config.sampling.counted)
     # Persisted, since Spark would run Python again for every use.
     rows = scored(samples, models, columns).persist(StorageLevel.DISK_ONLY)
     try:

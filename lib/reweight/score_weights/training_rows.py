@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.arithmetic import ARRAYS, COLUMNS, Arithmetic, Array, Value
+from reweight.core.columns import design_weight
 from reweight.core.distribution import Distribution, distribution, distribution_of
 
 
@@ -18,19 +19,23 @@ from reweight.core.distribution import Distribution, distribution, distribution_
 class Sums:
     """Sums of a value over the training rows.
 
+    Where negatives were sampled, a row counts as often as its design weight c says.
+
     Attributes:
-        rows: number of rows.
-        total: sum of the values.
-        squares: sum of their squares.
+        rows: number of rows, sum of c.
+        total: sum of c v over the values v.
+        squares: sum of (c v)^2.
         low: the smallest value.
         bad: number of rows with null, NaN or infinity.
+        there: number of rows that are there, without c.
     """
 
-    rows: int
+    rows: float
     total: float
     squares: float
     low: float
     bad: int
+    there: int
 
 
 class TrainingRows(ABC, Generic[Value]):
@@ -38,9 +43,11 @@ class TrainingRows(ABC, Generic[Value]):
 
     Attributes:
         arithmetic: the operations on the values.
+        thinned: whether rows stand for different numbers of rows of the whole log.
     """
 
     arithmetic: Arithmetic[Value]
+    thinned: bool = False
 
     @abstractmethod
     def importance(self, method: str) -> Value:
@@ -75,13 +82,18 @@ class FrameRows(TrainingRows[Column]):
     """Rows of a Spark frame.
 
     Args:
-        rows: a column of importance per method, and ``segment`` if segments have a cap.
+        rows: a column of importance per method, ``segment`` if segments have a cap, and
+            ``design_weight`` if negatives were sampled.
     """
 
     arithmetic = COLUMNS
 
     def __init__(self, rows: DataFrame) -> None:
         self.rows = rows
+        self.thinned = "design_weight" in rows.columns
+
+    def _counted(self, value: Column) -> Column:
+        return value * design_weight(self.rows) if self.thinned else value
 
     def importance(self, method: str) -> Column:
         """The column of the method."""
@@ -93,10 +105,12 @@ class FrameRows(TrainingRows[Column]):
 
     def sums(self, values: Mapping[str, Column]) -> dict[str, Sums]:
         """Sums of several values, in one pass over the rows."""
+        counted = {n: self._counted(v) for n, v in values.items()}
         sums: Any = self.rows.agg(
-            F.count("*").alias("rows"),
-            *[F.sum(v).alias(f"{n}.total") for n, v in values.items()],
-            *[F.sum(v * v).alias(f"{n}.squares") for n, v in values.items()],
+            F.count("*").alias("there"),
+            F.sum(self._counted(F.lit(1))).alias("rows"),
+            *[F.sum(v).alias(f"{n}.total") for n, v in counted.items()],
+            *[F.sum(v * v).alias(f"{n}.squares") for n, v in counted.items()],
             *[F.min(v).alias(f"{n}.low") for n, v in values.items()],
             *[
                 F.count_if(v.isNull() | F.isnan(v) | (F.abs(v) == float("inf"))).alias(f"{n}.bad")
@@ -104,7 +118,8 @@ class FrameRows(TrainingRows[Column]):
             ],
         ).first()
         names = ("total", "squares", "low", "bad")
-        return {n: Sums(sums["rows"], *[sums[f"{n}.{k}"] for k in names]) for n in values}
+        counts = {"rows": sums["rows"], "there": sums["there"]}
+        return {n: Sums(**counts, **{k: sums[f"{n}.{k}"] for k in names}) for n in values}
 
     def distributions(self, values: Mapping[str, Column]) -> dict[str, Distribution]:
         """Distributions of several values, in one pass over the rows."""
@@ -114,7 +129,7 @@ class FrameRows(TrainingRows[Column]):
         self, values: Mapping[str, Column], most: int
     ) -> dict[str, dict[str, float]]:
         """Sums by segment, in one pass over the rows and a small one per value."""
-        totals = [F.sum(value).alias(name) for name, value in values.items()]
+        totals = [F.sum(self._counted(value)).alias(name) for name, value in values.items()]
         groups = self.rows.where("segment is not null").groupBy("segment").agg(*totals).persist()
         try:
             return {
@@ -134,13 +149,21 @@ class MemoryRows(TrainingRows[Array]):
     Args:
         importance: method -> importance of the rows, float64 [N].
         segments: segments of the rows, [N]; None if they have none.
+        design_weight: how many rows of the whole log each row stands for, float64 [N]; None for 1.
     """
 
     arithmetic = ARRAYS
 
-    def __init__(self, importance: Mapping[str, Array], segments: Any = None) -> None:
+    def __init__(
+        self,
+        importance: Mapping[str, Array],
+        segments: Any = None,
+        design_weight: Array | None = None,
+    ) -> None:
         self._importance = importance
         self._segments = segments
+        self._c: Any = 1.0 if design_weight is None else design_weight
+        self.thinned = design_weight is not None
 
     def importance(self, method: str) -> Array:
         """The array of the method."""
@@ -154,11 +177,12 @@ class MemoryRows(TrainingRows[Array]):
         """Sums of each array."""
         return {
             name: Sums(
-                len(value),
-                float(value.sum()),
-                float((value**2).sum()),
+                float(self._c.sum()) if self.thinned else len(value),
+                float((self._c * value).sum()),
+                float(((self._c * value) ** 2).sum()),
                 float(value.min()),
                 int((~np.isfinite(value)).sum()),
+                len(value),
             )
             for name, value in values.items()
         }
@@ -172,7 +196,8 @@ class MemoryRows(TrainingRows[Array]):
         if self._segments is None:
             return {name: {} for name in values}
         totals = {
-            n: pd.Series(v).groupby(np.asarray(self._segments)).sum() for n, v in values.items()
+            n: pd.Series(self._c * v).groupby(np.asarray(self._segments)).sum()
+            for n, v in values.items()
         }
         return {
             name: {str(k): float(v) for k, v in by_segment.sort_index().nlargest(most).items()}
@@ -213,6 +238,7 @@ class CountedRows(TrainingRows[Array]):
                 float(counts @ value**2),
                 float(value.min()),
                 int(counts[~np.isfinite(value)].sum()),
+                int(counts.sum()),
             )
             for name, value in values.items()
         }

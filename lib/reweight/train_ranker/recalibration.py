@@ -5,14 +5,20 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.core.columns import design_weight
 from reweight.train_ranker.rankers.base import FittedRanker
 
 
 def recalibrated(ranker: FittedRanker, train: DataFrame) -> FittedRanker:
-    """The ranker, shifted so that mean prediction = label rate on ``train``."""
-    scored = ranker.with_log_odds(train, "z")
+    """The ranker, shifted so that mean prediction = label rate on ``train``.
+
+    Rows count as often as their ``design_weight`` says, so that the rate is that of the whole log.
+    """
+    scored, c = ranker.with_log_odds(train, "z"), design_weight(train)
     bins = scored.groupBy(F.floor(F.col("z") * 200)).agg(
-        F.count("*").alias("n"), F.avg("z").alias("z"), F.sum("label").alias("positives")
+        F.sum(c).alias("n"),
+        (F.sum(c * F.col("z")) / F.sum(c)).alias("z"),
+        F.sum(c * F.col("label")).alias("positives"),
     )
     # Small by nature: occupied bins of 0.005 in log odds.
     rows = bins.collect()

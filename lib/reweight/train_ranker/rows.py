@@ -13,7 +13,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.columns import soft_label
+from reweight.core.columns import design_weight, soft_label
 from reweight.core.kept import with_kept
 
 # A value of a sparse vector takes 12 bytes: an int32 and a float64.
@@ -100,15 +100,17 @@ def weighted_train(
         kept: name -> type of the columns of ``sampling.keep``.
 
     Returns:
-        Rows with ``label``, the columns that rankers read, the weights of each method and the
-        labels of soft methods.
+        Rows with ``label``, ``design_weight``, the columns that rankers read, the weights of each
+        method and the labels of soft methods.
     """
     train = samples.where("split = 'train'")
     size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
     joined = train.join(wide, on="sample_id", how="inner")
     joined = with_columns(joined, columns, cardinalities, kept)
     labels = [F.col(name).cast("double").alias(name) for name in ("label", *map(soft_label, soft))]
-    return gathered(joined.select(*labels, *columns, *names), size[0], size[1] + len(cardinalities))
+    counted = design_weight(samples).alias("design_weight")
+    joined = joined.select(*labels, counted, *columns, *names)
+    return gathered(joined, size[0], size[1] + len(cardinalities))
 
 
 def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:

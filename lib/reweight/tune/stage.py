@@ -24,6 +24,7 @@ from pyspark.sql import functions as F
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.arithmetic import COLUMNS
+from reweight.core.columns import design_weight
 from reweight.core.errors import ConfigError
 from reweight.core.files import write_json
 from reweight.core.kept import kept_types
@@ -137,13 +138,15 @@ def _try(
     # A candidate with a tiny ESS is a result of the search, not a reason to stop it.
     policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
     stats = fit_policy(FrameRows(scores), policy, methods)
-    wide = scores.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
+    known = design_weight(scores)
+    weights = [(weight(F.col(n), policy, stats[n]) * known).alias(n) for n in names]
+    wide = scores.select("sample_id", *weights)
     # The ranker that decides.
     ranker, kept = run.config.rankers[0], kept_types(run.folder)
-    reads, known = ranker.columns(), read_stats(run.folder.features)
-    train = weighted_train(samples, wide, known.sizes, names, columns=reads, kept=kept)
-    validation = with_columns(samples.where("split = 'validation'"), reads, known.sizes, kept)
-    job = job_of(validation, known, reads, seed=run.config.seed, fitting=run.config.fitting)
+    reads, features = ranker.columns(), read_stats(run.folder.features)
+    train = weighted_train(samples, wide, features.sizes, names, columns=reads, kept=kept)
+    validation = with_columns(samples.where("split = 'validation'"), reads, features.sizes, kept)
+    job = job_of(validation, features, reads, seed=run.config.seed, fitting=run.config.fitting)
     columns = weight_columns(methods, stats)
     train = train.persist(StorageLevel.DISK_ONLY)
     try:
@@ -163,14 +166,15 @@ def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) ->
     fit_methods(FitJob.of(run), samples, methods, folder)
     models = {m.name: ModelArtifact.read(folder.model(m.name)) for m in methods}
     train = samples.where("split = 'train'")
-    return scored(train, models, ("sample_id", *run.config.weighting.reads))
+    counted = run.config.sampling.counted
+    return scored(train, models, ("sample_id", *run.config.weighting.reads, *counted))
 
 
 def _with_masses(run: Run, rows: DataFrame, judge: tuple[str, Judge]) -> DataFrame:
     """Adds how much each row counts as a positive and as a negative for the judge."""
     name, judges = judge[0], dict([judge])
     if name == RECORDED:
-        return rows.withColumns(recorded_masses(F.col("label")))
+        return rows.withColumns(recorded_masses(F.col("label"), design_weight(rows)))
     samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
     return judging.with_masses(rows, samples, judges, _known(run))
 

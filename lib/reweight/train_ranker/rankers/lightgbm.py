@@ -143,7 +143,8 @@ class FittedLightGbm(FittedRanker):
 
             def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
                 matrix = matrix_of(inputs)
-                return [b.predict(matrix, raw_score=True, num_threads=1) for b in boosters]
+                scores = (b.predict(matrix, raw_score=True, num_threads=1) for b in boosters)
+                return [np.asarray(score, dtype=np.float64) for score in scores]
 
             return predict
 

@@ -1,0 +1,90 @@
+"""Writes a scorer's folder: the program, and then the manifest, which marks it as complete."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from reweight.build_samples.feature_stats import FeatureStats
+from reweight.build_samples.features import Features, numeric_features
+from reweight.core.digest import digest
+from reweight.core.files import write_json, write_whole
+from reweight.importance.artifact import ModelArtifact
+from reweight.score_weights.policy import PolicyStats, Weighting
+from reweight.serving.export.program import Program, recorded
+from reweight.serving.manifest import MANIFEST, ONNX, PROGRAM, Manifest, Numeric
+
+
+def write_scorer(
+    folder: Path,
+    run_id: str,
+    name: str,
+    artifacts: Mapping[str, ModelArtifact],
+    weighting: tuple[Weighting, PolicyStats],
+    features: tuple[Features, FeatureStats],
+    *,
+    thinned: bool = False,
+) -> Program:
+    """Writes the scorer of a method.
+
+    Args:
+        folder: where to.
+        run_id: the run that it is of.
+        name: the method.
+        artifacts: its model, and those of the methods that it combines.
+        weighting: the section ``weighting``, and what the policy learnt for the method.
+        features: the section ``features``, and the statistics of the training rows.
+        thinned: whether negatives were sampled, so that weights include ``design_weight``.
+
+    Raises:
+        ServingError: as ``recorded``.
+    """
+    (policy, numbers), (section, stats) = weighting, features
+    # A scorer of an earlier export is no longer the run's, whether or not this one succeeds.
+    for file in (MANIFEST, ONNX):
+        (folder / file).unlink(missing_ok=True)
+    program = recorded(name, artifacts, policy, numbers, thinned=thinned)
+    archive = program.archive()
+    manifest = Manifest(
+        version=_version(artifacts, policy, numbers, stats),
+        run_id=run_id,
+        method=name,
+        program=hashlib.sha256(archive).hexdigest(),
+        dim=len(stats.names),
+        numeric=tuple(
+            Numeric(
+                name=n.name,
+                mean=stats.scaling[n.name][0],
+                scale=stats.scaling[n.name][1],
+                optional=n.missing is not None,
+            )
+            for n in numeric_features(section)
+        ),
+        cyclic=section.cyclic,
+        # In the order of the section, which is that of the encoded features.
+        one_hot={name: stats.vocabulary[name] for name in section.one_hot},
+        categorical=stats.cardinalities,
+        columns=program.columns,
+        reads=program.reads,
+        segments=program.segments,
+        capped=tuple(numbers.factors),
+        soft=program.soft,
+    )
+    write_whole(folder / PROGRAM, archive)
+    write_json(folder / MANIFEST, manifest.model_dump())
+    return program
+
+
+def _version(
+    artifacts: Mapping[str, ModelArtifact],
+    policy: Weighting,
+    numbers: PolicyStats,
+    stats: FeatureStats,
+) -> str:
+    models = [
+        text
+        for a in artifacts.values()
+        for text in (a.method, a.facts, str(a.epochs), hashlib.sha256(a.tensors).hexdigest())
+    ]
+    weights = (json.dumps(policy.identity()), numbers.model_dump_json(), stats.model_dump_json())
+    return digest(*models, *weights)

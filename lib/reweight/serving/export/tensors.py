@@ -1,0 +1,52 @@
+"""The operations of the weight policy on tensors, so that its formula is part of the program."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reweight.core.arithmetic import Arithmetic
+from reweight.core.distribution import Distribution
+
+
+class TensorArithmetic(Arithmetic[Any]):
+    """Element-wise operations on tensors of float64, [B]."""
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        """x, limited to [low, high]."""
+        return x.clamp(low, high)
+
+    def power(self, x: Tensor, exponent: float) -> Tensor:
+        """x ** exponent."""
+        return x**exponent
+
+    def log(self, x: Tensor) -> Tensor:
+        """Natural logarithm."""
+        return x.log()
+
+    def log1p(self, x: Tensor) -> Tensor:
+        """log(1 + x)."""
+        return x.log1p()
+
+    def floor(self, x: Tensor) -> Tensor:
+        """Largest whole number at or below x."""
+        return x.floor()
+
+    def where(self, condition: Tensor, yes: Any, no: Any) -> Tensor:
+        """yes where the condition holds, else no."""
+        return torch.where(condition, yes, no)
+
+    def share_at_or_below(self, x: Tensor, points: Distribution) -> Tensor:
+        """By counting: there are at most a few thousand points."""
+        values, shares = torch.tensor(points, dtype=torch.float64).T
+        below = (values < x[:, None]).sum(1)
+        share: Tensor = shares[below.clamp(max=len(points) - 1)]
+        return share
+
+    def factor(self, keys: Tensor, factors: Mapping[str, float]) -> Tensor:
+        """By the number of the key among the factors, counted from 1; 0 for any other, int64."""
+        return torch.tensor([1.0, *factors.values()], dtype=torch.float64)[keys]
+
+
+TENSORS = TensorArithmetic()
