@@ -149,5 +149,6 @@ def test_a_small_log_of_each_domain_from_search_to_health_makes_samples(
         run = Run.open(spark, load_config(str(path), sizes))
         told = [run_stage(run, stage) for stage in (simulate_logs, clean_logs, build_samples)]
         assert told[1]["events"] > 0
-        assert told[2]["samples"] == 300 * run.config.simulation.list_size  # type: ignore[union-attr]
+        assert run.config.simulation is not None
+        assert told[2]["samples"] > 0.98 * 300 * run.config.simulation.list_size
         assert min(told[2]["positives"][part] for part in ("train", "validation", "test")) > 0

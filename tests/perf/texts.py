@@ -1,6 +1,6 @@
 """What texts bring on the simulated search log, and what encoding them costs.
 
-python -m tests.perf.texts [--root /tmp/search] [--encoders hashed,wordllama] [--titles 50000]
+python -m tests.perf.texts [--root /tmp/search] [--encoders wordllama,hashed] [--titles 50000]
 
 The ranker is trained on the same samples without texts and with each encoder, and judged by what
 people wanted in the test rows. Intervals resample users, with the same draws for all.
@@ -35,7 +35,8 @@ _REPLICATES = 500
 
 def judged(root: str, encoders: list[str], overrides: list[str]) -> pd.DataFrame:
     """Probabilities of test rows by encoder, `none` without texts; with user and truth."""
-    settings = {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "4"}
+    settings = {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2"}
+    settings["spark.driver.memory"] = "1500m"
     spark = spark_session(Path(root) / "spark.log", settings)
     columns = []
     for encoder in ("none", *encoders):
@@ -48,6 +49,7 @@ def judged(root: str, encoders: list[str], overrides: list[str]) -> pd.DataFrame
             run_stage(run, stage)
         rows = run.store.read(PREDICTIONS).where("split = 'test' AND method = 'uniform'")
         frame = rows.select("sample_id", "group_id", "probability").toPandas()
+        print(f"{encoder}: {len(frame)} test rows are scored", flush=True)
         columns.append(frame.set_index(["sample_id", "group_id"])["probability"].rename(encoder))
     truth = run.store.read(TRUTH).where("NOT bot")
     wanted = truth.selectExpr("xxhash64(impression_id) AS sample_id", "wanted").toPandas()
@@ -90,7 +92,7 @@ def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--root", default=None)
-    parser.add_argument("--encoders", default="hashed,wordllama")
+    parser.add_argument("--encoders", default="wordllama,hashed")
     parser.add_argument("--titles", type=int, default=50_000)
     arguments, overrides = parser.parse_known_args()
     encoders = arguments.encoders.split(",")
