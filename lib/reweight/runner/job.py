@@ -27,7 +27,7 @@ from reweight.fit_importance.stage import check_config, fit_importance
 from reweight.runner.changes import keep, warn_of_older, why_again
 from reweight.runner.lock import run_lock
 from reweight.runner.pipeline import PIPELINE
-from reweight.runner.records import has_worked, run_stage
+from reweight.runner.records import has_worked, read_record, run_stage
 from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import check_config as check_rankers
 from reweight.train_ranker.stage import train_ranker
@@ -136,23 +136,15 @@ def run_stages(
             fix="use one of these names",
         )
     warn_of_older(run, stages, order)
-    kept: list[str] = []
-    earlier, checked, told = "", False, False
-    for number, stage in enumerate(stages, 1):
-        name = stage.__name__
-        why = earlier or ("it was asked for" if name == again else why_again(run, stage, order))
-        if why is None:
-            keep(run, stage)
-            kept.append(name)
-            continue
-        _say_kept(kept)
-        remaining = stages[number - 1 :]
+    checked = told = False
+    for stage, why in _to_run(run, stages, again, order):
+        number = names.index(stage.__name__)
+        remaining = stages[number:]
         if not checked:
             _check_early(run, remaining)
             checked = True
-        _LOG.info(
-            "[%d/%d] %s%s", number, len(stages), name, f": {why}" if why and not earlier else ""
-        )
+        reason = f": {why}" if why else ""
+        _LOG.info("[%d/%d] %s%s", number + 1, len(stages), stage.__name__, reason)
         if not told and len(stages) > 1 and stage in _AFTER_SAMPLES and evaluate in remaining:
             _tell_judges(run)
             told = True
@@ -161,8 +153,28 @@ def run_stages(
         for line in _lines(summary):
             run.say(line)
         run.say(f"{time.monotonic() - start:.1f} s")
-        if has_worked(summary):
-            earlier = "a stage before it was run"
+
+
+def _to_run(
+    run: JobRun[Any], stages: Sequence[Stage], again: str | None, order: Sequence[Stage]
+) -> Iterator[tuple[Stage, str]]:
+    """The stages that have to be run, each with the reason; each is run before the next is asked.
+
+    The first one that does something is followed by all others, without a reason of their own.
+    """
+    kept: list[str] = []
+    follows = False
+    for stage in stages:
+        asked = "it was asked for" if stage.__name__ == again else None
+        why = "" if follows else asked or why_again(run, stage, order)
+        if why is None:
+            keep(run, stage)
+            kept.append(stage.__name__)
+            continue
+        _say_kept(kept)
+        yield stage, why
+        record = read_record(run.folder, stage)
+        follows = follows or (record is not None and has_worked(record["summary"]))
     _say_kept(kept)
 
 
