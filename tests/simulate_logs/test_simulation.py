@@ -379,7 +379,7 @@ def test_what_is_wanted_depends_on_the_order_of_what_was_looked_at(spark: SparkS
     assert abs((way == 1).mean() - 0.5) < 0.05
     # They come before the list of their session.
     first = found[found["event_type"] == "impression"].groupby("session_id")["ts"].min()
-    assert (views.groupby("session_id")["ts"].max() < first).all()
+    assert (views.groupby("session_id")["ts"].max()[first.index] < first).all()
     clicked = found[found["event_type"] == "click"]
     middle = clicked["session_id"].map(seen).str[1]
     ahead = (clicked["category"].str[1:].astype(int) - middle) * clicked["session_id"].map(way)
