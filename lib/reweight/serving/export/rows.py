@@ -70,6 +70,8 @@ def group_weights(rows: DataFrame, rule: str, method: str) -> DataFrame:
 def write_rows(rows: DataFrame, folder: Path, order: Sequence[str]) -> None:
     """Writes rows as Parquet by split; the files of a split, by name, are in the given order."""
     keys = ["split", *order]
+    # Where it may be null, Spark sorts once more by it alone, which may undo the order.
+    rows = rows.withColumn("split", F.coalesce("split", F.lit("")))
     # A group is never cut: equal keys go to the same partition.
     placed = rows.repartitionByRange("split", "group_id").sortWithinPartitions(*keys)
     placed.write.mode("overwrite").partitionBy("split").parquet(str(folder.absolute()))
