@@ -34,8 +34,8 @@ FACTS = TrainFacts(dim=3, cardinalities=(4, 7), rows=100, positives=30, seed=1, 
 
 def ensemble_of(network: str, facts: TrainFacts = FACTS, **settings: Any) -> Ensemble:
     values: dict[str, Any] = {"members": MEMBERS, "hidden": (4,), "embedding": 2} | settings
-    sequence = {"network": network, "sequence_width": WIDTH}
-    return Ensemble(facts, membership="half", **values, **sequence)
+    values |= {"network": network, "sequence_width": WIDTH}
+    return Ensemble(facts, membership="half", **values)
 
 
 def sequences_of(lengths: Tensor, seed: int = 0) -> Sequences:
