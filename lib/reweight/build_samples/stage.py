@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -31,6 +30,7 @@ from reweight.clean_logs.events import read_events
 from reweight.config import Run, RunConfig
 from reweight.core.expressions import unread
 from reweight.core.files import write_json
+from reweight.core.persisted import persisted
 from reweight.core.run_folder import RunFolder
 from reweight.core.tables import SAMPLES
 
@@ -47,15 +47,9 @@ def build_samples(run: Run) -> dict[str, Any]:
     encoding.check_features(known, events, config.features)
     splits.check_conditions(known.transform(sampling.with_identity, config.sampling), config.splits)
     types = sampling.kept_types(events, config.sampling)
-    prepared = (
-        labelled.transform(sampling.with_identity, config.sampling)
-        .transform(encoding.with_raw_features, events, config.features)
-        .persist(StorageLevel.DISK_ONLY)
-    )
-    try:
-        return _encoded(run, prepared, types)
-    finally:
-        prepared.unpersist()
+    samples = labelled.transform(sampling.with_identity, config.sampling)
+    with persisted(samples.transform(encoding.with_raw_features, events, config.features)) as rows:
+        return _encoded(run, rows, types)
 
 
 def _log_end(events: DataFrame, config: RunConfig) -> Column:

@@ -16,6 +16,7 @@ from reweight.config import RunConfig, read_config
 from reweight.core.errors import ReweightError, SetupError
 from reweight.core.job_config import JobConfig
 from reweight.core.logging import log_to_console
+from reweight.core.persisted import staged_in
 from reweight.core.run import JobRun, Stage, Summary
 from reweight.core.run_folder import RunFolder
 from reweight.core.session import borrowed, given_session, spark_session
@@ -112,7 +113,8 @@ def run_stages(run: JobRun[Any], stages: Sequence[Stage]) -> None:
         start = time.monotonic()
         if stage is fit_importance and evaluate in remaining:
             _tell_judges(run)
-        summary = run_stage(run, stage)
+        with staged_in(run.folder.staged):
+            summary = run_stage(run, stage)
         for line in _lines(summary):
             run.say(line)
         run.say(f"{time.monotonic() - start:.1f} s")

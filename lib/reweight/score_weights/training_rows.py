@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.arithmetic import ARRAYS, COLUMNS, Arithmetic, Array, Value
 from reweight.core.distribution import Distribution, distribution, distribution_of
+from reweight.core.persisted import persisted
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ class FrameRows(TrainingRows[Column]):
     ) -> dict[str, dict[str, float]]:
         """Sums by segment, in one pass over the rows and a small one per value."""
         totals = [F.sum(value).alias(name) for name, value in values.items()]
-        groups = self.rows.where("segment is not null").groupBy("segment").agg(*totals).persist()
-        try:
+        groups = self.rows.where("segment is not null").groupBy("segment").agg(*totals)
+        with persisted(groups) as groups:
             return {
                 name: {
                     row["segment"]: row[name]
@@ -124,8 +125,6 @@ class FrameRows(TrainingRows[Column]):
                 }
                 for name in values
             }
-        finally:
-            groups.unpersist()
 
 
 class MemoryRows(TrainingRows[Array]):

@@ -19,12 +19,11 @@ Refuses:
 
 from typing import Any
 
-from pyspark import StorageLevel
-
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run
 from reweight.core.files import write_json
 from reweight.core.left_out import Refusals, left_out, record_left_out, without
+from reweight.core.persisted import persisted
 from reweight.core.tables import PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.score_weights.policy_files import read_policies
 from reweight.score_weights.rows import wide_weights
@@ -51,13 +50,10 @@ def train_ranker(run: Run) -> dict[str, Any]:
     wide = wide_weights(run.store.read(WEIGHTS), names, soft)
     train = weighted_train(samples, wide, sizes, names, soft)
     # On disk, since Spark ML holds its own blocks in memory while it iterates.
-    train = train.persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(train) as train:
         floor = config.weighting.ess_refuse
         rankers = fit_rankers(train, columns, config.ranking, floor=floor, refusals=refusals)
         expanded = {name: doubled(train, name).count() for name in soft if name in rankers}
-    finally:
-        train.unpersist()
     held_out = samples.where("split in ('validation', 'test')")
     rows = run.store.write(PREDICTIONS, predictions(held_out, rankers, sizes))
     for name, ranker in rankers.items():

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -27,6 +26,7 @@ from reweight.core.arithmetic import COLUMNS
 from reweight.core.errors import ConfigError
 from reweight.core.files import write_json
 from reweight.core.kept import kept_types
+from reweight.core.persisted import persisted
 from reweight.core.tables import SAMPLES
 from reweight.evaluate import judging, metrics
 from reweight.evaluate.judges import RECORDED, Judge, Known, all_judges
@@ -135,18 +135,15 @@ def _try(
 ) -> list[Trial]:
     """Trains, weights, ranks and evaluates all candidates side by side, on validation."""
     section, names = run.config.weighting, [m.name for m in methods]
-    scores = _scored(run, samples, methods).persist(StorageLevel.DISK_ONLY)
     # A candidate with a tiny ESS is a result of the search, not a reason to stop it.
     policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
-    stats = fit_policy(FrameRows(scores), policy, methods)
-    wide = scores.select("sample_id", *[weight(F.col(n), policy, stats[n]).alias(n) for n in names])
-    train = weighted_train(samples, wide, _cardinalities(run), names)
-    train = train.persist(StorageLevel.DISK_ONLY)
-    try:
-        rankers = fit_rankers(train, weight_columns(methods, stats), run.config.ranking, floor=0.0)
-    finally:
-        train.unpersist()
-        scores.unpersist()
+    with persisted(_scored(run, samples, methods)) as scores:
+        stats = fit_policy(FrameRows(scores), policy, methods)
+        weights = [weight(F.col(n), policy, stats[n]).alias(n) for n in names]
+        wide = scores.select("sample_id", *weights)
+        with persisted(weighted_train(samples, wide, _cardinalities(run), names)) as train:
+            columns = weight_columns(methods, stats)
+            rankers = fit_rankers(train, columns, run.config.ranking, floor=0.0)
     validation = with_vector(samples.where("split = 'validation'"), _cardinalities(run))
     probable = validation.transform(with_probabilities, rankers)
     judged = _judged(_with_masses(run, probable, judge), names)
@@ -209,14 +206,10 @@ def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceM
     """
     scores, f = _scored(run, samples, candidates), F.col(candidates[0].name)
     wide = scores.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
-    train = weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])
-    train = train.persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])) as train:
         total = float(train.agg(F.sum("k")).first()[0])  # type: ignore[index]
         ranking = run.config.ranking.model_copy(update={"max_iter": 20})
         by_k, by_ten_k = (fit_ranker(train, name, total, ranking) for name in ("k", "ten_k"))
-    finally:
-        train.unpersist()
     moved = by_k.model.coefficients.toArray() - by_ten_k.model.coefficients.toArray()
     return float(np.abs(moved).max())
 
