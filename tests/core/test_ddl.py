@@ -1,10 +1,10 @@
 """The SQL of a schema."""
 
 from pyspark.sql import SparkSession
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.core import tables
-from reweight.core.ddl import ddl
+from reweight.core.ddl import creation, ddl
 from reweight.core.tables import Table
 
 
@@ -22,3 +22,14 @@ def test_spark_reads_the_schema_that_was_written(spark: SparkSession) -> None:
 
 def _read(spark: SparkSession, text: str) -> StructType:
     return spark.createDataFrame([], text).schema
+
+
+def test_a_table_is_made_with_its_constraints() -> None:
+    columns = StructType([StructField("run_id", StringType(), nullable=False)])
+    made = creation("`a`.`b`", columns, {"delta.constraints.known": "run_id <> 'x'"})
+    assert made == (
+        "CREATE TABLE IF NOT EXISTS `a`.`b` (`run_id` STRING NOT NULL) USING delta "
+        "PARTITIONED BY (run_id) TBLPROPERTIES "
+        r"('delta.constraints.known' = 'run_id <> \'x\'')"
+    )
+    assert creation("`b`", columns, {}).endswith("PARTITIONED BY (run_id)")

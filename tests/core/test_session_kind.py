@@ -8,6 +8,7 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.core import persisted, session_kind
 from reweight.core.errors import SetupError
@@ -23,6 +24,11 @@ class Client:
         self.client = SimpleNamespace(host="localhost")
         self.tags: list[str] = []
         self.conf = SimpleNamespace(get=lambda *_: "local[2]", set=self.refuse)
+
+    def sql(self, text: str) -> None:
+        self.tags.append(text.split()[0])
+        if text.startswith("DESCRIBE"):
+            raise PySparkException("[DELTA_TABLE_ONLY_OPERATION]")
 
     def refuse(self, key: str, value: str) -> None:
         if "timeZone" not in key:
@@ -120,6 +126,15 @@ def test_only_a_log_without_a_commit_is_dropped(tmp_path: Path, commit: bool) ->
     (log / ("00000000000000000000.json" if commit else ".tmp")).touch()
     session_kind.drop_empty_log(client(), str(tmp_path / "table"))
     assert log.exists() == commit
+
+
+def test_a_client_makes_no_table_around_other_files(tmp_path: Path) -> None:
+    session, columns = client(), StructType([StructField("run_id", StringType())])
+    session_kind.make_delta(session, str(tmp_path / "table"), columns, {})
+    assert session.tags == ["CREATE"]  # type: ignore[attr-defined]
+    (tmp_path / "part-0.parquet").touch()
+    with pytest.raises(PySparkException, match="NON_EMPTY_LOCATION"):
+        session_kind.make_delta(session, str(tmp_path), columns, {})
 
 
 def test_expressions_of_chance_are_known(spark: SparkSession) -> None:
