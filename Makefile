@@ -17,9 +17,13 @@ SEEDS ?= 3
 JOBS ?= 2
 # Which tests share a process, and their order, is decided in tests/conftest.py.
 SPREAD = -n $(JOBS) --dist loadscope --no-loadscope-reorder
-TESTS = -m pytest -m "not cluster and not faults" $(SPREAD) $(ARGS)
+TESTS = -m pytest -m "not cluster and not faults and not connect" $(SPREAD) $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
+
+# What a client of Spark Connect needs besides, as in the extra `connect`.
+CONNECT := build/connect
+CONNECT_PACKAGES := $(shell sed -n '/^connect = \[/,/^\]/s/.*"\(.*\)".*/\1/p' pyproject.toml)
 
 # The archive for a cluster. Level 1 compresses twice as fast as level 6 and is 3 % larger.
 ARCHIVE := dist/reweight-env.tar.gz
@@ -32,7 +36,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-fast test-cluster test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
+.PHONY: help setup demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -66,6 +70,15 @@ test-fast: setup  ## run the tests that need no JVM
 
 test-cluster: setup  ## run the pipeline on clusters of several executors on this machine
 	$(PYTHON) -m pytest -m cluster -n 1 $(ARGS)
+
+test-connect: setup $(CONNECT)/.made  ## run everything on a real server of Spark Connect on this machine
+	PYTHONPATH=$(CONNECT) $(PYTHON) -m pytest -m connect -n 0 $(ARGS)
+
+$(CONNECT)/.made: pyproject.toml
+	@rm -rf $(CONNECT)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target $(CONNECT) \
+	  $(CONNECT_PACKAGES)
+	@touch $@
 
 test-spark35: $(VENV35)/.made  ## run the tests on Spark 3.5, as in Databricks 15.4 LTS
 	$(VENV35)/bin/python $(TESTS)

@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         tier = next((name for name, used in TIERS.items() if used & fixtures), "unit")
-        if item.get_closest_marker("cluster") or item.get_closest_marker("faults"):
+        if any(map(item.get_closest_marker, ("cluster", "connect", "faults"))):
             tier = "process"
         item.add_marker(getattr(pytest.mark, tier))
         file = file_of(item.nodeid)

@@ -1,6 +1,7 @@
 """The house rules that no linter knows: one name for a stage, and who may import one."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +37,9 @@ def test_no_file_of_the_library_is_longer_than_350_lines() -> None:
 def test_the_root_of_the_library_is_a_table_of_contents() -> None:
     names = [p.name for p in LIBRARY.iterdir() if p.name != "__pycache__"]
     assert len(names) <= 22
+
+
+def test_one_module_knows_which_kind_of_session_it_has() -> None:
+    words = re.compile(r"sparkContext|\b_jvm\b|\b_jsc\b|\b_jdf\b|\.rdd\b|is_connect")
+    named = {p.name for p in LIBRARY.rglob("*.py") if words.search(p.read_text())}
+    assert named == {"session_kind.py"}

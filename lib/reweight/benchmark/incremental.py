@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from reweight.core.errors import TableError
 from reweight.core.logging import is_interactive, progress_bar
 from reweight.core.run import JobRun
+from reweight.core.session_kind import slots
 from reweight.core.tables import Table
 
 # Keys per commit and slot of the session: more lose more work at a stop, fewer leave slots idle.
@@ -67,7 +68,7 @@ def in_pieces(
     missing = [key for key in keys if key not in done_keys]
     if done_keys:
         run.say(f"{len(done_keys)} of {len(keys)} {column}s are already done")
-    size = _PER_SLOT * run.spark.sparkContext.defaultParallelism
+    size = _PER_SLOT * slots(run.spark)
     started = time.monotonic()
     with progress_bar(len(missing), f"{column}s", column) as bar:
         for start in range(0, len(missing), size):

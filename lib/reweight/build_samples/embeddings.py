@@ -21,6 +21,7 @@ from reweight.build_samples.encoders import encoder_of
 from reweight.build_samples.encoders.base import Encode
 from reweight.build_samples.texts import EncodedText
 from reweight.core.errors import SetupError
+from reweight.core.session_kind import slots
 from reweight.core.store import Store
 from reweight.core.tables import TEXTS
 
@@ -184,7 +185,7 @@ def _is_of(kind: Kind) -> Column:
 
 def _add(store: Store, missing: DataFrame, count: int, of: list[Kind]) -> None:
     """Encodes texts and adds them to the table, in one commit."""
-    cores = missing.sparkSession.sparkContext.defaultParallelism
+    cores = slots(missing.sparkSession)
     # By a number: Spark would put small texts into one partition, which a single core encodes.
     tasks = max(min(cores, count), count // _TEXTS_PER_TASK)
     texts = missing.select("kind", "text_hash", "text").repartition(tasks, "text_hash")

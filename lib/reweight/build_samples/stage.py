@@ -23,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -44,6 +43,7 @@ from reweight.clean_logs.events import read_events
 from reweight.config import Run, RunConfig
 from reweight.core.expressions import unread
 from reweight.core.files import content_hash, write_json
+from reweight.core.persisted import persisted
 from reweight.core.run import leaves, reads
 from reweight.core.run_folder import RunFolder
 from reweight.core.sequences import SEQUENCE, SequenceShape
@@ -82,16 +82,13 @@ def build_samples(run: Run) -> dict[str, Any]:
     types = sampling.kept_types(events, config.sampling)
     anchors = events.where(config.sampling.anchor)
     with embedded(run.store, anchors, config.features.text) as embeddings:
-        prepared = (
+        samples = (
             labelled.transform(sampling.with_identity, config.sampling)
             .transform(negatives.with_design_weight, config.sampling)
             .transform(encoding.with_raw_features, events, config.features, embeddings)
-            .persist(StorageLevel.DISK_ONLY)
         )
-        try:
+        with persisted(samples) as prepared:
             summary = _encoded(run, prepared, types)
-        finally:
-            prepared.unpersist()
     return summary | ({"texts": dict(embeddings.summary)} if embeddings else {})
 
 

@@ -11,13 +11,13 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SourceError
+from reweight.core.session_kind import first_bytes, input_files, listed, metadata_column
 
 # A file that cannot be read to its end is an error; its first part alone is never used.
 WHOLE = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}
@@ -61,10 +61,7 @@ class Files:
     def source_file(self, rows: DataFrame) -> Column:
         """The file of each row, by its own name."""
         # Not by the name `_metadata`, since the log may have a column of that name.
-        plan: Any = rows._jdf
-        metadata = getattr(rows, "metadataColumn", None)  # not in PySpark 3.5
-        found = metadata("_metadata") if metadata else Column(plan.metadataColumn("_metadata"))
-        file: Column = found["file_path"]
+        file: Column = metadata_column(rows, "_metadata")["file_path"]
         if not self.link:
             return file
         parts = [F.regexp_extract(file, self.link, group) for group in (1, 2)]
@@ -81,11 +78,9 @@ class Files:
     def passed_over(self, rows: DataFrame) -> list[str]:
         """The files under the path that are not among those that were read, sorted."""
         data = [file for file in self.under if not _MARKER.fullmatch(file)]
-        # A number first, since fetching the names costs a call each.
-        files: Any = rows.select("_source_file")
-        if len(data) == len(files._jdf.inputFiles()):
+        names = input_files(rows.select("_source_file"), unless=len(data))
+        if names is None:
             return []
-        names = [unquote(file) for file in files.inputFiles()]
         if self.link:
             names = [re.sub(self.link, lambda m: self.home + m[1] + m[2], name) for name in names]
         return sorted(set(map(_bare, data)) - set(map(_bare, names)))
@@ -99,29 +94,12 @@ def find(spark: SparkSession, path: str, compression: str | None = None) -> File
         path: file, folder or glob; a path that exists is taken as it is.
         compression: how files are packed whose names do not say so.
     """
-    jvm: Any = spark._jvm
-    hadoop = jvm.org.apache.hadoop.fs
     if ":" in path.split("/")[0] and Path(path).exists():
         path = f"file:{Path(path).absolute()}"  # not a scheme
-    given = hadoop.Path(path)
-    system = given.getFileSystem(spark._jsc.hadoopConfiguration())
-    options: dict[str, str] = {}
-    matching: Any
-    if system.exists(given):
-        matching = [system.getFileStatus(given)]
-        options["__globPaths__"] = "false"  # of Spark: the path is no pattern
-    else:
-        matching = system.globStatus(given) or ()
-    roots = [(str(status.getPath()), bool(status.isDirectory())) for status in matching]
-    under: list[str] = []
-    for root, is_folder in roots:
-        if is_folder:
-            below = system.listFiles(hadoop.Path(root), True)
-            listed = jvm.org.apache.hadoop.util.functional.RemoteIterators.toList(below)
-            # Printed in one call, since fetching them costs several calls each.
-            under += re.findall(r"\{path=(.*?); isDirectory=", listed.toString(), re.DOTALL)
-        else:
-            under.append(root)
+    listing = listed(spark, path)
+    roots, under = listing.roots, listing.under
+    # Of Spark: the path is no pattern.
+    options = {"__globPaths__": "false"} if listing.exists else {}
     colon = any(":" in _name(file) for file in under)
     if colon and under[0].startswith("file:"):
         options |= _NO_CHECKSUMS
@@ -164,7 +142,7 @@ def check_text(spark: SparkSession, files: Files, key: str) -> None:
     """
     plain = [f for f in files.under if not (_passed_over(f) or f.endswith(_UNPACKED))]
     for file in plain[:10] if not files.packed else ():
-        first = _first_bytes(spark, file)
+        first = first_bytes(spark, file, _MARK)
         kind, compression = next((v for k, v in _KINDS.items() if first.startswith(k)), ("", ""))
         if not kind:
             continue
@@ -182,20 +160,6 @@ def check_text(spark: SparkSession, files: Files, key: str) -> None:
             got=f"{kind}: {file}",
             fix=fix,
         )
-
-
-def _first_bytes(spark: SparkSession, file: str) -> bytes:
-    if file.startswith("file:"):
-        with Path(_bare(file)).open("rb") as local:
-            return local.read(_MARK)
-    jvm: Any = spark._jvm
-    path = jvm.org.apache.hadoop.fs.Path(file)
-    stream = path.getFileSystem(spark._jsc.hadoopConfiguration()).open(path)
-    try:
-        numbers = [stream.read() for _ in range(_MARK)]
-    finally:
-        stream.close()
-    return bytes(number for number in numbers if number >= 0)
 
 
 def _passed_over(file: str) -> bool:

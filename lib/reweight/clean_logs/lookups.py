@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import reduce
-from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,7 +10,7 @@ from reweight.clean_logs.line_numbers import with_line_number
 from reweight.clean_logs.section import Cleaning
 from reweight.clean_logs.sources import read
 from reweight.core.errors import SourceError
-from reweight.core.expressions import check_expressions
+from reweight.core.expressions import check_expressions, is_deterministic
 
 
 def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> DataFrame:
@@ -45,8 +44,7 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
 def _check_numbering(empty: DataFrame, name: str, expressions: Mapping[str, str]) -> None:
     """Refuses expressions whose values change each time that Spark reads the lookup."""
     for key, sql in expressions.items():
-        frame: Any = empty.select(F.expr(sql))
-        if not frame._jdf.queryExecution().analyzed().deterministic():
+        if not is_deterministic(empty, sql):
             raise SourceError(
                 f"an expression of the lookup '{name}' is not the same each time it is computed",
                 expected="keys and columns made of the columns of the lookup alone",

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
@@ -25,6 +24,7 @@ from reweight.clean_logs.tables import read_table
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, in_short
 from reweight.core.failing_rows import failing_rows_named
+from reweight.core.section import quoted
 
 _LOG = logging.getLogger(__name__)
 
@@ -176,7 +176,8 @@ def _commit(spark: SparkSession, source: Source) -> str | None:
             # The Python class of open-source Delta does not accept three-part names.
             history = spark.sql(f"DESCRIBE HISTORY {source.place} LIMIT 1")
         else:
-            history = DeltaTable.forPath(spark, source.place).history(1)
+            place = f"delta.{quoted(source.place)}"
+            history = spark.sql(f"DESCRIBE HISTORY {place} LIMIT 1")
         newest = history.select("version", F.col("timestamp").cast("string")).first()
     except (PySparkException, Py4JError):
         return None

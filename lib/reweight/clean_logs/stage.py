@@ -20,11 +20,10 @@ Refuses:
 from functools import partial
 from typing import Any
 
-from pyspark import StorageLevel
-
 from reweight.clean_logs import cleaning, conversions, lookups, reasons, times
 from reweight.clean_logs.sources import readable
 from reweight.config import Run
+from reweight.core.persisted import persisted
 from reweight.core.run import reads
 from reweight.core.storable import with_zones
 from reweight.core.tables import EVENTS, REJECTED
@@ -47,9 +46,8 @@ def clean_logs(run: Run) -> dict[str, Any]:
             .transform(with_zones)
             .transform(reasons.with_reasons, section)
             .transform(reasons.with_duplicates, section)
-            .persist(StorageLevel.DISK_ONLY)
         )
-    try:
+    with persisted(rows) as rows:
         run.store.check_types(EVENTS, cleaning.events(rows).schema)
         with readable():
             raw, left_out = cleaning.count_rows(sources)
@@ -65,8 +63,6 @@ def clean_logs(run: Run) -> dict[str, Any]:
         written = run.store.write(EVENTS, cleaning.events(cleaned))
         rejected = run.store.write(REJECTED, cleaning.rejected(cleaned))
         reasons.check_counts(raw, written + rejected, rejected, by_reason, 1.0)
-    finally:
-        rows.unpersist()
     by_source = reasons.count_duplicates(groups)
     counts = {
         "raw": sum(raw.values()),

@@ -15,6 +15,7 @@ from reweight.clean_logs.raw import as_text, check_free
 from reweight.clean_logs.section import Source
 from reweight.core.errors import SourceError
 from reweight.core.section import quoted
+from reweight.core.session_kind import analysed
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def _read_parquet(spark: SparkSession, source: Source, key: str, files: Files) -
     reader = spark.read.options(**WHOLE, **files.options)
     try:
         # Otherwise the schema is that of one file, and columns that it lacks vanish silently.
-        rows = reader.option("mergeSchema", "true").parquet(*files.read)
+        rows = analysed(reader.option("mergeSchema", "true").parquet(*files.read))
     except (PySparkException, Py4JError) as error:
         if "TIMESTAMP(NANOS" in str(error):
             raise SourceError(

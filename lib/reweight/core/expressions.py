@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SourceError
+from reweight.core.session_kind import analysed
 
 # The expressions that were checked, each with its frame; None where nobody looks at failures.
 CHECKED: ContextVar[list[tuple[DataFrame, Mapping[str, str]]] | None] = ContextVar(
@@ -37,13 +38,13 @@ def check_expressions(
         checked.append((frame, expressions))
     try:
         # All in one analysis, since the wider the frame, the more each analysis costs.
-        frame.select(*[F.expr(sql) for sql in expressions.values()])
+        analysed(frame.select(*[F.expr(sql) for sql in expressions.values()]))
         return
     except AnalysisException:
         wrong = []
     for key, sql in expressions.items():
         try:
-            frame.select(F.expr(sql))
+            analysed(frame.select(F.expr(sql)))
         except AnalysisException as error:
             wrong.append(f"\n    {key}: {sql}\n      {in_short(error)}")
     if wrong:
@@ -54,6 +55,22 @@ def check_expressions(
             got=f"{len(wrong)} error(s):" + "".join(wrong),
             fix=fix,
         )
+
+
+def is_deterministic(empty: DataFrame, sql: str) -> bool:
+    """Whether an expression gives the same value each time that it is computed.
+
+    Args:
+        empty: a frame with the columns that the expression uses.
+        sql: the expression, which passes ``check_expressions``.
+    """
+    # Spark lets the condition of a join be nothing else, and says so when it analyses it.
+    other = empty.sparkSession.range(1).select(F.lit(1).alias("_other"))
+    try:
+        analysed(empty.join(other, on=F.expr(sql).isNotNull()))
+    except AnalysisException as error:
+        return "NON_DETERMINISTIC" not in str(error).upper()
+    return True
 
 
 def unread(frame: DataFrame, expressions: Mapping[str, str], kind: str) -> dict[str, Column]:

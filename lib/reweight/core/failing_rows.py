@@ -17,6 +17,7 @@ from reweight.core.epoch import time_expression
 from reweight.core.errors import SourceError
 from reweight.core.expressions import CHECKED, in_short
 from reweight.core.section import quoted
+from reweight.core.session_kind import analysed
 from reweight.core.sql_calls import calls, words
 
 _ORIGIN = ("_source_file", "_source")
@@ -111,7 +112,7 @@ def _is_of_rows(frame: DataFrame, sql: str) -> bool:
     if re.fullmatch(r"\W*\w*\W*", sql):
         return False  # A bare column or a constant.
     try:
-        frame.select(F.col(quoted(frame.columns[0])), _fails(sql))
+        analysed(frame.select(F.col(quoted(frame.columns[0])), _fails(sql)))
     except (PySparkException, Py4JError):
         return False
     return True

@@ -195,6 +195,11 @@ class RunFolder:
         return self.path / "spark.log"
 
     @property
+    def staged(self) -> Path:
+        """Rows that are computed once, where Spark does not keep them itself."""
+        return (self.path / "staged").absolute()
+
+    @property
     def scratch(self) -> Path:
         """The folder to which a session that the job starts itself spills.
 

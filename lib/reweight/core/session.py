@@ -11,6 +11,9 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from reweight.core.errors import SetupError
+from reweight.core.session_kind import set_settings
+
+_LOG = logging.getLogger(__name__)
 
 # For the same rows on Spark 3.5 and 4, whose defaults differ, and nothing guessed from values.
 SEMANTICS = {
@@ -67,11 +70,7 @@ def borrowed(spark: SparkSession) -> Iterator[SparkSession]:
     try:
         yield spark
     finally:
-        for key, value in before.items():
-            if value is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, value)
+        set_settings(spark, before)
 
 
 def spark_session(
@@ -83,6 +82,9 @@ def spark_session(
     ``SEMANTICS``, which can be set while it runs. Under ``spark-submit`` the JVM is already running
     and must have been started with Delta. In a plain Python process the JVM is started here, with
     Delta's jars, and its output goes to ``log`` so that it does not clutter the job's progress.
+
+    The setting ``spark.remote`` (or the variable ``SPARK_REMOTE``) makes this process a client of
+    Spark Connect: of a server, ``sc://host``, or of one that is started here, ``local[2]``.
 
     Args:
         log: file for the output of a JVM that is started here.
@@ -108,8 +110,8 @@ def spark_session(
             fix="run spark-submit --properties-file conf/spark/local.conf (it has the package and "
             "the two settings), or run the job with plain python",
         )
-    for key, value in SEMANTICS.items():
-        spark.conf.set(key, value)
+    if refused := set_settings(spark, SEMANTICS):
+        _LOG.warning("this server does not let a client set %s", ", ".join(refused))
     _silence_sql_logs()
     return spark
 
@@ -137,9 +139,15 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
         )
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    remote = settings.get("spark.remote") or os.environ.get("SPARK_REMOTE", "")
+    if remote:
+        # The one names the place of the server, the other that of its executors.
+        settings = {k: v for k, v in settings.items() if k not in ("spark.master", "spark.remote")}
     # Spark's own modules trigger warnings of pyarrow, which a user can do nothing about.
     os.environ.setdefault("PYTHONWARNINGS", settings["spark.executorEnv.PYTHONWARNINGS"])
     builder = SparkSession.builder.appName("reweight")
+    if remote:
+        builder = builder.remote(remote)
     for key, value in settings.items():
         builder = builder.config(key, value)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +159,9 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:
-            return configure_spark_with_delta_pip(builder).getOrCreate()
+            if not remote.startswith("sc:"):
+                builder = configure_spark_with_delta_pip(builder)
+            return builder.getOrCreate()
         except Exception as error:
             raise _failed_start(log, error) from error
         finally:

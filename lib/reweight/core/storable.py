@@ -22,8 +22,9 @@ def with_zones(rows: DataFrame) -> DataFrame:
 
     A table that was made without such times does not take them later on.
     """
-    free = [f.name for f in rows.schema if f.dataType == T.TimestampNTZType()]
-    return rows.withColumns({name: F.col(name).cast("timestamp") for name in free})
+    free = {f.name for f in rows.schema if f.dataType == T.TimestampNTZType()}
+    zoned = {name: F.col(name).cast("timestamp") for name in free}
+    return rows.withColumns(zoned) if zoned else rows
 
 
 def unstorable(schema: StructType) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pyspark.sql.types import StructField, StructType
 from reweight.core.errors import TableError
 from reweight.core.failed_commits import HALF_CREATED, OvertakenError, lost_race, now_nullable
 from reweight.core.section import quoted
+from reweight.core.session_kind import drop_empty_log
 from reweight.core.storable import stored, unstorable
 from reweight.core.tables import Table
 
@@ -261,15 +262,8 @@ class Store(ABC):
     def _clear(self, table: Table) -> None:
         """Removes the log of a half-created table, over which Delta refuses to create one."""
         folder = self.folder(table)
-        if self.exists(table) or not folder:
-            return
-        jvm: Any = self.spark._jvm
-        path: Any = jvm.org.apache.hadoop.fs.Path
-        log = path(f"{folder}/_delta_log")
-        files = log.getFileSystem(self.spark._jsc.hadoopConfiguration())
-        # With a commit it is a table, even if the catalog does not know it.
-        if not files.globStatus(path(log, "[0-9]*")):
-            files.delete(log, True)
+        if folder and not self.exists(table):
+            drop_empty_log(self.spark, folder)
 
     def _committed(self, table: Table, commit: str, rows: DataFrame) -> int:
         # Several entries, since other runs may have committed in the meantime.

@@ -1,16 +1,16 @@
 """The places that can hold the tables: a folder, or a schema of a catalog."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from reweight.core.ddl import creation
 from reweight.core.errors import TableError
 from reweight.core.section import quoted
+from reweight.core.session_kind import is_delta, make_delta
 from reweight.core.store import Store
 from reweight.core.tables import Table
 
@@ -49,18 +49,14 @@ class FolderStore(Store):
 
     def exists(self, table: Table) -> bool:
         """Whether the table exists."""
-        return DeltaTable.isDeltaTable(self.spark, self.folder(table))
+        return is_delta(self.spark, self.folder(table))
 
     def check(self) -> None:
         """Checks nothing: Delta creates missing folders."""
 
     def _make(self, table: Table, columns: StructType) -> None:
-        builder = DeltaTable.createIfNotExists(self.spark).location(self.folder(table))
-        builder.addColumns(columns).partitionedBy("run_id")
         # With its constraints at once: adding one later costs a commit and a scan.
-        for name, condition in table.checks.items():
-            builder.property(f"delta.constraints.{name}", condition)
-        builder.execute()
+        make_delta(self.spark, self.folder(table), columns, _constraints(table))
 
     def _overwrite(
         self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
@@ -115,19 +111,14 @@ class CatalogStore(Store):
             )
 
     def _make(self, table: Table, columns: StructType) -> None:
-        # The builder does not accept three-part names; on Spark 3.5 only the JVM can write DDL.
-        empty: Any = self.spark.createDataFrame([], columns)
-        made = (
-            f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({empty._jdf.schema().toDDL()}) "
-            "USING delta PARTITIONED BY (run_id)"
-        )
+        # The builder of Delta does not accept three-part names.
         try:
-            self.spark.sql(made + _properties(table))
+            self.spark.sql(creation(self.name(table), columns, _constraints(table)))
         except AnalysisException:
             # A governed catalog may refuse them here; then they are added one by one.
             if not table.checks:
                 raise
-            self.spark.sql(made)
+            self.spark.sql(creation(self.name(table), columns, {}))
 
     def _overwrite(
         self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
@@ -138,13 +129,6 @@ class CatalogStore(Store):
         return True
 
 
-def _properties(table: Table) -> str:
-    """The clause that gives a new table its constraints at once."""
-    checks = {f"delta.constraints.{name}": sql for name, sql in table.checks.items()}
-    pairs = ", ".join(f"{_text(key)} = {_text(value)}" for key, value in checks.items())
-    return f" TBLPROPERTIES ({pairs})" if checks else ""
-
-
-def _text(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _constraints(table: Table) -> dict[str, str]:
+    """The properties that give a table its constraints."""
+    return {f"delta.constraints.{name}": condition for name, condition in table.checks.items()}

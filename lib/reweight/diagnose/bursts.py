@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.distribution import Distribution, distribution, quantile
+from reweight.core.persisted import persisted
 from reweight.diagnose.findings import Finding, Measure, Values
 
 NAME = "bursts and bots"
@@ -47,11 +47,8 @@ def bursts_and_bots(
     """
     if group is None:
         return Finding(NAME, "Every sample is its own group.", needs="sampling.group")
-    groups = _groups(events, group, rates, contents).persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(_groups(events, group, rates, contents)) as groups:
         return _finding(groups, list(rates), bool(contents))
-    finally:
-        groups.unpersist()
 
 
 def burst_limit(groups: DataFrame) -> tuple[float, Distribution]:

@@ -15,7 +15,6 @@ Refuses:
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -28,6 +27,7 @@ from reweight.clean_logs.events import read_events
 from reweight.config import Run
 from reweight.core.files import write_json
 from reweight.core.hashing import uniform
+from reweight.core.persisted import persisted
 from reweight.core.revision import revision
 from reweight.core.tables import SAMPLES
 from reweight.diagnose import bursts, delay, drift, groups, needs, position, relation
@@ -49,12 +49,9 @@ def diagnose(run: Run) -> dict[str, Any]:
         run.say(need)
     events = read_events(run.store, run.config.cleaning)
     events = sampling.collapsed(events, run.config.sampling)
-    samples = run.store.read(SAMPLES).persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(run.store.read(SAMPLES)) as samples:
         rows = samples.count()
         findings = content(_findings(run, events, samples))
-    finally:
-        samples.unpersist()
     visible = [finding["mechanism"] for finding in findings if finding["verdict"] == "visible"]
     values = {
         "run_id": run.config.run_id,
@@ -77,8 +74,7 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
     names = read_stats(run.folder.features).names
     columns = drift.Columns(names, _steady(names, run.config.features), seed)
     times = run.config.cleaning.times
-    halves = _halves(samples, seed, times).persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(_halves(samples, seed, times)) as halves:
         run.say("fitting models of the label")
         judged = relation.crossed(halves, columns.modelled, seed)
         items = _with_item_hashes(mature, events, section, run.config.features)
@@ -113,8 +109,6 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
         # What no log shows comes last.
         found[delay.MISSING] = found.pop(delay.MISSING)
         return list(found.values())
-    finally:
-        halves.unpersist()
 
 
 def _contents(events: DataFrame, section: Sampling) -> list[str]:

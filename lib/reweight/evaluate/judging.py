@@ -47,7 +47,7 @@ def check_judges(
     assert columns is not None
     frame = spark.createDataFrame([], columns)
     # Null has no type of its own, so it fits whatever the expression expects.
-    frame = frame.withColumns({n: F.lit(None) for n in keep if n not in frame.columns})
+    frame = frame.select("*", *[F.lit(None).alias(n) for n in keep if n not in frame.columns])
     for reads_truth in (False, True):
         chosen = {n: j for n, j in judges.items() if j.reads_truth == reads_truth}
         expressions = {

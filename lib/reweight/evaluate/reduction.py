@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from reweight.core.arithmetic import COLUMNS
 from reweight.core.columns import design_weight
+from reweight.core.persisted import persisted
 from reweight.evaluate import metrics
 from reweight.evaluate.judges import RECORDED
 from reweight.evaluate.recalibration import recalibrated
@@ -61,8 +61,7 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
         seed: seed of the buckets and of the bootstrap.
     """
     rows = _with_parts(predictions, evaluation, seed)
-    fine = _summed(rows, ["segment", "bin"]).persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(_summed(rows, ["segment", "bin"])) as fine:
         by_bin = fine.groupBy(*KEYS, "bin").agg(
             *[F.sum(name).alias(name) for name in ("rows", "n", "pos", "predicted")]
         )
@@ -86,8 +85,6 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
         sums = exact.unionByName(coarse, allowMissingColumns=True)
         # Small by nature: a few numbers and their resamples per judge, method and split.
         metric_values = sums.groupBy(*KEYS).applyInPandas(values, VALUES).toPandas()
-    finally:
-        fine.unpersist()
     return Reduced(bins, thresholds, metric_values)
 
 

@@ -22,7 +22,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from reweight.build_samples.feature_stats import read_stats
@@ -32,6 +31,7 @@ from reweight.core.distribution import Distribution, distribution_by
 from reweight.core.files import content_hash, write_json
 from reweight.core.kept import kept_types
 from reweight.core.left_out import left_out, without
+from reweight.core.persisted import persisted
 from reweight.core.run import leaves
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate import (
@@ -163,8 +163,7 @@ def _weights(run: Run) -> dict[str, Any]:
     wide = wide_weights(run.store.read(WEIGHTS), methods)
     train = run.store.read(SAMPLES).where("split = 'train'")
     train = train.select("sample_id", "segment", "label", "features")
-    joined = train.join(wide, on="sample_id", how="inner").persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(train.join(wide, on="sample_id", how="inner")) as joined:
         columns, by_label = {m: F.col(m) for m in methods}, F.col("label").cast("int")
         spread = distribution_by(joined, columns, by_label)
         sums = weight_summary.weight_sums(joined, methods)
@@ -181,8 +180,6 @@ def _weights(run: Run) -> dict[str, Any]:
             "drivers": drivers,
             "extremes": weight_summary.extremes(joined, methods, names, drivers),
         }
-    finally:
-        joined.unpersist()
 
 
 def _nullable(names: list[str]) -> str:

@@ -4,8 +4,7 @@ import json
 import logging
 import shutil
 import threading
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pyspark.ml.torch.distributor import TorchDistributor
@@ -13,7 +12,9 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from reweight.core.errors import RankError, ReweightError, TrainingError
 from reweight.core.heartbeat import Sign, forget, stuck
 from reweight.core.logging import is_interactive, progress_bar
+from reweight.core.session_kind import cancellable
 from reweight.fit_importance.job import FitJob
+from reweight.fit_importance.on_driver import on_driver
 from reweight.training.plan import FitPlan, Fitting
 from reweight.training.rank import failed_ranks
 from reweight.training.start import start_rank
@@ -48,7 +49,7 @@ def launch_until_done(job: FitJob, plan: FitPlan) -> list[str]:
 
 
 def launch(job: FitJob, plan: FitPlan) -> None:
-    """Runs a plan on executors, one barrier task per rank.
+    """Runs a plan where ``fitting.where`` says.
 
     Raises:
         TrainingError: too few slots, or settings that cannot be trained.
@@ -58,18 +59,33 @@ def launch(job: FitJob, plan: FitPlan) -> None:
     shutil.rmtree(folder.errors, ignore_errors=True)
     forget(folder.heartbeats)
     folder.path.mkdir(parents=True, exist_ok=True)
-    distributor = TorchDistributor(
-        num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
-    )
-    with _watch(job, plan) as hung:
+    started = on_driver(plan) if fitting.where == "driver" else _on_executors(job, plan)
+    with started as (train, cancel), _watch(plan, cancel) as hung:
         try:
-            distributor.run(start_rank, plan.model_dump_json(by_alias=True))
+            train()
         except Exception as error:
             if hung:
                 raise _hang(fitting, hung) from error
             raise _explained(plan, error) from error
         finally:
             forget(folder.heartbeats)
+
+
+@contextmanager
+def _on_executors(
+    job: FitJob, plan: FitPlan
+) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Prepares a plan for executors, one barrier task per rank.
+
+    Yields:
+        A function that trains, and one that cancels the training.
+    """
+    fitting = plan.fitting
+    distributor = TorchDistributor(
+        num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
+    )
+    with cancellable(job.spark) as cancel:
+        yield lambda: distributor.run(start_rank, plan.model_dump_json(by_alias=True)), cancel
 
 
 def _hang(fitting: Fitting, signs: list[Sign]) -> RankError:
@@ -90,7 +106,7 @@ def _explained(plan: FitPlan, error: Exception) -> TrainingError:
             expected=f"{ranks} free cores (tasks) at the same time",
             got=next(line for line in text.splitlines() if "slots" in line).strip()[:300],
             fix="lower fitting.ranks, or give Spark more cores; turn dynamic allocation off, which "
-            "barrier stages do not allow",
+            "barrier stages do not allow; where there are none, set fitting.where: driver",
         )
     messages = failed_ranks(plan.models)
     # The library would raise its own errors again; any other failure may not recur.
@@ -106,15 +122,19 @@ def _explained(plan: FitPlan, error: Exception) -> TrainingError:
 
 
 @contextmanager
-def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
+def _watch(plan: FitPlan, cancel: Callable[[], None]) -> Iterator[list[Sign]]:
     """Shows the losses while the ranks train, and cancels a training that hangs.
+
+    Args:
+        plan: what is trained.
+        cancel: ends the training.
 
     Yields:
         A list that receives the last heartbeats of the ranks if they hang.
     """
-    folder, context = plan.models, job.spark.sparkContext
+    folder = plan.models
     epochs = max((t.epochs for m in plan.methods if (t := m.learns())), default=0)
-    stop, tag = threading.Event(), f"reweight-{uuid.uuid4().hex}"
+    stop = threading.Event()
     hung: list[Sign] = []
 
     def watch() -> None:
@@ -122,7 +142,7 @@ def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
         while not stop.wait(0.5):
             if not hung and (signs := stuck(folder.heartbeats, plan.fitting.timeout)):
                 hung.extend(signs)
-                context.cancelJobsWithTag(tag)
+                cancel()
             if not folder.curves.exists():
                 continue
             curves = json.loads(folder.curves.read_text())
@@ -137,13 +157,9 @@ def _watch(job: FitJob, plan: FitPlan) -> Iterator[list[Sign]]:
         bar.close()
 
     watcher = threading.Thread(target=watch, daemon=True)
-    context.addJobTag(tag)
-    context.setInterruptOnCancel(True)
     watcher.start()
     try:
         yield hung
     finally:
         stop.set()
         watcher.join()
-        context.setInterruptOnCancel(False)
-        context.removeJobTag(tag)

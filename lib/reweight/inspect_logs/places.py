@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from delta.tables import DeltaTable
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from reweight.core.errors import SourceError
 from reweight.core.section import expanded
+from reweight.core.session_kind import is_delta
 from reweight.inspect_logs.formats import HEAD, Form, seen
 
 _TABLE = re.compile(r"\w+(\.\w+){0,2}")
@@ -122,7 +122,7 @@ def _ending(file: Path) -> str:
 
 def _remote(spark: SparkSession, place: str, given: str | None) -> Found:
     """A place that only Spark can open: its lines tell the format as the bytes would."""
-    if given == "delta" or DeltaTable.isDeltaTable(spark, place):
+    if given == "delta" or is_delta(spark, place):
         return Found(place, {"path": place, "format": "delta"}, ("a Delta table",))
     try:
         # Small: the first lines.

@@ -18,6 +18,7 @@ from reweight.config import RunConfig, read_config
 from reweight.core.errors import ReweightError, RunError, SetupError
 from reweight.core.job_config import JobConfig
 from reweight.core.logging import log_to_console
+from reweight.core.persisted import staged_in
 from reweight.core.run import JobRun, Stage, Summary
 from reweight.core.run_folder import RunFolder
 from reweight.core.session import borrowed, given_session, spark_session
@@ -149,7 +150,8 @@ def run_stages(
             _tell_judges(run)
             told = True
         start = time.monotonic()
-        summary = run_stage(run, stage, order)
+        with staged_in(run.folder.staged):
+            summary = run_stage(run, stage, order)
         for line in _lines(summary):
             run.say(line)
         run.say(f"{time.monotonic() - start:.1f} s")

@@ -1,4 +1,4 @@
-"""Scores rows: a function over Arrow batches that applies broadcast models."""
+"""Scores rows: a function over Arrow batches, in which the models travel."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from pyspark.sql.types import BooleanType, FloatType, StructField, StructType
 
 from reweight.core.columns import in_sample_flag, number, soft_label
 from reweight.core.sequences import SEQUENCE
+from reweight.core.session_kind import check_sent
 from reweight.importance.artifact import ModelArtifact, Scorer, trained
 from reweight.importance.attribution import BESIDE, attributions
 from reweight.importance.batch import Batch
@@ -39,8 +40,7 @@ def scored(
         models: method name -> fitted model.
         keep: columns of ``samples`` to keep in front.
     """
-    # Small by nature: the parameters of the networks.
-    sent = samples.sparkSession.sparkContext.broadcast(dict(models))
+    sent = sent_models(samples.sparkSession, models)
     kept_fields = samples.select(*keep).schema.fields
     methods = {name: stored.read_method() for name, stored in models.items()}
     numbers = [*models, *[soft_label(name) for name, method in methods.items() if method.soft]]
@@ -58,7 +58,7 @@ def scored(
     def score(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         # One thread per task: Spark runs a task on each core.
         torch.set_num_threads(1)
-        scorer = Scorer(sent.value)
+        scorer = Scorer(sent)
         for rows in batches:
             outputs = EnsembleOutputs(_batch(rows, extra))
             added = [*scorer(outputs.batch, outputs).values()]
@@ -86,7 +86,7 @@ def explained(
         One row per ``method`` and ``part`` (a feature, or one of ``attribution.BESIDE``): ``rows``,
         and ``mean`` and ``mean_abs`` of the contribution, also by label (``mean_0``, ``mean_1``).
     """
-    sent = samples.sparkSession.sparkContext.broadcast(dict(models))
+    sent = sent_models(samples.sparkSession, models)
     parts = [*names, *BESIDE]
     sums = ("mean_abs", "mean_0", "mean_1", "rows_0", "rows_1")
     schema = "method string, part string, " + ", ".join(f"{name} double" for name in sums)
@@ -94,7 +94,7 @@ def explained(
 
     def explain(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         torch.set_num_threads(1)
-        scorer = Scorer(sent.value)
+        scorer = Scorer(sent)
         for rows in batches:
             batch = _batch(rows, extra)
             positive = (batch.label > 0.5).double()
@@ -154,17 +154,17 @@ def importance_column(
     Returns:
         A struct of ``importance`` and ``label``; ``label`` is null unless the method is soft.
     """
-    sent = spark.sparkContext.broadcast(stored)
     method = stored.read_method()
     segments = TrainFacts.model_validate_json(stored.facts).segments
     name, extra = method.name, method.columns()
+    sent = sent_models(spark, {name: stored})
     columns_read = ("sample_id", "features", "label", *extra)
 
     def score(
         batches: Iterator[tuple[pd.Series, ...]],  # type: ignore[type-arg]
     ) -> Iterator[pd.DataFrame]:
         torch.set_num_threads(1)
-        scorer = Scorer({name: sent.value})
+        scorer = Scorer(sent)
         for columns in batches:
             arrays = dict(zip(columns_read, map(pa.array, columns), strict=True))
             outputs = EnsembleOutputs(Batch.from_arrow(arrays, {n: n for n in extra}))
@@ -179,6 +179,17 @@ def importance_column(
         values["sample_id"], values["features"], values["label"], *extra_columns
     )
     return column
+
+
+def sent_models(
+    spark: SparkSession, models: Mapping[str, ModelArtifact]
+) -> dict[str, ModelArtifact]:
+    """The models as the functions hold them: small by nature, the parameters of the networks.
+
+    Spark broadcasts a function that is larger than 1 MB by itself.
+    """
+    check_sent(spark, sum(len(stored.tensors) for stored in models.values()), "the models")
+    return dict(models)
 
 
 def _extra(name: str) -> str:

@@ -23,7 +23,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -39,6 +38,7 @@ from reweight.core.left_out import (
     refused_by,
     without,
 )
+from reweight.core.persisted import persisted
 from reweight.core.run import leaves, reads
 from reweight.core.tables import SAMPLES, WEIGHTS
 from reweight.importance.base import ImportanceMethod
@@ -84,14 +84,11 @@ def score_weights(run: Run) -> dict[str, Any]:
     models = read_models(config.model_folder.models, methods, run.folder.features)
     columns = ("sample_id", "split", *config.weighting.reads, *config.sampling.counted)
     # Persisted, since Spark would run Python again for every use.
-    rows = scored(samples, models, columns).persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(scored(samples, models, columns)) as rows:
         stats = policies(config, rows, methods, refusals)
         in_sample = config.model_run_id is None
         weights = weight_rows(rows, config.weighting, stats, in_sample=in_sample)
         written = run.store.write(WEIGHTS, weights)
-    finally:
-        rows.unpersist()
     if written != count * len(stats):
         raise TableError(
             "the numbers of weights and samples do not match",

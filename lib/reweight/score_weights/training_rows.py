@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from reweight.core.arithmetic import ARRAYS, COLUMNS, Arithmetic, Array, Value
 from reweight.core.columns import design_weight
 from reweight.core.distribution import Distribution, distribution, distribution_of
+from reweight.core.persisted import persisted
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ class FrameRows(TrainingRows[Column]):
     ) -> dict[str, dict[str, float]]:
         """Sums by segment, in one pass over the rows and a small one per value."""
         totals = [F.sum(self._counted(value)).alias(name) for name, value in values.items()]
-        groups = self.rows.where("segment is not null").groupBy("segment").agg(*totals).persist()
-        try:
+        groups = self.rows.where("segment is not null").groupBy("segment").agg(*totals)
+        with persisted(groups) as groups:
             return {
                 name: {
                     row["segment"]: row[name]
@@ -139,8 +140,6 @@ class FrameRows(TrainingRows[Column]):
                 }
                 for name in values
             }
-        finally:
-            groups.unpersist()
 
 
 class MemoryRows(TrainingRows[Array]):

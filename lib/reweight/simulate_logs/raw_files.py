@@ -1,14 +1,14 @@
 """Simulated impressions -> raw log files with planted faults."""
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.digest import digest
 from reweight.core.hashing import uniform
+from reweight.core.local_paths import here
+from reweight.core.session_kind import listed
 from reweight.simulate_logs.section import Simulation
 from reweight.simulate_logs.simulation import begin, has_order, world_name
 
@@ -118,18 +118,16 @@ def write_raw(lines: DataFrame, simulation: Simulation) -> None:
 
 def written(spark: SparkSession, path: str) -> str:
     """What is in the folder of the raw files: a hash of the names, sizes and times."""
-    jvm: Any = spark._jvm
-    place = jvm.org.apache.hadoop.fs.Path(path)
-    system = place.getFileSystem(spark._jsc.hadoopConfiguration())
-    if not system.exists(place):
+    place = here(path)
+    if place is not None:
+        below = sorted(file for file in place.rglob("*") if file.is_file())
+        facts = [(f.relative_to(place).as_posix(), f.stat()) for f in below]
+        return digest(*[f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in facts])
+    if not listed(spark, path).under:
         return "nothing"
-    listed: Any = system.listFiles(place, True)
-    # Printed in one call, since fetching names, sizes and times costs a call each.
-    text = jvm.org.apache.hadoop.util.functional.RemoteIterators.toList(listed).toString()
-    files = re.findall(
-        r"\{path=(.*?); isDirectory=.*?length=(\d+);.*?modification_time=(\d+)", text
-    )
-    return digest(*[" ".join(file) for file in sorted(files)])
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+    file = F.xxhash64("path", "length", "modificationTime")
+    return str(files.agg(F.bit_xor(file), F.count("*")).first())
 
 
 def _end(simulation: Simulation) -> Column:

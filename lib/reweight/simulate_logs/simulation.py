@@ -22,6 +22,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
+from reweight.core.session_kind import slots
 from reweight.simulate_logs import articles, words
 from reweight.simulate_logs.section import Simulation
 
@@ -36,7 +37,7 @@ def impressions(spark: SparkSession, simulation: Simulation, seed: int) -> DataF
     # However many sessions there are, a task and its file stay small.
     starts = _starts(simulation, "sessions")
     sessions = starts[-1]
-    tasks = max(spark.sparkContext.defaultParallelism, sessions // _SESSIONS_PER_TASK)
+    tasks = max(slots(spark), sessions // _SESSIONS_PER_TASK)
     return (
         spark.range(0, sessions, numPartitions=tasks)
         .withColumnRenamed("id", "session_id")

@@ -12,9 +12,8 @@ Refuses:
 
 from typing import Any
 
-from pyspark import StorageLevel
-
 from reweight.config import Run
+from reweight.core.persisted import persisted
 from reweight.core.run import leaves
 from reweight.core.tables import TRUTH
 from reweight.simulate_logs import raw_files, simulation
@@ -33,17 +32,14 @@ def simulate_logs(run: Run) -> dict[str, Any]:
     if section is None:
         return {"skipped": "the config has no section `simulation`: the log already exists"}
     seed = run.config.seed
-    shown = simulation.impressions(run.spark, section, seed).persist(StorageLevel.DISK_ONLY)
-    clean = raw_files.events(shown, section)
-    lines = raw_files.with_dirt(clean, section, seed).persist(StorageLevel.DISK_ONLY)
-    try:
+    with (
+        persisted(simulation.impressions(run.spark, section, seed)) as shown,
+        persisted(raw_files.with_dirt(raw_files.events(shown, section), section, seed)) as lines,
+    ):
         raw_files.write_raw(lines, section)
         # Small: kinds of events times kinds of faults.
         counts = lines.groupBy("fault", "event_type").count().collect()
         run.store.write(TRUTH, simulation.truth(shown))
-    finally:
-        lines.unpersist()
-        shown.unpersist()
     planted: dict[str, int] = {}
     for row in counts:
         if row["fault"]:

@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from pyspark.ml import Model
 from pyspark.ml.util import (
@@ -13,12 +12,13 @@ from pyspark.ml.util import (
     MLWritable,
     MLWriter,
 )
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType, StructField, StructType
 
 from reweight.build_samples.encoding import scaled
 from reweight.core.section import Section
+from reweight.core.session_kind import download, saver_of, upload
 from reweight.importance.artifact import ModelArtifact
 from reweight.score_weights.policy import PolicyStats, Weighting, weight
 from reweight.score_weights.scoring import importance_column
@@ -143,10 +143,11 @@ class _ModelWriter(MLWriter):
     def saveImpl(self, path: str) -> None:  # noqa: N802
         """Writes the model."""
         extra = {"fitted": self.model.fitted.model_dump(mode="json")}
-        DefaultParamsWriter.saveMetadata(self.model, path, self.sc, extraMetadata=extra)
+        saver = saver_of(self.sparkSession)
+        DefaultParamsWriter.saveMetadata(self.model, path, saver, extraMetadata=extra)
         with tempfile.TemporaryDirectory() as local:
             self.model.stored.write(Path(local) / "model")
-            _copy(self.sparkSession, f"{local}/model", f"{path}/model", down=False)
+            upload(self.sparkSession, Path(local) / "model", f"{path}/model")
 
 
 class _ModelReader(MLReader[SampleWeighterModel]):
@@ -154,9 +155,9 @@ class _ModelReader(MLReader[SampleWeighterModel]):
 
     def load(self, path: str) -> SampleWeighterModel:
         """Reads the model."""
-        metadata = DefaultParamsReader.loadMetadata(path, self.sc)
+        metadata = DefaultParamsReader.loadMetadata(path, saver_of(self.sparkSession))
         with tempfile.TemporaryDirectory() as local:
-            _copy(self.sparkSession, f"{path}/model", f"{local}/model", down=True)
+            download(self.sparkSession, f"{path}/model", Path(local) / "model")
             stored = ModelArtifact.read(Path(local) / "model")
         model = SampleWeighterModel(stored, Fitted.model_validate(metadata["fitted"]))
         model._resetUid(metadata["uid"])
@@ -180,16 +181,3 @@ def with_outputs(schema: StructType, params: WeighterParams) -> StructType:
     if (soft := params.getSoftLabelCol()) is not None:
         fields.append(StructField(soft, FloatType()))
     return StructType([*schema.fields, *fields])
-
-
-def _copy(spark: SparkSession, source: str, target: str, *, down: bool) -> None:
-    """Copies a folder between this machine and where Spark keeps files (HDFS, S3, DBFS)."""
-    jvm: Any = spark._jvm
-    hadoop: Any = spark._jsc.hadoopConfiguration()
-    source_path, target_path = (jvm.org.apache.hadoop.fs.Path(path) for path in (source, target))
-    files = (source_path if down else target_path).getFileSystem(hadoop)
-    if down:
-        # As plain files, without the checksum files that Hadoop would write beside them.
-        files.copyToLocalFile(False, source_path, target_path, True)
-    else:
-        files.copyFromLocalFile(False, True, source_path, target_path)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from pyspark import StorageLevel, keyword_only
+from pyspark import keyword_only
 from pyspark.ml import Estimator
 from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame, SparkSession
@@ -17,8 +17,10 @@ from pyspark.sql.types import StructType
 
 from reweight.build_samples.feature_stats import scales
 from reweight.core.errors import SetupError
+from reweight.core.persisted import persisted, staged_in
 from reweight.core.run_folder import ModelsFolder
 from reweight.core.section import expanded
+from reweight.core.session_kind import master
 from reweight.fit_importance.fit import fit_methods
 from reweight.fit_importance.job import FitJob
 from reweight.importance.artifact import ModelArtifact
@@ -146,8 +148,11 @@ class SampleWeighter(
 
     def _fit(self, dataset: DataFrame) -> SampleWeighterModel:
         self.transformSchema(dataset.schema)
-        raw = as_samples(dataset, self).persist(StorageLevel.DISK_ONLY)
-        try:
+        with (
+            self._scratch(dataset.sparkSession) as scratch,
+            staged_in(scratch / "staged"),
+            persisted(as_samples(dataset, self)) as raw,
+        ):
             dim = check_samples(raw, self)
             train = raw.where("split = 'train'")
             by_index = scales(train, "features") if self.getOrDefault(self.standardization) else {}
@@ -159,29 +164,26 @@ class SampleWeighter(
                 dim=dim,
             )
             samples = raw.withColumn("features", scaled_features(fitted, "features"))
-            artifact = self._train(samples, dim)
+            artifact = self._train(samples, dim, scratch)
             policy = self._policy(samples, artifact)
-        finally:
-            raw.unpersist()
         model = SampleWeighterModel(artifact, fitted.model_copy(update={"policy": policy}))
         model._resetUid(self.uid)
         copied: SampleWeighterModel = self._copyValues(model)
         return copied
 
-    def _train(self, samples: DataFrame, dim: int) -> ModelArtifact:
+    def _train(self, samples: DataFrame, dim: int, scratch: Path) -> ModelArtifact:
         method = method_of(self)
-        with self._scratch(samples.sparkSession) as scratch:
-            job = FitJob(
-                spark=samples.sparkSession,
-                seed=self.getSeed(),
-                fitting=fitting_of(self),
-                names=tuple(f"{self.getFeaturesCol()}[{place}]" for place in range(dim)),
-                cardinalities=(),
-                snapshots=scratch / "snapshot",
-            )
-            models = ModelsFolder(scratch / "models")
-            fit_methods(job, samples, (method,), models)
-            return ModelArtifact.read(models.model(method.name))
+        job = FitJob(
+            spark=samples.sparkSession,
+            seed=self.getSeed(),
+            fitting=fitting_of(self),
+            names=tuple(f"{self.getFeaturesCol()}[{place}]" for place in range(dim)),
+            cardinalities=(),
+            snapshots=scratch / "snapshot",
+        )
+        models = ModelsFolder(scratch / "models")
+        fit_methods(job, samples, (method,), models)
+        return ModelArtifact.read(models.model(method.name))
 
     def _policy(self, samples: DataFrame, artifact: ModelArtifact) -> PolicyStats:
         method = artifact.read_method()
@@ -190,12 +192,9 @@ class SampleWeighter(
         values = {name: F.col(name) for name in samples.columns}
         scores = importance_column(samples.sparkSession, artifact, values)
         importance = samples.select(scores["importance"].alias(method.name), "segment")
-        importance = importance.persist(StorageLevel.DISK_ONLY)
-        try:
+        with persisted(importance) as importance:
             rows = FrameRows(importance)
             return fit_policy(rows, weighting_of(self), [method])[method.name]
-        finally:
-            importance.unpersist()
 
     @contextmanager
     def _scratch(self, spark: SparkSession) -> Iterator[Path]:
@@ -205,12 +204,12 @@ class SampleWeighter(
             Its path. Tracebacks of failed ranks are kept, since the error message points to them.
         """
         parent = self.getScratchDir()
-        master = str(spark.sparkContext.master)
-        if parent is None and not master.startswith("local") and method_of(self).trained:
+        place = master(spark)
+        if parent is None and not place.startswith("local") and method_of(self).trained:
             raise SetupError(
                 "the executors may not see this machine's temporary folder",
                 expected="scratchDir: a folder that driver and executors see under the same path",
-                got=f"no scratchDir, on {master}",
+                got=f"no scratchDir, on {place}",
                 fix="set scratchDir, such as SampleWeighter(scratchDir='/shared/scratch')",
             )
         root = Path(expanded(parent or tempfile.gettempdir())).absolute()

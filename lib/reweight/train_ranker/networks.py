@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from reweight.core.columns import soft_label
 from reweight.core.errors import ReweightError, TrainingError
 from reweight.core.run_folder import ModelsFolder
+from reweight.core.session_kind import master
 from reweight.fit_importance.fit import train as launch_training
 from reweight.fit_importance.fit import training_plan
 from reweight.fit_importance.job import FitJob
@@ -27,6 +28,7 @@ from reweight.importance.batch import Batch
 from reweight.importance.cross_network import DeepNetwork
 from reweight.importance.deep_settings import DeepSettings, label_column, weight_column
 from reweight.importance.training import TrainFacts
+from reweight.score_weights.scoring import sent_models
 from reweight.train_ranker.in_python import Predict, with_predictions
 from reweight.train_ranker.rankers.base import RankerJob
 from reweight.train_ranker.rows import WeightColumn
@@ -109,12 +111,12 @@ def read_network(folder: Path) -> ModelArtifact:
 def with_log_odds(rows: DataFrame, models: Mapping[str, ModelArtifact]) -> DataFrame:
     """Adds a column of log odds per network."""
     # Small by nature: the parameters of the networks.
-    sent = rows.sparkSession.sparkContext.broadcast(dict(models))
+    sent = sent_models(rows.sparkSession, models)
 
     def load() -> Predict:
         # One thread per task: Spark runs a task on each core.
         torch.set_num_threads(1)
-        scorer = Scorer(sent.value)
+        scorer = Scorer(sent)
 
         def predict(
             features: pd.Series,  # type: ignore[type-arg]
@@ -135,7 +137,7 @@ def _folder(train: DataFrame, job: RankerJob) -> Iterator[ModelsFolder]:
     if job.folder is not None:
         yield ModelsFolder(job.folder)
         return
-    if not str(train.sparkSession.sparkContext.master).startswith("local["):
+    if not master(train.sparkSession).startswith("local["):
         raise TrainingError(
             "the ranker 'deep' needs a folder that its ranks share",
             expected="the folder of a run, for its rows and checkpoints",

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.columns import design_weight, soft_label
 from reweight.core.kept import with_kept
+from reweight.core.session_kind import slots
 
 # A value of a sparse vector takes 12 bytes: an int32 and a float64.
 _VALUE_BYTES = 12
@@ -123,7 +124,7 @@ def gathered(train: DataFrame, rows: int, width: int) -> DataFrame:
         rows: number of rows.
         width: number of stored values per vector.
     """
-    cores, size = train.sparkSession.sparkContext.defaultParallelism, rows * width * _VALUE_BYTES
+    cores, size = slots(train.sparkSession), rows * width * _VALUE_BYTES
     small, large = (-(-size // limit) for limit in (_TASK_BYTES, _PARTITION_BYTES))
     return train.coalesce(max(1, min(cores, small), large))
 

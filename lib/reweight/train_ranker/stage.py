@@ -21,14 +21,13 @@ Refuses:
 import json
 from typing import Any
 
-from pyspark import StorageLevel
-
 from reweight.build_samples.feature_stats import read_stats
 from reweight.config import Run, RunConfig
 from reweight.core.digest import digest
 from reweight.core.files import content_hash
 from reweight.core.kept import kept_types
 from reweight.core.left_out import Refusals, left_out, record_left_out, refused_by, without
+from reweight.core.persisted import persisted
 from reweight.core.run import leaves
 from reweight.core.tables import PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.score_weights.policy_files import read_policies
@@ -77,8 +76,7 @@ def train_ranker(run: Run) -> dict[str, Any]:
     held_out = with_columns(held_out, reads, sizes, kept)
     job = job_of(held_out, stats, reads, seed=config.seed, fitting=config.fitting)
     # On disk, since Spark ML holds its own blocks in memory while it iterates.
-    train = train.persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(train) as train:
         fits = fit_rankers(
             train,
             columns,
@@ -90,8 +88,6 @@ def train_ranker(run: Run) -> dict[str, Any]:
         )
         fitted = {fit.method for fit in fits}
         expanded = {name: doubled(train, name, ()).count() for name in soft if name in fitted}
-    finally:
-        train.unpersist()
     rows = run.store.write(PREDICTIONS, predictions(held_out, fits))
     for fit in fits:
         fit.fitted.save(run.folder.ranker(fit.ranker, fit.method))

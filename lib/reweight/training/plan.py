@@ -1,7 +1,7 @@
 """The plan of a training: the section ``fitting``, and everything that a rank needs."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,8 @@ class Fitting(Section):
     """The section ``fitting``.
 
     Attributes:
+        where: ``executors``, where each rank is a barrier task, or ``driver``, where one process
+            trains on the same batches: for clusters without barrier tasks, and up to 4 GiB of rows.
         ranks: number of training processes, one Spark task each.
         shards: number of shards among which the rows are dealt; a multiple of ``ranks``. The result
             depends on it, but not on ``ranks``.
@@ -29,8 +31,9 @@ class Fitting(Section):
     """
 
     # Settings of the execution: no result depends on them.
-    how: ClassVar[set[str]] = {"ranks", "feed", "use_gpu", "timeout", "retries"}
+    how: ClassVar[set[str]] = {"where", "ranks", "feed", "use_gpu", "timeout", "retries"}
 
+    where: Literal["executors", "driver"] = "executors"
     ranks: int = Field(default=1, ge=1)
     shards: int = Field(default=4, ge=1)
     batch_size: int = Field(default=1024, ge=1)
@@ -46,6 +49,15 @@ class Fitting(Section):
             raise ValueError(
                 "the ranks cannot share the shards evenly: expected shards to be a multiple of "
                 f"ranks; got shards={self.shards}, ranks={self.ranks}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_on_the_driver(self) -> Self:
+        if self.where == "driver" and self.ranks > 1:
+            raise ValueError(
+                "the driver trains in one process: expected ranks: 1 with where: driver; "
+                f"got ranks={self.ranks}"
             )
         return self
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
@@ -187,3 +189,17 @@ def _reported(folder: ModelsFolder, rank: int) -> Generator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc())
         raise
+
+
+def _end_with_parent() -> None:
+    # Not by `sys.stdin`, which would be locked when the interpreter ends.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    # The plan is the first line; no other comes, and the end of the input is that of the driver.
+    given = sys.stdin.readline()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    train_rank(given)

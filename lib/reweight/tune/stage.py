@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -28,6 +27,7 @@ from reweight.core.columns import design_weight
 from reweight.core.errors import ConfigError
 from reweight.core.files import write_json
 from reweight.core.kept import kept_types
+from reweight.core.persisted import persisted
 from reweight.core.tables import SAMPLES
 from reweight.evaluate import judging, metrics
 from reweight.evaluate.judges import RECORDED, Judge, Known, all_judges
@@ -134,26 +134,24 @@ def _try(
 ) -> list[Trial]:
     """Trains, weights, ranks and evaluates all candidates side by side, on validation."""
     section, names = run.config.weighting, [m.name for m in methods]
-    scores = _scored(run, samples, methods).persist(StorageLevel.DISK_ONLY)
     # A candidate with a tiny ESS is a result of the search, not a reason to stop it.
     policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
-    stats = fit_policy(FrameRows(scores), policy, methods)
-    known = design_weight(scores)
-    weights = [(weight(F.col(n), policy, stats[n]) * known).alias(n) for n in names]
-    wide = scores.select("sample_id", *weights)
     # The ranker that decides.
     ranker, kept = run.config.rankers[0], kept_types(run.folder)
     reads, features = ranker.columns(), read_stats(run.folder.features)
-    train = weighted_train(samples, wide, features.sizes, names, columns=reads, kept=kept)
     validation = with_columns(samples.where("split = 'validation'"), reads, features.sizes, kept)
     job = job_of(validation, features, reads, seed=run.config.seed, fitting=run.config.fitting)
-    columns = weight_columns(methods, stats)
-    train = train.persist(StorageLevel.DISK_ONLY)
-    try:
-        fits = fit_rankers(train, columns, (ranker,), floor=0.0, job=job, folder=run.folder.search)
-    finally:
-        train.unpersist()
-        scores.unpersist()
+    with persisted(_scored(run, samples, methods)) as scores:
+        stats = fit_policy(FrameRows(scores), policy, methods)
+        known = design_weight(scores)
+        weights = [(weight(F.col(n), policy, stats[n]) * known).alias(n) for n in names]
+        wide = scores.select("sample_id", *weights)
+        train = weighted_train(samples, wide, features.sizes, names, columns=reads, kept=kept)
+        columns = weight_columns(methods, stats)
+        with persisted(train) as train:
+            fits = fit_rankers(
+                train, columns, (ranker,), floor=0.0, job=job, folder=run.folder.search
+            )
     fitted = {fit.method: fit.fitted for fit in fits}
     probable = validation.transform(with_probabilities, fitted)
     judged = _judged(_with_masses(run, probable, judge), names)
@@ -217,15 +215,11 @@ def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceM
     """
     scores, f = _scored(run, samples, candidates), F.col(candidates[0].name)
     wide = scores.select("sample_id", f.alias("k"), (10 * f).alias("ten_k"))
-    train = weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])
-    train = train.persist(StorageLevel.DISK_ONLY)
-    try:
+    with persisted(weighted_train(samples, wide, _cardinalities(run), ["k", "ten_k"])) as train:
         total = float(train.agg(F.sum("k")).first()[0])  # type: ignore[index]
         linear = next((r for r in run.config.rankers if isinstance(r, LogisticRegression)), None)
         ranker = (linear or LogisticRegression()).model_copy(update={"max_iter": 20})
         by_k, by_ten_k = (ranker.fitted(train, name, total) for name in ("k", "ten_k"))
-    finally:
-        train.unpersist()
     moved = by_k.model.coefficients.toArray() - by_ten_k.model.coefficients.toArray()
     return float(np.abs(moved).max())
 

@@ -12,6 +12,7 @@ Refuses:
 """
 
 import itertools
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from reweight.core import hashing
 from reweight.core.files import write_json
 from reweight.core.revision import revision
 from reweight.core.run_folder import read_records
+from reweight.core.session_kind import check_sent
 from reweight.core.store_places import open_store
 from reweight.core.tables import BENCHMARK, SAMPLES
 
@@ -45,13 +47,12 @@ def benchmark(run: BenchmarkRun) -> dict[str, Any]:
     done_keys = incremental.done(run, BENCHMARK, "cell", list(cell_of))
     # Small by nature: public tables with about ten thousand rows.
     names = dict.fromkeys(cell.table for key, cell in cell_of.items() if key not in done_keys)
-    tables = run.spark.sparkContext.broadcast({name: _data(run, name) for name in names})
+    tables = {name: _data(run, name) for name in names}
 
     def judged(keys: list[str]) -> DataFrame:
         return _judged(run, [(cell_of[key], key) for key in keys], tables)
 
     computed = incremental.in_pieces(run, BENCHMARK, "cell", list(cell_of), done_keys, judged)
-    tables.unpersist()
     rows = incremental.found(run, BENCHMARK, "cell", list(cell_of))
     failed = rows[rows["name"] == "failed"]
     reasons = failed.groupby("method")["reason"].first().to_dict()
@@ -88,16 +89,18 @@ def _cell_keys(run: BenchmarkRun) -> dict[Cell, str]:
     }
 
 
-def _judged(run: BenchmarkRun, chunk: list[tuple[Cell, str]], tables: Any) -> DataFrame:
+def _judged(run: BenchmarkRun, chunk: list[tuple[Cell, str]], tables: dict[str, Data]) -> DataFrame:
     """The rows of some cells, one task per cell."""
     section, methods = run.config.benchmark, run.config.importance
     names = [field.name for field in BENCHMARK.columns() or () if field.name != "run_id"]
     schema = (BENCHMARK.schema or "").replace(" not null", "")
+    sent = {cell.table: tables[cell.table] for cell, _ in chunk}
+    check_sent(run.spark, len(pickle.dumps(sent)), "the tables of the benchmark")
 
     def judge(parts: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         for number in itertools.chain.from_iterable(batch["id"] for batch in parts):
             cell, key = chunk[number]
-            results = judged(cell, tables.value[cell.table], methods, section)
+            results = judged(cell, sent[cell.table], methods, section)
             rows = pd.DataFrame([{"cell": key} | row for row in results])
             yield rows[names].astype({"share": float, "value": float})
 

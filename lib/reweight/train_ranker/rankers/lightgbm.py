@@ -20,6 +20,7 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import TrainingError
 from reweight.core.files import write_json
+from reweight.core.session_kind import check_sent
 from reweight.train_ranker.in_python import (
     Predict,
     TrainingRows,
@@ -134,12 +135,13 @@ class FittedLightGbm(FittedRanker):
     @classmethod
     def with_margins(cls, rows: DataFrame, fitted: Mapping[str, "FittedLightGbm"]) -> DataFrame:
         """Adds the log odds of several models, in one pass through Python."""
-        sent = rows.sparkSession.sparkContext.broadcast([f.model for f in fitted.values()])
+        models = [f.model for f in fitted.values()]
+        check_sent(rows.sparkSession, sum(map(len, models)), "the boosters of a ranker")
 
         def load() -> Predict:
             import lightgbm
 
-            boosters = [lightgbm.Booster(model_str=model.decode()) for model in sent.value]
+            boosters = [lightgbm.Booster(model_str=model.decode()) for model in models]
 
             def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
                 matrix = matrix_of(inputs)

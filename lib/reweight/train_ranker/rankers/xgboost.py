@@ -29,6 +29,7 @@ from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ConfigError, TrainingError
 from reweight.core.files import write_json
 from reweight.core.section import Name
+from reweight.core.session_kind import check_sent, partitions, slots
 from reweight.train_ranker.groups import check_groups
 from reweight.train_ranker.in_python import (
     Predict,
@@ -158,8 +159,7 @@ class XGBoost(Ranker):
     def _rows(self, rows: DataFrame, kinds: list[str], job: RankerJob) -> bytes:
         from xgboost.spark import SparkXGBClassifier
 
-        cores = rows.sparkSession.sparkContext.defaultParallelism
-        workers = self.workers or min(cores, rows.rdd.getNumPartitions())
+        workers = self.workers or min(slots(rows.sparkSession), partitions(rows))
         # In a fixed order: sums over rows depend on it, and so does where they are cut.
         rows = rows.repartition(workers, "sample_id").sortWithinPartitions("sample_id", "label")
         settings = self._booster_settings(job.seed)
@@ -217,10 +217,11 @@ class FittedXGBoost(FittedRanker):
     def with_margins(cls, rows: DataFrame, fitted: Mapping[str, "FittedXGBoost"]) -> DataFrame:
         """Adds the log odds of several models, in one pass through Python."""
         models = [(f.model, f.slope, f.intercept) for f in fitted.values()]
-        sent = rows.sparkSession.sparkContext.broadcast(models)
+        size = sum(len(model) for model, _, _ in models)
+        check_sent(rows.sparkSession, size, "the boosters of a ranker")
 
         def load() -> Predict:
-            boosters = [(_loaded(model), a, b) for model, a, b in sent.value]
+            boosters = [(_loaded(model), a, b) for model, a, b in models]
 
             def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
                 matrix = matrix_of(inputs)
