@@ -21,7 +21,7 @@ class DeepSettings(Section):
 
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=3, ge=1)
-    learning_rate: float = Field(default=0.001, gt=0)
+    learning_rate: float = Field(default=0.003, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     embedding: int = Field(default=8, ge=1)
     cross: int = Field(default=2, ge=0)
