@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
-from reweight.simulate_logs import articles, words
+from reweight.simulate_logs import words
 from reweight.simulate_logs.section import Simulation
 
 _HOUR = 3600
@@ -115,11 +115,6 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
 
     drawn = F.transform(draws, draw)
     chosen = F.slice(F.array_distinct(drawn), 1, simulation.list_size)
-    if (news := simulation.news) is not None:
-        passed = F.col("began_at") - begin(simulation)
-        chosen = F.transform(
-            chosen, lambda place: articles.article(place, passed, items[0], news, seed)
-        )
     scored = F.transform(
         chosen,
         lambda item: F.struct(
@@ -167,20 +162,12 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
             {"query": words.query(session, seed), "title": words.title(item, seed)}
         )
         logit = logit + words.meets(session, item, simulation.search, seed)
-    bait = F.lit(0.0)
-    if (news := simulation.news) is not None:
-        since = articles.published(F.col("item_id"), simulation.items, news, seed)
-        shown = shown.withColumn("published_at", since + begin(simulation))
-        bait = news.bait * _normal(seed, "bait", F.col("item_id"))
-        passed = F.col("began_at") - begin(simulation)
-        logit = logit + bait + articles.fading(passed, since, news)
     bot = F.col("bot")
     seen = bot | (
         uniform(seed, "seen", key) < F.pow(F.col("position"), -_setting(simulation, "eta"))
     )
     chance = F.when(bot, _setting(simulation, "bot_clicks")).otherwise(_sigmoid(logit))
-    worth = _setting(simulation, "purchase") + 0.8 * F.col("_quality") - cost
-    buys = _sigmoid(worth - bait if simulation.news else worth)
+    buys = _sigmoid(_setting(simulation, "purchase") + 0.8 * F.col("_quality") - cost)
     mean = F.when(
         uniform(seed, "late", key) < _setting(simulation, "late"),
         _setting(simulation, "late_days") * 86400,
