@@ -9,11 +9,10 @@ from pyspark.sql import SparkSession
 
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
-from reweight.config import Run, RunConfig, load_config, read_config
+from reweight.config import Run, RunConfig, read_config
 from reweight.core.errors import ConfigError, SampleError, SourceError
 from reweight.core.tables import SAMPLES
 from reweight.runner.records import run_stage
-from reweight.simulate_logs.stage import simulate_logs
 
 
 @pytest.fixture
@@ -139,16 +138,3 @@ def test_texts_are_features_and_encoded_once_for_all_runs(spark: SparkSession, r
     with pytest.raises(ConfigError) as caught:
         run_stage(opened(spark, root, features=nowhere), build_samples)
     assert caught.value.got == "missing: no such folder"
-
-
-def test_a_small_log_of_each_domain_from_search_to_health_makes_samples(
-    spark: SparkSession, tmp_path: Path, runs_stages: None
-) -> None:
-    for path in sorted((Path(__file__).parents[2] / "conf" / "domains").glob("*.yaml")):
-        sizes = [f"root={tmp_path}", "simulation.sessions=300", "simulation.users=60"]
-        run = Run.open(spark, load_config(str(path), sizes))
-        told = [run_stage(run, stage) for stage in (simulate_logs, clean_logs, build_samples)]
-        assert told[1]["events"] > 0
-        assert run.config.simulation is not None
-        assert told[2]["samples"] > 0.98 * 300 * run.config.simulation.list_size
-        assert min(told[2]["positives"][part] for part in ("train", "validation", "test")) > 0
