@@ -28,8 +28,9 @@ from reweight.runner.records import run_stage
 from reweight.score_weights.policy import Weighting, fit_policy, weight_in_memory
 from reweight.score_weights.rows import weight_rows, wide_weights
 from reweight.score_weights.training_rows import FrameRows, MemoryRows
-from reweight.train_ranker.fit import fit_rankers, predictions, weight_columns, weighted_train
-from reweight.train_ranker.rankers.logistic_regression import Ranking
+from reweight.train_ranker.fit import fit_rankers, predictions, weight_columns
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.rows import weighted_train, with_vector
 
 RATE = 0.1
 
@@ -131,13 +132,13 @@ def ranked(samples: DataFrame) -> tuple[Any, dict[str, float]]:
     weights = weight_rows(scores, policy, stats, in_sample=False)
     rows = weighted_train(samples, wide_weights(weights, ["uniform"]), (), ["uniform"]).persist()
     columns = weight_columns(methods, stats)
-    ranker = fit_rankers(rows, columns, Ranking(recalibrate=("uniform",)), floor=0.0)
-    held_out = samples.where("split <> 'train'")
-    predicted = predictions(held_out, ranker, ())
+    fits = fit_rankers(rows, columns, (LogisticRegression(recalibrate=("uniform",)),), floor=0.0)
+    held_out = with_vector(samples.where("split <> 'train'"), ())
+    predicted = predictions(held_out, fits)
     judged = judging.with_masses(predicted, held_out, {"recorded": Recorded()}, Known())
     values = reduce_predictions(judged, Evaluation(replicates=100, buckets=20), 0).values
     test = values[(values["split"] == "test") & values["segment"].isna()]
-    return ranker["uniform"], dict(zip(test["name"], test["value"], strict=False))
+    return fits[0].fitted, dict(zip(test["name"], test["value"], strict=False))
 
 
 def test_rankers_and_judges_of_a_thinned_log_count_its_rows(spark: SparkSession) -> None:

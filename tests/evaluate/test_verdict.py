@@ -105,12 +105,12 @@ def test_outcomes_are_corrected_for_the_number_of_methods_and_judges() -> None:
 def test_outcomes_are_corrected_for_the_number_of_rankers() -> None:
     own = rows_of({"m0": (-0.01, 0.03, 0, 1)})
     assert outcomes(said_of(own)) == {"m0": "helps"}
-    alone = verdicts(own, JUDGES, Evaluation(), rows_of({"uniform_recalibrated": SAME}))
+    alone = verdicts(own, JUDGES, Evaluation(), others=rows_of({"uniform_recalibrated": SAME}))
     assert outcomes(alone) == {"m0": "helps"}
-    beside = verdicts(own, JUDGES, Evaluation(), rows_of({"m0": SAME}))
+    beside = verdicts(own, JUDGES, Evaluation(), others=rows_of({"m0": SAME}))
     assert outcomes(beside) == {"m0": "no significant difference"}
     # What another judge says of the others is no test of this one.
-    elsewhere = verdicts(own, JUDGES, Evaluation(), rows_of({"m0": SAME}, "recorded"))
+    elsewhere = verdicts(own, JUDGES, Evaluation(), others=rows_of({"m0": SAME}, "recorded"))
     assert outcomes(elsewhere) == {"m0": "helps"}
 
 

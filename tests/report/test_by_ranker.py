@@ -13,6 +13,7 @@ from reweight.evaluate.judges.recorded import Recorded
 from reweight.evaluate.reduction import Reduced
 from reweight.evaluate.section import Evaluation
 from reweight.evaluate.stage import _results
+from reweight.evaluate.verdict import RANKING
 from reweight.report import page
 
 EVALUATION = Evaluation(replicates=100, buckets=40)
@@ -57,7 +58,7 @@ def reduced() -> Reduced:
 @pytest.fixture(scope="module")
 def evaluated() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     parts = by_ranker(reduced(), ["linear", "boosted"])
-    return _results(parts, {"recorded": Recorded()}, EVALUATION, {"recorded": "a note"})
+    return _results(parts, {"recorded": Recorded()}, EVALUATION, {"recorded": "a note"}, RANKING)
 
 
 def test_the_same_weights_may_help_one_ranker_and_not_another(evaluated: Any) -> None:

@@ -29,24 +29,26 @@ def refused(*overrides: str) -> str:
 def test_the_default_is_a_logistic_regression() -> None:
     assert load_config(DEMO, ["ranking=null"]).rankers == (LogisticRegression(),)
     (ranker,) = load_config(DEMO, ["ranking.C=0.5", "ranking.recalibrate=[random]"]).rankers
-    assert ranker == LogisticRegression(C=0.5, recalibrate=("random",))
+    assert ranker == LogisticRegression(C=0.5, tol=1e-4, recalibrate=("random",))
     assert (ranker.ranker, ranker.name) == ("logistic_regression", "logistic_regression")
 
 
 def test_the_short_form_is_the_same_run_as_the_list() -> None:
     short = load_config(DEMO, ["ranking.C=0.5"])
-    long = with_rankers("{ranker: logistic_regression, C: 0.5}")
+    long = with_rankers("{ranker: logistic_regression, C: 0.5, tol: 1e-4}")
     assert short == long
     assert short.hash() == long.hash()
-    assert long == with_rankers("{ranker: logistic_regression}", more=("rankers.0.C=0.5",))
+    assert long == with_rankers(
+        "{ranker: logistic_regression}", more=("rankers.0.C=0.5", "rankers.0.tol=1e-4")
+    )
 
 
 def test_both_forms_at_once_are_refused_with_the_line_to_write() -> None:
     said = refused("ranking.C=0.5", "rankers=[{ranker: gbt}]")
     assert "got both; write ranking: null beside `rankers`" in said
-    assert "- {ranker: logistic_regression, C: 0.5}" in said
+    assert "- {ranker: logistic_regression, tol: 0.0001, C: 0.5}" in said
     said = refused("ranking.C=0.5", "rankers=[{ranker: gbt}, {ranker: logistic_regression}]")
-    assert "rankers.1.C=0.5" in said
+    assert "rankers.1.tol=0.0001 rankers.1.C=0.5" in said
     assert "write ranking: {C: 0.1}" in refused("ranking=3")
 
 
