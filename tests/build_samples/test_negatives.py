@@ -29,7 +29,7 @@ from reweight.score_weights.policy import Weighting, fit_policy, weight_in_memor
 from reweight.score_weights.rows import weight_rows, wide_weights
 from reweight.score_weights.training_rows import FrameRows, MemoryRows
 from reweight.train_ranker.fit import fit_rankers, predictions, weight_columns
-from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.rankers import logistic_regression
 from reweight.train_ranker.rows import weighted_train, with_vector
 
 RATE = 0.1
@@ -132,7 +132,8 @@ def ranked(samples: DataFrame) -> tuple[Any, dict[str, float]]:
     weights = weight_rows(scores, policy, stats, in_sample=False)
     rows = weighted_train(samples, wide_weights(weights, ["uniform"]), (), ["uniform"]).persist()
     columns = weight_columns(methods, stats)
-    fits = fit_rankers(rows, columns, (LogisticRegression(recalibrate=("uniform",)),), floor=0.0)
+    ranker = logistic_regression.LogisticRegression(recalibrate=("uniform",))
+    fits = fit_rankers(rows, columns, (ranker,), floor=0.0)
     held_out = with_vector(samples.where("split <> 'train'"), ())
     predicted = predictions(held_out, fits)
     judged = judging.with_masses(predicted, held_out, {"recorded": Recorded()}, Known())
