@@ -25,10 +25,10 @@ STARTS = {
     **dict.fromkeys(("sampling", "splits", "features", "model_run_id"), "build_samples"),
     **dict.fromkeys(("importance", "fitting", "strict"), "fit_importance"),
     "weighting": "score_weights",
-    "ranking": "train_ranker",
+    "rankers": "train_ranker",
     "evaluation": "evaluate",
     # It shows the whole config.
-    **dict.fromkeys(("tuning", "explaining", "data_dir"), "report"),
+    **dict.fromkeys(("tuning", "explaining", "exporting", "data_dir"), "report"),
 }
 
 
@@ -45,7 +45,8 @@ def test_each_setting_concerns_the_stages_from_the_first_that_reads_it(run: Run)
 
 
 def test_each_file_of_the_run_is_known_to_the_stage_that_left_it(run: Run) -> None:
-    known = {name for record in read_records(run.folder).values() for name in record["left"]}
+    records = read_records(run.folder)
+    known = {name for stage in NAMES for name in records[stage]["left"]}
     methods = {method.name for method in run.config.importance}
     assert methods < known
     # Those beside the models and rankers, but for what stages of other jobs leave.
@@ -87,7 +88,7 @@ def test_what_changed_leaves_the_tables_of_a_run_from_nothing(
     assert begun(opened(root)) == []
     weighting = ("weighting.temper=0.5",)
     assert begun(opened(root, *weighting), "score_weights") == ["score_weights"]
-    changed = (*weighting, "features.numeric.log_price=price", "ranking.max_iter=15")
+    changed = (*weighting, "features.numeric.log_price=price", "rankers.0.max_iter=15")
     assert begun(opened(root, *changed), "train_ranker") == NAMES[2:6]
     places = (f"simulation.path={nothing}/raw", f"cleaning.sources.log.path={nothing}/raw")
     assert begun(opened(nothing, *changed, *places), "train_ranker") == NAMES[:6]
