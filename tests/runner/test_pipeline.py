@@ -29,7 +29,8 @@ def test_every_stage_leaves_a_record_of_what_it_read_and_wrote(run: Run) -> None
     assert {r["status"] for r in records.values()} == {"done"}
     assert {r["config_hash"] for r in records.values()} == {run.config.hash()}
     assert {name: list(r["logs"]) for name, r in records.items() if r["logs"]} == {
-        "clean_logs": ["sources.log"]
+        "clean_logs": ["sources.log"],
+        "report": ["diagnosis"],
     }
     assert records["build_samples"]["inputs"].keys() == {"events"}
     assert records["train_ranker"]["inputs"].keys() == {"samples", "weights"}
