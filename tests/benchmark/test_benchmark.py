@@ -146,6 +146,8 @@ def test_samples_of_a_run_are_a_table_like_any(
         "double(null) as delay",
         "array(float(id), float(-3)) as features",
         "array(int(id % 3)) as ids",
+        "cast(null as array<int>) as sequence_ids",
+        "cast(null as array<float>) as sequence_gaps",
     )
     open_store(spark, str(tmp_path), "day").write(SAMPLES, made)
     tables = f"benchmark.tables={{day: {{root: '{tmp_path}', run_id: day, rows: 250}}}}"
