@@ -97,10 +97,12 @@ def test_a_run_is_found_again(view: reweight.RunView, root: Path) -> None:
 
 def test_a_config_can_be_a_dict_and_a_run_a_few_stages(spark: SparkSession, root: Path) -> None:
     content = load_config(str(DEMO)).kept() | {"run_id": "short", "root": str(root / "short")}
-    some = reweight.run(content, *SMALL, stages=(simulate_logs, clean_logs))
+    # What is kept of a config has the list of rankers.
+    small = [setting.replace("ranking.", "rankers.0.") for setting in SMALL]
+    some = reweight.run(content, *small, stages=(simulate_logs, clean_logs))
     assert some.events.count() == some.records["clean_logs"]["summary"]["events"]
     none = "simulation.dirt={" + ", ".join(f"{k}: 0" for k in Dirt.model_fields) + "}"
-    clean = reweight.run(content, *SMALL, none, "run_id=clean", stages=(simulate_logs, clean_logs))
+    clean = reweight.run(content, *small, none, "run_id=clean", stages=(simulate_logs, clean_logs))
     assert clean.rejected.columns == some.rejected.columns
     assert (clean.rejected.count(), some.rejected.count() > 0) == (0, True)
     assert "clean_logs: done" in repr(some)
