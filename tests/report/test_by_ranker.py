@@ -109,7 +109,7 @@ def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> Non
         evaluation=evaluation,
         losses={},
     )
-    change = content["effects"]["boosted"]["methods"]["random"]["ranking_log_loss"]["difference"]
+    change = content["effects"]["boosted"]["methods"]["random"]["loss"]["difference"]
     row = metrics[(metrics["ranker"] == "boosted") & (metrics["method"] == "random")]
     row = row[(row["name"] == "ranking_log_loss") & (row["split"] == "test")]
     row = row[(row["kind"] == "difference") & row["segment"].isna()]
