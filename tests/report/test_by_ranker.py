@@ -121,10 +121,10 @@ def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> Non
     assert any("linear, by recorded" in line and "boosted, by recorded" in line for line in lines)
     shown = next(line for line in lines if line.startswith("random") and line.endswith("helps"))
     assert f"{change:+.4f}" in shown
-    assert any(line.startswith("boosted: By recorded") for line in lines)
+    assert any(line.startswith("boosted: Ship uniform weights") for line in lines)
     written = page.render(content)
     assert "Which weights help which ranker" in written
-    assert "<summary>boosted: By recorded" in written
+    assert "<summary>boosted: Ship uniform weights" in written
     before = page.content(
         baseline="uniform",
         config=content["config"] | {"rankers": []},
