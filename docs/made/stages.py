@@ -95,6 +95,8 @@ def _sections(config: griffe.Module) -> dict[str, griffe.Class]:
     sections = {}
     for kind in _CONFIGS:
         for key, member in own_attributes(config[kind]).items():
+            if "property" in member.labels:
+                continue
             classes = list(sections_in(config[kind], str(member.annotation)))
             if classes:
                 sections[key] = classes[0]
