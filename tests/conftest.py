@@ -55,7 +55,11 @@ TIERS = {
 # Files that read the finished run (the fixture `run`): one process makes it for all of them.
 FINISHED_RUN = {
     *("runner/test_pipeline.py", "runner/test_repeat.py", "runner/test_soft_labels.py"),
-    *("runner/test_left_out.py", "runner/test_pipeline_of_rankers.py", "runner/test_kept_stages.py"),
+    *(
+        "runner/test_left_out.py",
+        "runner/test_pipeline_of_rankers.py",
+        "runner/test_kept_stages.py",
+    ),
     *("explain/test_explain.py", "tune/test_tune.py", "serving/test_export.py"),
 }
 # Files whose tests are long and share nothing: each goes to the process that is free.
