@@ -18,9 +18,8 @@ OpenRun = Callable[..., Run]
 def test_a_search_trains_every_candidate_and_takes_the_lowest_validation_loss(
     run: Run, open_run: OpenRun
 ) -> None:
-    searching = open_run(
-        "first", "tuning.values=[0.001,1.0]", "evaluation={judges: {truth: {}}, judge_positives: 1}"
-    )
+    judged = ("evaluation.judges={truth: {}}", "evaluation.judge_positives=1")
+    searching = open_run("first", "tuning.values=[0.001,1.0]", *judged)
     summary = run_stage(searching, tune)
     found = json.loads((run.folder.tuning).read_text())
     # The first judge of the run, and not the recorded labels.
