@@ -67,6 +67,11 @@ def test_fields_of_several_types_are_texts() -> None:
     ("head", "got", "fix"),
     [
         (b"PK\x03\x04...", "a file that is a zip archive or an Excel workbook", "unpack it"),
+        (
+            bytes(range(256)) * 4,
+            "a file that is not text: 100 of its first 1,024 bytes are control",
+            "convert it",
+        ),
         (b"", "empty", "name a file with rows"),
         (b'[{"a": 1}]', "a file that is one JSON array", "jq -c '.[]' log"),
         (b'{\n "a": 1\n}\n', "a file that is JSON whose documents go over", "jq -c . log"),

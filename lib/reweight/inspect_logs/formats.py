@@ -25,6 +25,8 @@ _BINARY = {
     b"SQLite format 3": ("an SQLite database", "export the table as CSV"),
     b"%PDF": ("a PDF", "export the data as CSV"),
 }
+# Control characters that texts have: tab, line and page ends, Hive's separator, escape.
+_IN_TEXTS = b"\x01\t\n\x0b\f\r\x1b"
 _SEPARATORS = {
     "::": "two colons", ",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars",
     "\x01": "the character 1, as Hive writes it", "~": "tildes",
@@ -71,6 +73,9 @@ def seen(name: str, head: bytes, given: str | None = None) -> Form:
         if head.startswith(magic):
             _refuse(name, kind, fix)
     text, encoding = _decoded(head, whole)
+    if encoding == "windows-1252" and (count := _controls(head)) > len(head) // 100:
+        kind = f"not text: {count:,} of its first {len(head):,} bytes are control characters"
+        _refuse(name, kind, "name a file with lines of text, or convert it to CSV or Parquet")
     if not text.strip():
         _refuse(name, "empty", "name a file with rows")
     if given == "json" or (given is None and text.lstrip()[0] in "{["):
@@ -80,6 +85,11 @@ def seen(name: str, head: bytes, given: str | None = None) -> Form:
     else:
         _refuse(name, "text", f"leave out --format {given}")
     return Form(form.format, form.options, form.schema, packed, (*evidence, *form.evidence))
+
+
+def _controls(head: bytes) -> int:
+    """The number of bytes that no text has, in any encoding with a byte for a character."""
+    return sum(head.count(byte) for byte in range(32) if byte not in _IN_TEXTS)
 
 
 def _refuse(name: str, kind: str, fix: str) -> NoReturn:
