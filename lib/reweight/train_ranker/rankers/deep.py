@@ -18,7 +18,8 @@ from pyspark.sql import DataFrame
 
 from reweight.core.errors import ReweightError
 from reweight.importance.deep_settings import DeepSettings
-from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob
+from reweight.train_ranker.rankers.base import Ranker, RankerJob
+from reweight.train_ranker.rankers.boosters import AppliedTogether
 from reweight.train_ranker.rows import WeightColumn
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Deep(DeepSettings, Ranker):
 
 
 @dataclass(frozen=True)
-class FittedDeep(FittedRanker):
+class FittedDeep(AppliedTogether):
     """A fitted network.
 
     Attributes:
@@ -93,10 +94,6 @@ class FittedDeep(FittedRanker):
     def outcome(self) -> str:
         """The epoch that was used, and how many there were."""
         return self.epochs
-
-    def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
-        """Adds the log odds."""
-        return self.with_margins(rows, {column: self})
 
     @classmethod
     def with_margins(cls, rows: DataFrame, fitted: Mapping[str, "FittedDeep"]) -> DataFrame:

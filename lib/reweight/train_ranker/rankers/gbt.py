@@ -14,36 +14,21 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.train_ranker.rankers.base import FittedRanker, RankerJob
-from reweight.train_ranker.rankers.trees import Trees, with_inputs
+from reweight.train_ranker.rankers.base import RankerJob
+from reweight.train_ranker.rankers.trees import FittedTrees, Trees, with_inputs
 
 
 @dataclass(frozen=True)
-class FittedGbt(FittedRanker):
-    """Fitted boosted trees.
-
-    Attributes:
-        model: the Spark ML model.
-    """
-
-    model: GBTClassificationModel
+class FittedGbt(FittedTrees):
+    """Fitted boosted trees."""
 
     def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
         """Adds twice the sum of the trees."""
         raw = f"_raw_{column}"
         model = self.model.copy().setRawPredictionCol(raw)
         model = model.setPredictionCol("").setProbabilityCol("")
-        scored = model.transform(with_inputs(rows, model.getFeaturesCol()))
+        scored: DataFrame = model.transform(with_inputs(rows, model.getFeaturesCol()))
         return scored.select(*rows.columns, (2 * vector_to_array(F.col(raw))[1]).alias(column))
-
-    def write(self, folder: Path) -> None:
-        """Writes the Spark ML model."""
-        self.model.write().overwrite().save(str(folder.absolute()))
-
-    @property
-    def outcome(self) -> str:
-        """The number of trees and of their nodes."""
-        return f"{self.model.getNumTrees} trees of {self.model.totalNumNodes} nodes"
 
 
 class Gbt(Trees):

@@ -6,7 +6,6 @@ weight 0 are left out. LightGBM's distributed training on Spark is SynapseML, wh
 for the Scala of Spark 4.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,16 +19,9 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import TrainingError
 from reweight.core.files import write_json
-from reweight.core.session_kind import check_sent
-from reweight.train_ranker.in_python import (
-    Predict,
-    TrainingRows,
-    inputs_of,
-    matrix_of,
-    trained_in_one_task,
-    with_predictions,
-)
-from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
+from reweight.train_ranker.in_python import TrainingRows, inputs_of, trained_in_one_task
+from reweight.train_ranker.rankers.base import Ranker, RankerJob, need_package
+from reweight.train_ranker.rankers.boosters import FittedBooster, Score
 
 _MODEL, _FIELDS = "model.txt", "fields.json"
 
@@ -110,49 +102,20 @@ class LightGbm(Ranker):
 
 
 @dataclass(frozen=True)
-class FittedLightGbm(FittedRanker):
-    """Fitted trees.
+class FittedLightGbm(FittedBooster):
+    """Fitted trees, in LightGBM's own format (text)."""
 
-    Attributes:
-        model: the booster in LightGBM's own format (text).
-        fields: number of categorical fields.
-        trees: how many there are, in words.
-    """
+    def loaded(self) -> Score:
+        """The booster, with one thread: Spark runs a task on each core."""
+        import lightgbm
 
-    model: bytes
-    fields: int
-    trees: str = ""
+        booster = lightgbm.Booster(model_str=self.model.decode())
 
-    @property
-    def outcome(self) -> str:
-        """The number of trees."""
-        return self.trees
+        def score(inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+            margins = booster.predict(inputs, raw_score=True, num_threads=1)
+            return np.asarray(margins, dtype=np.float64)
 
-    def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
-        """Adds the log odds."""
-        return self.with_margins(rows, {column: self})
-
-    @classmethod
-    def with_margins(cls, rows: DataFrame, fitted: Mapping[str, "FittedLightGbm"]) -> DataFrame:
-        """Adds the log odds of several models, in one pass through Python."""
-        models = [f.model for f in fitted.values()]
-        check_sent(rows.sparkSession, sum(map(len, models)), "the boosters of a ranker")
-
-        def load() -> Predict:
-            import lightgbm
-
-            boosters = [lightgbm.Booster(model_str=model.decode()) for model in models]
-
-            def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
-                matrix = matrix_of(inputs)
-                scores = (b.predict(matrix, raw_score=True, num_threads=1) for b in boosters)
-                return [np.asarray(score, dtype=np.float64) for score in scores]
-
-            return predict
-
-        # Of one run, and so with the same fields.
-        (fields,) = {ranker.fields for ranker in fitted.values()}
-        return with_predictions(rows, [inputs_of(fields)], list(fitted), load)
+        return score
 
     def write(self, folder: Path) -> None:
         """Writes the trees in LightGBM's own format."""

@@ -15,40 +15,25 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.train_ranker.rankers.base import FittedRanker, RankerJob
-from reweight.train_ranker.rankers.trees import Trees, with_inputs
+from reweight.train_ranker.rankers.base import RankerJob
+from reweight.train_ranker.rankers.trees import FittedTrees, Trees, with_inputs
 
 # A share of 0 or 1 in all leaves has no finite log odds.
 _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
-class FittedRandomForest(FittedRanker):
-    """A fitted forest.
-
-    Attributes:
-        model: the Spark ML model.
-    """
-
-    model: RandomForestClassificationModel
+class FittedRandomForest(FittedTrees):
+    """A fitted forest."""
 
     def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
         """Adds the log odds of the mean share of positives in the leaves of the row."""
         share = f"_share_{column}"
         model = self.model.copy().setProbabilityCol(share)
         model = model.setPredictionCol("").setRawPredictionCol("")
-        scored = model.transform(with_inputs(rows, model.getFeaturesCol()))
+        scored: DataFrame = model.transform(with_inputs(rows, model.getFeaturesCol()))
         p = F.least(F.greatest(vector_to_array(F.col(share))[1], F.lit(_LEAST)), F.lit(1 - _LEAST))
         return scored.select(*rows.columns, F.log(p / (1 - p)).alias(column))
-
-    def write(self, folder: Path) -> None:
-        """Writes the Spark ML model."""
-        self.model.write().overwrite().save(str(folder.absolute()))
-
-    @property
-    def outcome(self) -> str:
-        """The number of trees and of their nodes."""
-        return f"{self.model.getNumTrees} trees of {self.model.totalNumNodes} nodes"
 
 
 class RandomForest(Trees):

@@ -9,6 +9,8 @@ What Spark ML does not do irrespective of partitions: above max(10,000, max_bins
 splits are quantiles of rows that are drawn by partition.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -16,7 +18,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.train_ranker.rankers.base import Ranker, RankerJob
+from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob
 
 _DENSE = "_dense"
 
@@ -58,6 +60,26 @@ class Trees(Ranker):
             "minWeightFractionPerNode": self.min_weight,
             "seed": job.seed,
         }
+
+
+@dataclass(frozen=True)
+class FittedTrees(FittedRanker):
+    """Fitted trees.
+
+    Attributes:
+        model: the Spark ML model.
+    """
+
+    model: Any
+
+    def write(self, folder: Path) -> None:
+        """Writes the Spark ML model."""
+        self.model.write().overwrite().save(str(folder.absolute()))
+
+    @property
+    def outcome(self) -> str:
+        """The number of trees and of their nodes."""
+        return f"{self.model.getNumTrees} trees of {self.model.totalNumNodes} nodes"
 
 
 def with_inputs(rows: DataFrame, column: str) -> DataFrame:

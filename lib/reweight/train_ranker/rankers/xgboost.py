@@ -13,7 +13,7 @@ Categorical ids are categories for the trees (splits by sets of ids), and not on
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -29,17 +29,11 @@ from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ConfigError, TrainingError
 from reweight.core.files import write_json
 from reweight.core.section import Name
-from reweight.core.session_kind import check_sent, partitions, slots
+from reweight.core.session_kind import partitions, slots
 from reweight.train_ranker.groups import check_groups
-from reweight.train_ranker.in_python import (
-    Predict,
-    TrainingRows,
-    inputs_of,
-    matrix_of,
-    trained_in_one_task,
-    with_predictions,
-)
-from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob, need_package
+from reweight.train_ranker.in_python import TrainingRows, inputs_of, trained_in_one_task
+from reweight.train_ranker.rankers.base import Ranker, RankerJob, need_package
+from reweight.train_ranker.rankers.boosters import FittedBooster, Score
 from reweight.train_ranker.recalibration import fitted_line
 
 _MODEL, _SCALE = "model.ubj", "scale.json"
@@ -187,51 +181,21 @@ class XGBoost(Ranker):
 
 
 @dataclass(frozen=True)
-class FittedXGBoost(FittedRanker):
-    """Fitted trees.
+class FittedXGBoost(FittedBooster):
+    """Fitted trees, in xgboost's own format (UBJSON).
 
     Attributes:
-        model: the booster in xgboost's own format (UBJSON).
-        fields: number of categorical fields.
-        trees: how many there are, in words.
         slope: a of the log odds a s + b of a score s.
         intercept: b.
     """
 
-    model: bytes
-    fields: int
-    trees: str
     slope: float = 1.0
     intercept: float = 0.0
 
-    @property
-    def outcome(self) -> str:
-        """The number of trees."""
-        return self.trees
-
-    def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
-        """Adds the log odds."""
-        return self.with_margins(rows, {column: self})
-
-    @classmethod
-    def with_margins(cls, rows: DataFrame, fitted: Mapping[str, "FittedXGBoost"]) -> DataFrame:
-        """Adds the log odds of several models, in one pass through Python."""
-        models = [(f.model, f.slope, f.intercept) for f in fitted.values()]
-        size = sum(len(model) for model, _, _ in models)
-        check_sent(rows.sparkSession, size, "the boosters of a ranker")
-
-        def load() -> Predict:
-            boosters = [(_loaded(model), a, b) for model, a, b in models]
-
-            def predict(inputs: Iterable[Any]) -> list[NDArray[np.float64]]:
-                matrix = matrix_of(inputs)
-                return [a * _scores(booster, matrix) + b for booster, a, b in boosters]
-
-            return predict
-
-        # Of one run, and so with the same fields.
-        (fields,) = {ranker.fields for ranker in fitted.values()}
-        return with_predictions(rows, [inputs_of(fields)], list(fitted), load)
+    def loaded(self) -> Score:
+        """The booster, with one thread: Spark runs a task on each core."""
+        booster = _loaded(self.model)
+        return lambda inputs: self.slope * _scores(booster, inputs) + self.intercept
 
     def calibrated(self, rows: DataFrame) -> "FittedXGBoost":
         """With the a and b that fit the weighted labels of these rows, scores rounded to bins."""
