@@ -89,9 +89,12 @@ def test_a_difference_too_small_to_matter_is_not_called() -> None:
 def test_a_difference_that_random_weights_also_make_is_not_called() -> None:
     rows = rows_of({"random": (-0.01, 1e-9, 0, 1), "a": (-0.009, 1e-9, 0, 1), "b": BETTER})
     said = said_of(rows)
-    assert outcomes(said) == {"random": "helps", "a": "no significant difference", "b": "helps"}
+    assert outcomes(said) == {"random": "control", "a": "no significant difference", "b": "helps"}
     assert "change the ranking loss by -0.0100: no smaller" in said["truth"]["text"]
     assert decision(rows, said)["weights"] == "b"
+    # Also where the control's own difference could be one of test rows.
+    rows = rows_of({"random": (-0.01, 0.4, 0, 1), "a": (-0.009, 1e-9, 0, 1)})
+    assert outcomes(said_of(rows))["a"] == "no significant difference"
 
 
 def test_outcomes_are_corrected_for_the_number_of_methods_and_judges() -> None:

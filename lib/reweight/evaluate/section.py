@@ -36,7 +36,7 @@ class Evaluation(Section):
     recalibration: Literal["linear", "isotonic"] = "linear"
     judge_positives: int = Field(default=50, ge=1)
     judges: Judges = {}
-    smallest_difference: float = Field(default=0.0005, ge=0, lt=1)
+    smallest_difference: float = Field(default=0.001, ge=0, lt=1)
     bins: int = Field(default=100, ge=10)
     max_segments: int = Field(default=10, ge=1)
     min_positives: int = Field(default=10, ge=1)

@@ -5,7 +5,7 @@ loss that only differs in its level is repaired by two numbers, with no weights 
 are tested with Holm's correction for the number of methods, times that of rankers, and Bonferroni's
 for that of judges. Those below ``evaluation.smallest_difference`` are not called, nor those that
 random weights make too: intervals cover the choice of test rows only, and that control also shows
-the noise of training.
+the noise of training. The control itself neither helps nor hurts.
 
 A recalibration needs labels of validation rows. Where open labels have no window, these arrive only
 when the weights have long been in use: there the whole loss decides.
@@ -26,7 +26,7 @@ Values = dict[str, Any]
 
 _LEVEL = 0.05
 HELPS, HURTS, LEVEL = "helps", "hurts", "hurts the level"
-NO_DIFFERENCE = "no significant difference"
+NO_DIFFERENCE, NOISE = "no significant difference", "control"
 RANKING, WHOLE, _OFF = "ranking_log_loss", "log_loss", "level_log_loss"
 
 # The losses that can decide, and what they are called.
@@ -89,7 +89,7 @@ def decision(rows: Sequence[Row], said: Mapping[str, Values]) -> Values:
         }
     cells, decides = _cells(rows), said[judge]["decides"]
     outcomes = said[judge]["validation"]
-    better = [m for m, o in outcomes.items() if o["outcome"] == HELPS and m != CONTROL]
+    better = [m for m, o in outcomes.items() if o["outcome"] == HELPS]
     if not better:
         done = {RANKING: "ranks", WHOLE: "predicts"}[decides]
         text = f"Ship {BASELINE} weights: by {judge}, no method {done} validation rows better."
@@ -220,6 +220,8 @@ def _outcomes(
         outcome = {"better": HELPS, "worse": HURTS}.get(decided["word"], NO_DIFFERENCE)
         if outcome == NO_DIFFERENCE and level == "worse":
             outcome = LEVEL
+        if method == CONTROL:
+            outcome = NOISE
         outcomes[method] = {
             "outcome": outcome,
             "ranking": parts[RANKING][method]["word"],
@@ -238,11 +240,10 @@ def _called(
     corrected = holm(known)[: len(rows)]
     p_values = {m: min(1.0, judges * p) for m, p in zip(rows, corrected, strict=True)}
     sizes = {m: abs(row["value"] or 0.0) for m, row in rows.items()}
-    noise = sizes[CONTROL] if p_values.get(CONTROL, 1.0) < _LEVEL else 0.0
+    least = max(smallest, sizes.get(CONTROL, 0.0))
     called = {}
     for method, row in rows.items():
-        least = smallest if method == CONTROL else max(smallest, noise)
-        sure = p_values[method] < _LEVEL and sizes[method] >= least
+        sure = p_values[method] < _LEVEL and sizes[method] > least
         word = ("better" if row["value"] < 0 else "worse") if sure else NO_DIFFERENCE
         called[method] = {"difference": row["value"], "p": p_values[method], "word": word}
     return called
@@ -282,10 +283,8 @@ def _sentence(name: str, fact: Values) -> str:
     if fact["decides"] == WHOLE:
         text += " The level counts: labels have no window, so those that would repair it arrive"
         text += " when the weights are in use."
-    control = fact["test"].get(CONTROL, {}).get("outcome", NO_DIFFERENCE)
-    if control in (HELPS, HURTS):
-        moved = fact["test"][CONTROL]["difference"]
-        loss = LOSSES[fact["decides"]]
+    if CONTROL in fact["test"]:
+        moved, loss = fact["test"][CONTROL]["difference"], LOSSES[fact["decides"]]
         text += f" Weights drawn at random ({CONTROL}) change the {loss} by {moved:+.4f}:"
         text += " no smaller difference is called."
     return text
