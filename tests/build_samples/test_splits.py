@@ -196,6 +196,7 @@ def test_rows_of_open_windows_train_with_what_was_known_at_the_cut(
         "*",
         F.timestamp_seconds("t").alias("event_time"),
         F.timestamp_seconds("l").alias("label_time"),
+        F.lit(None).cast("timestamp").alias("undo_time"),
         F.col("l").isNotNull().cast("float").alias("label"),
         F.least(F.lit(1.0), (end - F.col("t")) / window).alias("elapsed"),
         ((F.col("l") - F.col("t")) / window).alias("delay"),

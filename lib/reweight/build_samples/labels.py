@@ -1,11 +1,15 @@
-"""The label of a sample: whether a label event follows it, when, and whether that is settled."""
+"""The label of a sample: whether a label event follows it, when, and whether that is settled.
+
+A label event may be taken back by a later one, as a purchase is by a refund: the label event is to
+its undo what a sample is to its label event, so the same pass finds both.
+"""
 
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from reweight.build_samples.sampling import Sampling
+from reweight.build_samples.sampling import Label, Sampling
 from reweight.core.hashing import key_hash
 
 _DAY = 86_400
@@ -17,13 +21,14 @@ def time_unit(window: int | None) -> int:
 
 
 def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFrame:
-    """The samples: anchors with ``label``, ``label_time``, ``mature``, ``elapsed`` and ``delay``.
+    """The samples: anchors with their ``LABEL_COLUMNS``.
 
-    A sample is mature if its label window closed before the log ended. A positive whose window is
-    still open is *not* mature either: keeping early positives while dropping the negatives beside
-    them would raise the label rate of the newest days. ``elapsed`` is the share of the window that
-    had passed when the log ended; ``delay`` is when in the window the label event arrived, as a
-    share of it, null where none did. Without a window, both are in days.
+    A sample is mature if its label window, and that of an undo, closed before the log ended. A
+    positive whose window is still open is *not* mature either: keeping early positives while
+    dropping the negatives beside them would raise the label rate of the newest days. ``elapsed`` is
+    the share of the window that had passed when the log ended; ``delay`` is when in the window the
+    label event arrived, as a share of it, null where none did or it was taken back. Without a
+    window, both are in days.
 
     ``_label_rank`` numbers the samples with the same label event from 1, from the last one, or
     with ``attribute: first`` from the first one.
@@ -44,6 +49,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
             {
                 "label": value,
                 "label_time": F.col("event_time") if timed else F.lit(None).cast("timestamp"),
+                "undo_time": F.lit(None).cast("timestamp"),
                 "mature": known,
                 "elapsed": known.cast("double"),
                 "delay": F.lit(None).cast("double"),
@@ -54,15 +60,23 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
         )
     begin, unit = F.unix_micros("event_time"), time_unit(label.window) * 1_000_000
     passed = (F.unix_micros(log_end) - begin) / unit
+    settled = begin + (label.settles or 0) * 1_000_000 <= F.unix_micros(log_end)
+    lasting = F.col("label_time").isNotNull() & F.col("undo_time").isNull()
     return _with_label_event(events, sampling).withColumns(
         {
-            "label": F.col("label_time").isNotNull().cast("float"),
-            "mature": begin + unit <= F.unix_micros(log_end) if label.window else F.lit(True),
+            "label": lasting.cast("float"),
+            "mature": settled if label.window else F.lit(True),
             "elapsed": F.least(F.lit(1.0), passed) if label.window else passed,
-            "delay": (F.unix_micros("label_time") - begin) / unit,
+            "delay": F.when(lasting, delay_of(label.window)),
             "_label_text": F.lit(None).cast("string"),
         }
     )
+
+
+def delay_of(window: int | None) -> Column:
+    """When the label event arrived, as a share of the label window; without one, in days."""
+    begin, unit = F.unix_micros("event_time"), time_unit(window) * 1_000_000
+    return (F.unix_micros("label_time") - begin) / unit
 
 
 def label_event(sampling: Sampling) -> str:
@@ -84,15 +98,18 @@ def _with_label_event(events: DataFrame, sampling: Sampling) -> DataFrame:
     width = (label.window or 0) * 1_000_000
     bucket = F.floor(micros / width).cast("long") if width else F.lit(0).cast("long")
     near = (0, -1, 1) if label.attribute == "first" else (0, -1)
-    hits = events.where(hit).select("*", F.explode(_places(bucket, near, width)).alias("_bucket"))
-    hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"))
+    hits = _hits(events, sampling, hit)
+    hits = hits.select("*", F.explode(_places(bucket, near, width)).alias("_bucket"))
+    hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"), "_undo")
     both = _anchors(events, sampling, hit, bucket).unionByName(hits, allowMissingColumns=True)
     # Newest first, so that the frame of strictly later rows grows instead of being rebuilt.
     keys = Window.partitionBy(*label.keys, "_bucket", "_spread").orderBy(micros.desc())
     later = keys.rangeBetween(Window.unboundedPreceding, -1)
-    following = F.min(F.when(~F.col("_anchor"), micros)).over(later)
+    following, undone = _following(label, micros, width, later)
     hits_now = F.count(F.when(~F.col("_anchor"), 1)).over(keys.rangeBetween(0, 0))
-    both = both.withColumns({"_next": following, "_same_time": hits_now > F.col("_itself")})
+    both = both.withColumns(
+        {"_next": following, "_undone": undone, "_same_time": hits_now > F.col("_itself")}
+    )
     if label.same_time == "after":
         both = both.withColumn(
             "_next", F.when(F.col("_same_time"), micros).otherwise(F.col("_next"))
@@ -102,11 +119,35 @@ def _with_label_event(events: DataFrame, sampling: Sampling) -> DataFrame:
     rank, mine = _rank(sampling), F.col("_in_time")
     if label.attribute is not None:
         mine &= F.col("_label_rank") == 1
-    label_time = F.timestamp_micros(F.when(mine, F.col("_next")))
     samples = both.withColumn("_label_rank", rank).where("_own")
-    samples = samples.withColumn("label_time", label_time)
+    for name, column in (("label_time", "_next"), ("undo_time", "_undone")):
+        samples = samples.withColumn(name, F.timestamp_micros(F.when(mine, F.col(column))))
     used = ("_bucket", "_itself", "_anchor", "_own", "_spread", "_tie", "_next", "_in_time")
-    return samples.drop(*used)
+    return samples.drop(*used, "_undo", "_undone")
+
+
+def _hits(events: DataFrame, sampling: Sampling, hit: Column) -> DataFrame:
+    """The label events with ``_undo``: when they were taken back, in microseconds."""
+    label, undo = sampling.label, sampling.label.undo
+    if undo is None:
+        return events.where(hit).withColumn("_undo", F.lit(None).cast("long"))
+    back = Label(where=undo.where, keys=undo.keys or label.keys, window=undo.window)
+    taken = Sampling(anchor=label.where or "false", key=sampling.key, label=back)
+    undone = _with_label_event(events, taken).where(_all_known(label.keys))
+    return undone.withColumn("_undo", F.unix_micros("label_time"))
+
+
+def _following(
+    label: Label, micros: Column, width: int, later: WindowSpec
+) -> tuple[Column, Column]:
+    """The first label event that is not taken back, or else the first one; and when it was."""
+    hit, undo = ~F.col("_anchor"), F.col("_undo")
+    if label.undo is None:
+        return F.min(F.when(hit, micros)).over(later), F.lit(None).cast("long")
+    lasting = F.min(F.when(hit & undo.isNull(), micros)).over(later)
+    lasts = lasting.isNotNull() & (lasting <= micros + width if width else F.lit(True))
+    first = F.min(F.when(hit, F.struct(micros.alias("at"), undo.alias("back")))).over(later)
+    return F.when(lasts, lasting).otherwise(first["at"]), F.when(~lasts, first["back"])
 
 
 def _anchors(events: DataFrame, sampling: Sampling, hit: Column, bucket: Column) -> DataFrame:

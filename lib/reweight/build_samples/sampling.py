@@ -41,6 +41,21 @@ class Collapse(Section):
         return self
 
 
+class Undo(Section):
+    """What takes a label event back: a refund, a cancellation, an unsubscription.
+
+    Attributes:
+        where: condition on the event that takes it back.
+        keys: columns in which it equals the label event; by default those of the label.
+        window: how long after the label event it may come. A label is settled once both windows
+            have closed.
+    """
+
+    where: Sql
+    keys: Names = ()
+    window: Seconds
+
+
 class Label(Section):
     """What makes a sample positive.
 
@@ -58,6 +73,9 @@ class Label(Section):
         attribute: which samples a label event makes positive if it is the first one after several
             of them, such as a purchase after two impressions of the item: ``last`` or ``first``,
             that one alone; None, each of them.
+        undo: what takes a label event back. A sample is positive if a label event follows that is
+            not taken back. With ``splits.open_windows: train`` a row before the first cut counts as
+            positive until its label event is taken back.
         value: expression for the label itself, 0/1 or boolean (from rows).
     """
 
@@ -66,6 +84,7 @@ class Label(Section):
     window: Seconds | None = None
     same_time: Literal["before", "after"] = "before"
     attribute: Literal["last", "first"] | None = None
+    undo: Undo | None = None
     value: Sql | None = None
 
     @model_validator(mode="after")
@@ -77,8 +96,20 @@ class Label(Section):
         if self.value is not None and self.keys:
             raise ValueError("`keys` have no effect beside `value`; remove them, or set `where`")
         if self.value is not None:
-            self.refuse_unused("`value`", "attribute")
+            self.refuse_unused("`value`", "attribute", "undo")
+        if self.undo is not None and self.same_time == "after":
+            raise ValueError(
+                "undo: which of two events at the same time takes back the other is not known; "
+                "remove same_time: after"
+            )
         return self
+
+    @property
+    def settles(self) -> int | None:
+        """After how many seconds the label of a sample cannot change any more; None for never."""
+        if self.window is None or self.undo is None:
+            return self.window
+        return self.window + self.undo.window
 
     @property
     def never_closes(self) -> bool:
@@ -163,7 +194,7 @@ class Sampling(Section):
 
 # Columns that reveal the label, and that change with the day on which the log ends.
 LABEL_COLUMNS = (
-    *("label", "label_time", "mature", "elapsed", "delay"),
+    *("label", "label_time", "undo_time", "mature", "elapsed", "delay"),
     # The text of a label that is no number, and whether a label event is at the sample's own time.
     *("_label_text", "_same_time"),
     # The place of a sample among those that have the same label event.
@@ -232,6 +263,8 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
         **{f"keep.{k}": v for k, v in sampling.keep.items()},
         **{f"key.{k}": k for k in sampling.key},
         **{f"label.keys.{k}": k for k in label.keys},
+        "label.undo.where": label.undo.where if label.undo else None,
+        **{f"label.undo.keys.{k}": k for k in (label.undo.keys if label.undo else ())},
     }
     check_expressions(events, {k: v for k, v in expressions.items() if v is not None})
 

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples.labels import time_unit
+from reweight.build_samples.labels import delay_of, time_unit
 from reweight.core.errors import SampleError
 from reweight.core.expressions import check_expressions
 from reweight.core.hashing import uniform
@@ -126,6 +126,7 @@ def with_split(
     seed: int,
     window: int | None,
     cuts: Sequence[int] | None = None,
+    undo: int = 0,
 ) -> DataFrame:
     """Adds ``split`` and ``target``; training rows lose what was not known at the cut.
 
@@ -136,12 +137,13 @@ def with_split(
         seed: seed of the hash.
         window: length of the label window in seconds, None for none.
         cuts: what ``split_cuts`` returned; None to compute it.
+        undo: length of the window in which a label event may be taken back, in seconds.
     """
     if splits.by == "time":
         first, second = cuts or split_cuts(samples, splits)
-        part = _by_time(first, second, window or 0)
+        part = _by_time(first, second, window + undo if window else 0)
         if splits.open_windows == "train":
-            samples, part = _as_known(samples, first, window), _with_open(part, first)
+            samples, part = _as_known(samples, first, window, undo), _with_open(part, first)
     else:
         key = "group_id" if splits.by == "group" else "sample_id"
         drawn = uniform(seed, "split", key)
@@ -310,14 +312,19 @@ def _with_open(part: Column, first: int) -> Column:
     return F.when(F.unix_seconds("event_time") < first, "train").otherwise(part)
 
 
-def _as_known(samples: DataFrame, first: int, window: int | None) -> DataFrame:
+def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> DataFrame:
     """The rows; of those that began before the first cut, only what was known at the cut.
 
     Without a window none of these is settled: a label may still arrive.
     """
     begins = F.unix_seconds("event_time")
     before = begins < first
-    known = F.unix_seconds("label_time") < first
+    # What was taken back only after the cut was a positive then.
+    undone = F.coalesce(F.unix_seconds("undo_time") < first, F.lit(False))
+    arrived = F.coalesce(F.unix_seconds("label_time") < first, F.lit(False))
+    known = arrived & ~undone
+    undone_later = known & F.col("undo_time").isNotNull()
+    label = F.when(undone_later, 1.0).when(known, F.col("label")).otherwise(0.0)
     passed = (F.lit(first) - begins) / time_unit(window)
     if window:
         passed = F.least(F.lit(1.0), passed)
@@ -327,12 +334,13 @@ def _as_known(samples: DataFrame, first: int, window: int | None) -> DataFrame:
 
     return samples.withColumns(
         {
-            "label": at_cut(
-                "label", F.when(known, F.col("label")).otherwise(F.lit(0.0)).cast("float")
-            ),
-            "label_time": at_cut("label_time", F.when(known, F.col("label_time"))),
-            "mature": at_cut("mature", begins + window < first if window else F.lit(False)),
+            "label": at_cut("label", label.cast("float")),
+            "label_time": at_cut("label_time", F.when(arrived, F.col("label_time"))),
+            "undo_time": at_cut("undo_time", F.when(undone, F.col("undo_time"))),
+            "mature": at_cut("mature", begins + window + undo < first if window else F.lit(False)),
             "elapsed": at_cut("elapsed", passed),
-            "delay": at_cut("delay", F.when(known, F.col("delay"))),
+            "delay": at_cut(
+                "delay", F.when(undone_later, delay_of(window)).when(known, F.col("delay"))
+            ),
         }
     )

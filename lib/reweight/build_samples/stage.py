@@ -113,11 +113,12 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     negatives.check_rates(facts)
     if other is None:
         checks.check_classes(facts)
-    window = config.sampling.label.window
+    label = config.sampling.label
+    window, undo = label.window, label.undo.window if label.undo else 0
     cuts = splits.split_cuts(prepared, config.splits)
-    samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts)
+    samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts, undo)
     ends = config.splits.open_windows == "gap" and window is None
-    counts, opened = _counts(samples, [] if ends else cuts, window)
+    counts, opened = _counts(samples, [] if ends else cuts, label.settles)
     if other is None:
         splits.check_splits(counts)
         stats = feature_stats.fit_features(samples.where("split = 'train'"), config.features)
@@ -164,6 +165,7 @@ def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
         F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
         F.count("_label_text").alias("unread"),
         F.count(F.when(F.col("_same_time"), 1)).alias("same_time"),
+        F.count("undo_time").alias("undone"),
         # The first and the second of the samples with the same label event.
         F.count(F.when(F.col("_label_rank") == 1, 1)).alias("label_events"),
         F.count(F.when(F.col("_label_rank") == 2, 1)).alias("shared_events"),
@@ -221,6 +223,8 @@ def _oddities(facts: Mapping[str, int], config: RunConfig) -> dict[str, Any]:
     lost = {k[5:]: f"{n:,} values" for k, n in facts.items() if k.startswith("lost ") and n}
     if lost:
         said["not converted"] = lost
+    if undone := facts["undone"]:
+        said["taken back"] = f"{undone:,} samples would be positive without sampling.label.undo"
     if ties := facts["same_time"]:
         rule = config.sampling.label.same_time
         said["same time"] = (

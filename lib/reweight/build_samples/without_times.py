@@ -31,6 +31,7 @@ def wrong_times(
         ),
         "sampling.label.where": (label.where is not None, no_order),
         "sampling.label.window": (label.window is not None, "remove it"),
+        "sampling.label.undo": (label.undo is not None, "remove it"),
         "sampling.label.same_time": (label.same_time != "before", "remove it"),
         "splits.by: time": (
             splits.by == "time",

@@ -78,7 +78,8 @@ SAMPLES = Table(
     "samples",
     "build_samples",
     "sample_id bigint not null, group_id string not null, event_time timestamp, "
-    "label float, label_time timestamp, mature boolean not null, elapsed double, delay double, "
+    "label float, label_time timestamp, undo_time timestamp, mature boolean not null, "
+    "elapsed double, delay double, "
     "split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
     "kept string, design_weight double, "
@@ -92,8 +93,11 @@ Attributes:
     group_id: user or session; intervals resample groups, and a split by group keeps them together.
     event_time: time of the sample, UTC; null if the log has no times.
     label: 1 or 0; null while it is not known.
-    label_time: time of the first label event.
-    mature: whether the label window had closed when the label was taken.
+    label_time: time of the first label event that was not taken back, or else of the first one.
+    undo_time: when that label event was taken back (``sampling.label.undo``), so that the label is
+        0; null if it was not.
+    mature: whether the label was settled when it was taken: the label window had closed, and so
+        had that of ``sampling.label.undo``.
     elapsed: share of the label window that had passed by then; if ``sampling.label`` has no window,
         the days since the sample.
     delay: when in the label window the label event arrived, as a share of it, or after how many

@@ -1,0 +1,103 @@
+"""Label events that are taken back: refunds, cancellations."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import ValidationError
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from reweight.build_samples.labels import with_label
+from reweight.build_samples.sampling import Label, Sampling
+from reweight.build_samples.splits import Splits, with_split
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+COLUMNS = "id long, user string, kind string, event_time timestamp"
+HOUR = 3600
+WINDOW, BACK, END = 40 * HOUR, 30 * HOUR, 400 * HOUR
+CUT = 200 * HOUR
+
+
+def undone(window: int = WINDOW, back: int = BACK) -> Sampling:
+    undo = {"where": "kind = 'refund'", "window": f"{back} seconds"}
+    label = {"where": "kind = 'buy'", "keys": ["user"], "window": f"{window} seconds", "undo": undo}
+    return Sampling(anchor="kind = 'show'", key=("id",), label=Label.model_validate(label))
+
+
+def test_a_label_that_is_taken_back_is_that_of_a_search(spark: SparkSession) -> None:
+    """In a random log, for each sample as the log ends, and as it was known at a cut."""
+    draw = random.Random(0)
+    kinds = ["show", "show", "buy", "refund"]
+    events = [
+        (n, draw.choice(["a", "b", "c", None]), draw.choice(kinds), draw.randrange(800) * HOUR // 2)
+        for n in range(600)
+    ]
+    rows = [(n, user, kind, START + timedelta(seconds=t)) for n, user, kind, t in events]
+    end = F.lit(START + timedelta(seconds=END)).cast("timestamp")
+    samples = with_label(spark.createDataFrame(rows, COLUMNS), undone(), end)
+    samples = samples.select("*", F.col("id").alias("sample_id"), F.col("id").alias("group_id"))
+    samples = samples.persist()
+    cuts = [(START + timedelta(seconds=t)).isoformat() for t in (CUT, CUT + 100 * HOUR)]
+    splits = Splits.model_validate({"by": "time", "open_windows": "train", "cuts": cuts})
+    known = {r["id"]: r for r in with_split(samples, splits, 0, WINDOW, undo=BACK).collect()}
+
+    def back(user: str | None, bought: int) -> int | None:
+        refunds = [t for _, u, k, t in events if k == "refund" and u == user]
+        return min((t for t in refunds if bought < t <= bought + BACK), default=None)
+
+    outcomes, changed = set(), 0
+    for row in samples.collect():
+        n = row["id"]
+        _, user, _, begin = events[n]
+        buys = [t for _, u, k, t in events if k == "buy" and u == user and user]
+        within = sorted(t for t in buys if begin < t <= begin + WINDOW)
+        lasting = [t for t in within if back(user, t) is None]
+        assert row["label"] == bool(lasting)
+        chosen = min(lasting or within, default=None)
+        taken = None if lasting or chosen is None else back(user, chosen)
+        for name, time in (("label_time", chosen), ("undo_time", taken)):
+            assert row[name] == (None if time is None else unaware(time)), (n, name)
+        assert row["mature"] == (begin + WINDOW + BACK <= END)
+        assert (row["delay"] is None) == (not lasting)
+        outcomes.add((row["label"], taken is not None))
+        if begin < CUT:
+            then = chosen is not None and chosen < CUT and not (taken is not None and taken < CUT)
+            assert known[n]["label"] == then
+            assert known[n]["mature"] == (begin + WINDOW + BACK < CUT)
+            assert (known[n]["undo_time"] is None) == (taken is None or taken >= CUT)
+            assert (known[n]["delay"] is None) == (not then)
+            changed += then != bool(lasting)
+    assert outcomes == {(1.0, False), (0.0, True), (0.0, False)}
+    assert changed > 5
+    samples.unpersist()
+
+
+def unaware(seconds: int) -> datetime:
+    """As Spark returns it in a session of UTC, on a machine of any time zone."""
+    return datetime.fromtimestamp((START + timedelta(seconds=seconds)).timestamp())
+
+
+def test_a_label_settles_once_both_windows_have_closed() -> None:
+    assert undone().label.settles == WINDOW + BACK
+    assert Label(where="true", keys=("user",), window="3 days").settles == 3 * 86_400
+    assert Label(where="true", keys=("user",)).settles is None
+
+
+@pytest.mark.parametrize(
+    ("label", "named"),
+    [
+        ({"value": "bought", "undo": {"where": "true", "window": "1 day"}}, "undo"),
+        (
+            {
+                **{"where": "kind = 'buy'", "keys": ["user"], "same_time": "after"},
+                "undo": {"where": "kind = 'refund'", "window": "1 day"},
+            },
+            "remove same_time",
+        ),
+        ({"where": "kind = 'buy'", "keys": ["user"], "undo": {"where": "true"}}, "window"),
+    ],
+)
+def test_what_takes_nothing_back_is_refused(label: dict[str, object], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        Label.model_validate(label)
