@@ -1,11 +1,12 @@
-"""Builds the wheel for a Databricks cluster with 15.4 LTS ML.
+"""Builds the wheel for a Databricks cluster.
 
-python scripts/databricks_wheel.py dist/databricks [option of pip ...]
+python scripts/databricks_wheel.py dist/databricks [--standard] [option of pip ...]
 
-It is the library's wheel with different requirements. The runtime provides Spark, Delta, Petastorm
-and PyTorch, but pip does not see its Spark and would install another one over it. So the wheel does
-not require what the runtime provides, and pins the rest to the versions that `make test-spark35`
-tests.
+It is the library's wheel with different requirements. A runtime provides Spark and Delta, but pip
+does not see its Spark and would install another one over it. So the wheel does not require what the
+runtime provides, and pins the rest to versions that are tested: for 15.4 LTS ML, which has PyTorch
+and Petastorm, to those of `make test-spark35`; with `--standard`, for 17.3 LTS of standard access
+mode, which has neither, to those of `make test`.
 """
 
 import re
@@ -17,10 +18,12 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# In the runtime, in addition to the packages that the extra `spark35` pins.
+# In 15.4 LTS ML, in addition to the packages that the extra `spark35` pins.
 PROVIDED = {"petastorm", "setuptools"}
-# Pinned by the extra, but too old in the runtime.
+# Pinned by the extra, but too old in that runtime.
 REQUIRED = {"pydantic"}
+# In 17.3 LTS.
+STANDARD = {"pyspark", "delta-spark", "pyarrow", "numpy", "pandas", "setuptools"}
 
 
 def package(requirement: str) -> str:
@@ -28,22 +31,24 @@ def package(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
-def requirements() -> list[str]:
+def requirements(standard: bool) -> list[str]:
     """The packages that the cluster has to install, with exact versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {package(line) for line in project["optional-dependencies"]["spark35"]}
-    provided = (pinned | PROVIDED) - REQUIRED
-    lock = (ROOT / "requirements-spark35.lock").read_text().splitlines()
+    provided = STANDARD if standard else (pinned | PROVIDED) - REQUIRED
+    name = "requirements.lock" if standard else "requirements-spark35.lock"
+    lock = (ROOT / name).read_text().splitlines()
     tested = {package(line): line for line in lock}
     names = [package(line) for line in project["dependencies"]]
     return [tested[name] for name in names if name not in provided]
 
 
-def build(folder: Path, *options: str) -> Path:
+def build(folder: Path, *options: str, standard: bool = False) -> Path:
     """Builds the wheel in a folder and returns its path.
 
     Args:
         folder: its previous content is deleted.
+        standard: whether it is for standard access mode.
         options: options of pip; ``--no-build-isolation`` uses the installed setuptools.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -53,7 +58,7 @@ def build(folder: Path, *options: str) -> Path:
         shutil.copytree(ROOT / "lib", copy / "lib", ignore=shutil.ignore_patterns("*.egg-info"))
         for name in ("README.md", "LICENSE"):
             shutil.copy(ROOT / name, copy)
-        dependencies = "".join(f"  {line!r},\n" for line in requirements())
+        dependencies = "".join(f"  {line!r},\n" for line in requirements(standard))
         project = re.sub(
             r"(?ms)^dependencies = \[\n.*?^\]",
             f"dependencies = [\n{dependencies}]",
@@ -70,4 +75,5 @@ def build(folder: Path, *options: str) -> Path:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1]), *sys.argv[2:]))
+    rest = [word for word in sys.argv[2:] if word != "--standard"]
+    print(build(Path(sys.argv[1]), *rest, standard="--standard" in sys.argv))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reweight.config import load_config
+from reweight.config import RunConfig, load_config
 from reweight.runner.pipeline import PIPELINE
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
@@ -43,20 +43,21 @@ def job(bundle: dict[str, Any]) -> dict[str, Any]:
     return reweight
 
 
-def filled(text: str, bundle: dict[str, Any]) -> str:
-    """A value with all variables filled in, as when a task starts."""
-    values = {
-        f"var.{k}": str(v["default"]) for k, v in bundle["variables"].items() if "default" in v
-    }
-    values |= {f"var.{name}": value for name, value in GIVEN.items()}
+def filled(text: str, bundle: dict[str, Any], target: str = "dev") -> str:
+    """A value with all variables filled in, as when a task of a target starts."""
+    given = {k: str(v["default"]) for k, v in bundle["variables"].items() if "default" in v}
+    given |= bundle["targets"][target].get("variables", {}) | GIVEN
+    values = {f"var.{name}": value for name, value in given.items()}
     values |= {"workspace.file_path": str(ROOT), "job.parameters.run_id": "2026-01-31"}
     text = re.sub(r"\$\{([^}]+)\}", lambda match: values[match[1]], text)
     return re.sub(r"\{\{([^}]+)\}\}", lambda match: values[match[1]], text)
 
 
-def test_there_is_a_development_and_a_production_target(bundle: dict[str, Any]) -> None:
+def test_the_targets_are_for_development_production_and_standard_access_mode(
+    bundle: dict[str, Any],
+) -> None:
     modes = {name: target["mode"] for name, target in bundle["targets"].items()}
-    assert modes == {"dev": "development", "prod": "production"}
+    assert modes == {"dev": "development", "prod": "production", "standard": "development"}
     assert [name for name, t in bundle["targets"].items() if t.get("default")] == ["dev"]
 
 
@@ -74,12 +75,17 @@ def test_the_tasks_are_the_stages_of_the_pipeline_each_after_the_one_before(
         assert f"main({task['task_key']})" in script.read_text()
 
 
-def test_every_task_gets_a_config_that_loads(bundle: dict[str, Any], job: dict[str, Any]) -> None:
+def configs_of(target: str, bundle: dict[str, Any], job: dict[str, Any]) -> list[RunConfig]:
     configs = []
     for task in job["tasks"]:
         parameters = task["spark_python_task"]["parameters"]
-        path, *overrides = [filled(text, bundle) for text in parameters]
+        path, *overrides = [filled(text, bundle, target) for text in parameters]
         configs.append(load_config(path, overrides))
+    return configs
+
+
+def test_every_task_gets_a_config_that_loads(bundle: dict[str, Any], job: dict[str, Any]) -> None:
+    configs = configs_of("dev", bundle, job)
     assert {c.run_id for c in configs} == {"2026-01-31"}
     assert {c.root for c in configs} == {"/Volumes/main/reweight/runs"}
     assert {c.catalog for c in configs} == {"main.reweight"}
@@ -88,17 +94,40 @@ def test_every_task_gets_a_config_that_loads(bundle: dict[str, Any], job: dict[s
     assert configs[training].fitting.ranks == bundle["variables"]["gpu_workers"]["default"]
 
 
-def test_only_the_training_runs_on_machines_with_a_gpu(job: dict[str, Any]) -> None:
+def clusters_of(
+    target: str, bundle: dict[str, Any], job: dict[str, Any]
+) -> dict[str, tuple[str, str]]:
+    """Access mode and runtime of each task."""
     clusters = {c["job_cluster_key"]: c["new_cluster"] for c in job["job_clusters"]}
-    assert {c["data_security_mode"] for c in clusters.values()} == {"SINGLE_USER"}
-    runtimes = {
-        t["task_key"]: clusters[t["job_cluster_key"]]["spark_version"] for t in job["tasks"]
-    }
+    used = {}
+    for task in job["tasks"]:
+        cluster = clusters[filled(task["job_cluster_key"], bundle, target)]
+        mode, runtime = cluster["data_security_mode"], cluster["spark_version"]
+        used[task["task_key"]] = filled(mode, bundle, target), filled(runtime, bundle, target)
+    return used
+
+
+def test_only_the_training_runs_on_machines_with_a_gpu(
+    bundle: dict[str, Any], job: dict[str, Any]
+) -> None:
+    used = clusters_of("dev", bundle, job)
+    assert {mode for mode, _ in used.values()} == {"SINGLE_USER"}
+    runtimes = {task: runtime for task, (_, runtime) in used.items()}
+    clusters = {c["job_cluster_key"]: c["new_cluster"] for c in job["job_clusters"]}
     cpu, gpu = "15.4.x-cpu-ml-scala2.12", "15.4.x-gpu-ml-scala2.12"
     assert runtimes == dict.fromkeys(STAGES, cpu) | {"fit_importance": gpu}
     settings = clusters["gpu"]["spark_conf"]
     assert settings["spark.task.resource.gpu.amount"] == "1"
     assert clusters["cpu"]["spark_conf"].items() <= settings.items()
+
+
+def test_standard_access_mode_needs_neither_gpus_nor_barrier_tasks(
+    bundle: dict[str, Any], job: dict[str, Any]
+) -> None:
+    used = clusters_of("standard", bundle, job)
+    assert set(used.values()) == {("USER_ISOLATION", "17.3.x-scala2.13")}
+    training = configs_of("standard", bundle, job)[STAGES.index("fit_importance")].fitting
+    assert (training.where, training.ranks, training.use_gpu) == ("driver", 1, False)
 
 
 def test_every_variable_is_described_and_used(bundle: dict[str, Any]) -> None:
@@ -141,12 +170,14 @@ def test_the_extra_spark35_pins_the_versions_of_the_runtime(job: dict[str, Any])
     assert {f"{name}=={version}" for name, version in pins.items()} <= set(lock)
 
 
+@pytest.mark.parametrize("target", ["dev", "standard"])
 def test_the_wheel_requires_nothing_that_the_runtime_provides(
-    bundle: dict[str, Any], job: dict[str, Any], tmp_path: Path
+    bundle: dict[str, Any], job: dict[str, Any], tmp_path: Path, target: str
 ) -> None:
-    _, script, folder = bundle["artifacts"]["reweight"]["build"].split()
+    artifacts = bundle["targets"][target].get("artifacts") or bundle["artifacts"]
+    _, script, folder, *options = artifacts["reweight"]["build"].split()
     built = subprocess.run(
-        [sys.executable, ROOT / script, tmp_path / folder, "--no-build-isolation"],
+        [sys.executable, ROOT / script, tmp_path / folder, *options, "--no-build-isolation"],
         capture_output=True,
         text=True,
         check=False,
@@ -161,8 +192,13 @@ def test_the_wheel_requires_nothing_that_the_runtime_provides(
     (metadata,) = [name for name in names if name.endswith("/METADATA")]
     text = zipfile.ZipFile(wheel).read(metadata).decode()
     requirements = re.findall(r"^Requires-Dist: ([^;\n]+)$", text, re.MULTILINE)
-    lock = (ROOT / "requirements-spark35.lock").read_text().splitlines()
-    assert set(requirements) <= set(lock)
+    lock = {"dev": "requirements-spark35.lock", "standard": "requirements.lock"}[target]
+    assert set(requirements) <= set((ROOT / lock).read_text().splitlines())
     packages = {line.split("==")[0] for line in requirements}
     assert {"pydantic", "omegaconf", "filelock"} <= packages
-    assert not packages & ({*RUNTIME, "petastorm", "setuptools"})
+    provided = {*RUNTIME, "petastorm", "setuptools"}
+    if target == "standard":
+        # It is no runtime for machine learning.
+        provided -= {"torch", "scikit-learn", "scipy"}
+        assert {"torch", "scikit-learn"} <= packages
+    assert not packages & provided

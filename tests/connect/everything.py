@@ -56,7 +56,9 @@ def main(root: Path, settings: dict[str, str]) -> dict[str, Any]:
         tables = root / "tables"
         tables.mkdir(exist_ok=True)
         for name in (*TABLES, "attributions"):
-            view.table(name).toPandas().to_parquet(tables / f"{name}.parquet")
+            rows = view.table(name).toPandas()
+            rows.attrs.clear()  # Spark Connect notes there what pandas cannot write
+            rows.to_parquet(tables / f"{name}.parquet")
         weights = weighted(spark, root)
         lap("spark_ml")
         records = {name: record["status"] for name, record in view.records.items()}

@@ -79,8 +79,16 @@ def _tables(root: Path) -> dict[str, pd.DataFrame]:
     for name in TABLES:
         rows = pd.read_parquet(root / "tables" / f"{name}.parquet")
         exact = rows.drop(columns=[*FLOATS.get(name, []), "source_file", "p"], errors="ignore")
-        exact = exact.map(str)
+        exact = exact.map(_text)
         floats = rows[FLOATS.get(name, [])].astype(float)
         both = pd.concat([exact, floats], axis=1)
         found[name] = both.sort_values(list(exact.columns)).reset_index(drop=True)
     return found
+
+
+def _text(value: Any) -> str:
+    """The value as text; without Arrow, pandas gets the floats of an array as doubles."""
+    if not isinstance(value, np.ndarray):
+        return str(value)
+    same = value.astype(np.float32) if value.dtype.kind == "f" else value
+    return str(same.tolist())

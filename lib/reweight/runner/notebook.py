@@ -196,7 +196,9 @@ class RunView:
     def metrics(self) -> pd.DataFrame:
         """Values, and differences to ``uniform``, with intervals: one row for each number."""
         # Small: some dozens of numbers per method, split and segment.
-        return self.table("metrics").toPandas()
+        rows = self.table("metrics").toPandas()
+        rows.attrs.clear()  # Spark Connect notes there what pandas cannot write to a file
+        return rows
 
     @property
     def figures(self) -> dict[str, str]:
