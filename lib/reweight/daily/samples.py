@@ -19,11 +19,11 @@ from reweight.core.errors import WeightError
 from reweight.core.persisted import persisted
 from reweight.core.store import Store
 from reweight.core.tables import HISTORY
-from reweight.daily.days import since
+from reweight.daily.days import of_micros, since
 from reweight.importance.base import ImportanceMethod
 
 
-def first_day_read(opened: int, sampling: Sampling, first: date, day_of: Any) -> date:
+def first_day_read(opened: int, sampling: Sampling, first: date) -> date:
     """The first day whose events are read for the samples from a time on.
 
     If a label event counts for one of several samples, it may be one before that time.
@@ -32,11 +32,9 @@ def first_day_read(opened: int, sampling: Sampling, first: date, day_of: Any) ->
         opened: from when on samples are made, microseconds since 1970.
         sampling: the section.
         first: the first day of the run.
-        day_of: gives the day of a time.
     """
     window = (sampling.label.window or 0) if sampling.label.attribute else 0
-    found: date = day_of(opened - window * 10**6)
-    return max(found, first)
+    return max(of_micros(opened - window * 10**6), first)
 
 
 @contextmanager

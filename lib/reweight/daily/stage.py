@@ -46,7 +46,6 @@ from reweight.daily.days import (
     check_volume,
     in_days,
     micros,
-    of_micros,
     read_days,
     reopened,
     since,
@@ -218,7 +217,7 @@ def _write_samples(
     run: Run, section: Daily, reference: _Reference, opened: tuple[int, int]
 ) -> dict[str, Any]:
     config = run.config
-    first = first_day_read(opened[0], config.sampling, section.first, of_micros)
+    first = first_day_read(opened[0], config.sampling, section.first)
     events = read_events(run.store, config.cleaning).where(since(micros(first)))
     write_json(run.folder.kept, sampling.kept_types(events, config.sampling))
     sections = (config.sampling, config.features, config.splits)
