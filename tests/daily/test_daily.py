@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from reweight.simulate_logs.stage import simulate_logs
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("runs_stages", "ranks_here")]
 
 OpenRun = Callable[..., Run]
-FIRST = "2026-01-04"
+FIRST = "2026-01-05"
 FEATURES = {
     "numeric": "{log_price: log(price)}",
     "history.user.windows": "[2 days, all]",
@@ -36,26 +37,34 @@ FEATURES = {
 
 @pytest.fixture(scope="module")
 def opened(open_run: OpenRun, tmp_path_factory: pytest.TempPathFactory) -> OpenRun:
-    """Opens a run of a log of six days, whose lines are in a folder for each day."""
+    """Opens a run of a log of seven days, whose lines are in a folder for each day."""
     raw = tmp_path_factory.mktemp("days") / "raw"
     shop = (
         f"simulation.path={raw}",
-        "simulation={by_day: true, days: 6, sessions: 240, users: 60, items: 40}",
+        "simulation={by_day: true, days: 7, sessions: 240, users: 60, items: 40}",
         f"cleaning.sources.log.path={raw}",
         "importance=[{method: random}, {method: class_balanced}]",
         "sampling.label.window=6 hours",
-        'splits={by: time, shares: null, cuts: ["2026-01-02", "2026-01-03"], open_windows: gap}',
+        'splits={by: time, shares: null, cuts: ["2026-01-03", "2026-01-04"], open_windows: gap}',
         "ranking.recalibrate=[]",
         "weighting.ess_refuse=0",
         *(f"features.{key}={value}" for key, value in FEATURES.items()),
     )
-    return lambda run_id, *more: open_run(run_id, *shop, *more)
+
+    def of_shop(run_id: str, *more: str) -> Run:
+        run = open_run(run_id, *shop, *more)
+        # Two histories of the four: bounded and unbounded windows, grains of an hour and of a day.
+        history = {name: run.config.features.history[name] for name in ("user", "category")}
+        features = run.config.features.model_copy(update={"history": history})
+        return replace(run, config=run.config.model_copy(update={"features": features}))
+
+    return of_shop
 
 
 @pytest.fixture(scope="module")
 def whole(opened: OpenRun) -> Run:
-    """One run over all days, with the models of a run over the first three."""
-    reference = opened("reference", "cleaning.sources.log.where=ts < '2026-01-04'")
+    """One run over all days, with the models of a run over the first four."""
+    reference = opened("reference", "cleaning.sources.log.where=ts < '2026-01-05'")
     for stage in (simulate_logs, clean_logs, build_samples, fit_importance, score_weights):
         run_stage(reference, stage)
     run = opened("whole", "model_run_id=reference")
@@ -122,18 +131,18 @@ def test_days_one_by_one_are_one_run_over_all(
     with monkeypatch.context() as patch:
         patch.setattr("reweight.daily.stage.SAMPLES", None)
         with pytest.raises(AttributeError):
-            of_days("2026-01-05")
-    with pytest.raises(RunError, match="2026-01-05 was begun and not finished"):
-        of_days("2026-01-07")
-    of_days("2026-01-05")
+            of_days("2026-01-06")
+    with pytest.raises(RunError, match="2026-01-06 was begun and not finished"):
+        of_days("2026-01-08")
+    of_days("2026-01-06")
     # What the last day delivers happened on the day before, which comes after it, and twice.
-    last = of_days("2026-01-07")["2026-01-07"]
-    assert set(last["late"]) == {"2026-01-06"}
-    late = of_days("2026-01-06")["2026-01-06"]
-    assert "2026-01-07" in late["opened again"]
-    assert "nothing has changed" in of_days("2026-01-06")["2026-01-06"]["skipped"]
-    delivered_again(raw / "day=2026-01-06")
-    assert of_days("2026-01-06")["2026-01-06"]["samples"] == late["samples"]
+    last = of_days("2026-01-08")["2026-01-08"]
+    assert set(last["late"]) == {"2026-01-07"}
+    late = of_days("2026-01-07")["2026-01-07"]
+    assert "2026-01-08" in late["opened again"]
+    assert "nothing has changed" in of_days("2026-01-07")["2026-01-07"]["skipped"]
+    delivered_again(raw / "day=2026-01-07")
+    assert of_days("2026-01-07")["2026-01-07"]["samples"] == late["samples"]
 
     run = opened("days", "model_run_id=reference")
     for table in (EVENTS, SAMPLES, WEIGHTS):
@@ -147,7 +156,7 @@ def test_a_day_that_cannot_be_right_is_refused_and_nothing_is_written(
     opened: OpenRun, whole: Run, of_days: Callable[..., dict[str, Any]]
 ) -> None:
     with pytest.raises(RunError, match="is before the days of this run"):
-        of_days("2026-01-03", run="refused")
+        of_days("2026-01-04", run="refused")
     with pytest.raises(SourceError, match="there are no raw files of 2026-02-01"):
         of_days("2026-02-01", run="refused")
     with pytest.raises(SampleError, match="belong to other features"):
