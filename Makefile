@@ -36,7 +36,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
+.PHONY: help setup demo daily-demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -61,6 +61,10 @@ $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.c
 
 demo: setup  ## run the pipeline on a simulated log; ARGS="key=value ..." overrides conf/demo.yaml
 	$(PYTHON) jobs/pipeline.py conf/demo.yaml $(ARGS)
+
+daily-demo: setup  ## thirty simulated days: a run over the first twenty, then ten days one by one
+	$(PYTHON) jobs/pipeline.py conf/daily_reference.yaml $(ARGS)
+	$(PYTHON) jobs/daily.py conf/daily_demo.yaml --from 2026-01-21 --to 2026-01-30 $(ARGS)
 
 test: setup  ## run all tests that need one machine; ARGS="tests/training" runs some
 	$(PYTHON) $(TESTS)

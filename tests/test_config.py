@@ -427,7 +427,8 @@ def test_every_other_value_changes_the_hash(tmp_path: Path) -> None:
     assert len(set(hashes)) == len(hashes)
     # A section that is added later has to be put into one of the two lists.
     keys = {override.partition("=")[0].partition(".")[0] for override in (*SAME, *OTHER)}
-    assert keys == set(RunConfig.model_fields)
+    # Days need more than one section: see tests/daily.
+    assert keys == set(RunConfig.model_fields) - {"daily"}
 
 
 def test_a_config_that_was_written_down_is_the_same_run(tmp_path: Path) -> None:

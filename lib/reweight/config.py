@@ -25,6 +25,7 @@ from reweight.core.job_config import JobConfig
 from reweight.core.run import Config, JobRun
 from reweight.core.run_folder import RunFolder
 from reweight.core.section import WRITTEN, RunId, repeated
+from reweight.daily.section import Daily, wrong_for_days
 from reweight.evaluate.section import Evaluation
 from reweight.explain.section import Explaining
 from reweight.importance.base import ImportanceMethod
@@ -94,7 +95,7 @@ class RunConfig(MethodsConfig):
             ``rankers: [{ranker: logistic_regression, C: 0.1}]``.
     """
 
-    elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how}
+    elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how, "daily": Daily.call}
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     model_run_id: RunId | None = None
@@ -111,6 +112,7 @@ class RunConfig(MethodsConfig):
     tuning: Tuning = Tuning()
     explaining: Explaining = Explaining()
     exporting: Exporting = Exporting()
+    daily: Daily | None = None
 
     @property
     def model_folder(self) -> RunFolder:
@@ -150,7 +152,8 @@ class RunConfig(MethodsConfig):
 
     @model_validator(mode="after")
     def _times_exist(self) -> Self:
-        wrong = wrong_times(self.cleaning, self.sampling, self.splits, self.features)
+        sections = (self.cleaning, self.sampling, self.splits, self.features)
+        wrong = [*wrong_times(*sections), *wrong_for_days(self.daily, self.model_run_id, *sections)]
         if text := "; ".join(wrong):
             raise ValueError(text)
         return self

@@ -356,6 +356,7 @@ def test_a_day_that_goes_well_replaces_the_rows_of_the_run(
         "source_file": f"file:{tmp_path}/log.csv",
         "reasons": ["not_allowed:kind"],
         "raw": '{"id":"3","kind":"bye","ts":"2026-03-03"}',
+        "day": None,
     }
 
 

@@ -69,15 +69,28 @@ def test_a_table_of_an_earlier_version_takes_nulls_that_are_allowed_now(
         empty_place.write(FACTS, facts(spark, "a").withColumn("n", F.lit(None).cast("bigint")))
 
 
+def test_a_part_is_replaced_by_a_column_that_an_earlier_version_did_not_have(
+    spark: SparkSession, store_of: StoreOf
+) -> None:
+    dated = Table("dated", "make_facts", "n bigint not null, note string")
+    now = Table("dated", "make_facts", "n bigint not null, note string, day date")
+    store_of("old").write(dated, facts(spark, "a"))
+    store, day = store_of("new"), F.lit("2026-01-31").cast("date").alias("day")
+    for _ in range(2):
+        store.write(now, facts(spark, "b").select("*", day), where="day = DATE '2026-01-31'")
+    assert [row["note"] for row in store.read(now).collect()] == ["b"]
+    assert store.read(now, run_id="old").select("day").collect() == [(None,)]
+
+
 def facts(spark: SparkSession, *notes: str | None) -> DataFrame:
     return spark.createDataFrame(list(enumerate(notes)), "n long, note string").coalesce(1)
 
 
 def weights(spark: SparkSession, *values: float | None) -> DataFrame:
-    rows = [("uniform", i, 1.0, value, None, False) for i, value in enumerate(values)]
+    rows = [("uniform", i, 1.0, value, None, False, None) for i, value in enumerate(values)]
     schema = (
         "method string, sample_id bigint, importance double, weight double, label float, "
-        "in_sample boolean"
+        "in_sample boolean, event_time timestamp"
     )
     return spark.createDataFrame(rows, schema).coalesce(1)
 

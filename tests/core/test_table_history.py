@@ -26,6 +26,7 @@ def write(spark: SparkSession, tmp_path: Path) -> Write:
             f"{none} AS source_file",
             "array('bad') AS reasons",
             "string(id) AS raw",
+            "cast(null AS date) AS day",
         )
         store.write(REJECTED, frame)
         return store

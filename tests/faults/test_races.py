@@ -27,6 +27,7 @@ def weights(spark: SparkSession, rows: int, value: float) -> DataFrame:
         F.lit(value).alias("weight"),
         F.lit(None).cast("float").alias("label"),
         F.lit(False).alias("in_sample"),
+        F.lit(None).cast("timestamp").alias("event_time"),
     )
 
 

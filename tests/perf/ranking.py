@@ -60,6 +60,7 @@ def write_weights(run: Run) -> None:
     samples = run.store.read(SAMPLES).select("sample_id")
     drawn = F.pmod(F.xxhash64("sample_id", F.lit("w")), F.lit(1000)) / 500.0
     recorded = [F.lit(None).cast("float").alias("label"), F.lit(False).alias("in_sample")]
+    recorded += [F.lit(None).cast("timestamp").alias("event_time")]
     rows = [
         F.struct(F.lit(name).alias("method"), w.alias("importance"), w.alias("weight"), *recorded)
         for name, w in zip(NAMES, (F.lit(1.0), drawn), strict=True)

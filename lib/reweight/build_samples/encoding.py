@@ -35,8 +35,8 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
     Raises:
         SampleError: the statistics belong to other features.
     """
+    check_stats(features, stats)
     names = feature_names(features, stats.vocabulary)
-    _check_stats(features, stats, names)
     numbers = list(numeric_features(features))
     optional = [index for index, n in enumerate(numbers) if n.missing]
     parts = [
@@ -55,7 +55,13 @@ def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -
     return samples.withColumn("features", F.concat(*[p.cast("array<float>") for p in parts]))
 
 
-def _check_stats(features: Features, stats: FeatureStats, names: tuple[str, ...]) -> None:
+def check_stats(features: Features, stats: FeatureStats) -> None:
+    """Checks that statistics are of the features of a config.
+
+    Raises:
+        SampleError: they are of others.
+    """
+    names = feature_names(features, stats.vocabulary)
     ids = {k: f.buckets for k, f in features.categorical.items()}
     declared = (names, ids, features.sequence_shape)
     stored = (stats.names[: len(names)], stats.cardinalities, stats.sequence)
@@ -142,7 +148,11 @@ def _check_texts(samples: DataFrame, texts: Mapping[str, str]) -> None:
 
 
 def with_raw_features(
-    samples: DataFrame, events: DataFrame, features: Features, embeddings: Embeddings | None = None
+    samples: DataFrame,
+    events: DataFrame,
+    features: Features,
+    embeddings: Embeddings | None = None,
+    earlier: Mapping[str, DataFrame] | None = None,
 ) -> DataFrame:
     """Adds the features as they are before encoding.
 
@@ -155,10 +165,12 @@ def with_raw_features(
         events: the events that histories count.
         features: the section.
         embeddings: the vectors of ``features.text``; needed if there are any.
+        earlier: history -> counts of events before ``events``; see ``known_before``.
     """
     joined = samples
     for name, history in features.history.items():
-        joined = with_history(joined, known_before(samples, events, name, history), history)
+        known = known_before(samples, events, name, history, (earlier or {}).get(name))
+        joined = with_history(joined, known, history)
     if (sequence := features.sequence) is None:
         joined = without_sequence(joined)
     else:

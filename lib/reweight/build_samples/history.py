@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+from reweight.core.hashing import key_hash
 from reweight.core.section import Name, Names, Seconds, Section, Sql
 
 
@@ -42,9 +43,23 @@ class History(Section):
         return self
 
 
-def known_before(samples: DataFrame, events: DataFrame, name: str, history: History) -> DataFrame:
-    """The features of earlier events, one row for each key and grain of the samples."""
-    past = _past(samples, events, history)
+def known_before(
+    samples: DataFrame,
+    events: DataFrame,
+    name: str,
+    history: History,
+    earlier: DataFrame | None = None,
+) -> DataFrame:
+    """The features of earlier events, one row for each key and grain of the samples.
+
+    Args:
+        samples: the samples.
+        events: the events that count.
+        name: name of the history.
+        history: the history.
+        earlier: counts of events that are not among ``events``, of ``history_table.earlier_rows``.
+    """
+    past = _past(samples, events, history, earlier)
     keyed = Window.partitionBy(*history.keys).orderBy("_grain")
     columns: dict[str, Column] = {}
     before = keyed.rangeBetween(Window.unboundedPreceding, -1)
@@ -70,26 +85,53 @@ def with_history(samples: DataFrame, known: DataFrame, history: History) -> Data
     return joined.drop("_grain")
 
 
-def _past(samples: DataFrame, events: DataFrame, history: History) -> DataFrame:
-    """One row for each key and grain with events or samples: counts and latest times."""
-    keyed = reduce(Column.__and__, [F.col(k).isNotNull() for k in history.keys])
+def happened(events: DataFrame, history: History, *more: Column) -> DataFrame:
+    """The events that have the keys: the keys, ``_grain``, and when each was what is counted.
+
+    Args:
+        events: the events.
+        history: the history.
+        more: further columns.
+    """
     seconds = F.unix_seconds("event_time")
     counted = {f"_is_{n}": F.expr(sql) for n, sql in history.counts.items()}
-    happened = events.where(keyed).select(
+    return events.where(_keyed(history)).select(
         *history.keys,
         _grain(history).alias("_grain"),
         *[F.when(c, seconds).alias(n) for n, c in counted.items()],
-        F.lit(False).alias("_sample"),
+        *more,
     )
-    sample_keys = samples.where(keyed).select(
+
+
+def _past(
+    samples: DataFrame, events: DataFrame, history: History, earlier: DataFrame | None
+) -> DataFrame:
+    """One row for each key and grain with events or samples: counts and latest times."""
+    sample_keys = samples.where(_keyed(history)).select(
         *history.keys, _grain(history).alias("_grain"), F.lit(True).alias("_sample")
     )
-    both = happened.unionByName(sample_keys, allowMissingColumns=True)
+    both = happened(events, history, F.lit(False).alias("_sample"))
+    both = both.unionByName(sample_keys, allowMissingColumns=True)
+    counts = {n: F.count(f"_is_{n}") for n in history.counts}
+    latest = {n: F.max(f"_is_{n}") for n in history.recency}
+    if earlier is not None:
+        # Only those of keys that samples have.
+        asked = samples.where(_keyed(history)).select(
+            *history.keys, key_hash(*history.keys).alias("_key")
+        )
+        had = earlier.join(asked.distinct(), on="_key", how="inner").drop("_key")
+        both = both.unionByName(had, allowMissingColumns=True)
+        counts = {n: c + F.coalesce(F.sum(f"_had_{n}"), F.lit(0)) for n, c in counts.items()}
+        latest = {n: F.greatest(last, F.max(f"_seen_{n}")) for n, last in latest.items()}
     return both.groupBy(*history.keys, "_grain").agg(
-        *[F.count(f"_is_{n}").alias(f"_count_{n}") for n in history.counts],
-        *[F.max(f"_is_{n}").alias(f"_last_{n}") for n in history.recency],
+        *[count.alias(f"_count_{n}") for n, count in counts.items()],
+        *[last.alias(f"_last_{n}") for n, last in latest.items()],
         F.max("_sample").alias("_has_sample"),
     )
+
+
+def _keyed(history: History) -> Column:
+    return reduce(Column.__and__, [F.col(k).isNotNull() for k in history.keys])
 
 
 def _windowed(

@@ -105,11 +105,14 @@ class Label(Section):
         return self
 
     @property
+    def undo_window(self) -> int:
+        """How long a label event can be taken back, in seconds."""
+        return self.undo.window if self.undo else 0
+
+    @property
     def settles(self) -> int | None:
         """After how many seconds the label of a sample cannot change any more; None for never."""
-        if self.window is None or self.undo is None:
-            return self.window
-        return self.window + self.undo.window
+        return None if self.window is None else self.window + self.undo_window
 
     @property
     def never_closes(self) -> bool:

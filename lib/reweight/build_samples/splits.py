@@ -37,7 +37,7 @@ class Splits(Section):
 
     Attributes:
         by: ``group`` and ``row`` draw by hash; ``time`` cuts at two times.
-        shares: shares of train, validation and test, which sum to 1.
+        shares: shares of train, validation and test, which sum to 1; null for the default.
         cuts: instead of shares, the times at which validation and test begin, such as
             ``[2026-03-01, 2026-04-01]``; without a time zone they are UTC. Only with ``by: time``.
         target: newest share of the training split, which stands for the distribution that the
@@ -109,6 +109,12 @@ class Splits(Section):
         utc = [t if t.tzinfo else t.replace(tzinfo=UTC) for t in times]
         first, second = (math.ceil(t.timestamp()) for t in utc)
         return first, second
+
+    @field_validator("shares", mode="before")
+    @classmethod
+    def _null_is_the_default(cls, shares: object) -> object:
+        # A file that is the base of another one may set shares where the other cuts by times.
+        return cls.model_fields["shares"].default if shares is None else shares
 
     @field_validator("shares")
     @classmethod

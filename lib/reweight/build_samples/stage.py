@@ -20,7 +20,6 @@ Refuses:
 """
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -30,23 +29,21 @@ from reweight.build_samples import (
     checks,
     encoding,
     feature_stats,
-    labels,
     negatives,
+    raw_samples,
     sampling,
     splits,
 )
 from reweight.build_samples.embeddings import embedded
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.shared_labels import LabelEvents
-from reweight.build_samples.texts import check_encoders
 from reweight.clean_logs.events import read_events
 from reweight.config import Run, RunConfig
-from reweight.core.expressions import unread
 from reweight.core.files import content_hash, write_json
 from reweight.core.persisted import persisted
 from reweight.core.run import leaves, reads
 from reweight.core.run_folder import RunFolder
-from reweight.core.sequences import SEQUENCE, SequenceShape
+from reweight.core.sequences import SequenceShape
 from reweight.core.tables import SAMPLES
 
 
@@ -72,20 +69,14 @@ def build_samples(run: Run) -> dict[str, Any]:
     events = sampling.collapsed(read_events(run.store, config.cleaning), config.sampling)
     sampling.check_sampling(events, config.sampling)
     log_end = _log_end(events, config)
-    labelled = labels.with_label(events, config.sampling, log_end)
-    negatives.check_rate(labelled, config.sampling)
-    # A feature must not use the label or its time.
-    known = labelled.drop(*sampling.LABEL_COLUMNS)
-    check_encoders(config.features.text)
-    encoding.check_features(known, events, config.features)
-    splits.check_conditions(known.transform(sampling.with_identity, config.sampling), config.splits)
+    labelled = raw_samples.labelled(
+        events, config.sampling, config.features, config.splits, log_end
+    )
     types = sampling.kept_types(events, config.sampling)
     anchors = events.where(config.sampling.anchor)
     with embedded(run.store, anchors, config.features.text) as embeddings:
-        samples = (
-            labelled.transform(sampling.with_identity, config.sampling)
-            .transform(negatives.with_design_weight, config.sampling)
-            .transform(encoding.with_raw_features, events, config.features, embeddings)
+        samples = labelled.transform(
+            encoding.with_raw_features, events, config.features, embeddings
         )
         with persisted(samples) as prepared:
             summary = _encoded(run, prepared, types)
@@ -107,14 +98,14 @@ def _log_end(events: DataFrame, config: RunConfig) -> Column:
 
 def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
     config, other = run.config, run.config.model_run_id
-    facts = _facts(prepared, config)
+    facts = raw_samples.facts(prepared, config.sampling, config.features)
     checks.check_labels(prepared, facts["unread"])
     checks.check_samples(facts)
     negatives.check_rates(facts)
     if other is None:
         checks.check_classes(facts)
     label = config.sampling.label
-    window, undo = label.window, label.undo.window if label.undo else 0
+    window, undo = label.window, label.undo_window
     cuts = splits.split_cuts(prepared, config.splits)
     samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts, undo)
     ends = config.splits.open_windows == "gap" and window is None
@@ -129,11 +120,7 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     shared = LabelEvents.of(facts, config.sampling)
     write_json(run.folder.labels, shared.model_dump())
     encoded = samples.transform(encoding.with_features, config.features, stats)
-    if not config.cleaning.times:
-        encoded = encoded.withColumn("event_time", F.lit(None).cast("timestamp"))
-    columns = SAMPLES.columns()
-    assert columns is not None
-    rows = run.store.write(SAMPLES, encoded.select(*columns.names[1:]))
+    rows = run.store.write(SAMPLES, raw_samples.table_rows(encoded))
     used = [name for name in stats.names if not name.startswith("padding_")]
     return {
         "samples": rows,
@@ -147,35 +134,6 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
         "ids": dict(stats.cardinalities),
         **_sequences_said(facts, stats.sequence),
     }
-
-
-def _facts(samples: DataFrame, config: RunConfig) -> dict[str, int]:
-    known = F.col("mature")
-    kept = {f"keep.{c[8:]}": F.col(c) for c in samples.columns if c.startswith("_unread_")}
-    numeric = unread(samples, config.features.numeric, "double")
-    lost = kept | {f"numeric.{name}": value for name, value in numeric.items()}
-    null_key = [F.col(k).isNull() for k in config.sampling.key]
-    rates = negatives.rate_facts(config.sampling)
-    facts = samples.agg(
-        F.count(F.lit(1)).alias("rows"),
-        F.count_distinct("sample_id").alias("ids"),
-        F.count("group_id").alias("groups"),
-        F.count(F.when(known, 1)).alias("mature"),
-        F.count(F.when(known & (F.col("label") == 1), 1)).alias("positives"),
-        F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
-        F.count("_label_text").alias("unread"),
-        F.count(F.when(F.col("_same_time"), 1)).alias("same_time"),
-        F.count("undo_time").alias("undone"),
-        # The first and the second of the samples with the same label event.
-        F.count(F.when(F.col("_label_rank") == 1, 1)).alias("label_events"),
-        F.count(F.when(F.col("_label_rank") == 2, 1)).alias("shared_events"),
-        F.count(F.when(F.get(F.col(SEQUENCE[1]), F.lit(0)) >= 0, 1)).alias("preceded"),
-        F.count(F.when(reduce(Column.__or__, null_key, F.lit(False)), 1)).alias("null_keys"),
-        *[F.count(F.when(value, 1)).alias(f"lost {name}") for name, value in lost.items()],
-        *[F.count(F.when(value, 1)).alias(name) for name, value in rates.items()],
-    ).first()
-    assert facts is not None
-    return facts.asDict()
 
 
 def _sequences_said(facts: Mapping[str, int], shape: SequenceShape | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ in exactly one place: it is an event, or it is in ``rejected`` with all reasons.
 """
 
 from collections.abc import Mapping
+from datetime import date
 from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
@@ -114,13 +115,19 @@ def events(rows: DataFrame) -> DataFrame:
     return rows.where(F.size("_reasons") == 0).drop(*_ORIGIN, "_lost", "_reasons")
 
 
-def rejected(rows: DataFrame) -> DataFrame:
-    """The rows with a reason to reject them: origin, reasons, raw text."""
+def rejected(rows: DataFrame, day: date | None = None) -> DataFrame:
+    """The rows with a reason to reject them: origin, reasons, raw text.
+
+    Args:
+        rows: all rows, with their reasons.
+        day: the day that delivered them, if it was one alone.
+    """
     return rows.where(F.size("_reasons") > 0).select(
         F.col("_source").alias("source"),
         F.col("_source_file").alias("source_file"),
         F.col("_reasons").alias("reasons"),
         F.col("_raw").alias("raw"),
+        F.lit(day).cast("date").alias("day"),
     )
 
 

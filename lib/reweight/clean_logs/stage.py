@@ -20,12 +20,12 @@ Refuses:
 from functools import partial
 from typing import Any
 
-from reweight.clean_logs import cleaning, conversions, lookups, reasons, times
+from reweight.clean_logs import cleaning, conversions, reasons, times
 from reweight.clean_logs.sources import readable
+from reweight.clean_logs.typed_rows import typed_rows
 from reweight.config import Run
 from reweight.core.persisted import persisted
 from reweight.core.run import reads
-from reweight.core.storable import with_zones
 from reweight.core.tables import EVENTS, REJECTED
 
 
@@ -40,13 +40,7 @@ def clean_logs(run: Run) -> dict[str, Any]:
     section = run.config.cleaning
     with readable():
         sources = cleaning.read_sources(run.spark, section)
-        rows = (
-            cleaning.mapped(sources, section)
-            .transform(lookups.with_lookups, run.spark, section)
-            .transform(with_zones)
-            .transform(reasons.with_reasons, section)
-            .transform(reasons.with_duplicates, section)
-        )
+        rows = typed_rows(run.spark, sources, section)
     with persisted(rows) as rows:
         run.store.check_types(EVENTS, cleaning.events(rows).schema)
         with readable():

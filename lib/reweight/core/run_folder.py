@@ -162,6 +162,20 @@ class RunFolder:
         """What the rankers of candidates leave."""
         return RunFolder(self.path / "tuning")
 
+    @property
+    def days(self) -> Path:
+        """Folder of what is known of each day that was delivered."""
+        return self.path / "days"
+
+    def day(self, day: str) -> Path:
+        """What is known of a day, such as ``2026-01-31``."""
+        return self.days / f"{day}.json"
+
+    @property
+    def series(self) -> Path:
+        """What all days of the run have in common."""
+        return self.path / "series.json"
+
     def page(self, name: str) -> Path:
         """A self-contained page, such as ``report``."""
         return self.path / f"{name}.html"

@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
+from reweight.core.ddl import ddl
 from reweight.core.errors import TableError
 from reweight.core.failed_commits import HALF_CREATED, OvertakenError, lost_race, now_nullable
 from reweight.core.section import quoted
@@ -177,6 +178,8 @@ class Store(ABC):
                 self._create(table, rows.schema)
                 if nullable:
                     self._allow_nulls(table, nullable)
+                if where is not None:
+                    self._add_columns(table)
                 self._replace(table, rows, where, commit)
                 written = self._committed(table, commit, rows)
                 self.own[table.name] = (self.outputs[table.name], written > 0)
@@ -207,6 +210,21 @@ class Store(ABC):
         # An earlier version may have made the table without a column that is declared now.
         options = {"mergeSchema": "true", "userMetadata": commit}
         self._overwrite(table, rows, condition, options)
+
+    def _add_columns(self, table: Table) -> None:
+        """Adds the declared columns that an earlier version did not have: a condition may use them.
+
+        Raises:
+            AnalysisException: somebody else has just added them.
+        """
+        schema = table.columns()
+        if schema is None or table.name in self.own:
+            return
+        name = self.name(table)
+        there = self.spark.sql(f"SELECT * FROM {name} LIMIT 0").columns  # noqa: S608
+        missing = StructType([f for f in schema if f.name not in there])
+        if missing.fields:
+            self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({ddl(missing)})")
 
     def _allow_nulls(self, table: Table, column: str) -> None:
         """Lifts the NOT NULL that the column had when an earlier version made the table."""

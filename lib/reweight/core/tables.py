@@ -41,12 +41,14 @@ EVENTS = Table("events", "clean_logs")
 
 Attributes:
     event_time: when it happened, UTC; no such column if no log has times.
+    _delivered: the day that delivered it, in runs of the job daily.
     ...: the other columns of ``cleaning.columns`` and of ``cleaning.lookups``.
 """
 REJECTED = Table(
     "rejected",
     "clean_logs",
-    "source string not null, source_file string, reasons array<string> not null, raw string",
+    "source string not null, source_file string, reasons array<string> not null, raw string, "
+    "day date",
 )
 """Lines of the logs that are not valid events, each with all reasons.
 
@@ -55,6 +57,7 @@ Attributes:
     source_file: path of the file.
     reasons: names of all rules that the line breaks.
     raw: the line as it was read.
+    day: the day that delivered it, in runs of the job daily; null in all others.
 """
 TRUTH = Table(
     "truth",
@@ -137,7 +140,7 @@ WEIGHTS = Table(
     "weights",
     "score_weights",
     "method string not null, sample_id bigint not null, importance double not null, "
-    "weight double not null, label float, in_sample boolean not null",
+    "weight double not null, label float, in_sample boolean not null, event_time timestamp",
     # NaN passes `weight >= 0` in Spark (NaN is the largest value), so the upper bound is stated.
     {
         "weight_range": "weight >= 0 AND weight < double('Infinity')",
@@ -156,6 +159,23 @@ Attributes:
     label: soft label to train on; null where the recorded label is used.
     in_sample: whether all networks that scored this training row were trained on it; false with
         ``model_run_id``.
+    event_time: time of the sample, in runs of the job daily; null in all others.
+"""
+HISTORY = Table(
+    "history",
+    "daily",
+    "day date not null, history string not null, key bigint not null, grain bigint, "
+    "counts array<bigint> not null, latest array<bigint>",
+)
+"""What histories count: one row for each day, history and key, and more for grains in windows.
+
+Attributes:
+    day: the day; the day before the first one also has all days before it.
+    history: name of the history in ``features.history``.
+    key: 64-bit hash of the history's keys.
+    grain: number of the grain since 1970; null for the whole day.
+    counts: numbers of events, in the order of the history's ``counts``.
+    latest: times of the latest ones in seconds since 1970, in the order of ``recency``.
 """
 PREDICTIONS = Table(
     "predictions",

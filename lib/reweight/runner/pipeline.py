@@ -3,6 +3,7 @@
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.core.run import Stage
+from reweight.daily.stage import daily
 from reweight.diagnose.stage import diagnose
 from reweight.evaluate.stage import evaluate
 from reweight.explain.stage import explain
@@ -30,6 +31,7 @@ __all__ = [
     "PIPELINE",
     "build_samples",
     "clean_logs",
+    "daily",
     "diagnose",
     "evaluate",
     "explain",

@@ -16,7 +16,7 @@ def weight_rows(
 
     Args:
         scores: with ``sample_id``, ``split`` and the columns of ``scoring.scored``; with
-            ``design_weight`` if negatives were sampled.
+            ``design_weight`` if negatives were sampled, with ``event_time`` if that is stored.
         policy: the section ``weighting``.
         stats: what the policy learnt, by method.
         in_sample: whether the models may have been trained on rows of the training split.
@@ -41,7 +41,8 @@ def weight_rows(
         )
         for method, s in stats.items()
     ]
-    return scores.select("sample_id", F.inline(F.array(*rows)))
+    time = F.col("event_time") if "event_time" in columns else F.lit(None).cast("timestamp")
+    return scores.select("sample_id", F.inline(F.array(*rows)), time.alias("event_time"))
 
 
 def wide_weights(weights: DataFrame, methods: Sequence[str], soft: Sequence[str] = ()) -> DataFrame:

@@ -103,14 +103,18 @@ def with_dirt(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
 def write_raw(lines: DataFrame, simulation: Simulation) -> None:
     """Writes the raw files of a shop, replacing the folder."""
     fields = [c for c in lines.columns if c != "fault"]
+    day = [F.substring("received_at", 1, 10).alias("day")] if simulation.by_day else []
+    folders = ["day"] * simulation.by_day
     if simulation.format == "parquet":
-        lines.select(*fields).write.mode("overwrite").parquet(simulation.path)
+        rows = lines.select(*fields, *day)
+        rows.write.mode("overwrite").partitionBy(*folders).parquet(simulation.path)
         return
     text = F.to_json(F.struct(*fields))
     cut = F.when(F.col("fault") == "malformed", F.expr("substr(line, 1, length(line) div 2)"))
-    lines = lines.select("fault", text.alias("line"))
-    lines = lines.select(F.coalesce(cut, F.col("line")).alias("value"))
-    lines.write.mode("overwrite").option("compression", "gzip").text(simulation.path)
+    lines = lines.select("fault", text.alias("line"), *day)
+    lines = lines.select(F.coalesce(cut, F.col("line")).alias("value"), *folders)
+    writer = lines.write.mode("overwrite").option("compression", "gzip")
+    writer.partitionBy(*folders).text(simulation.path)
 
 
 def written(spark: SparkSession, path: str) -> str:

@@ -55,6 +55,8 @@ class Simulation(Section):
     Attributes:
         path: folder of the raw files; replaced.
         format: ``json`` (gzipped lines) or ``parquet``.
+        by_day: whether the lines that are received on a day are in a folder of their own, such as
+            ``day=2026-01-31``.
         sessions: number of sessions; each shows one ranked list.
         users: number of users; their popularity, like that of items, is Zipf-distributed.
         items: number of items.
@@ -92,6 +94,7 @@ class Simulation(Section):
 
     path: Place
     format: Literal["json", "parquet"] = "json"
+    by_day: bool = False
     sessions: int = Field(default=10_000, ge=1)
     users: int = Field(default=3_000, ge=1)
     items: int = Field(default=500, ge=20)

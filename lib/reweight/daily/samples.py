@@ -1,0 +1,121 @@
+"""The samples of the newest days, by the functions that make those of a whole log."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.build_samples import checks, encoding, negatives, raw_samples, sampling, splits
+from reweight.build_samples.embeddings import embedded
+from reweight.build_samples.feature_stats import FeatureStats
+from reweight.build_samples.features import Features
+from reweight.build_samples.history_table import earlier_rows
+from reweight.build_samples.sampling import Sampling
+from reweight.build_samples.splits import Splits
+from reweight.core.errors import WeightError
+from reweight.core.persisted import persisted
+from reweight.core.store import Store
+from reweight.core.tables import HISTORY
+from reweight.daily.days import of_micros, since
+from reweight.importance.base import ImportanceMethod
+
+
+def first_day_read(opened: int, sampling: Sampling, first: date) -> date:
+    """The first day whose events are read for the samples from a time on.
+
+    If a label event counts for one of several samples, it may be one before that time.
+
+    Args:
+        opened: from when on samples are made, microseconds since 1970.
+        sampling: the section.
+        first: the first day of the run.
+    """
+    window = (sampling.label.window or 0) if sampling.label.attribute else 0
+    return max(of_micros(opened - window * 10**6), first)
+
+
+@contextmanager
+def samples_since(
+    store: Store,
+    events: DataFrame,
+    opened: tuple[int, int],
+    day: date,
+    sections: tuple[Sampling, Features, Splits],
+    stats: FeatureStats,
+    seed: int,
+) -> Iterator[tuple[DataFrame, dict[str, Any]]]:
+    """The samples from a time on, as rows of the table, and counts for the summary.
+
+    Args:
+        store: the tables.
+        events: the events from ``day`` on.
+        opened: from when on samples are made, and when the log ends, microseconds since 1970.
+        day: the first day of ``events``.
+        sections: the sections ``sampling``, ``features`` and ``splits``.
+        stats: statistics of the features.
+        seed: of the run.
+
+    Raises:
+        SampleError: as in the stage build_samples.
+    """
+    rules, features, split = sections
+    sampling.check_sampling(events, rules)
+    log_end = F.timestamp_micros(F.lit(opened[1]).cast("long"))
+    labelled = raw_samples.labelled(events, rules, features, split, log_end)
+    labelled = labelled.where(since(opened[0]))
+    anchors = events.where(rules.anchor).where(since(opened[0]))
+    # The keys of the samples are asked for once for each history.
+    with (
+        embedded(store, anchors, features.text) as embeddings,
+        persisted(labelled) as samples,
+    ):
+        raw = samples.transform(
+            encoding.with_raw_features,
+            events,
+            features,
+            embeddings,
+            _earlier(store, features, day),
+        )
+        with persisted(raw) as prepared:
+            facts = raw_samples.facts(prepared, rules, features)
+            checks.check_labels(prepared, facts["unread"])
+            checks.check_samples(facts)
+            negatives.check_rates(facts)
+            cuts = splits.split_cuts(prepared, split)
+            windows = rules.label.window, cuts, rules.label.undo_window
+            parts = prepared.transform(splits.with_split, split, seed, *windows)
+            encoded = parts.transform(encoding.with_features, features, stats)
+            summary = {
+                "samples": facts["rows"],
+                "mature": facts["mature"],
+                "positives": facts["positives"],
+            }
+            yield raw_samples.table_rows(encoded), summary
+
+
+def _earlier(store: Store, features: Features, day: date) -> Mapping[str, DataFrame]:
+    if not features.history:
+        return {}
+    table = store.read(HISTORY, may_be_empty=True)
+    return {name: earlier_rows(table, name, h, day) for name, h in features.history.items()}
+
+
+def check_labelled(samples: DataFrame, methods: tuple[ImportanceMethod, ...]) -> int:
+    """The number of samples; checks that all have labels if a method uses them.
+
+    Raises:
+        WeightError: some have none.
+    """
+    counts: Any = samples.agg(F.count("*"), F.count("label")).first()
+    using = [method.name for method in methods if method.uses_label]
+    if using and counts[0] != counts[1]:
+        raise WeightError(
+            f"the methods {using} use the label of a row, and some rows have none",
+            expected="a label for every sample",
+            got=f"null in {counts[0] - counts[1]} of {counts[0]} rows",
+            fix="leave these methods out of `importance` when scoring rows that are not labelled",
+        )
+    return int(counts[0])

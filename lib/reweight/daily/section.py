@@ -1,0 +1,159 @@
+"""The config section of the stage daily, and what the rest of a config must be for it."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import ClassVar, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from reweight.build_samples.features import Features
+from reweight.build_samples.sampling import Sampling
+from reweight.build_samples.splits import Splits
+from reweight.clean_logs.section import Cleaning
+from reweight.core.section import Name, Names, Place, Section, Sql
+
+# Stands for the day in paths and conditions.
+DAY = "{day}"
+
+
+class Daily(Section):
+    """The section ``daily``.
+
+    Attributes:
+        first: the first day, UTC. Histories also count the events that the run ``model_run_id`` has
+            of earlier days.
+        paths: source -> path of the raw files that a day delivers, in which ``{day}`` stands for
+            the day, such as ``raw/day={day}``. It takes the place of the source's own ``path``.
+        where: source -> condition over the source's columns on the rows that a day delivers, such
+            as ``to_date(received_at) = '{day}'``. It is added to the source's own ``where``.
+        reopen: a day may deliver events of so many days before it, which are opened again; older
+            ones are rejected.
+        largest: a day with more raw rows than so many times the median of the days before it (at
+            least three, at most 28) is refused before anything is written; None for no limit.
+        may_be_empty: event columns that may have no value in a whole day. For all others that is
+            refused, if they have had values on every one of the last days.
+        begin: the first day that this call takes (``--day`` or ``--from``).
+        end: the last day that this call takes (``--day`` or ``--to``).
+    """
+
+    # Which days a call takes says nothing of what comes out.
+    call: ClassVar[dict[str, bool]] = {"begin": True, "end": True}
+
+    first: date
+    paths: dict[Name, Place] = {}
+    where: dict[Name, Sql] = {}
+    reopen: int = Field(default=7, ge=0)
+    largest: float | None = Field(default=10.0, gt=1)
+    may_be_empty: Names = ()
+    begin: date | None = None
+    end: date | None = None
+
+    @field_validator("paths", "where")
+    @classmethod
+    def _name_the_day(cls, given: dict[str, str]) -> dict[str, str]:
+        if without := [text for text in given.values() if DAY not in text]:
+            raise ValueError(f"expected `{DAY}` in the place of the day; got {without}")
+        return given
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> Self:
+        if (self.begin is None) != (self.end is None):
+            raise ValueError("expected `begin` and `end`, or neither; a single day is both")
+        if self.begin and self.end and self.begin > self.end:
+            raise ValueError(f"expected the earlier day first; got {self.begin} to {self.end}")
+        return self
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """The days that this call takes, in order."""
+        if self.begin is None or self.end is None:
+            return ()
+        return tuple(self.begin + timedelta(n) for n in range((self.end - self.begin).days + 1))
+
+
+def cleaning_of(day: date, cleaning: Cleaning, daily: Daily) -> Cleaning:
+    """How the rows that a day delivers are read: those alone, with times that a day may deliver."""
+    sources = {}
+    for name, source in cleaning.sources.items():
+        update: dict[str, str] = {}
+        if path := daily.paths.get(name):
+            update["path"] = path.replace(DAY, str(day))
+        if where := daily.where.get(name):
+            where = where.replace(DAY, str(day))
+            update["where"] = f"({source.where}) AND ({where})" if source.where else where
+        sources[name] = source.model_copy(update=update)
+    begins = _midnight(max(daily.first, day - timedelta(daily.reopen)))
+    ends = _midnight(day + timedelta(1)) - timedelta(microseconds=1)
+    if cleaning.not_before:
+        begins = max(begins, _utc(cleaning.not_before))
+    if cleaning.not_after:
+        ends = min(ends, _utc(cleaning.not_after))
+    limits = {"not_before": begins.isoformat(" "), "not_after": ends.isoformat(" ")}
+    return cleaning.model_copy(update={"sources": sources, **limits})
+
+
+def wrong_for_days(
+    daily: Daily | None,
+    model_run_id: str | None,
+    cleaning: Cleaning,
+    sampling: Sampling,
+    splits: Splits,
+    features: Features,
+) -> Iterator[str]:
+    """What days cannot be made with, or would depend on days to come; nothing without days."""
+    if daily is None:
+        return
+    if model_run_id is None:
+        yield "model_run_id: days are scored by the models of another run; write its run_id"
+    if not cleaning.times:
+        yield "daily: the log has no times (cleaning.times: false), so no row is of a day"
+    unknown = sorted({*daily.paths, *daily.where} - set(cleaning.sources))
+    if unknown:
+        yield f"daily: expected sources out of {sorted(cleaning.sources)}, got {unknown}"
+    if lost := [n for n in cleaning.sources if n not in daily.paths and n not in daily.where]:
+        yield (
+            f"daily: nothing says which rows of the sources {lost} a day delivers; write "
+            f"daily.paths: {{{lost[0]}: raw/day={DAY}}}, or daily.where: {{{lost[0]}: "
+            f"\"to_date(received_at) = '{DAY}'\"}}"
+        )
+    if tables := [n for n in daily.paths if n in cleaning.sources and cleaning.sources[n].table]:
+        yield f"daily.paths: the sources {tables} are tables; select the rows by daily.where"
+    if sampling.label.never_closes:
+        yield (
+            "sampling.label.window: without one, every day would open all days before it again; "
+            "write window: 7 days"
+        )
+    if sampling.collapse is not None:
+        yield "sampling.collapse: events that belong together may be of several days; remove it"
+    if features.sequence is not None:
+        yield "features.sequence: the last events before a day are not kept; remove it"
+    yield from _moving(daily, splits)
+
+
+def _moving(daily: Daily, splits: Splits) -> Iterator[str]:
+    """Parts of the split that would move as days come."""
+    if splits.by == "time":
+        if splits.cuts is None:
+            yield (
+                "splits.cuts: cuts by shares would move with every day; write those of the run "
+                'model_run_id, such as cuts: ["2026-01-10", "2026-01-17"]'
+            )
+        elif splits.seconds[0] > _midnight(daily.first).timestamp():
+            yield (
+                "splits.cuts: expected the first one at or before daily.first, since days are "
+                f"scored, not trained on; got {splits.cuts[0]} and {daily.first}"
+            )
+    elif splits.target_where is None:
+        yield (
+            "splits.target_where: the newest share of the rows would move with every day; name the "
+            'target rows, such as target_where: "false", or cut by time'
+        )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, datetime.min.time(), UTC)
+
+
+def _utc(time: str) -> datetime:
+    given = datetime.fromisoformat(time)
+    return given if given.tzinfo else given.replace(tzinfo=UTC)

@@ -1,0 +1,251 @@
+"""The stage daily, which runs on its own.
+
+Reads:
+    What a day delivers (``daily.paths``, ``daily.where``), and the models, feature statistics and
+    weight policies of the run ``model_run_id``, none of which is fitted again; on the first day
+    also that run's ``events`` before ``daily.first``.
+
+Writes:
+    The day's rows of ``events``, ``rejected`` and ``history``; in ``samples`` and ``weights`` those
+    from the first sample on that changes: the day's own, those whose label window was open or
+    reaches a new event, and those after an event that came late. ``days/<day>.json`` says what is
+    known of the day.
+
+Refuses:
+    Days before ``daily.first``, without files or without events, with far more rows than the days
+    before (``daily.largest``), or with other columns; a day after one that was begun and not
+    finished; models of other features, or that were fitted again since the first day; settings that
+    changed since then; and what the stages clean_logs, build_samples and score_weights refuse.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.build_samples import sampling
+from reweight.build_samples.encoding import check_stats
+from reweight.build_samples.feature_stats import FeatureStats, read_stats
+from reweight.build_samples.history_table import history_rows, lookback
+from reweight.clean_logs import cleaning
+from reweight.clean_logs.events import read_events
+from reweight.config import Run
+from reweight.core.digest import digest
+from reweight.core.errors import ConfigError, RunError, TableError
+from reweight.core.files import content_hash, write_json
+from reweight.core.left_out import left_out, record_left_out, refused_by, without
+from reweight.core.tables import EVENTS, HISTORY, REJECTED, SAMPLES, WEIGHTS
+from reweight.daily.days import (
+    Day,
+    check_columns,
+    check_days,
+    check_volume,
+    in_days,
+    micros,
+    read_days,
+    reopened,
+    since,
+    write_day,
+)
+from reweight.daily.delivery import DELIVERED, Delivery, delivered, merged
+from reweight.daily.samples import check_labelled, first_day_read, samples_since
+from reweight.daily.section import Daily, cleaning_of
+from reweight.importance.artifact import ModelArtifact
+from reweight.importance.base import ImportanceMethod
+from reweight.score_weights.models import read_models
+from reweight.score_weights.policy import PolicyStats
+from reweight.score_weights.policy_files import read_policies
+from reweight.score_weights.rows import weight_rows
+from reweight.score_weights.scoring import scored
+
+
+def daily(run: Run) -> dict[str, Any]:
+    """Adds the log of one or several days to a run: events, samples and weights."""
+    section = _section(run)
+    check_days(section.days, section, read_days(run.folder))
+    reference = _Reference(run)
+    _begin(run, section, reference)
+    summary: dict[str, Any] = {}
+    for day in section.days:
+        summary[str(day)] = _one_day(run, section, reference, day)
+        run.say(f"{day}: {_said(summary[str(day)])}")
+    return summary
+
+
+class _Reference:
+    """The models of the run ``model_run_id``, with all that belongs to them."""
+
+    def __init__(self, run: Run) -> None:
+        config, folder = run.config, run.config.model_folder
+        reasons = left_out(folder, before="train_ranker")
+        self.methods: tuple[ImportanceMethod, ...] = without(config.importance, reasons)
+        self.stats: FeatureStats = read_stats(folder.features)
+        check_stats(config.features, self.stats)
+        self.models: Mapping[str, ModelArtifact] = read_models(
+            folder.models, self.methods, folder.features
+        )
+        self.policies: Mapping[str, PolicyStats] = read_policies(
+            folder.models, config.weighting, self.methods
+        )
+        parts = [content_hash(folder.models.model(method.name)) for method in self.methods]
+        self.version = digest(content_hash(folder.features), *parts)
+
+
+def _section(run: Run) -> Daily:
+    section = run.config.daily
+    if section is None:
+        raise ConfigError(
+            "the config has no section `daily`",
+            expected="the first day, and where the rows of a day are",
+            got="none",
+            fix='write daily: {first: "2026-02-01", paths: {log: "raw/day={day}"}}',
+        )
+    return section
+
+
+def _begin(run: Run, section: Daily, reference: _Reference) -> None:
+    """Notes what all days have in common, and counts the events before the first one."""
+    config, path = run.config, run.folder.series
+    parts = {
+        "first": section.first,
+        "seed": config.seed,
+        "models": f"{config.model_run_id}, {reference.version}",
+        "cleaning.columns": list(config.cleaning.stored_columns),
+        "sampling": config.sampling.model_dump(mode="json"),
+        "splits": config.splits.model_dump(mode="json"),
+        "features": config.features.model_dump(mode="json"),
+        "weighting": config.weighting.identity(),
+        "importance": [method.model_dump(mode="json") for method in config.importance],
+    }
+    common = {name: digest(json.dumps(value, default=str)) for name, value in parts.items()}
+    if path.exists():
+        noted = json.loads(path.read_text())
+        if changed := sorted(k for k in common if common[k] != noted.get(k)):
+            raise RunError(
+                f"{', '.join(changed)} changed since the first day of run '{config.run_id}'",
+                expected="the same settings and models for all days",
+                got=f"others than on {section.first}, when the run began",
+                fix="take the change back; or write another run_id, and deliver its days by "
+                "--from and --to; nothing was changed",
+            )
+        return
+    write_json(run.folder.features, reference.stats.model_dump())
+    for stage in ("fit_importance", "score_weights"):
+        record_left_out(run.folder, stage, refused_by(config.model_folder, stage))
+    _count_before(run, section)
+    write_json(path, common)
+
+
+def _count_before(run: Run, section: Daily) -> None:
+    """Counts the events that the other run has of the days before the first one."""
+    config = run.config
+    if not config.features.history:
+        return
+    events = read_events(run.store, config.cleaning, config.model_run_id)
+    before = events.where(f"NOT ({since(micros(section.first))})")
+    sampling.check_sampling(before, config.sampling)
+    rows = [
+        history_rows(before, name, history, lookback(history, section.first))
+        for name, history in config.features.history.items()
+    ]
+    condition = f"day < DATE '{section.first}'"
+    run.store.write(HISTORY, reduce(DataFrame.unionByName, rows), where=condition)
+
+
+def _one_day(run: Run, section: Daily, reference: _Reference, day: date) -> dict[str, Any]:
+    config, known = run.config, read_days(run.folder)
+    how = cleaning_of(day, config.cleaning, section)
+    with delivered(run.spark, day, how) as delivery:
+        new, earlier = delivery.day, known.get(day)
+        if earlier and earlier.status == "done" and _unchanged(earlier, new):
+            return {"skipped": "it was delivered before, and nothing has changed"}
+        check_volume(new, known, section)
+        check_columns(new, known, section)
+        if earlier is not None:
+            # Days that an earlier attempt changed lose what is no longer delivered.
+            new = new.model_copy(update={"changed": _union(new.changed, earlier.changed)})
+        write_day(run.folder, new)
+        _write_events(run, delivery, new, known)
+    window = config.sampling.label.settles or 0
+    opened = reopened(new, known, window, section.first)
+    if config.features.history:
+        _write_history(run, new.changed)
+    counts = _write_samples(run, section, reference, opened)
+    written = _write_weights(run, reference, opened[0], counts["samples"])
+    write_day(run.folder, new.model_copy(update={"status": "done"}))
+    days = sorted(d for d in {*known, day} if micros(d) + 86400 * 10**6 > opened[0] and d != day)
+    again = {"opened again": ", ".join(map(str, days))} if days else {}
+    return {**delivery.summary, **counts, "weights": written, **again}
+
+
+def _unchanged(earlier: Day, new: Day) -> bool:
+    versions = new.versions
+    return None not in versions.values() and versions == earlier.versions
+
+
+def _union(one: tuple[date, ...], other: tuple[date, ...]) -> tuple[date, ...]:
+    return tuple(sorted({*one, *other}))
+
+
+def _write_events(run: Run, delivery: Delivery, day: Day, known: Mapping[date, Day]) -> None:
+    section = run.config.cleaning
+    rows = delivery.rows
+    others = [d for d in known.values() if d.day != day.day and {*d.changed} & {*day.changed}]
+    if others:
+        names = [F.col(name) for name in section.stored_columns]
+        there = run.store.read(EVENTS, may_be_empty=True)
+        there = there.where(in_days(day.changed)).where(F.col(DELIVERED) != F.lit(day.day))
+        rows = merged(delivery, there.select(*names, DELIVERED), section)
+    # First the rejected rows: what is known of the events decides whether a day has to be repeated.
+    condition = f"day = DATE '{day.day}'"
+    run.store.write(REJECTED, cleaning.rejected(rows, day.day), where=condition)
+    run.store.write(EVENTS, cleaning.events(rows), where=in_days(day.changed))
+
+
+def _write_history(run: Run, days: tuple[date, ...]) -> None:
+    events = read_events(run.store, run.config.cleaning).where(in_days(days))
+    rows = [history_rows(events, n, h) for n, h in run.config.features.history.items()]
+    listed = ", ".join(f"DATE '{day}'" for day in days)
+    run.store.write(HISTORY, reduce(DataFrame.unionByName, rows), where=f"day IN ({listed})")
+
+
+def _write_samples(
+    run: Run, section: Daily, reference: _Reference, opened: tuple[int, int]
+) -> dict[str, Any]:
+    config = run.config
+    first = first_day_read(opened[0], config.sampling, section.first)
+    events = read_events(run.store, config.cleaning).where(since(micros(first)))
+    write_json(run.folder.kept, sampling.kept_types(events, config.sampling))
+    sections = (config.sampling, config.features, config.splits)
+    made = samples_since(run.store, events, opened, first, sections, reference.stats, config.seed)
+    with made as (samples, summary):
+        run.store.write(SAMPLES, samples, where=since(opened[0]))
+    return summary
+
+
+def _write_weights(run: Run, reference: _Reference, opened: int, count: int) -> int:
+    config = run.config
+    samples = run.store.read(SAMPLES).where(since(opened))
+    there = check_labelled(samples, reference.methods)
+    if there != count:
+        raise TableError(
+            "the samples that were made and those in the table do not match",
+            expected=f"{count} samples",
+            got=f"{there}",
+            fix="start the day again: the samples may have been rewritten meanwhile",
+        )
+    columns = ("sample_id", "split", "event_time")
+    columns += (*config.weighting.reads, *config.sampling.counted)
+    rows = scored(samples, reference.models, columns)
+    weights = weight_rows(rows, config.weighting, reference.policies, in_sample=False)
+    # The count of a commit that replaces a part includes rows that it copies.
+    run.store.write(WEIGHTS, weights, where=since(opened))
+    return count * len(reference.policies)
+
+
+def _said(summary: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in summary.items())

@@ -1,0 +1,212 @@
+"""The days of a run: which part of the tables they change, and which are refused."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from reweight.build_samples.history import History
+from reweight.build_samples.history_table import lookback
+from reweight.clean_logs.section import Cleaning
+from reweight.config import RunConfig, read_config
+from reweight.core.errors import ConfigError, RunError, SourceError
+from reweight.daily.days import (
+    Day,
+    check_columns,
+    check_days,
+    check_volume,
+    literal,
+    micros,
+    reopened,
+)
+from reweight.daily.section import Daily, cleaning_of
+from reweight.daily.stage import daily
+from reweight.runner.days import day_arguments
+
+HOUR = 3600 * 10**6
+FIRST = date(2026, 1, 5)
+SECTION = Daily(first=FIRST, paths={"log": "raw/day={day}"})
+
+
+def day(number: int, **values: Any) -> Day:
+    """A day of January that ended at its last second."""
+    when = date(2026, 1, number)
+    given: dict[str, Any] = {
+        "day": when,
+        "status": "done",
+        "changed": (when,),
+        "raw": {"log": 100},
+        "events": 90,
+        "last": micros(when) + 24 * HOUR - 10**6,
+        "columns": {"log": {"ts": "string", "price": "double"}},
+    }
+    return Day(**(given | values))
+
+
+def known(*days: Day) -> dict[date, Day]:
+    return {d.day: d for d in days}
+
+
+def test_a_day_opens_what_its_label_window_reaches() -> None:
+    before = known(day(5), day(6), day(7))
+    since, end = reopened(day(8), before, window=6 * 3600, first=FIRST)
+    assert since == micros(date(2026, 1, 8)) - 10**6 - 6 * HOUR
+    assert end == day(8).last
+
+
+def test_a_late_event_opens_its_day_and_a_window_before_it() -> None:
+    late = day(8, changed=(date(2026, 1, 6), date(2026, 1, 8)))
+    since, _ = reopened(late, known(day(5), day(6), day(7)), window=3600, first=FIRST)
+    assert since == micros(date(2026, 1, 6)) - HOUR
+
+
+def test_a_day_that_comes_late_opens_all_after_it_and_moves_no_end() -> None:
+    since, end = reopened(day(6), known(day(5), day(7)), window=0, first=FIRST)
+    assert (since, end) == (micros(date(2026, 1, 6)), day(7).last)
+
+
+def test_the_first_day_is_the_limit() -> None:
+    assert reopened(day(5), {}, window=9 * 86400, first=FIRST)[0] == micros(FIRST)
+    assert reopened(day(5), known(day(5)), window=0, first=FIRST) == (micros(FIRST), day(5).last)
+
+
+def test_a_time_is_written_to_the_microsecond() -> None:
+    time = micros(date(2026, 1, 5)) + 2 * HOUR + 3 * 60 * 10**6 + 4 * 10**6 + 5
+    assert literal(time) == "TIMESTAMP '2026-01-05 02:03:04.000005+00:00'"
+
+
+@pytest.mark.parametrize(
+    ("grain", "windows", "begins"),
+    [
+        (3600, ("all",), date(2026, 1, 5)),
+        (3600, (3600, "all"), date(2026, 1, 4)),
+        (86400, (86400 * 7,), date(2025, 12, 29)),
+        # 2026-01-01 begins a week of 7 days since 1970.
+        (86400 * 7, ("all",), date(2026, 1, 1)),
+    ],
+)
+def test_rows_by_grain_reach_as_far_back_as_windows_and_begin_with_a_grain(
+    grain: int, windows: tuple[Any, ...], begins: date
+) -> None:
+    history = History(keys=("user",), counts={"n": "true"}, windows=windows, grain=grain)
+    assert lookback(history, FIRST) == begins
+
+
+def test_a_day_has_its_own_files_and_no_times_of_others() -> None:
+    cleaning = Cleaning.model_validate(
+        {
+            "sources": {"log": {"path": "raw", "format": "parquet", "where": "a > 1"}},
+            "columns": {"event_time": "ts"},
+            "not_before": "2025-01-01",
+        }
+    )
+    section = Daily(first=FIRST, paths={"log": "raw/day={day}"}, where={"log": "day = '{day}'"})
+    found = cleaning_of(date(2026, 1, 31), cleaning, section)
+    assert found.sources["log"].path == "raw/day=2026-01-31"
+    assert found.sources["log"].where == "(a > 1) AND (day = '2026-01-31')"
+    assert found.not_before == "2026-01-24 00:00:00+00:00"
+    assert found.not_after == "2026-01-31 23:59:59.999999+00:00"
+    assert (
+        cleaning_of(date(2026, 1, 6), cleaning, section).not_before == "2026-01-05 00:00:00+00:00"
+    )
+
+
+def test_ten_times_the_rows_are_refused_unless_allowed() -> None:
+    before = known(*(day(number) for number in (5, 6, 7)))
+    check_volume(day(8, raw={"log": 1000}), before, SECTION)
+    with pytest.raises(SourceError, match="far more rows") as caught:
+        check_volume(day(8, raw={"log": 1001}), before, SECTION)
+    assert "daily.largest=null" in caught.value.fix
+    check_volume(day(8, raw={"log": 1001}), before, SECTION.model_copy(update={"largest": None}))
+    # Two days do not say what is usual.
+    check_volume(day(7, raw={"log": 1001}), known(day(5), day(6)), SECTION)
+
+
+def test_a_day_without_events_is_refused() -> None:
+    with pytest.raises(SourceError, match="2026-01-08 has no events"):
+        check_volume(day(8, events=0), known(day(7)), SECTION)
+
+
+def test_columns_that_changed_overnight_are_named() -> None:
+    now = day(8, columns={"log": {"ts": "string", "price_eur": "double"}})
+    with pytest.raises(SourceError, match="between 2026-01-07 and 2026-01-08") as caught:
+        check_columns(now, known(day(7)), SECTION)
+    assert (caught.value.expected, caught.value.got) == ("price: double", "price_eur: double")
+    check_columns(day(8), known(day(7)), SECTION)
+
+
+def test_a_column_that_loses_all_its_values_is_named() -> None:
+    now = day(8, empty=("coupon", "price"))
+    before = known(day(6), day(7, empty=("coupon",)))
+    with pytest.raises(SourceError, match=r"\['price'\] have no value on 2026-01-08") as caught:
+        check_columns(now, before, SECTION)
+    assert "daily.may_be_empty: [price]" in caught.value.fix
+    check_columns(now, before, SECTION.model_copy(update={"may_be_empty": ("price",)}))
+
+
+def test_days_that_cannot_be_taken_are_refused_before_any_work() -> None:
+    with pytest.raises(RunError, match="no day is given"):
+        check_days((), SECTION, {})
+    with pytest.raises(RunError, match="2026-01-04 is before"):
+        check_days((date(2026, 1, 4), FIRST), SECTION, {})
+    begun = known(day(6, status="running"))
+    with pytest.raises(RunError, match="2026-01-06 was begun and not finished") as caught:
+        check_days((date(2026, 1, 7),), SECTION, begun)
+    assert "--day 2026-01-06" in caught.value.fix
+    check_days((date(2026, 1, 6), date(2026, 1, 7)), SECTION, begun)
+
+
+def test_the_command_names_a_day_or_several(capsys: pytest.CaptureFixture[str]) -> None:
+    begin, end = "daily.begin='2026-01-31'", "daily.end='2026-01-31'"
+    given = day_arguments(daily, ["c.yaml", "--day", "2026-01-31", "seed=1"])
+    assert given == ["c.yaml", "seed=1", begin, end]
+    given = day_arguments(daily, ["c.yaml", "--from", "2026-01-30", "--to", "2026-01-31"])
+    assert given[1:] == ["daily.begin='2026-01-30'", end]
+    for wrong in (["c.yaml"], ["c.yaml", "--from", "2026-01-30"]):
+        with pytest.raises(SystemExit):
+            day_arguments(daily, wrong)
+    assert "--day DAY" in capsys.readouterr().err
+
+
+def test_the_days_of_a_call() -> None:
+    section = SECTION.model_copy(update={"begin": date(2026, 1, 31), "end": date(2026, 2, 2)})
+    assert [d.day for d in section.days] == [31, 1, 2]
+    with pytest.raises(ValidationError, match="earlier day first"):
+        Daily(first=FIRST, begin=date(2026, 1, 9), end=date(2026, 1, 8))
+    with pytest.raises(ValidationError, match="in the place of the day"):
+        Daily(first=FIRST, paths={"log": "raw"})
+
+
+CONF = "conf/daily_demo.yaml"
+
+
+def test_which_days_a_call_takes_is_no_setting_of_the_run() -> None:
+    days = ("daily.begin='2026-01-21'", "daily.end='2026-01-22'")
+    one, other = read_config(RunConfig, CONF).hash(), read_config(RunConfig, CONF, days).hash()
+    assert one == other != read_config(RunConfig, CONF, ("daily.largest=5",)).hash()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model_run_id=null", "model_run_id: days are scored"),
+        (
+            "cleaning.sources.second={path: raw, format: parquet}",
+            r"the sources \['second'\] a day delivers; write daily.paths: \{second: raw/day=",
+        ),
+        ("daily.paths={other: 'raw/{day}'}", "expected sources out of"),
+        ("sampling.label.window=null", "write window: 7 days"),
+        ("splits={cuts: null, shares: [0.5, 0.3, 0.2]}", "splits.cuts: cuts by shares"),
+        ("splits.cuts=['2026-01-25', '2026-01-27']", "at or before daily.first"),
+        ("splits={by: group, cuts: null, open_windows: gap}", "splits.target_where"),
+        (
+            "features.sequence={keys: [user_id], fields: {item: {value: item_id, buckets: 8}}}",
+            "features.sequence: the last events",
+        ),
+    ],
+)
+def test_what_days_cannot_be_made_with_is_refused_in_the_config(override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_config(RunConfig, CONF, (override,))
+    assert read_config(RunConfig, CONF).daily is not None
