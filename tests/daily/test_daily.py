@@ -65,7 +65,9 @@ def opened(open_run: OpenRun, tmp_path_factory: pytest.TempPathFactory) -> OpenR
 def whole(opened: OpenRun) -> Run:
     """One run over all days, with the models of a run over the first four."""
     reference = opened("reference", "cleaning.sources.log.where=ts < '2026-01-05'")
-    for stage in (simulate_logs, clean_logs, build_samples, fit_importance, score_weights):
+    run_stage(reference, simulate_logs)
+    come_late(Path(reference.config.cleaning.sources["log"].path or ""))
+    for stage in (clean_logs, build_samples, fit_importance, score_weights):
         run_stage(reference, stage)
     run = opened("whole", "model_run_id=reference")
     for stage in (clean_logs, build_samples, score_weights):
@@ -109,6 +111,20 @@ def rows(run: Run, table: Table) -> pd.DataFrame:
     return frame.assign(
         **{c: frame[c].map(lambda v: None if v is None else tuple(v)) for c in lists}
     )
+
+
+def come_late(raw: Path) -> None:
+    """Moves every third line of the last day to the day after it."""
+    late: list[bytes] = []
+    for path in sorted((raw / "day=2026-01-07").glob("*.gz")):
+        lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+        late += lines[::3]
+        kept = [line for number, line in enumerate(lines) if number % 3]
+        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
+        path.write_bytes(gzip.compress(b"".join(kept)))
+    folder = raw / "day=2026-01-08"
+    folder.mkdir(exist_ok=True)
+    (folder / "late.json.gz").write_bytes(gzip.compress(b"".join(late)))
 
 
 def delivered_again(folder: Path) -> None:
