@@ -29,6 +29,7 @@ from reweight.evaluate.section import Evaluation
 from reweight.explain.section import Explaining
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import METHODS, Method
+from reweight.promote.section import Promotion
 from reweight.score_weights.policy import Weighting
 from reweight.serving.export.section import Exporting
 from reweight.simulate_logs.section import Simulation
@@ -94,7 +95,11 @@ class RunConfig(MethodsConfig):
             ``rankers: [{ranker: logistic_regression, C: 0.1}]``.
     """
 
-    elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how}
+    elsewhere: ClassVar[Any] = JobConfig.elsewhere | {
+        "fitting": Fitting.how,
+        # They read what runs have left, and change nothing of it.
+        "promotion": True,
+    }
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     model_run_id: RunId | None = None
@@ -111,6 +116,7 @@ class RunConfig(MethodsConfig):
     tuning: Tuning = Tuning()
     explaining: Explaining = Explaining()
     exporting: Exporting = Exporting()
+    promotion: Promotion = Promotion()
 
     @property
     def model_folder(self) -> RunFolder:
