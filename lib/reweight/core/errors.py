@@ -76,6 +76,10 @@ class PromotionError(ReweightError):
     """Weights that cannot be compared with the live ones, or no version to go back to."""
 
 
+class MonitoringError(ReweightError):
+    """Days that cannot be compared with the reference window."""
+
+
 class ServingError(ReweightError):
     """A scorer that cannot be exported or loaded, or a row that does not fit it."""
 

@@ -239,6 +239,25 @@ Attributes:
     rows_hash: identifies these rows and their labels.
     seed: seed of the bootstrap.
 """
+MONITORING = Table(
+    "monitoring",
+    "monitor",
+    "day date not null, measure string not null, of string, value double, reference double, "
+    "limit double, alarm boolean not null",
+)
+"""How each day differs from the reference window: one row for each number.
+
+Attributes:
+    day: the day, UTC.
+    measure: ``volume``, ``label_rate``, ``open_windows``, ``psi_features``, ``domain_auc``,
+        ``psi_importance``, ``psi_weights`` or ``ess_share``.
+    of: the feature, method or segment; null for all rows.
+    value: the number; null where the day has no rows for it.
+    reference: what it is in the reference window: a volume by day, and 0 or 0.5 for indices and the
+        AUC, where nothing differs.
+    limit: the limit that it has exceeded, or could; null if it raises no alarm.
+    alarm: whether it has exceeded the limit.
+"""
 ATTRIBUTIONS = Table(
     "attributions",
     "explain",

@@ -7,6 +7,7 @@ from reweight.diagnose.stage import diagnose
 from reweight.evaluate.stage import evaluate
 from reweight.explain.stage import explain
 from reweight.fit_importance.stage import fit_importance
+from reweight.monitor.stage import monitor
 from reweight.promote.stage import promote
 from reweight.report.stage import report
 from reweight.score_weights.stage import score_weights
@@ -36,6 +37,7 @@ __all__ = [
     "explain",
     "export",
     "fit_importance",
+    "monitor",
     "promote",
     "report",
     "score_weights",
