@@ -1,5 +1,6 @@
 """The page of a run's days: one row for each, and one picture for each measure."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -79,10 +80,7 @@ def _known(value: Any) -> float | None:
 
 def render(values: Values) -> str:
     """The page as one self-contained HTML file."""
-    drawn = {
-        measure: (lambda shown, measure=measure: _picture(shown, measure))
-        for measure in values["series"]
-    }
+    drawn = {measure: partial(_picture, measure=measure) for measure in values["series"]}
     return rendered("monitor.html.j2", values | {"plots": pictures(drawn, values)})
 
 

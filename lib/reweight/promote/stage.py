@@ -50,8 +50,9 @@ def promote(run: Run) -> dict[str, Any]:
         return {"decisions": len(history)} | {str(d.number): str(d) for d in history}
     number = history[-1].number + 1 if history else 1
     before = history[-1].live if history else None
+    challenger: Version | None = None
+    found = Judged(None)
     if section.rollback:
-        challenger, found = None, Judged(None)
         word, reason, live = ROLLED_BACK, "It was asked for.", _version_before(history)
     else:
         challenger, beside, found = _judged(run, before)
