@@ -392,6 +392,8 @@ SAME = (
     "tracking={tensorboard: {}}",
     "fitting={ranks: 2}",
     "fitting={feed: arrow, use_gpu: true, timeout: 1 hour, retries: 0}",
+    "monitoring={bins: 5}",
+    "promotion={horizon: 3}",
 )
 OTHER = (
     "seed=1",

@@ -28,8 +28,10 @@ from reweight.core.section import WRITTEN, RunId, repeated
 from reweight.daily.section import Daily, wrong_for_days
 from reweight.evaluate.section import Evaluation
 from reweight.explain.section import Explaining
-from reweight.importance.base import ImportanceMethod
+from reweight.importance.base import not_combinable
 from reweight.importance.methods import METHODS, Method
+from reweight.monitor.section import Monitoring
+from reweight.promote.section import Promotion
 from reweight.score_weights.policy import Weighting
 from reweight.serving.export.section import Exporting
 from reweight.simulate_logs.section import Simulation
@@ -75,7 +77,7 @@ class MethodsConfig(JobConfig):
             f"'{method.name}' cannot combine '{part}', which {reason}"
             for method in self.importance
             for part in method.combines()
-            if (reason := _not_combinable(methods.get(part)))
+            if (reason := not_combinable(methods.get(part)))
         ]
         if reasons:
             raise ValueError(f"importance: {'; '.join(reasons)}; the run has {sorted(methods)}")
@@ -95,7 +97,13 @@ class RunConfig(MethodsConfig):
             ``rankers: [{ranker: logistic_regression, C: 0.1}]``.
     """
 
-    elsewhere: ClassVar[Any] = JobConfig.elsewhere | {"fitting": Fitting.how, "daily": Daily.call}
+    elsewhere: ClassVar[Any] = JobConfig.elsewhere | {
+        "fitting": Fitting.how,
+        "daily": Daily.call,
+        # They read what runs have left, and change nothing of it.
+        "monitoring": True,
+        "promotion": True,
+    }
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     model_run_id: RunId | None = None
@@ -113,6 +121,8 @@ class RunConfig(MethodsConfig):
     explaining: Explaining = Explaining()
     exporting: Exporting = Exporting()
     daily: Daily | None = None
+    monitoring: Monitoring = Monitoring()
+    promotion: Promotion = Promotion()
 
     @property
     def model_folder(self) -> RunFolder:
@@ -263,21 +273,6 @@ class ConditionsConfig(RunConfig):
             "simulation": simulation | {"worlds": worlds},
             "sampling": sampling | {"segment": f"concat(world, '/', coalesce({segment}, ''))"},
         }
-
-
-def _not_combinable(method: ImportanceMethod | None) -> str | None:
-    """Why a method cannot be part of a combination; None if it can."""
-    if method is None:
-        return "is not in the run"
-    if method.combines():
-        return "is itself a combination"
-    if method.signed:
-        return "has negative importance"
-    if method.soft:
-        return "sets soft labels, which would be lost"
-    if method.polarity != "valuable":
-        return f"is high for {method.polarity} rows instead of valuable ones"
-    return None
 
 
 def _with_methods(data: Any, *kinds: str) -> Any:

@@ -72,6 +72,14 @@ class EvaluationError(ReweightError):
     """A judge that cannot judge: no rows, one class, values out of range."""
 
 
+class PromotionError(ReweightError):
+    """Weights that cannot be compared with the live ones, or no version to go back to."""
+
+
+class MonitoringError(ReweightError):
+    """Days that cannot be compared with the reference window."""
+
+
 class ServingError(ReweightError):
     """A scorer that cannot be exported or loaded, or a row that does not fit it."""
 

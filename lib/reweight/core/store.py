@@ -67,6 +67,15 @@ class Store(ABC):
         """Whether the table exists."""
 
     @abstractmethod
+    def make_view(self, name: str, query: str) -> bool:
+        """Makes a view beside the tables, unless it exists; returns whether the place has views.
+
+        Args:
+            name: name of the view.
+            query: SQL, with the names of tables as ``name`` gives them.
+        """
+
+    @abstractmethod
     def check(self) -> None:
         """Checks that the place for the tables exists, before any work is done.
 

@@ -51,6 +51,10 @@ class FolderStore(Store):
         """Whether the table exists."""
         return is_delta(self.spark, self.folder(table))
 
+    def make_view(self, name: str, query: str) -> bool:
+        """Makes nothing: folders have no views."""
+        return False
+
     def check(self) -> None:
         """Checks nothing: Delta creates missing folders."""
 
@@ -93,6 +97,12 @@ class CatalogStore(Store):
     def exists(self, table: Table) -> bool:
         """Whether the table exists."""
         return self.spark.catalog.tableExists(self.name(table))
+
+    def make_view(self, name: str, query: str) -> bool:
+        """Makes a view in the schema, unless it exists."""
+        view = quoted(*self.catalog.split("."), name)
+        self.spark.sql(f"CREATE VIEW IF NOT EXISTS {view} AS {query}")
+        return True
 
     def check(self) -> None:
         """Checks that the schema for the tables exists, before any work is done.

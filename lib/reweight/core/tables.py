@@ -221,6 +221,67 @@ Attributes:
     high: upper end of its interval.
     p: two-sided p-value of a difference, before any correction for the number of methods.
 """
+PROMOTIONS = Table(
+    "promotions",
+    "promote",
+    "number bigint not null, decided_at timestamp not null, decided_by string not null, "
+    "decision string not null, reason string not null, "
+    "challenger_run string, challenger_model string, challenger_method string, "
+    "before_run string, before_model string, before_method string, "
+    "live_run string not null, live_model string not null, live_method string not null, "
+    "judge string, metric string, outcome string, estimate double, low double, high double, "
+    "p double, confidence double, rows bigint, rows_hash string, seed bigint",
+)
+"""Which weights went live, and why: one row for each decision.
+
+The one with the highest ``number`` says which weights are live.
+
+Attributes:
+    number: number of the decision, counted from 1.
+    decided_at: when it was made, UTC.
+    decided_by: user of the process.
+    decision: ``promoted``, ``kept``, ``rolled back`` or ``uniform``.
+    reason: why, in a sentence.
+    challenger_run: run whose weights were judged; null for a rollback.
+    challenger_model: run whose models gave them.
+    challenger_method: method of these weights.
+    before_run: run whose weights were live before; null for the first decision.
+    before_model: run whose models gave them.
+    before_method: method of these weights.
+    live_run: run whose weights are live since.
+    live_model: run whose models gave them.
+    live_method: method of these weights.
+    judge: who judged; null if nobody did.
+    metric: the loss that decided.
+    outcome: ``better``, ``worse`` or ``no significant difference``.
+    estimate: the loss of the challenger less that of the live weights, on the same validation rows.
+    low: lower end of its interval.
+    high: upper end of its interval.
+    p: its p-value, corrected for the number of methods of the challenger's run.
+    confidence: level of the interval.
+    rows: number of these validation rows.
+    rows_hash: identifies these rows and their labels.
+    seed: seed of the bootstrap.
+"""
+MONITORING = Table(
+    "monitoring",
+    "monitor",
+    "day date not null, measure string not null, of string, value double, reference double, "
+    "limit double, alarm boolean not null",
+)
+"""How each day differs from the reference window: one row for each number.
+
+Attributes:
+    day: the day, UTC.
+    measure: ``volume``, ``label_rate``, ``open_windows``, ``psi_features``, ``domain_auc``,
+        ``psi_importance``, ``psi_weights`` or ``ess_share``.
+    of: the feature, method or segment; null for all rows.
+    value: the number; null where the day has no rows for it.
+    reference: what it is in the reference window: a volume by day, and 0 or 0.5 for indices and the
+        AUC, where nothing differs.
+    limit: the limit that it has exceeded, or could; null if it raises no alarm.
+    alarm: whether it has exceeded the limit.
+"""
 ATTRIBUTIONS = Table(
     "attributions",
     "explain",

@@ -17,6 +17,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.build_samples.features import Features, own_features
 from reweight.diagnose import relation
 from reweight.diagnose.clusters import counted, design_effect
 from reweight.diagnose.findings import Finding, Measure
@@ -58,6 +59,16 @@ class Columns:
     def modelled(self) -> tuple[int, ...]:
         """Indices of the label's predictors, without history, whose growth looks like drift."""
         return self.steady or self.used
+
+
+def steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
+    """Indices of the features that are neither history nor calendar nor padding."""
+    numeric = {name for own in own_features(features) for name in (own.name, own.missing)}
+    return tuple(
+        place
+        for place, name in enumerate(names)
+        if name in numeric or name.partition("=")[0] in features.one_hot
+    )
 
 
 def rate_drift(mature: DataFrame) -> Finding:

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples import labels, sampling, splits
 from reweight.build_samples.feature_stats import read_stats
-from reweight.build_samples.features import Features, own_features
+from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.shared_labels import read_label_events
 from reweight.clean_logs.events import read_events
@@ -72,7 +72,7 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
     section, seed = run.config.sampling, run.config.seed
     mature = samples.where("mature")
     names = read_stats(run.folder.features).names
-    columns = drift.Columns(names, _steady(names, run.config.features), seed)
+    columns = drift.Columns(names, drift.steady(names, run.config.features), seed)
     times = run.config.cleaning.times
     with persisted(_halves(samples, seed, times)) as halves:
         run.say("fitting models of the label")
@@ -152,16 +152,6 @@ def _halves(samples: DataFrame, seed: int, times: bool) -> DataFrame:
         late = (F.unix_seconds("event_time") >= cut).cast("int")
     columns = ("group_id", "segment", "features", "label", "mature")
     return train.select(*columns, late.alias("late"))
-
-
-def _steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
-    """Indices of the features that are neither history nor calendar nor padding."""
-    numeric = {name for own in own_features(features) for name in (own.name, own.missing)}
-    return tuple(
-        place
-        for place, name in enumerate(names)
-        if name in numeric or name.partition("=")[0] in features.one_hot
-    )
 
 
 def _rates(section: Sampling, features: Features) -> dict[str, tuple[str, str]]:

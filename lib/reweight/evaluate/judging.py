@@ -1,6 +1,7 @@
 """Samples -> how much each row counts as a positive and as a negative, by judge."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -10,6 +11,7 @@ from reweight.core.columns import design_weight
 from reweight.core.errors import ConfigError, EvaluationError
 from reweight.core.expressions import check_expressions
 from reweight.core.kept import with_kept
+from reweight.core.run_folder import ModelsFolder
 from reweight.core.store import Store
 from reweight.core.tables import SAMPLES, TRUTH
 from reweight.evaluate.judges import Judge, Known
@@ -18,6 +20,19 @@ _HELD_OUT = "split IN ('validation', 'test')"
 # Beside the columns of samples, which a judge may use.
 _TRUTH = ("wanted", "would_buy", "seen", "bot", "relevance")
 _Judges = Mapping[str, Judge]
+
+
+def known_of(models: ModelsFolder, methods: Iterable[str], *, simulated: bool) -> Known:
+    """What judges may know of a run.
+
+    Args:
+        models: folder of its models, or of those that it uses.
+        methods: names of its methods.
+        simulated: whether its log is simulated.
+    """
+    paths = {name: models.propensities(name) for name in methods}
+    estimated = {n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()}
+    return Known(estimated, simulated=simulated)
 
 
 def check_judges(

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
@@ -13,7 +14,7 @@ from reweight.evaluate.judges import Judge
 from reweight.evaluate.judges.random_traffic import RandomTraffic
 
 # Rows of each side that the classifier sees.
-_ROWS = 5000
+ROWS = 5000
 # Above this area under the ROC curve, the slice is not a random part of the log.
 _MATERIAL = 0.55
 
@@ -37,31 +38,50 @@ def separated(samples: DataFrame, judges: Mapping[str, Judge], seed: int) -> dic
 
 
 def _area(samples: DataFrame, where: str, seed: int) -> float | None:
+    inside = F.coalesce(F.expr(where).cast("boolean"), F.lit(False))
+    drawn = uniform(seed, "slice", "sample_id")
+    rows = samples.select(
+        inside.alias("inside"), half(seed).alias("fitted"), "features", drawn.alias("drawn")
+    )
+    # Small by nature: at most 10,000 rows.
+    frame = pd.concat(
+        rows.where(side).orderBy("drawn").limit(ROWS).toPandas()
+        for side in ("inside", "NOT inside")
+    )
+    if frame.empty:
+        return None
+    fitted, inside_ = frame["fitted"].to_numpy(bool), frame["inside"].to_numpy(bool)
+    return separation(np.stack(frame["features"].tolist()), inside_, fitted)
+
+
+def half(seed: int) -> Column:
+    """Whether the domain classifier is fitted on a row: that is so for half of the groups."""
+    return uniform(seed, "half", "group_id") < 0.5
+
+
+def separation(
+    features: NDArray[Any], inside: NDArray[np.bool_], fitted: NDArray[np.bool_]
+) -> float | None:
+    """The area under the ROC curve of a domain classifier, on rows that it was not fitted on.
+
+    Args:
+        features: of each row, [N, D].
+        inside: which of the two sides each row is on, [N].
+        fitted: whether the classifier is fitted on it, [N].
+
+    Returns:
+        The area; None if a part has one side only.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    inside = F.coalesce(F.expr(where).cast("boolean"), F.lit(False))
-    drawn = uniform(seed, "slice", "sample_id")
-    rows = samples.select(
-        inside.alias("inside"),
-        (uniform(seed, "half", "group_id") < 0.5).alias("fitted"),
-        "features",
-        drawn.alias("drawn"),
-    )
-    # Small by nature: at most 10,000 rows.
-    frame = pd.concat(
-        rows.where(side).orderBy("drawn").limit(_ROWS).toPandas()
-        for side in ("inside", "NOT inside")
-    )
-    fitted, y = frame["fitted"].to_numpy(bool), frame["inside"].to_numpy(bool)
-    if min(len(set(y[fitted])), len(set(y[~fitted]))) < 2:
+    if min(len(set(inside[fitted])), len(set(inside[~fitted]))) < 2:
         return None
-    x = np.stack(frame["features"].tolist())
     model: Any = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-    model.fit(x[fitted], y[fitted])
-    return float(roc_auc_score(y[~fitted], model.decision_function(x[~fitted])))
+    model.fit(features[fitted], inside[fitted])
+    return float(roc_auc_score(inside[~fitted], model.decision_function(features[~fitted])))
 
 
 def _note(area: float | None) -> str:

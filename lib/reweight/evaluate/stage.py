@@ -18,7 +18,6 @@ Refuses:
     without rows, with one class, or with values out of range. These are refused before training.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,10 +150,9 @@ def check_samples(run: Run) -> dict[str, Any]:
 
 
 def _known(run: Run) -> Known:
-    models = run.config.model_folder.models
-    paths = {m.name: models.propensities(m.name) for m in run.config.importance}
-    estimated = {n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()}
-    return Known(estimated, simulated=run.config.simulation is not None)
+    config = run.config
+    names, simulated = [m.name for m in config.importance], config.simulation is not None
+    return judging.known_of(config.model_folder.models, names, simulated=simulated)
 
 
 def _weights(run: Run) -> dict[str, Any]:

@@ -119,6 +119,25 @@ def decision(rows: Sequence[Row], said: Mapping[str, Values]) -> Values:
     }
 
 
+def compared(
+    rows: Sequence[Row], judge: str, split: str, decides: str, evaluation: Evaluation
+) -> dict[str, Values]:
+    """What one judge says of each method against the baseline of the rows, by method.
+
+    Args:
+        rows: the output of ``comparison.measure``.
+        judge: name of the judge.
+        split: ``validation`` or ``test``.
+        decides: the loss that decides.
+        evaluation: the section ``evaluation``.
+
+    Returns:
+        Method -> ``outcome``, ``difference`` and ``p``, corrected for the number of methods.
+    """
+    smallest = evaluation.smallest_difference
+    return _outcomes(_cells(rows), (judge, split), decides, 1, smallest, ())
+
+
 def leading(said: Mapping[str, Values]) -> str | None:
     """The first judge that can tell."""
     return next((name for name, fact in said.items() if fact["able"]), None)

@@ -229,3 +229,18 @@ class ImportanceMethod(Section, ABC):
             for epoch in epochs or (training.epochs,):
                 model.learners[str(epoch)] = training.build(facts)
         return model
+
+
+def not_combinable(method: ImportanceMethod | None) -> str | None:
+    """Why a method cannot be part of a combination; None if it can."""
+    if method is None:
+        return "is not in the run"
+    if method.combines():
+        return "is itself a combination"
+    if method.signed:
+        return "has negative importance"
+    if method.soft:
+        return "sets soft labels, which would be lost"
+    if method.polarity != "valuable":
+        return f"is high for {method.polarity} rows instead of valuable ones"
+    return None

@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -26,6 +26,7 @@ from reweight.evaluate.stage import check_config as check_judges
 from reweight.evaluate.stage import check_samples, evaluate
 from reweight.fit_importance.stage import check_config, fit_importance
 from reweight.runner.changes import keep, warn_of_older, why_again
+from reweight.runner.flags import Flag, overrides
 from reweight.runner.lock import run_lock
 from reweight.runner.pipeline import PIPELINE
 from reweight.runner.records import has_worked, read_record, run_stage
@@ -40,7 +41,11 @@ _AFTER_SAMPLES = (fit_importance, score_weights, train_ranker, evaluate)
 
 
 def run_job(
-    *stages: Stage, config: type[JobConfig] = RunConfig, argv: Sequence[str] | None = None
+    *stages: Stage,
+    config: type[JobConfig] = RunConfig,
+    argv: Sequence[str] | None = None,
+    flags: Sequence[Flag] = (),
+    status: Callable[[Any], int] | None = None,
 ) -> int:
     """Runs stages, in order, with the config that is named on the command line.
 
@@ -48,21 +53,26 @@ def run_job(
         stages: the stages; their docstrings are the text of ``--help``.
         config: class of the config in the YAML file.
         argv: arguments, ``sys.argv`` by default.
+        flags: options that stand for settings, in place of those that choose a first stage.
+        status: takes the run after its stages; gives the exit status. By default it is 0.
 
     Returns:
         The exit status: 0, or 2 for a problem that the user can fix. Other errors are raised.
     """
-    arguments = _parser(stages, config.example).parse_args(argv)
+    arguments = _parser(stages, config.example, flags).parse_intermixed_args(argv)
     log_to_console(arguments.level)
     try:
-        loaded = read_config(config, arguments.config, arguments.overrides)
+        given = [*arguments.overrides, *overrides(flags, arguments)]
+        loaded = read_config(config, arguments.config, given)
         loaded.tracking.check()
         start = time.monotonic()
         _LOG.info("run '%s' in %s", loaded.run_id, loaded.root)
         folder = RunFolder.of(loaded.root, loaded.run_id)
         with run_lock(folder), _session(loaded, folder) as spark:
-            run_stages(JobRun.open(spark, loaded), stages, again=_first(arguments, stages))
+            run = JobRun.open(spark, loaded)
+            run_stages(run, stages, again=None if flags else _first(arguments, stages))
         _LOG.info("done in %.0f s", time.monotonic() - start)
+        return status(run) if status else 0
     except ReweightError as error:
         _fail(str(error))
         return 2
@@ -75,14 +85,17 @@ def run_job(
             raise
         _fail(str(_full_disk(loaded)))
         return 2
-    return 0
 
 
-def main(*stages: Stage, config: type[JobConfig] = RunConfig) -> None:
+def main(
+    *stages: Stage,
+    config: type[JobConfig] = RunConfig,
+    flags: Sequence[Flag] = (),
+    status: Callable[[Any], int] | None = None,
+) -> None:
     """Calls ``run_job`` in a script, and exits with its status."""
-    status = run_job(*stages, config=config)
-    if status:
-        sys.exit(status)
+    if code := run_job(*stages, config=config, flags=flags, status=status):
+        sys.exit(code)
 
 
 def _full_disk(config: JobConfig) -> SetupError:
@@ -218,7 +231,9 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
+def _parser(
+    stages: Sequence[Stage], example: str, flags: Sequence[Flag]
+) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="\n\n".join(f"{s.__name__}: {s.__doc__}" for s in stages),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -230,19 +245,10 @@ def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
         help="values that override the file's, such as run_id=today fitting.ranks=2 "
         "importance.0.training.epochs=5",
     )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--from",
-        dest="first",
-        metavar="STAGE",
-        choices=[stage.__name__ for stage in stages],
-        help="run this stage and those after it, even if nothing has changed since they were run",
-    )
-    again.add_argument(
-        "--force",
-        action="store_true",
-        help="run all stages, even if nothing has changed since they were run",
-    )
+    for flag in flags:
+        flag.add_to(parser)
+    if not flags:
+        _add_first(parser, stages)
     level = parser.add_mutually_exclusive_group()
     level.add_argument(
         "-v",
@@ -261,6 +267,23 @@ def _parser(stages: Sequence[Stage], example: str) -> argparse.ArgumentParser:
         help="show only warnings and errors",
     )
     return parser
+
+
+def _add_first(parser: argparse.ArgumentParser, stages: Sequence[Stage]) -> None:
+    """Adds the options that choose a first stage."""
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--from",
+        dest="first",
+        metavar="STAGE",
+        choices=[stage.__name__ for stage in stages],
+        help="run this stage and those after it, even if nothing has changed since they were run",
+    )
+    again.add_argument(
+        "--force",
+        action="store_true",
+        help="run all stages, even if nothing has changed since they were run",
+    )
 
 
 def _first(arguments: argparse.Namespace, stages: Sequence[Stage]) -> str | None:

@@ -8,6 +8,8 @@ from reweight.diagnose.stage import diagnose
 from reweight.evaluate.stage import evaluate
 from reweight.explain.stage import explain
 from reweight.fit_importance.stage import fit_importance
+from reweight.monitor.stage import monitor
+from reweight.promote.stage import promote
 from reweight.report.stage import report
 from reweight.score_weights.stage import score_weights
 from reweight.serving.export.stage import export
@@ -37,6 +39,8 @@ __all__ = [
     "explain",
     "export",
     "fit_importance",
+    "monitor",
+    "promote",
     "report",
     "score_weights",
     "simulate_logs",

@@ -1,0 +1,19 @@
+"""Compares each day with the reference window; the exit status names the kind of alarm.
+
+spark-submit jobs/monitor.py conf/demo.yaml [--day D | --from A --to B] [--json] [key=value ...]
+"""
+
+from reweight.monitor.stage import monitor
+from reweight.monitor.status import status
+from reweight.runner.flags import Flag
+from reweight.runner.job import main
+
+FLAGS = (
+    Flag("day", "monitoring.day", "DAY", "the day to look at, such as 2026-01-31, UTC"),
+    Flag("from", "monitoring.first", "DAY", "the first day to look at"),
+    Flag("to", "monitoring.last", "DAY", "the last day to look at"),
+    Flag("json", "monitoring.json_line", None, "print one line of JSON at the end"),
+)
+
+if __name__ == "__main__":
+    main(monitor, flags=FLAGS, status=status)

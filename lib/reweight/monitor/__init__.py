@@ -1,0 +1,1 @@
+"""Compares the days of a run with its reference window, and raises alarms."""

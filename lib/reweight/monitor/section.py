@@ -1,0 +1,63 @@
+"""The config section of the stage monitor."""
+
+from datetime import date
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from reweight.core.section import RunId, Section
+
+
+class Monitoring(Section):
+    """The section ``monitoring``.
+
+    A limit of null raises no alarm. Limits of the stability indices, the label rate and the domain
+    AUC are widened by what chance alone makes of so few rows.
+
+    Attributes:
+        reference: run whose training split the days are compared with; by default that of the
+            models, ``model_run_id``, or this run.
+        day: the day to look at, UTC; ``--day`` on the command line. By default all.
+        first: the first day to look at; ``--from`` on the command line.
+        last: the last day to look at; ``--to`` on the command line.
+        bins: number of quantiles of the reference that a stability index is computed over.
+        volume: largest factor by which a day may have more or fewer samples than a mean day of the
+            reference.
+        label_rate: largest relative change of the label rate of rows whose windows have closed.
+        open_windows: largest share of rows whose label windows are open.
+        psi_features: largest population stability index of a feature. Features that follow the
+            time by themselves, of the calendar and of histories, are shown without a limit.
+        domain_auc: largest AUC of a classifier that tells a day's rows from those of the reference.
+        psi_importance: largest stability index of a method's importance.
+        psi_weights: largest stability index of a method's weights.
+        ess_share: smallest share of the reference's ESS share that a method's weights may have.
+        json_line: whether one line of JSON is printed at the end; ``--json`` on the command line.
+    """
+
+    reference: RunId | None = None
+    day: date | None = None
+    first: date | None = None
+    last: date | None = None
+    bins: int = Field(default=10, ge=2, le=100)
+    volume: float | None = Field(default=3.0, gt=1)
+    label_rate: float | None = Field(default=0.3, gt=0)
+    open_windows: float | None = Field(default=None, ge=0, le=1)
+    psi_features: float | None = Field(default=0.2, gt=0)
+    domain_auc: float | None = Field(default=0.7, ge=0.5, lt=1)
+    psi_importance: float | None = Field(default=0.2, gt=0)
+    psi_weights: float | None = Field(default=0.2, gt=0)
+    ess_share: float | None = Field(default=0.5, gt=0, le=1)
+    json_line: bool = False
+
+    @model_validator(mode="after")
+    def _days_are_ordered(self) -> Self:
+        if self.day and (self.first or self.last):
+            raise ValueError("expected `day`, or `first` and `last`; remove one of them")
+        if self.first and self.last and self.first > self.last:
+            raise ValueError(f"expected `first` before `last`, got {self.first} and {self.last}")
+        return self
+
+    @property
+    def span(self) -> tuple[date | None, date | None]:
+        """The first and the last day to look at; None where all days count."""
+        return (self.day or self.first, self.day or self.last)

@@ -1,0 +1,148 @@
+"""The stage monitor, which runs on its own after score_weights.
+
+Reads:
+    The tables ``samples`` and ``weights`` of this run, and those of the training split of the
+    reference run.
+
+Writes:
+    The table ``monitoring``: the days that were looked at replace what was there of them; and
+    ``monitor.html`` with ``monitor.json``: all days so far.
+
+Refuses:
+    Logs without times, days before the reference window, and a reference with other features.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reweight.build_samples.feature_stats import feature_quantiles, read_stats
+from reweight.config import Run
+from reweight.core.baselines import BASELINE
+from reweight.core.errors import MonitoringError
+from reweight.core.files import write_json
+from reweight.core.left_out import left_out, without
+from reweight.core.persisted import persisted
+from reweight.core.revision import revision
+from reweight.core.run_folder import RunFolder
+from reweight.core.tables import MONITORING
+from reweight.diagnose.drift import steady
+from reweight.monitor import days, measures
+from reweight.monitor.days import Layout
+from reweight.monitor.histograms import counted, edges_of
+from reweight.monitor.measures import EPOCH, REFERENCE
+from reweight.monitor.page import content, render
+
+
+def monitor(run: Run) -> dict[str, Any]:
+    """Compares each day of samples and weights with the training rows of the reference.
+
+    The exit status of the job says which kind of alarm there is; 0 is none.
+    """
+    config, section = run.config, run.config.monitoring
+    reference = section.reference or config.model_run_id or config.run_id
+    if not config.cleaning.times:
+        raise MonitoringError(
+            "the log has no times",
+            expected="event_time in cleaning.columns",
+            got="none, so that there are no days",
+            fix="add event_time, or compare whole runs by their reports",
+        )
+    names = _features(run, reference)
+    methods = without(config.importance, left_out(run.folder, before="train_ranker"))
+    weighed = tuple(method.name for method in methods if method.name != BASELINE)
+    places = steady(names, config.features)
+    before = days.with_values(run.store, reference, weighed).where("split = 'train'")
+    now = days.within(days.with_values(run.store, config.run_id, weighed), section.span)
+    with persisted(before) as known, persisted(now) as rows:
+        window = days.days_of(known)
+        _check_first(run, reference, window["first"])
+        layout = Layout(names, places, weighed, days.largest_segments(known))
+        counts = counted(_marked(known, rows, layout), _edges(known, layout, section.bins))
+        volume = counts[counts["variable"] == layout.quantiles].groupby("day")["n"].sum()
+        by_day = {int(day): float(n) for day, n in volume.items()}
+        chosen = places or tuple(range(len(names)))
+        areas = days.areas(known, rows, by_day, chosen, config.seed)
+    reported = days.days_to_report([day for day in by_day if day != REFERENCE], section.span)
+    found = measures.measured(
+        counts, layout.variables, reported, int(window["days"]), areas, section
+    )
+    _write(run, found)
+    return _reported(run, reference, found)
+
+
+def _features(run: Run, reference: str) -> tuple[str, ...]:
+    folder = RunFolder.of(run.config.root, reference)
+    own, other = (read_stats(place.features).names for place in (run.folder, folder))
+    if own != other:
+        raise MonitoringError(
+            f"run '{reference}' has other features",
+            expected=f"the features of run '{run.config.run_id}'",
+            got=f"in one run alone, or in another order: {sorted({*own} ^ {*other})[:10]}",
+            fix="write monitoring.reference: the run whose models score these samples",
+        )
+    return own
+
+
+def _check_first(run: Run, reference: str, first: int) -> None:
+    asked = run.config.monitoring.span[0]
+    if asked is not None and (asked - EPOCH).days < first:
+        begin = EPOCH + timedelta(days=first)
+        raise MonitoringError(
+            f"the day {asked} is before the reference window",
+            expected=f"days from {begin} on, when the training split of '{reference}' begins",
+            got=str(asked),
+            fix=f"--from {begin}, or another monitoring.reference",
+        )
+
+
+def _marked(before: DataFrame, now: DataFrame, layout: Layout) -> DataFrame:
+    values = layout.values.alias("values")
+    reference = before.select(F.lit(REFERENCE).alias("day"), values)
+    return reference.unionByName(now.select("day", values))
+
+
+def _edges(reference: DataFrame, layout: Layout, bins: int) -> list[tuple[float, ...]]:
+    rows = reference.select("sample_id", layout.measured.alias("features"))
+    quantiles = feature_quantiles(rows, reference.count(), bins)
+    cut = [edges_of(own) for own in quantiles]
+    # One bin for what is counted or averaged.
+    return [*cut, *[()] * (len(layout.variables) - layout.quantiles)]
+
+
+def _write(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
+    schema = MONITORING.columns()
+    assert schema is not None
+    columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema.fields[1:])
+    records = [tuple(row[name] for name in schema.names[1:]) for row in rows]
+    if not rows:
+        return
+    first, last = (end(row["day"] for row in rows) for end in (min, max))
+    frame = run.spark.createDataFrame(records, columns)
+    where = f"day >= DATE'{first}' AND day <= DATE'{last}'"
+    run.store.write(MONITORING, frame, where=where)
+
+
+def _reported(run: Run, reference: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    raised = measures.alarms(rows)
+    told = {
+        "run_id": run.config.run_id,
+        "reference": reference,
+        "days": sorted({str(row["day"]) for row in rows}),
+        "alarms": [dict(row) | {"day": str(row["day"])} for row in raised],
+        "exit": measures.exit_status(rows),
+    }
+    # Small by nature: some numbers per day.
+    stored = run.store.read(MONITORING, may_be_empty=True) if rows else None
+    frame = stored.drop("run_id").toPandas() if stored is not None else None
+    values = content(run.config.run_id, reference, frame, told) | {"revision": revision()}
+    write_json(run.folder.content("monitor"), values)
+    page = run.folder.page("monitor")
+    page.write_text(render(values))
+    kinds: dict[str, int] = {}
+    for row in raised:
+        kinds[row["measure"]] = kinds.get(row["measure"], 0) + 1
+    return {"days": len(told["days"]), "alarms": kinds, "exit": told["exit"], "report": str(page)}

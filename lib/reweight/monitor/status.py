@@ -1,0 +1,14 @@
+"""The exit status of the job, and its line for a scheduler."""
+
+import json
+from typing import Any
+
+from reweight.core.run import JobRun
+
+
+def status(run: JobRun[Any]) -> int:
+    """The exit status: that of the most urgent alarm of the days that were looked at last."""
+    told = json.loads(run.folder.content("monitor").read_text())["last"]
+    if run.config.monitoring.json_line:
+        print(json.dumps(told), flush=True)
+    return int(told["exit"])

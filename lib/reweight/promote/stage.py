@@ -1,0 +1,216 @@
+"""The stage promote, which runs on its own after the pipeline of a challenger.
+
+Reads:
+    The tables ``promotions`` and ``predictions``, and what the judge of the challenger's run reads;
+    of both runs their configs, feature statistics and what evaluate has decided.
+
+Writes:
+    One row of the table ``promotions``. The live weights are those that its newest row names: in a
+    catalog, the view ``published_weights`` shows them.
+
+Refuses:
+    A challenger without a decision of evaluate; one with other features or another ranker than the
+    live weights, or one that was judged on other validation rows; a run in place of the live one
+    that does not have the live weights; and a rollback with nothing to go back to.
+"""
+
+import getpass
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.errors import AnalysisException
+
+from reweight.config import Run, RunConfig
+from reweight.core.baselines import BASELINE
+from reweight.core.errors import PromotionError
+from reweight.core.kept import kept_types
+from reweight.core.run_folder import RunFolder
+from reweight.core.store_places import open_store
+from reweight.core.tables import PROMOTIONS
+from reweight.evaluate import comparison, judging, reduction
+from reweight.evaluate.judges import RECORDED, all_judges
+from reweight.promote.decisions import ROLLED_BACK, Decision, Version, versions_so_far
+from reweight.promote.published import NAME, read_history, view
+from reweight.promote.rules import LIVE, Judged, decided, judged
+from reweight.promote.side_by_side import beside_live, check_features, validation_rows
+
+_LOG = logging.getLogger(__name__)
+
+
+def promote(run: Run) -> dict[str, Any]:
+    """Lets a challenger's weights go live if they are better than the live ones on the same rows.
+
+    Every decision, also that the live weights stay, is a row of the table `promotions`.
+    """
+    section, history = run.config.promotion, read_history(run.store)
+    if section.history:
+        return {"decisions": len(history)} | {str(d.number): str(d) for d in history}
+    number = history[-1].number + 1 if history else 1
+    before = history[-1].live if history else None
+    challenger: Version | None = None
+    found = Judged(None)
+    if section.rollback:
+        word, reason, live = ROLLED_BACK, "It was asked for.", _version_before(history)
+    else:
+        challenger, beside, found = _judged(run, before)
+        word, reason, live = decided(challenger, beside, found, history, section.horizon)
+    decision = Decision(
+        number=number,
+        decided_at=datetime.now(UTC),
+        decided_by=getpass.getuser(),
+        decision=word,
+        reason=reason,
+        challenger=challenger,
+        before=before,
+        live=live,
+        judgement=found.judgement,
+    )
+    _write(run, decision)
+    return {"decision": word, "live": f"{live}, on the rows of run {live.run}", "reason": reason}
+
+
+def _version_before(history: Sequence[Decision]) -> Version:
+    versions = versions_so_far(history)
+    if len(versions) < 2:
+        raise PromotionError(
+            "there is no version to go back to",
+            expected="two versions that went live",
+            got=f"{len(versions)} in {len(history)} decisions",
+            fix="python jobs/promote.py CONFIG --history shows them",
+        )
+    return versions[-2]
+
+
+def _judged(run: Run, live: Version | None) -> tuple[Version, Version | None, Judged]:
+    """The challenger, the live version over the rows on which they are compared, and a judgement.
+
+    Uniform weights are in every run, so they are compared within the challenger's.
+    """
+    name = run.config.promotion.challenger
+    if name is None:
+        raise PromotionError(
+            "there is no challenger",
+            expected="the run whose weights may go live, or --rollback or --history",
+            got="none",
+            fix="python jobs/promote.py CONFIG --challenger RUN",
+        )
+    other = _opened(run, name)
+    shipped = _content(other, other.folder.decision)
+    model = other.config.model_run_id or name
+    challenger = Version(name, model, shipped["weights"])
+    stays = live or Version.uniform(name)
+    beside = _beside(run, other, stays)
+    if challenger.is_same(stays):
+        return challenger, live and beside, Judged(None)
+    if shipped["judge"] is None:
+        why = f"No judge of run {name} has enough positives to tell."
+        return challenger, live and beside, Judged(None, why=why)
+    return challenger, live and beside, _compared(run, other, challenger, beside, shipped["judge"])
+
+
+def _beside(run: Run, challenger: Run, live: Version) -> Version:
+    """The live version over the rows of a run that can be compared with the challenger's."""
+    against = run.config.promotion.against
+    if live.method == BASELINE:
+        return Version.uniform(challenger.config.run_id)
+    if against is None:
+        return live
+    config = _opened(run, against).config
+    model = config.model_run_id or against
+    if model != live.model or live.method not in {m.name for m in config.importance}:
+        raise PromotionError(
+            f"run '{against}' does not have the live weights",
+            expected=f"a run with model_run_id: {live.model} and the method {live.method}",
+            got=f"the models of run '{model}'",
+            fix=f"python jobs/pipeline.py CONFIG run_id={challenger.config.run_id}_live "
+            f"model_run_id={live.model}, and add --against {challenger.config.run_id}_live",
+        )
+    return Version(against, live.model, live.method)
+
+
+def _compared(run: Run, challenger: Run, version: Version, live: Version, judge: str) -> Judged:
+    other, config = _opened(run, live.run), challenger.config
+    check_features(challenger.folder, other.folder)
+    _check_rankers(config, other.config)
+    rankers = [c.rankers[0].name for c in (config, other.config)]
+    rows = validation_rows(challenger.store, rankers[0], challenger=True)
+    others = validation_rows(other.store, rankers[1], challenger=False)
+    predictions, number, rows_hash = beside_live((version, rows), (live, others))
+    judges = {judge: all_judges(config.evaluation.judges)[judge]}
+    if judge != RECORDED or config.sampling.counted:
+        simulated = config.simulation is not None
+        names = [method.name for method in config.importance]
+        known = judging.known_of(config.model_folder.models, names, simulated=simulated)
+        types = kept_types(challenger.folder)
+        samples = judging.judged_samples(challenger.store, types, judges)
+        predictions = judging.with_masses(predictions, samples, judges, known)
+    reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
+    said = _content(challenger, challenger.folder.evaluation)["judges"][judge]
+    facts = {
+        "judge": judge,
+        "metric": said["decides"],
+        "rows": number,
+        "rows_hash": rows_hash,
+        "seed": config.seed,
+    }
+    measured = comparison.measure(reduced.values, config.evaluation, LIVE)
+    return judged(measured, version.method, facts, config.evaluation)
+
+
+def _check_rankers(challenger: RunConfig, live: RunConfig) -> None:
+    mine, its = (c.rankers[0].model_dump(exclude={"recalibrate"}) for c in (challenger, live))
+    if mine != its:
+        differ = sorted(k for k in {*mine, *its} if mine.get(k) != its.get(k))
+        raise PromotionError(
+            f"run '{challenger.run_id}' has another ranker than '{live.run_id}'",
+            expected="one first ranker, so that a difference is one of the weights",
+            got=f"other values of {differ}",
+            fix="give both runs the same first entry of `rankers`",
+        )
+
+
+def _opened(run: Run, name: str) -> Run:
+    """Another run of the same root, to read from."""
+    root, catalog = run.config.root, run.config.catalog
+    folder = RunFolder.of(root, name)
+    if not folder.config.is_file():
+        raise PromotionError(
+            f"there is no run '{name}'",
+            expected=f"a finished run in {folder.path}",
+            got="no config.json",
+            fix="use the name of a run under the same root, or run its pipeline first",
+        )
+    values = json.loads(folder.config.read_text()) | {"root": root, "catalog": catalog}
+    config = RunConfig.model_validate(values)
+    store = open_store(run.spark, run.folder.path.parents[1].absolute().as_posix(), name, catalog)
+    store.lineage = run.store.lineage
+    return Run(run.spark, config, store)
+
+
+def _content(run: Run, path: Any) -> dict[str, Any]:
+    if not path.is_file():
+        raise PromotionError(
+            f"run '{run.config.run_id}' has not been evaluated",
+            expected=str(path),
+            got="no such file",
+            fix=f"python jobs/pipeline.py CONFIG run_id={run.config.run_id}",
+        )
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _write(run: Run, decision: Decision) -> None:
+    schema = PROMOTIONS.columns()
+    assert schema is not None
+    values = decision.row()
+    columns = ", ".join(f"{f.name} {f.dataType.simpleString()}" for f in schema.fields[1:])
+    row = tuple(values[name] for name in schema.names[1:])
+    frame = run.spark.createDataFrame([row], columns)
+    run.store.write(PROMOTIONS, frame, where=f"number = {decision.number}")
+    try:
+        run.store.make_view(NAME, view(run.store))
+    except AnalysisException as error:
+        _LOG.warning("no view %s: %s", NAME, str(error).splitlines()[0][:200])

@@ -1,0 +1,145 @@
+"""The stage promote, on tables: challengers of another run, and what is live after each."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from tests.promote.arms import arms
+
+from reweight.build_samples.feature_stats import FeatureStats
+from reweight.config import Run, RunConfig, read_config
+from reweight.core.errors import PromotionError, TableError
+from reweight.core.files import write_json
+from reweight.core.tables import PREDICTIONS, PROMOTIONS, WEIGHTS
+from reweight.promote.published import NAME, published_weights
+from reweight.promote.stage import promote
+from reweight.runner.records import run_stage
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("runs_stages")]
+
+SCHEMA = "spark_catalog.promote_test"
+OpenRun = Callable[..., Run]
+# Weight of all rows of a run: a mark of whose they are.
+MARKS = {"first": 2.0, "worse": 3.0, "better": 4.0}
+
+
+@pytest.fixture(scope="module")
+def opened(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenRun]:
+    root = tmp_path_factory.mktemp("promote")
+    spark.sql(f"CREATE SCHEMA {SCHEMA}")
+    config = {
+        "root": str(root),
+        "catalog": SCHEMA,
+        "cleaning": {
+            "sources": {"log": {"path": "/raw", "format": "csv"}},
+            "columns": {n: n for n in ("event_time", "price", "shown", "bought")},
+        },
+        "sampling": {"key": ["shown"], "label": {"value": "bought"}},
+        "features": {"numeric": {"price": "price"}},
+        "importance": [{"method": "density_ratio"}],
+        "evaluation": {"replicates": 100, "buckets": 50, "bins": 20},
+    }
+    yield lambda run_id, *more: Run.open(
+        spark, read_config(RunConfig, config, (f"run_id={run_id}", *more))
+    )
+    spark.sql(f"DROP SCHEMA {SCHEMA} CASCADE")
+
+
+def finished(run: Run, predictions: pd.DataFrame, *, price: str = "price") -> None:
+    """Leaves what a pipeline leaves of a run, as far as promote reads it."""
+    predictions = predictions.assign(ranker="logistic_regression")
+    names = ("ranker", "method", "sample_id", "group_id", "segment", "split")
+    columns = "ranker string, method string, sample_id long, group_id string, segment string, "
+    columns += "split string, label float, probability double"
+    rows = predictions[[*names, "label", "probability"]].astype(object)
+    run.store.write(PREDICTIONS, run.spark.createDataFrame(rows.to_numpy().tolist(), columns))
+    mark = MARKS.get(run.config.run_id, 1.0)
+    weights = [(m, 7, mark, mark, None, False) for m in ("density_ratio", "uniform")]
+    columns = "method string, sample_id long, importance double, weight double, label float, "
+    frame = run.spark.createDataFrame(weights, columns + "in_sample boolean")
+    run.store.write(WEIGHTS, frame)
+    stats = FeatureStats(names=(price,), scaling={price: (0, 1)}, vocabulary={}, cardinalities={})
+    write_json(run.folder.features, stats.model_dump())
+    write_json(run.folder.decision, {"weights": "density_ratio", "judge": "recorded"})
+    said = {"recorded": {"decides": "ranking_log_loss"}}
+    write_json(run.folder.evaluation, {"judges": said})
+
+
+@pytest.fixture(scope="module")
+def line(opened: OpenRun) -> Run:
+    """A run of decisions; beside it three finished ones, judged on the same rows."""
+    noises = {"first": 1.0, "worse": 1.3, "better": 0.3}
+    for name, noise in noises.items():
+        finished(opened(name), arms(1, {"uniform": 2.0, "density_ratio": noise}))
+    return opened("shop")
+
+
+def asked(opened: OpenRun, *settings: str) -> dict[str, Any]:
+    found = run_stage(opened("shop", *[f"promotion.{s}" for s in settings]), promote)
+    return dict(found)
+
+
+def live(line: Run) -> float:
+    """The mark of the live weights, which the view and the frame show alike."""
+    (by_view,) = line.spark.table(f"{SCHEMA}.{NAME}").where("run_id = 'shop'").collect()
+    (by_frame,) = published_weights(line.store).collect()
+    assert by_view["weight"] == by_frame["weight"]
+    return float(by_frame["weight"])
+
+
+def test_only_a_better_challenger_goes_live_and_it_can_be_taken_back(
+    line: Run, opened: OpenRun
+) -> None:
+    with pytest.raises(TableError, match="are live"):
+        published_weights(line.store)
+    assert asked(opened, "challenger=first")["decision"] == "promoted"
+    assert live(line) == MARKS["first"]
+    assert asked(opened, "challenger=worse")["decision"] == "kept"
+    assert live(line) == MARKS["first"]
+    assert asked(opened, "challenger=better")["decision"] == "promoted"
+    assert live(line) == MARKS["better"]
+    assert asked(opened, "rollback=true")["decision"] == "rolled back"
+    assert live(line) == MARKS["first"]
+    with pytest.raises(PromotionError, match="no version to go back to"):
+        asked(opened, "rollback=true")
+    told = asked(opened, "history=true")
+    assert told["decisions"] == 4
+    assert "density_ratio of better: promoted" in told["3"]
+    rows = line.store.read(PROMOTIONS).orderBy("number").toPandas()
+    assert rows["decision"].tolist() == ["promoted", "kept", "promoted", "rolled back"]
+    assert rows["outcome"].tolist()[:3] == ["better", "worse", "better"]
+    assert (rows["high"][[0, 2]] < 0).all()
+    assert set(rows["rows"].dropna()) == {750}
+    assert rows["decided_by"].str.len().min() > 0
+
+
+def test_what_cannot_be_compared_is_refused_and_nothing_is_published(
+    line: Run, opened: OpenRun
+) -> None:
+    before = line.store.history(PROMOTIONS, 1)[0]["version"]
+    finished(opened("elsewhere"), arms(2, {"uniform": 2.0, "density_ratio": 0.1}))
+    same = arms(1, {"uniform": 2.0, "density_ratio": 0.1})
+    finished(opened("taller"), same, price="height")
+    deeper = opened("deeper", "ranking={C: 7}")
+    finished(deeper, same)
+    for challenger, what, got in (
+        ("elsewhere", "judged on other rows", "750 rows"),
+        ("taller", "other features", "['height', 'price']"),
+        ("deeper", "another ranker", "['C']"),
+        ("nobody", "there is no run", "no config.json"),
+    ):
+        with pytest.raises(PromotionError, match=what) as caught:
+            asked(opened, f"challenger={challenger}")
+        assert got in caught.value.got
+    with pytest.raises(PromotionError, match="does not have the live weights"):
+        asked(opened, "challenger=better", "against=worse")
+    with pytest.raises(PromotionError, match="no challenger"):
+        asked(opened)
+    deeper.folder.decision.unlink()
+    with pytest.raises(PromotionError, match="has not been evaluated"):
+        asked(opened, "challenger=deeper")
+    assert line.store.history(PROMOTIONS, 1)[0]["version"] == before
+    assert json.loads(line.folder.record("promote").read_text())["status"] == "failed"
