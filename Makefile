@@ -19,6 +19,7 @@ JOBS ?= 2
 SPREAD = -n $(JOBS) --dist loadscope --no-loadscope-reorder
 TESTS = -m pytest -m "not cluster and not faults and not connect" $(SPREAD) $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
+DOMAINS := news search
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
 
 # What a client of Spark Connect needs besides, as in the extra `connect`.
@@ -36,7 +37,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
+.PHONY: help setup demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real domains perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -102,6 +103,11 @@ real: setup  ## run the pipeline on four real logs in DATA=../shared/data and pr
 	@for name in $(REAL); do \
 	  $(PYTHON) jobs/pipeline.py conf/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
 	@$(PYTHON) jobs/summary.py $(REAL:%=conf/%.yaml) data_dir=$(DATA) $(ARGS)
+
+domains: setup  ## run the pipeline on a simulated log of each domain and print one table
+	@for name in $(DOMAINS); do \
+	  $(PYTHON) jobs/pipeline.py conf/domains/$$name.yaml $(ARGS) || exit 1; done
+	@$(PYTHON) jobs/summary.py $(DOMAINS:%=conf/domains/%.yaml) $(ARGS)
 
 perf: setup  ## measure performance ratios and write build/perf/perf.html
 	$(PYTHON) -m tests.perf $(ARGS)
