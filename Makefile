@@ -19,7 +19,7 @@ JOBS ?= 2
 SPREAD = -n $(JOBS) --dist loadscope --no-loadscope-reorder
 TESTS = -m pytest -m "not cluster and not faults and not connect" $(SPREAD) $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
-DOMAINS := news search
+DOMAINS := news health search
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
 
 # What a client of Spark Connect needs besides, as in the extra `connect`.
@@ -119,7 +119,7 @@ bench-detection: setup  ## benchmark: which methods find wrong labels, on public
 	$(PYTHON) jobs/benchmark.py conf/benchmark/published.yaml data_dir=$(DATA) benchmark.seeds=$(SEEDS) $(ARGS)
 
 bench: setup  ## benchmark: which weights help the ranker, in simulated worlds with known truth
-	@for name in conditions delays order; do \
+	@for name in conditions delays order rankers; do \
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
 
 bench-sizes: setup  ## the same by size, up to a million samples: from which size weights pay; an hour
