@@ -19,6 +19,7 @@ JOBS ?= 2
 SPREAD = -n $(JOBS) --dist loadscope --no-loadscope-reorder
 TESTS = -m pytest -m "not cluster and not faults and not connect" $(SPREAD) $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
+DOMAINS := news health customer_service search
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
 
 # What a client of Spark Connect needs besides, as in the extra `connect`.
@@ -36,7 +37,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo daily-demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
+.PHONY: help setup demo daily-demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real domains perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -108,6 +109,11 @@ real: setup  ## run the pipeline on four real logs in DATA=../shared/data and pr
 	  $(PYTHON) jobs/pipeline.py conf/$$name.yaml data_dir=$(DATA) $(ARGS) || exit 1; done
 	@$(PYTHON) jobs/summary.py $(REAL:%=conf/%.yaml) data_dir=$(DATA) $(ARGS)
 
+domains: setup  ## run the pipeline on a simulated log of each domain and print one table
+	@for name in $(DOMAINS); do \
+	  $(PYTHON) jobs/pipeline.py conf/domains/$$name.yaml $(ARGS) || exit 1; done
+	@$(PYTHON) jobs/summary.py $(DOMAINS:%=conf/domains/%.yaml) $(ARGS)
+
 perf: setup  ## measure performance ratios and write build/perf/perf.html
 	$(PYTHON) -m tests.perf $(ARGS)
 
@@ -118,7 +124,7 @@ bench-detection: setup  ## benchmark: which methods find wrong labels, on public
 	$(PYTHON) jobs/benchmark.py conf/benchmark/published.yaml data_dir=$(DATA) benchmark.seeds=$(SEEDS) $(ARGS)
 
 bench: setup  ## benchmark: which weights help the ranker, in simulated worlds with known truth
-	@for name in conditions delays order; do \
+	@for name in conditions delays order rankers; do \
 	  $(PYTHON) jobs/conditions.py conf/benchmark/$$name.yaml $(ARGS) || exit 1; done
 
 bench-sizes: setup  ## the same by size, up to a million samples: from which size weights pay; an hour

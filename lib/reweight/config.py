@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from reweight.benchmark.conditions.protocol import Conditions
+from reweight.benchmark.conditions.ranking import InMemory
 from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark
 from reweight.build_samples.features import Features
 from reweight.build_samples.named_columns import wrong_columns
@@ -237,19 +238,17 @@ class ConditionsConfig(RunConfig):
     conditions: Conditions
 
     @property
-    def regression(self) -> LogisticRegression:
-        """The ranker of the worlds."""
-        (ranker,) = self.rankers
-        assert isinstance(ranker, LogisticRegression)
-        return ranker
+    def in_memory(self) -> list[InMemory]:
+        """The rankers of the worlds."""
+        return [ranker for ranker in self.rankers if isinstance(ranker, InMemory)]
 
     @model_validator(mode="after")
     def _ranked_in_memory(self) -> Self:
         kinds = [ranker.ranker for ranker in self.rankers]
-        if kinds != ["logistic_regression"]:
+        if len(self.in_memory) < len(kinds):
             raise ValueError(
-                "rankers: the worlds are ranked in memory, by one logistic regression; got "
-                f"{kinds}; write ranking: {{C: 1.0}} in place of the list"
+                "rankers: the worlds are ranked in memory, by logistic_regression or lightgbm; "
+                f"got {kinds}; write [{{ranker: logistic_regression}}, {{ranker: lightgbm}}]"
             )
         return self
 

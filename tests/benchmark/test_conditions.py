@@ -25,6 +25,7 @@ from reweight.core.store_places import open_store
 from reweight.core.tables import CONDITIONS
 from reweight.runner.records import run_stage
 from reweight.simulate_logs.stage import simulate_logs
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -310,15 +311,26 @@ def test_worlds_of_several_sizes_have_sessions_and_users_in_proportion() -> None
     named = [f"position_one__{size}__{seed}" for size in (20_000, 200_000) for seed in (0, 1)]
     assert list(worlds) == named
     assert worlds["position_one__200000__1"] == {"eta": 1, "sessions": 20_000, "users": 3_000}
-    assert config.conditions.labels() == ["position_one at 20,000", "position_one at 200,000"]
+    assert config.conditions.labels(["any"]) == [
+        "position_one at 20,000",
+        "position_one at 200,000",
+    ]
     with pytest.raises(ConfigError, match="nothing"):
         read_config(ConditionsConfig, CONF, ("conditions.only=[nothing]",))
 
 
-def test_the_worlds_are_ranked_by_the_logistic_regression_alone() -> None:
-    assert read_config(ConditionsConfig, CONF, ("ranking.C=0.5",)).regression.C == 0.5
-    with pytest.raises(ConfigError, match="ranked in memory, by one logistic regression"):
+def test_the_worlds_are_ranked_in_memory_by_rankers_that_can() -> None:
+    (ranker,) = read_config(ConditionsConfig, CONF, ("ranking.C=0.5",)).in_memory
+    assert ranker == LogisticRegression(C=0.5)
+    with pytest.raises(ConfigError, match="in memory, by logistic_regression or lightgbm"):
         read_config(ConditionsConfig, CONF, ("rankers=[{ranker: gbt}]",))
+    both = (
+        "rankers=[{ranker: logistic_regression}, {ranker: lightgbm}]",
+        "conditions.only=[drift]",
+    )
+    config = read_config(ConditionsConfig, CONF, both)
+    names = [ranker.name for ranker in config.in_memory]
+    assert config.conditions.labels(names) == ["drift", "drift, lightgbm"]
 
 
 @pytest.mark.parametrize("sizes", ["[20000,2000000]", "[20000,20000]", "[10]"])

@@ -1,5 +1,6 @@
 """The ranker task: one world's rankers on recorded labels, judged on true ones."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from reweight.benchmark.conditions import worlds
+from reweight.benchmark.conditions import page, protocol, worlds
 from reweight.benchmark.conditions.judges import judges_of, masses
 from reweight.benchmark.conditions.worlds import (
     POSITION_AS_FEATURE,
@@ -31,13 +32,14 @@ from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.methods.uniform import Uniform
 from reweight.score_weights.policy import Weighting
 from reweight.train_ranker.rankers.base import with_probabilities
+from reweight.train_ranker.rankers.lightgbm import LightGbm
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 
 ROWS = 3000
 JUDGES = ("truth", "position", "recorded")
 SECTIONS = Sections(
     weighting=Weighting(ess_refuse=0, ess_warn=0),
-    ranking=LogisticRegression(),
+    rankers=(LogisticRegression(),),
     evaluation=Evaluation(replicates=200, buckets=100),
     batch_size=128,
     seed=1,
@@ -190,10 +192,10 @@ def test_soft_labels_are_two_rows_and_whole_ones_the_recorded_labels() -> None:
     made = World(pa.Table.from_pandas(frame), (3,))
     label = made.parts["train"]["label"].to_numpy(float)
     weights = np.random.default_rng(3).gamma(2, size=len(label))
-    recorded, whole = (made.predicted(weights, own, 1.0) for own in (None, label))
+    recorded, whole = (made.predicted(weights, own, LogisticRegression()) for own in (None, label))
     np.testing.assert_allclose(whole, recorded, atol=1e-9)
     # Labels of 1/2 say nothing, however rows are weighted.
-    unsure = made.predicted(weights, np.full(len(label), 0.5), 1.0)
+    unsure = made.predicted(weights, np.full(len(label), 0.5), LogisticRegression())
     np.testing.assert_allclose(unsure, 0.5, atol=1e-9)
 
 
@@ -202,7 +204,9 @@ def test_the_ranker_in_memory_is_that_of_spark(spark: SparkSession) -> None:
     parts = made.parts
     weights = np.random.default_rng(2).gamma(2, size=len(parts["train"]))
     weights /= weights.mean()
-    here = made.predicted(weights, None, 0.5)[(made.held_out["split"] == "test").to_numpy()]
+    here = made.predicted(weights, None, LogisticRegression(C=0.5))[
+        (made.held_out["split"] == "test").to_numpy()
+    ]
     rows = [
         (m.tolist(), float(y), float(w))
         for m, y, w in zip(made.matrices["train"], parts["train"]["label"], weights, strict=True)
@@ -271,11 +275,13 @@ def test_position_as_a_feature_is_scored_at_position_1(unseen: Any) -> None:
     held_out = frame["split"] != "train"
     moved = frame.assign(position=frame["position"].where(~held_out, 5.0))
     other = World(pa.Table.from_pandas(moved), (3,))
-    np.testing.assert_array_equal(made.predicted_at_first(1.0), other.predicted_at_first(1.0))
+    ranker = LogisticRegression()
+    first = made.predicted_at_first(ranker)
+    np.testing.assert_array_equal(first, other.predicted_at_first(ranker))
     # Where nobody looks further down, a row at position 1 is seen, and the level is that of truth.
-    seen = made.predicted_at_first(1.0).mean()
+    seen = first.mean()
     assert abs(seen - frame["truth"].mean()) < abs(
-        made.predicted(None, None, 1.0).mean() - frame["truth"].mean()
+        made.predicted(None, None, ranker).mean() - frame["truth"].mean()
     )
 
 
@@ -313,3 +319,37 @@ def test_masses_in_memory_are_those_of_the_judge_on_spark(spark: SparkSession) -
     there = [row["label"] * row["f"] for row in frame.collect()]
     np.testing.assert_allclose(here, there)
     np.testing.assert_allclose(here, [1, 2, 0, 10, 10])
+
+
+def test_trees_in_memory_take_weights_and_find_what_a_line_cannot() -> None:
+    frame = world()
+    x = np.stack(frame["features"])
+    # What counts is whether two features have the same sign, which a sum cannot say.
+    frame = frame.assign(label=(x[:, 0] * x[:, 1] > 0).astype(float))
+    made, trees = World(pa.Table.from_pandas(frame), (3,)), LightGbm(trees=20, min_weight=0.01)
+    labels = made.held_out["label"].to_numpy(float)
+    line = made.predicted(None, None, LogisticRegression())
+    found = made.predicted(None, None, trees)
+    assert np.abs(line - 0.5).max() < 0.2
+    assert ((found > 0.5) == labels).mean() > 0.95
+    # Rows without weight are not there: with wrong labels they change nothing.
+    weights = np.random.default_rng(5).integers(0, 2, len(made.parts["train"])).astype(float)
+    wrong = made.parts["train"]["label"].to_numpy(float).copy()
+    wrong[weights == 0] = 1 - wrong[weights == 0]
+    np.testing.assert_allclose(
+        made.predicted(weights, None, trees), made.predicted(weights, wrong, trees), atol=1e-6
+    )
+    both = replace(SECTIONS, rankers=(LogisticRegression(), trees))
+    rows = list(judged(pa.Table.from_pandas(frame), (3,), (Uniform(),), both))
+    assert {row.get("ranker") for row in rows} == {None, "lightgbm"}
+    # Rows of the table: the page has a row of each condition for every ranker.
+    place = {"world": "w", "log": "l", "size": None, "seed": 0}
+    named = [
+        place | row | {"condition": protocol.ranked("flips", row.get("ranker"))} for row in rows
+    ]
+    labels = ["flips", "flips, lightgbm"]
+    values = protocol.content(pd.DataFrame(named), labels, ["uniform"])
+    gaps = [values["metrics"]["auc"][label]["oracle"]["mean"] for label in labels]
+    assert len(set(gaps)) == 2
+    page_values = values | {"run_id": "r", "revision": "", "references": []}
+    assert "flips, lightgbm" in page.render(page_values)

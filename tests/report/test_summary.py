@@ -88,3 +88,11 @@ def test_a_run_that_never_started_is_a_line_too() -> None:
     lines = table({"nothing": {}})
     assert lines[0].split() == table(RUNS)[0].split()
     assert lines[1].split() == ["nothing", "0"]
+
+
+def test_the_decision_of_each_ranker_follows() -> None:
+    summary = {"decision": "Ship uniform weights.", "decision for gbt": "Ship those of random."}
+    assert table({"whole": {"evaluate": record(summary | {"metrics": 3})}})[-2:] == [
+        "whole: Ship uniform weights.",
+        "whole, gbt: Ship those of random.",
+    ]

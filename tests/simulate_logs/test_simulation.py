@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from reweight.config import Run, load_config
 from reweight.simulate_logs import raw_files, simulation, words
-from reweight.simulate_logs.section import THINGS, Dirt, Search, Simulation
+from reweight.simulate_logs.section import THINGS, Dirt, News, Search, Simulation
 from reweight.simulate_logs.stage import simulate_logs
 
 SEED = 3
@@ -459,3 +459,24 @@ def test_a_search_is_relevant_by_what_its_words_mean(spark: SparkSession) -> Non
     assert not {"query", "title"} & set(simulation.impressions(spark, SHOP, SEED).columns)
     with pytest.raises(ValidationError, match="expected at least 24, one for each thing"):
         Simulation(path="", items=20, search=search)
+
+
+def test_articles_come_and_go_and_bait_is_clicked_but_not_read(spark: SparkSession) -> None:
+    news = News(life_days=2, fades=3, bait=2)
+    shop = SHOP.model_copy(update={"news": news, "sessions": 2_000, "bots": 0.0, "rare": 0.0})
+    shown = simulation.impressions(spark, shop, SEED)
+    columns = ("item_id", "began_at", "published_at", "relevance", "_likes", "_buys")
+    rows = shown.select(*columns).toPandas()
+    age = rows["began_at"] - rows["published_at"]
+    assert age.between(-1, 2 * 86_400).all()
+    # An article appears once; ten follow each other in a place.
+    assert (rows.groupby("item_id")["published_at"].nunique() == 1).all()
+    assert rows["item_id"].nunique() > 5 * SHOP.items
+    assert (rows["item_id"] % SHOP.items).max() < SHOP.items
+    young = age < 86_400
+    assert rows["relevance"][young].mean() > rows["relevance"][~young].mean() + 0.15
+    attractive = rows["relevance"] > rows["relevance"].median()
+    assert rows["_buys"][attractive].mean() < rows["_buys"][~attractive].mean() - 0.1
+    assert "published_at" in raw_files.events(shown, shop).columns
+    with pytest.raises(ValidationError, match="`news` cannot be simulated with `search`"):
+        Simulation(path="", news=news, search=Search())

@@ -336,7 +336,8 @@ Attributes:
     world: hash of the world and of everything that its result depends on.
     log: hash of everything that the samples of all worlds depend on; methods with equal hashes can
         be compared.
-    condition: what goes wrong in the world.
+    condition: what goes wrong in the world; `drift, lightgbm` in rows about another ranker than the
+        first.
     size: number of samples of the world; null if the config names no sizes.
     seed: seed of the world.
     judge: who judges the ranker; null for what no judge says, such as a cost.

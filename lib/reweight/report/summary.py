@@ -7,7 +7,7 @@ _SPLITS = ("train", "validation", "test", "gap", "immature")
 
 
 def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One line per run, then what was rejected and which methods were left out.
+    """One line per run, then what was rejected, which methods were left out, and what to ship.
 
     Cells of stages that a run has not finished are empty.
 
@@ -23,6 +23,7 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
         *aligned,
         *[_rejected(run_id, records) for run_id, records in runs.items()],
         *[line for run_id, records in runs.items() for line in _left_out(run_id, records)],
+        *[line for run_id, records in runs.items() for line in _decided(run_id, records)],
     ]
 
 
@@ -58,6 +59,17 @@ def _left_out(run_id: str, records: Mapping[str, Any]) -> list[str]:
     for stage in ("fit_importance", "score_weights", "train_ranker"):
         reasons |= records.get(stage, {}).get("summary", {}).get("left out", {})
     return [f"{run_id}: {method} left out: {reason}" for method, reason in reasons.items()]
+
+
+def _decided(run_id: str, records: Mapping[str, Any]) -> list[str]:
+    """A line for each ranker, about the weights to ship with it; the first one has no name."""
+    summary = records.get("evaluate", {}).get("summary", {})
+    lead = "decision"
+    return [
+        f"{run_id}{key.removeprefix(lead).replace(' for ', ', ')}: {text}"
+        for key, text in summary.items()
+        if key.startswith(lead)
+    ]
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
+from reweight.benchmark.conditions.stage import judge_conditions
 from reweight.build_samples.stage import build_samples
 from reweight.build_samples.texts import check_encoders
 from reweight.config import RunConfig, read_config
@@ -207,7 +208,7 @@ def _check_early(run: JobRun[Any], remaining: Sequence[Stage]) -> None:
         check_encoders(run.config.features.text)
     if fit_importance in remaining[1:] and run.config.model_run_id is None:
         check_config(run.config)
-    if train_ranker in remaining[1:]:
+    if train_ranker in remaining[1:] or judge_conditions in remaining:
         check_rankers(run.config)
     if evaluate in remaining:
         check_judges(run)

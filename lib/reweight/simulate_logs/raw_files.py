@@ -35,6 +35,9 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
     context = [*(["world"] if simulation.worlds else []), *context]
     context += ["query", "title"] if simulation.search else []
     shown = shown.withColumn("world", world_name(simulation))
+    if simulation.news:
+        context.append("published_at")
+        shown = shown.withColumn("published_at", _iso(F.col("published_at")))
     rows = shown.select(*context, "position", "impression_id", F.inline(F.array(*kinds)))
     happened = rows.where(F.col("_happens") & (F.col("_seconds") < _end(simulation)))
     if has_order(simulation):

@@ -49,6 +49,21 @@ class Search(Section):
     hits: float = Field(default=0.5, ge=0, le=1)
 
 
+class News(Section):
+    """A log of a news site: items are articles that come and go.
+
+    Attributes:
+        life_days: how long an article is shown, before another one takes its place.
+        fades: how much less an article is clicked at its end, in units of the logit.
+        bait: how far titles promise more or less than an article is worth: standard deviation of
+            what is added to the logit of a click and taken from that of a read.
+    """
+
+    life_days: float = Field(default=2.0, gt=0)
+    fades: float = Field(default=2.0, ge=0)
+    bait: float = Field(default=1.0, ge=0)
+
+
 class Simulation(Section):
     """The section ``simulation``.
 
@@ -89,6 +104,8 @@ class Simulation(Section):
             one world and no such column.
         search: makes it the log of a search engine, with the columns ``query`` and ``title``, whose
             words say what is relevant; None for a shop without a search.
+        news: makes it the log of a news site, with the column ``published_at``; a purchase is then
+            a read. None for items that stay.
         dirt: planted faults.
     """
 
@@ -119,6 +136,7 @@ class Simulation(Section):
     order: float = Field(default=0.0, ge=0)
     worlds: dict[Name, dict[str, float]] = {}
     search: Search | None = None
+    news: News | None = None
     dirt: Dirt = Dirt()
 
     @field_validator("worlds")
@@ -133,6 +151,12 @@ class Simulation(Section):
                 first = error.errors()[0]
                 raise ValueError(f"{name}.{first['loc'][0]}: {first['msg']}") from error
         return worlds
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Simulation":
+        if self.news is not None and (self.search is not None or self.worlds):
+            raise ValueError("`news` cannot be simulated with `search` or `worlds`; remove them")
+        return self
 
     @model_validator(mode="after")
     def _has_all_things(self) -> "Simulation":

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.hashing import uniform
 from reweight.core.session_kind import slots
-from reweight.simulate_logs import words
+from reweight.simulate_logs import articles, words
 from reweight.simulate_logs.section import Simulation
 
 _HOUR = 3600
@@ -118,6 +118,11 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
 
     drawn = F.transform(draws, draw)
     chosen = F.slice(F.array_distinct(drawn), 1, simulation.list_size)
+    if (news := simulation.news) is not None:
+        passed = F.col("began_at") - begin(simulation)
+        chosen = F.transform(
+            chosen, lambda place: articles.article(place, passed, items[0], news, seed)
+        )
     scored = F.transform(
         chosen,
         lambda item: F.struct(
@@ -169,12 +174,20 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
         ahead = F.cos(kind - _wanted(simulation, seed))
         logit = logit + _setting(simulation, "order") * ahead
         shown = shown.withColumn("_viewed", _viewed(simulation, seed))
+    bait = F.lit(0.0)
+    if (news := simulation.news) is not None:
+        since = articles.published(F.col("item_id"), simulation.items, news, seed)
+        shown = shown.withColumn("published_at", since + begin(simulation))
+        bait = news.bait * _normal(seed, "bait", F.col("item_id"))
+        passed = F.col("began_at") - begin(simulation)
+        logit = logit + bait + articles.fading(passed, since, news)
     bot = F.col("bot")
     seen = bot | (
         uniform(seed, "seen", key) < F.pow(F.col("position"), -_setting(simulation, "eta"))
     )
     chance = F.when(bot, _setting(simulation, "bot_clicks")).otherwise(_sigmoid(logit))
-    buys = _sigmoid(_setting(simulation, "purchase") + 0.8 * F.col("_quality") - cost)
+    worth = _setting(simulation, "purchase") + 0.8 * F.col("_quality") - cost
+    buys = _sigmoid(worth - bait if simulation.news else worth)
     mean = F.when(
         uniform(seed, "late", key) < _setting(simulation, "late"),
         _setting(simulation, "late_days") * 86400,

@@ -78,8 +78,9 @@ def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
     named = (rows["name"] == _RANKING) & (rows["kind"] == "difference")
     chosen = rows[named & ~rows["method"].isin([ORACLE, RECALIBRATED])]
     known = chosen[(chosen["judge"] == TRUTH) & (chosen["low"] * chosen["high"] > 0)]
-    truth = known[["world", "method", "value"]].rename(columns={"value": "true"})
-    both = chosen[chosen["judge"] != TRUTH].merge(truth, on=["world", "method"])
+    pair = ["world", "condition", "method"]
+    truth = known[[*pair, "value"]].rename(columns={"value": "true"})
+    both = chosen[chosen["judge"] != TRUTH].merge(truth, on=pair)
     return both.assign(agrees=np.sign(both["value"]) == np.sign(both["true"]))
 
 

@@ -148,9 +148,23 @@ class Conditions(Section):
                 worlds[name] = {"sessions": own_sessions, "users": own_users} | worlds[name]
         return worlds
 
-    def labels(self) -> list[str]:
-        """The rows of the tables: conditions, at each size."""
-        return [label(c, size) for c in self.chosen for size in self.sizes or (None,)]
+    def labels(self, rankers: Sequence[str]) -> list[str]:
+        """The rows of the tables: conditions, by ranker, at each size.
+
+        Args:
+            rankers: names of the rankers; rows of the first one do not name it.
+        """
+        return [
+            label(ranked(condition, ranker), size)
+            for condition in self.chosen
+            for ranker in (None, *rankers[1:])
+            for size in self.sizes or (None,)
+        ]
+
+
+def ranked(condition: str, ranker: str | None) -> str:
+    """A condition with a ranker, as the table names it; None is the first ranker."""
+    return condition if ranker is None else f"{condition}, {ranker}"
 
 
 def label(condition: str, size: int | None) -> str:

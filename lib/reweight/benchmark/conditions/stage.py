@@ -52,7 +52,7 @@ _LOG: Any = {
 
 
 def judge_conditions(run: ConditionsRun) -> dict[str, Any]:
-    """Judges the ranker of every world with the weights of every method, one Spark task per world.
+    """Judges the rankers of every world with the weights of each method, one Spark task per world.
 
     Worlds that are already done are skipped, unless something that their result depends on changed.
     """
@@ -93,7 +93,8 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
         others = _beside(run, run_id)
         rows = pd.concat([rows, others])
         names += [name for name in others["method"].unique() if name not in names]
-    values = protocol.content(rows, run.config.conditions.labels(), names)
+    labels = run.config.conditions.labels([ranker.name for ranker in run.config.rankers])
+    values = protocol.content(rows, labels, names)
     references = [m.name for m in run.config.importance if m.method == "importance_mlp"]
     values |= {"run_id": run.config.run_id, "revision": revision(), "references": references}
     write_json(run.folder.content("conditions"), values)
@@ -154,7 +155,7 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
     names_of, methods = config.conditions.names(), config.importance
     sections = worlds.Sections(
         config.weighting,
-        config.regression,
+        config.in_memory,
         config.evaluation,
         config.fitting.batch_size,
         config.seed,
@@ -179,8 +180,10 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
             except Exception as error:
                 results = [worlds.failed(method.name, said(error)) for method in methods]
         own = names_of[world]
-        shared = {"world": keys[world], "log": log, "condition": own.condition, "seed": own.seed}
-        table = pd.DataFrame([shared | {"size": own.size} | row for row in results])
+        shared = {"world": keys[world], "log": log, "seed": own.seed, "size": own.size}
+        for row in results:
+            row["condition"] = protocol.ranked(own.condition, row.pop("ranker", None))
+        table = pd.DataFrame([shared | row for row in results])
         numbers: Any = {"size": "Int64", "value": float, "low": float, "high": float}
         return table[names].astype(numbers)
 

@@ -1,14 +1,13 @@
-"""T3, the ranker task: a world's ranker on the weights of each method, and what judges say of it.
+"""T3, the ranker task: a world's rankers on the weights of each method, and what judges say.
 
-Everything is in memory: a world has twenty thousand to a million rows. The ranker is scikit-learn's
-logistic regression, sum_i w_i l_i + |b|^2 / (2 C) with w of mean 1, which has the same minimum as
-Spark's at r = 1 / (C sum w). It is trained on the labels that the log recorded. Judges look at
-later rows. ``truth`` takes the labels that an undistorted log would have recorded, for people only,
-since a ranker should not be judged by what bots click.
+Everything is in memory: a world has twenty thousand to a million rows. Rankers (``ranking``) are
+trained on the labels that the log recorded. Judges look at later rows. ``truth`` takes the labels
+that an undistorted log would have recorded, for people only, since a ranker should not be judged by
+what bots click.
 
-Beside the methods there is what teams do without weights, ``position_as_feature``: the ranker also
-learns from log(position) and an indicator for each of the first 20 positions, and every held-out
-row is scored as if it were shown at position 1.
+Beside the methods there is what teams do without weights, ``position_as_feature``: the regression
+also learns from log(position) and an indicator for each of the first 20 positions, and every
+held-out row is scored as if it were shown at position 1.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from reweight.benchmark.conditions.judges import judges_of, masses
 from reweight.benchmark.conditions.metrics_in_memory import largest_segments, values_in_memory
+from reweight.benchmark.conditions.ranking import InMemory, of_positions, probabilities
 from reweight.benchmark.conditions.wrong_labels import WRONG_LABELS, auroc
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import Fit, facts_of, fits, said
@@ -46,8 +46,6 @@ Array = NDArray[np.float64]
 Row = dict[str, Any]
 # The arm whose ranker learns from the position; it is no method, since all its weights are 1.
 POSITION_AS_FEATURE = "position_as_feature"
-# Positions from here on share an indicator.
-_POSITIONS = 20
 # Cost of a method: seconds to fit it on 1e6 rows, including all methods of the same training.
 SECONDS = "fit_seconds_per_1e6"
 # Columns that methods may read besides features, ids and label; `segment` becomes a number.
@@ -62,7 +60,7 @@ class Sections:
     """The sections of the config that the task reads."""
 
     weighting: Weighting
-    ranking: LogisticRegression
+    rankers: Sequence[InMemory]
     evaluation: Evaluation
     batch_size: int
     seed: int
@@ -75,7 +73,7 @@ def judged(
     sections: Sections,
     shape: SequenceShape | None = None,
 ) -> Iterator[Row]:
-    """Trains the ranker of one world on the weights of each method, and judges it.
+    """Trains the rankers of one world on the weights of each method, and judges them.
 
     Args:
         rows: rows of the splits train, validation and test, with ``sample_id``, ``group_id``,
@@ -88,10 +86,11 @@ def judged(
 
     Yields:
         ``judge``, ``method``, ``name``, ``kind`` (``value``, ``difference`` to uniform,
-        ``verdict``, ``cost`` or ``failed``), ``value``, ``low``, ``high``, ``reason``.
+        ``verdict``, ``cost`` or ``failed``), ``value``, ``low``, ``high``, ``reason``; and
+        ``ranker``, if it is not the first one.
     """
     world = World(rows, cardinalities, shape)
-    probabilities, fit_by_method = {}, {}
+    fit_by_method = {}
     for fit in fits(methods, world.rows_for(sections.seed), sections.batch_size):
         if fit.stored is None:
             yield failed(fit.method.name, fit.reason)
@@ -105,19 +104,40 @@ def judged(
         del fit_by_method[name]
         yield failed(name, "a method that it combines failed")
     importances, soft = world.scored({name: fit.stored for name, fit in fit_by_method.items()})
+    weights: dict[str, Array] = {}
     for name, fit in fit_by_method.items():
         try:
-            weights = world.weights(fit, importances[name], sections.weighting)
-            probabilities[name] = world.predicted(weights, soft.get(name), sections.ranking.C)
-            yield _row(name, "ess_share", "value", _ess_share(weights))
+            weights[name] = world.weights(fit, importances[name], sections.weighting)
+            yield _row(name, "ess_share", "value", _ess_share(weights[name]))
             if (found := auroc(fit.method, importances[name], world.wrong)) is not None:
                 yield _row(name, WRONG_LABELS, "value", found)
         except (ReweightError, ValueError) as error:
             yield failed(name, said(error))
-    probabilities[ORACLE] = world.predicted(None, world.truth, sections.ranking.C)
-    if world.has_positions:
-        probabilities[POSITION_AS_FEATURE] = world.predicted_at_first(sections.ranking.C)
-    yield from _said(world, probabilities, propensities(fit_by_method.values()), sections)
+    theta = propensities(fit_by_method.values())
+    for number, ranker in enumerate(sections.rankers):
+        for row in _ranked(world, ranker, weights, soft, theta, sections):
+            yield row | ({"ranker": ranker.name} if number else {})
+
+
+def _ranked(
+    world: "World",
+    ranker: InMemory,
+    weights: Mapping[str, Array],
+    soft: Mapping[str, Array],
+    theta: Sequence[float] | None,
+    sections: Sections,
+) -> Iterator[Row]:
+    """What judges say of one ranker, by method."""
+    predicted = {}
+    for name, own in weights.items():
+        try:
+            predicted[name] = world.predicted(own, soft.get(name), ranker, sections.seed)
+        except (ReweightError, ValueError) as error:
+            yield failed(name, said(error))
+    predicted[ORACLE] = world.predicted(None, world.truth, ranker, sections.seed)
+    if world.has_positions and isinstance(ranker, LogisticRegression):
+        predicted[POSITION_AS_FEATURE] = world.predicted_at_first(ranker)
+    yield from _said(world, predicted, theta, sections)
 
 
 def propensities(fitted: Iterable[Fit]) -> list[float] | None:
@@ -130,7 +150,7 @@ def propensities(fitted: Iterable[Fit]) -> list[float] | None:
 
 def _said(
     world: "World",
-    probabilities: Mapping[str, Array],
+    predicted: Mapping[str, Array],
     theta: Sequence[float] | None,
     sections: Sections,
 ) -> Iterator[Row]:
@@ -144,7 +164,7 @@ def _said(
         rows = held_out.loc[counts, ["sample_id", "group_id", "segment", "split"]]
         mass = positive[counts]
         rows = rows.assign(judge=judge, positive=mass, negative=1 - mass)
-        for method, p in probabilities.items():
+        for method, p in predicted.items():
             own = rows.assign(method=method, probability=p[counts])
             values.append(values_in_memory(own, segments, evaluation, sections.seed))
     measured = measure(pd.concat(values), evaluation, BASELINE)
@@ -252,14 +272,17 @@ class World:
         # As in the pipeline's ranker: regularisation uses the sum of raw importance.
         return weights * importance.mean() if method.keeps_scale else weights
 
-    def predicted(self, weights: Array | None, labels: Array | None, C: float) -> Array:  # noqa: N803
+    def predicted(
+        self, weights: Array | None, labels: Array | None, ranker: InMemory, seed: int = 0
+    ) -> Array:
         """Predictions of the held-out rows by a ranker.
 
         Args:
             weights: weights of the training rows; None for equal weights.
             labels: p(y = 1) of the training rows, each of which then becomes two rows as in the
                 pipeline; None for the recorded labels.
-            C: inverse strength of regularisation.
+            ranker: the ranker.
+            seed: the run's seed.
         """
         x, rows = self.matrices["train"], len(self.parts["train"])
         weights = np.ones(rows) if weights is None else weights
@@ -268,18 +291,19 @@ class World:
             both = np.concatenate([weights * labels, weights * (1 - labels)])
             used = np.flatnonzero(both > 0)
             x, y, weights = x[used % rows], (used < rows).astype(np.float64), both[used]
-        return _probabilities(x, y, weights, C, [self.matrices[split] for split in _HELD_OUT])
+        held_out = [self.matrices[split] for split in _HELD_OUT]
+        return probabilities(ranker, x, y, weights, held_out, self.cardinalities, seed)
 
-    def predicted_at_first(self, C: float) -> Array:  # noqa: N803
+    def predicted_at_first(self, ranker: LogisticRegression) -> Array:
         """Predictions of the held-out rows at position 1, by a ranker that knows positions."""
         train = self.parts["train"]
-        x = np.concatenate([self.matrices["train"], _positions(train["position"])], axis=1)
+        x = np.concatenate([self.matrices["train"], of_positions(train["position"])], axis=1)
         held_out = []
         for split in _HELD_OUT:
             first = pd.Series(1.0, index=self.parts[split].index)
-            held_out.append(np.concatenate([self.matrices[split], _positions(first)], axis=1))
+            held_out.append(np.concatenate([self.matrices[split], of_positions(first)], axis=1))
         y = train["label"].to_numpy(np.float64)
-        return _probabilities(x, y, np.ones(len(y)), C, held_out)
+        return probabilities(ranker, x, y, np.ones(len(y)), held_out, (), 0)
 
     def _batch(self, table: pa.Table) -> Batch:
         number = pc.add(pc.fill_null(pc.index_in(table["segment"], pa.array(self.segments)), -1), 1)
@@ -291,29 +315,6 @@ class World:
         ids = _stacked(table["ids"], np.int64)
         hot = [np.eye(n)[ids[:, f]] for f, n in enumerate(self.cardinalities)]
         return np.concatenate([_stacked(table["features"], np.float64), *hot], axis=1)
-
-
-def _probabilities(
-    x: Array,
-    y: Array,
-    weights: Array,
-    C: float,  # noqa: N803
-    held_out: Sequence[Array],
-) -> Array:
-    """p(y = 1) of the rows of several matrices, one after the other."""
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=C, solver="newton-cholesky", max_iter=200, tol=1e-8)
-    model.fit(x, y, sample_weight=weights)
-    return np.concatenate([model.predict_proba(matrix)[:, 1] for matrix in held_out])
-
-
-def _positions(position: "pd.Series[Any]") -> Array:
-    """log(position) and an indicator for each position, float64 [N, 21]; 0 without a position."""
-    known = position.astype(float).to_numpy()
-    place = np.where(np.isnan(known), 0, np.clip(known, 1, _POSITIONS)).astype(int)
-    hot = np.eye(_POSITIONS + 1)[place][:, 1:]
-    return np.concatenate([np.log(np.maximum(place, 1))[:, None], hot], axis=1)
 
 
 def _ess_share(weights: Array) -> float:

@@ -8,7 +8,7 @@ for the Scala of Spark 4.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,34 @@ class LightGbm(Ranker):
         Raises:
             TrainingError: LightGBM failed, for example for want of memory.
         """
+        fields, seed = len(job.fields), job.seed
+        heavy = rows.where("weight > 0").withColumn("inputs", inputs_of(fields))
+        try:
+            model = trained_in_one_task(
+                heavy,
+                ("label", "weight"),
+                ("sample_id", "label"),
+                lambda task: self.trained(task, fields, seed).model,
+            )
+        except Exception as error:
+            raise TrainingError(
+                f"the ranker '{self.name}' could not be trained",
+                expected="LightGBM to finish in the memory of one task",
+                got=str(error).strip().splitlines()[0][:300],
+                fix="see the log of Spark; for more rows than fit, use gbt, xgboost or deep",
+            ) from error
+        return FittedLightGbm(model, fields, f"{self.trees} trees")
+
+    def trained(self, rows: TrainingRows, fields: int, seed: int) -> "FittedLightGbm":
+        """Fits the trees to rows in memory.
+
+        Args:
+            rows: rows that have weight, with ``label`` and ``weight``.
+            fields: number of categorical fields, the last of the inputs.
+            seed: the run's seed.
+        """
+        import lightgbm
+
         settings = {
             "objective": "binary",
             "num_leaves": self.leaves,
@@ -75,25 +103,18 @@ class LightGbm(Ranker):
             **{"min_data_in_leaf": 0, "min_data_in_bin": 1, "min_data_per_group": 1},
             "cat_smooth": 0.0,
             **{"deterministic": True, "force_row_wise": True, "num_threads": 1, "verbosity": -1},
-            "seed": job.seed % (1 << 31),
+            "seed": seed % (1 << 31),
         }
-        dim, fields, trees = len(job.names), len(job.fields), self.trees
-        heavy = rows.where("weight > 0").withColumn("inputs", inputs_of(fields))
-        try:
-            model = trained_in_one_task(
-                heavy,
-                ("label", "weight"),
-                ("sample_id", "label"),
-                lambda task: _trained(task, dim, settings, trees),
-            )
-        except Exception as error:
-            raise TrainingError(
-                f"the ranker '{self.name}' could not be trained",
-                expected="LightGBM to finish in the memory of one task",
-                got=str(error).strip().splitlines()[0][:300],
-                fix="see the log of Spark; for more rows than fit, use gbt, xgboost or deep",
-            ) from error
-        return FittedLightGbm(model, fields, f"{self.trees} trees")
+        width = rows.inputs.shape[1]
+        data = lightgbm.Dataset(
+            rows.inputs,
+            label=rows.numbers["label"].to_numpy(),
+            weight=rows.numbers["weight"].to_numpy(),
+            categorical_feature=list(range(width - fields, width)),
+            params=settings,
+        )
+        model = lightgbm.train(settings, data, self.trees).model_to_string()
+        return FittedLightGbm(str(model).encode(), fields, f"{self.trees} trees")
 
     def read(self, folder: Path) -> "FittedLightGbm":
         """What ``FittedLightGbm.write`` wrote."""
@@ -122,16 +143,3 @@ class FittedLightGbm(FittedBooster):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _MODEL).write_bytes(self.model)
         write_json(folder / _FIELDS, self.fields)
-
-
-def _trained(rows: TrainingRows, dim: int, settings: dict[str, Any], trees: int) -> bytes:
-    import lightgbm
-
-    data = lightgbm.Dataset(
-        rows.inputs,
-        label=rows.numbers["label"].to_numpy(),
-        weight=rows.numbers["weight"].to_numpy(),
-        categorical_feature=list(range(dim, rows.inputs.shape[1])),
-        params=settings,
-    )
-    return str(lightgbm.train(settings, data, trees).model_to_string()).encode()
