@@ -21,8 +21,6 @@ from reweight.daily.days import (
     reopened,
 )
 from reweight.daily.section import Daily, cleaning_of
-from reweight.daily.stage import daily
-from reweight.runner.days import day_arguments
 
 HOUR = 3600 * 10**6
 FIRST = date(2026, 1, 5)
@@ -157,21 +155,13 @@ def test_days_that_cannot_be_taken_are_refused_before_any_work() -> None:
     check_days((date(2026, 1, 6), date(2026, 1, 7)), SECTION, begun)
 
 
-def test_the_command_names_a_day_or_several(capsys: pytest.CaptureFixture[str]) -> None:
-    begin, end = "daily.begin='2026-01-31'", "daily.end='2026-01-31'"
-    given = day_arguments(daily, ["c.yaml", "--day", "2026-01-31", "seed=1"])
-    assert given == ["c.yaml", "seed=1", begin, end]
-    given = day_arguments(daily, ["c.yaml", "--from", "2026-01-30", "--to", "2026-01-31"])
-    assert given[1:] == ["daily.begin='2026-01-30'", end]
-    for wrong in (["c.yaml"], ["c.yaml", "--from", "2026-01-30"]):
-        with pytest.raises(SystemExit):
-            day_arguments(daily, wrong)
-    assert "--day DAY" in capsys.readouterr().err
-
-
 def test_the_days_of_a_call() -> None:
     section = SECTION.model_copy(update={"begin": date(2026, 1, 31), "end": date(2026, 2, 2)})
     assert [d.day for d in section.days] == [31, 1, 2]
+    assert SECTION.model_copy(update={"day": FIRST}).days == (FIRST,)
+    for wrong in ({"begin": FIRST}, {"day": FIRST, "begin": FIRST, "end": FIRST}):
+        with pytest.raises(ValidationError, match="--from and --to"):
+            Daily.model_validate({"first": FIRST} | wrong)
     with pytest.raises(ValidationError, match="earlier day first"):
         Daily(first=FIRST, begin=date(2026, 1, 9), end=date(2026, 1, 8))
     with pytest.raises(ValidationError, match="in the place of the day"):

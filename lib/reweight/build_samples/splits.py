@@ -319,18 +319,16 @@ def _with_open(part: Column, first: int) -> Column:
 
 
 def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> DataFrame:
-    """The rows; of those that began before the first cut, only what was known at the cut.
-
-    Without a window none of these is settled: a label may still arrive.
-    """
+    """The rows; of those before the first cut, what was known then; without a window none is settled."""
     begins = F.unix_seconds("event_time")
     before = begins < first
     # What was taken back only after the cut was a positive then.
-    undone = F.coalesce(F.unix_seconds("undo_time") < first, F.lit(False))
-    arrived = F.coalesce(F.unix_seconds("label_time") < first, F.lit(False))
+    times = ("label_time", "undo_time")
+    arrived, undone = (F.coalesce(F.unix_seconds(t) < first, F.lit(False)) for t in times)
     known = arrived & ~undone
     undone_later = known & F.col("undo_time").isNotNull()
     label = F.when(undone_later, 1.0).when(known, F.col("label")).otherwise(0.0)
+    delay = F.when(undone_later, delay_of(window)).when(known, F.col("delay"))
     passed = (F.lit(first) - begins) / time_unit(window)
     if window:
         passed = F.least(F.lit(1.0), passed)
@@ -345,8 +343,6 @@ def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> 
             "undo_time": at_cut("undo_time", F.when(undone, F.col("undo_time"))),
             "mature": at_cut("mature", begins + window + undo < first if window else F.lit(False)),
             "elapsed": at_cut("elapsed", passed),
-            "delay": at_cut(
-                "delay", F.when(undone_later, delay_of(window)).when(known, F.col("delay"))
-            ),
+            "delay": at_cut("delay", delay),
         }
     )

@@ -232,9 +232,7 @@ PROMOTIONS = Table(
     "judge string, metric string, outcome string, estimate double, low double, high double, "
     "p double, confidence double, rows bigint, rows_hash string, seed bigint",
 )
-"""Which weights went live, and why: one row for each decision.
-
-The one with the highest ``number`` says which weights are live.
+"""Which weights went live, and why: one row for each decision; the last one holds.
 
 Attributes:
     number: number of the decision, counted from 1.
@@ -277,8 +275,8 @@ Attributes:
         ``psi_importance``, ``psi_weights`` or ``ess_share``.
     of: the feature, method or segment; null for all rows.
     value: the number; null where the day has no rows for it.
-    reference: what it is in the reference window: a volume by day, and 0 or 0.5 for indices and the
-        AUC, where nothing differs.
+    reference: what it is in the reference window, a volume by day; what it is without drift, for
+        indices and the AUC.
     limit: the limit that it has exceeded, or could; null if it raises no alarm.
     alarm: whether it has exceeded the limit.
 """
@@ -336,8 +334,7 @@ Attributes:
     world: hash of the world and of everything that its result depends on.
     log: hash of everything that the samples of all worlds depend on; methods with equal hashes can
         be compared.
-    condition: what goes wrong in the world; `drift, lightgbm` in rows about another ranker than the
-        first.
+    condition: what goes wrong in the world, and the ranker if it is not the first.
     size: number of samples of the world; null if the config names no sizes.
     seed: seed of the world.
     judge: who judges the ranker; null for what no judge says, such as a cost.

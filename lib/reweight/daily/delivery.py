@@ -1,6 +1,6 @@
 """What a day delivers: its raw rows, cleaned, and merged with the events that are there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -33,7 +33,7 @@ class Delivery:
 
     rows: DataFrame
     day: Day
-    summary: dict[str, object]
+    summary: Mapping[str, object]
 
 
 @contextmanager

@@ -32,12 +32,13 @@ class Daily(Section):
             least three, at most 28) is refused before anything is written; None for no limit.
         may_be_empty: event columns that may have no value in a whole day. For all others that is
             refused, if they have had values on every one of the last days.
-        begin: the first day that this call takes (``--day`` or ``--from``).
-        end: the last day that this call takes (``--day`` or ``--to``).
+        day: the day that this call takes (``--day``); or
+        begin: the first of several (``--from``), and
+        end: the last of them (``--to``).
     """
 
     # Which days a call takes says nothing of what comes out.
-    call: ClassVar[dict[str, bool]] = {"begin": True, "end": True}
+    call: ClassVar[dict[str, bool]] = {"day": True, "begin": True, "end": True}
 
     first: date
     paths: dict[Name, Place] = {}
@@ -45,6 +46,7 @@ class Daily(Section):
     reopen: int = Field(default=7, ge=0)
     largest: float | None = Field(default=10.0, gt=1)
     may_be_empty: Names = ()
+    day: date | None = None
     begin: date | None = None
     end: date | None = None
 
@@ -57,8 +59,8 @@ class Daily(Section):
 
     @model_validator(mode="after")
     def _days_in_order(self) -> Self:
-        if (self.begin is None) != (self.end is None):
-            raise ValueError("expected `begin` and `end`, or neither; a single day is both")
+        if (self.begin is None) != (self.end is None) or (self.day and self.begin):
+            raise ValueError("expected `day` (--day), or `begin` and `end` (--from and --to)")
         if self.begin and self.end and self.begin > self.end:
             raise ValueError(f"expected the earlier day first; got {self.begin} to {self.end}")
         return self
@@ -66,6 +68,8 @@ class Daily(Section):
     @property
     def days(self) -> tuple[date, ...]:
         """The days that this call takes, in order."""
+        if self.day is not None:
+            return (self.day,)
         if self.begin is None or self.end is None:
             return ()
         return tuple(self.begin + timedelta(n) for n in range((self.end - self.begin).days + 1))

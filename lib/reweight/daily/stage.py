@@ -238,8 +238,8 @@ def _write_weights(run: Run, reference: _Reference, opened: int, count: int) -> 
             got=f"{there}",
             fix="start the day again: the samples may have been rewritten meanwhile",
         )
-    columns = ("sample_id", "split", "event_time")
-    columns += (*config.weighting.reads, *config.sampling.counted)
+    columns = ("sample_id", "split", "event_time", *config.weighting.reads)
+    columns = (*columns, *config.sampling.counted)
     rows = scored(samples, reference.models, columns)
     weights = weight_rows(rows, config.weighting, reference.policies, in_sample=False)
     # The count of a commit that replaces a part includes rows that it copies.

@@ -1,6 +1,6 @@
 """Rows -> counts by day, variable and bin, in one pass that collects no row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,7 @@ def counted(rows: DataFrame, edges: Sequence[Sequence[float]]) -> pd.DataFrame:
     """
     cuts = tuple(tuple(own) for own in edges)
 
-    def cells(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def cells(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if not batch.num_rows:
                 continue

@@ -165,14 +165,14 @@ def _measure(
         limits = {"above": usual * factor, "below": usual / factor} if factor else {}
         add(measure, of, now.rows, usual, **(limits if variable.limited else {}))
     elif measure == "label_rate":
-        usual = before.total / before.rows if before.rows else None
+        rate = before.total / before.rows if before.rows else None
         value = now.total / now.rows if now.rows else None
-        if usual and section.label_rate and now.rows:
-            noise = stats.norm.ppf(1 - _CHANCE) * (usual * (1 - usual) / now.rows) ** 0.5
-            room = section.label_rate * usual + noise
-            add(measure, of, value, usual, above=usual + room, below=usual - room)
+        if rate and section.label_rate and now.rows:
+            noise = stats.norm.ppf(1 - _CHANCE) * (rate * (1 - rate) / now.rows) ** 0.5
+            room = section.label_rate * rate + noise
+            add(measure, of, value, rate, above=rate + room, below=rate - room)
         else:
-            add(measure, of, value, usual)
+            add(measure, of, value, rate)
     elif measure == "open_windows":
         shares = [cells.total / cells.rows if cells.rows else None for cells in (now, before)]
         add(measure, of, *shares, above=section.open_windows)
@@ -182,9 +182,9 @@ def _measure(
         limit = _plus(getattr(section, measure), psi_noise(p, q)) if variable.limited else None
         add(measure, of, psi(p, q), 0.0, above=limit)
         if measure == "psi_weights":
-            share, usual = (cells.total**2 / cells.squares / cells.rows for cells in (now, before))
-            lowest = section.ess_share and section.ess_share * usual
-            add("ess_share", of, share, usual, below=lowest)
+            share, was = (cells.total**2 / cells.squares / cells.rows for cells in (now, before))
+            lowest = section.ess_share and section.ess_share * was
+            add("ess_share", of, share, was, below=lowest)
 
 
 def _plus(limit: float | None, noise: float) -> float | None:

@@ -63,7 +63,7 @@ def monitor(run: Run) -> dict[str, Any]:
         layout = Layout(names, places, weighed, days.largest_segments(known))
         counts = counted(_marked(known, rows, layout), _edges(known, layout, section.bins))
         volume = counts[counts["variable"] == layout.quantiles].groupby("day")["n"].sum()
-        by_day = {int(day): float(n) for day, n in volume.items()}
+        by_day = dict(zip(volume.index.astype(int), volume.astype(float), strict=True))
         chosen = places or tuple(range(len(names)))
         areas = days.areas(known, rows, by_day, chosen, config.seed)
     reported = days.days_to_report([day for day in by_day if day != REFERENCE], section.span)
@@ -128,10 +128,11 @@ def _write(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _reported(run: Run, reference: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     raised = measures.alarms(rows)
+    days = sorted({str(row["day"]) for row in rows})
     told = {
         "run_id": run.config.run_id,
         "reference": reference,
-        "days": sorted({str(row["day"]) for row in rows}),
+        "days": days,
         "alarms": [dict(row) | {"day": str(row["day"])} for row in raised],
         "exit": measures.exit_status(rows),
     }
@@ -145,4 +146,4 @@ def _reported(run: Run, reference: str, rows: Sequence[Mapping[str, Any]]) -> di
     kinds: dict[str, int] = {}
     for row in raised:
         kinds[row["measure"]] = kinds.get(row["measure"], 0) + 1
-    return {"days": len(told["days"]), "alarms": kinds, "exit": told["exit"], "report": str(page)}
+    return {"days": len(days), "alarms": kinds, "exit": told["exit"], "report": str(page)}
