@@ -319,9 +319,7 @@ def _with_open(part: Column, first: int) -> Column:
 
 
 def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> DataFrame:
-    """The rows; of those before the first cut, what was known then (without a window, none
-    is settled).
-    """
+    """The rows; those before the first cut with what was known then, unsettled without a window."""
     begins = F.unix_seconds("event_time")
     before = begins < first
     # What was taken back only after the cut was a positive then.
