@@ -57,9 +57,9 @@ def finished(run: Run, predictions: pd.DataFrame, *, price: str = "price") -> No
     rows = predictions[[*names, "label", "probability"]].astype(object)
     run.store.write(PREDICTIONS, run.spark.createDataFrame(rows.to_numpy().tolist(), columns))
     mark = MARKS.get(run.config.run_id, 1.0)
-    weights = [(m, 7, mark, mark, None, False) for m in ("density_ratio", "uniform")]
+    weights = [(m, 7, mark, mark, None, False, None) for m in ("density_ratio", "uniform")]
     columns = "method string, sample_id long, importance double, weight double, label float, "
-    frame = run.spark.createDataFrame(weights, columns + "in_sample boolean")
+    frame = run.spark.createDataFrame(weights, columns + "in_sample boolean, event_time timestamp")
     run.store.write(WEIGHTS, frame)
     stats = FeatureStats(names=(price,), scaling={price: (0, 1)}, vocabulary={}, cardinalities={})
     write_json(run.folder.features, stats.model_dump())
