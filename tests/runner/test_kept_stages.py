@@ -28,7 +28,7 @@ STARTS = {
     "rankers": "train_ranker",
     "evaluation": "evaluate",
     # It shows the whole config.
-    **dict.fromkeys(("tuning", "explaining", "exporting", "data_dir"), "report"),
+    **dict.fromkeys(("tuning", "explaining", "exporting", "daily", "data_dir"), "report"),
 }
 
 
