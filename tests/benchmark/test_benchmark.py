@@ -133,6 +133,7 @@ def test_samples_of_a_run_are_a_table_like_any(
         "timestamp '2026-01-01' as event_time",
         "if(id % 10 = 0, null, float(id % 4 = 0)) as label",
         "timestamp(null) as label_time",
+        "timestamp(null) as undo_time",
         "id % 5 <> 1 as mature",
         "'train' as split",
         "false as target",

@@ -37,6 +37,7 @@ def samples(spark: SparkSession, rows: int, dim: int = DIM, partitions: int = 8)
     chance = F.pmod(F.xxhash64("sample_id", F.lit("label")), F.lit(10_000)) / 10_000
     none = {
         "label_time": "timestamp",
+        "undo_time": "timestamp",
         "elapsed": "double",
         "delay": "double",
         "segment": "string",
