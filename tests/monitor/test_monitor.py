@@ -82,7 +82,7 @@ def filled(run: Run, days: dict[date, tuple[int, float, str]], names: tuple[str,
         "exp(probit / 3) AS weight",
         "float(null) AS label",
         "false AS in_sample",
-        "event_time",
+        "timestamp(null) AS event_time",
     )
     run.store.write(WEIGHTS, weights)
     scaling = {names[0]: (0.0, 1.0)}
