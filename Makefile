@@ -77,7 +77,7 @@ test-cluster: setup  ## run the pipeline on clusters of several executors on thi
 	$(PYTHON) -m pytest -m cluster -n 1 $(ARGS)
 
 test-connect: setup $(CONNECT)/.made  ## run everything on a real server of Spark Connect on this machine
-	@# The other file there runs a part of this, for CI.
+	@# The other file there is a shorter part of this.
 	PYTHONPATH=$(abspath $(CONNECT)) $(PYTHON) -m pytest tests/connect/test_connect.py -n 0 $(ARGS)
 
 $(CONNECT)/.made: pyproject.toml

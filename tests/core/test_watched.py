@@ -40,7 +40,7 @@ def test_a_method_of_the_config_may_read_all_of_it(config: RunConfig) -> None:
 @pytest.mark.filterwarnings("ignore:Pydantic serializer")
 def test_each_value_of_the_config_is_part_of_the_setting_that_holds_it(config: RunConfig) -> None:
     whole, before = config.model_dump(), config.settings()
-    places = {"run_id", "root", "catalog", "spark", "tracking"}
+    places = {"run_id", "root", "catalog", "spark", "tracking", "monitoring", "promotion"}
     assert before.keys() == whole.keys() - places
     changed = 0
     for path in leaves(whole):
