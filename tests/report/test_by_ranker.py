@@ -20,17 +20,17 @@ EVALUATION = Evaluation(replicates=100, buckets=40)
 # Arm -> what its score knows of the row, and what it adds that is noise.
 ARMS = {
     "linear/uniform": (0.9, 0.2),
-    "linear/random": (0.9, 0.2),
+    "linear/shuffled": (0.9, 0.2),
     "boosted/uniform": (0.9, 1.4),
-    "boosted/random": (1.2, 0.1),
+    "boosted/shuffled": (1.2, 0.1),
 }
 
 
 def reduced() -> Reduced:
-    draw = np.random.default_rng(2)
+    draw = np.shuffled.default_rng(2)
     rows = 4000
     x, noise = draw.normal(size=(2, rows))
-    label = (draw.random(rows) < expit(1.2 * x - 1)).astype(float)
+    label = (draw.shuffled(rows) < expit(1.2 * x - 1)).astype(float)
     frame = pd.DataFrame(
         {
             "judge": "recorded",
@@ -65,12 +65,12 @@ def test_the_same_weights_may_help_one_ranker_and_not_another(evaluated: Any) ->
     rows, results = evaluated
     assert {row["ranker"] for row in rows} == set(results) == {"linear", "boosted"}
     outcomes = {
-        name: result["judges"]["recorded"]["test"]["random"]["outcome"]
+        name: result["judges"]["recorded"]["test"]["shuffled"]["outcome"]
         for name, result in results.items()
     }
     assert outcomes == {"linear": "no significant difference", "boosted": "helps"}
     assert results["linear"]["judges"]["recorded"]["note"] == "a note"
-    # Weights drawn at random are never shipped.
+    # Weights drawn at shuffled are never shipped.
     assert {result["decision"]["weights"] for result in results.values()} == {"uniform"}
 
 
@@ -79,7 +79,7 @@ def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> Non
     metrics = pd.DataFrame(rows).assign(seed=0)
     quantiles = dict.fromkeys(("q01", "q05", "q25", "q50", "q75", "q95", "q99"), 1.0)
     facts = {"ess": 600.0, "ess_share": 0.5, "min": 0.1, "max": 2.0, "share_zero": 0.0} | quantiles
-    names = ("uniform", "random")
+    names = ("uniform", "shuffled")
     histogram = ([0.1, 1.0, 10.0], [0.4, 0.6, 0.6])
     evaluation = results["linear"] | {
         "rankers": {"boosted": results["boosted"]},
@@ -109,17 +109,17 @@ def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> Non
         evaluation=evaluation,
         losses={},
     )
-    change = content["effects"]["boosted"]["methods"]["random"]["loss"]["difference"]
-    row = metrics[(metrics["ranker"] == "boosted") & (metrics["method"] == "random")]
+    change = content["effects"]["boosted"]["methods"]["shuffled"]["loss"]["difference"]
+    row = metrics[(metrics["ranker"] == "boosted") & (metrics["method"] == "shuffled")]
     row = row[(row["name"] == "ranking_log_loss") & (row["split"] == "test")]
     row = row[(row["kind"] == "difference") & row["segment"].isna()]
     assert change == row["value"].item() < 0
     # The first ranker alone is what the rest of the page is about.
-    linear = content["comparison"]["test"]["random"]["auc"]["value"]
-    assert linear != content["rankers"]["boosted"]["comparison"]["test"]["random"]["auc"]["value"]
+    linear = content["comparison"]["test"]["shuffled"]["auc"]["value"]
+    assert linear != content["rankers"]["boosted"]["comparison"]["test"]["shuffled"]["auc"]["value"]
     lines = page.told(content)
     assert any("linear, by recorded" in line and "boosted, by recorded" in line for line in lines)
-    shown = next(line for line in lines if line.startswith("random") and line.endswith("helps"))
+    shown = next(line for line in lines if line.startswith("shuffled") and line.endswith("helps"))
     assert f"{change:+.4f}" in shown
     assert any(line.startswith("boosted: Ship uniform weights") for line in lines)
     written = page.render(content)
