@@ -27,10 +27,10 @@ ARMS = {
 
 
 def reduced() -> Reduced:
-    draw = np.shuffled.default_rng(2)
+    draw = np.random.default_rng(2)
     rows = 4000
     x, noise = draw.normal(size=(2, rows))
-    label = (draw.shuffled(rows) < expit(1.2 * x - 1)).astype(float)
+    label = (draw.random(rows) < expit(1.2 * x - 1)).astype(float)
     frame = pd.DataFrame(
         {
             "judge": "recorded",
