@@ -20,9 +20,11 @@ EVALUATION = Evaluation(replicates=100, buckets=40)
 # Arm -> what its score knows of the row, and what it adds that is noise.
 ARMS = {
     "linear/uniform": (0.9, 0.2),
-    "linear/shuffled": (0.9, 0.2),
+    "linear/random": (0.9, 0.2),
+    "linear/better": (0.9, 0.2),
     "boosted/uniform": (0.9, 1.4),
-    "boosted/shuffled": (1.2, 0.1),
+    "boosted/random": (0.9, 1.0),
+    "boosted/better": (1.2, 0.1),
 }
 
 
@@ -65,13 +67,21 @@ def test_the_same_weights_may_help_one_ranker_and_not_another(evaluated: Any) ->
     rows, results = evaluated
     assert {row["ranker"] for row in rows} == set(results) == {"linear", "boosted"}
     outcomes = {
-        name: result["judges"]["recorded"]["test"]["shuffled"]["outcome"]
-        for name, result in results.items()
+        method: {
+            name: result["judges"]["recorded"]["test"][method]["outcome"]
+            for name, result in results.items()
+        }
+        for method in ("random", "better")
     }
-    assert outcomes == {"linear": "no significant difference", "boosted": "helps"}
+    assert outcomes["better"] == {"linear": "no significant difference", "boosted": "helps"}
+    assert outcomes["random"] == {"linear": "control", "boosted": "control"}
     assert results["linear"]["judges"]["recorded"]["note"] == "a note"
-    # Weights drawn at shuffled are never shipped.
-    assert {result["decision"]["weights"] for result in results.values()} == {"uniform"}
+    # Weights drawn at random are never shipped, even where they are better than uniform ones.
+    random = results["boosted"]["judges"]["recorded"]["validation"]["random"]
+    assert random["ranking"] == "no significant difference"
+    assert random["difference"] < 0
+    shipped = {name: result["decision"]["weights"] for name, result in results.items()}
+    assert shipped == {"linear": "uniform", "boosted": "better"}
 
 
 def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> None:
@@ -79,7 +89,7 @@ def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> Non
     metrics = pd.DataFrame(rows).assign(seed=0)
     quantiles = dict.fromkeys(("q01", "q05", "q25", "q50", "q75", "q95", "q99"), 1.0)
     facts = {"ess": 600.0, "ess_share": 0.5, "min": 0.1, "max": 2.0, "share_zero": 0.0} | quantiles
-    names = ("uniform", "shuffled")
+    names = ("uniform", "random", "better")
     histogram = ([0.1, 1.0, 10.0], [0.4, 0.6, 0.6])
     evaluation = results["linear"] | {
         "rankers": {"boosted": results["boosted"]},
@@ -109,22 +119,25 @@ def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> Non
         evaluation=evaluation,
         losses={},
     )
-    change = content["effects"]["boosted"]["methods"]["shuffled"]["loss"]["difference"]
-    row = metrics[(metrics["ranker"] == "boosted") & (metrics["method"] == "shuffled")]
+    change = content["effects"]["boosted"]["methods"]["better"]["loss"]["difference"]
+    row = metrics[(metrics["ranker"] == "boosted") & (metrics["method"] == "better")]
     row = row[(row["name"] == "ranking_log_loss") & (row["split"] == "test")]
     row = row[(row["kind"] == "difference") & row["segment"].isna()]
     assert change == row["value"].item() < 0
     # The first ranker alone is what the rest of the page is about.
-    linear = content["comparison"]["test"]["shuffled"]["auc"]["value"]
-    assert linear != content["rankers"]["boosted"]["comparison"]["test"]["shuffled"]["auc"]["value"]
+    linear = content["comparison"]["test"]["better"]["auc"]["value"]
+    assert linear != content["rankers"]["boosted"]["comparison"]["test"]["better"]["auc"]["value"]
     lines = page.told(content)
     assert any("linear, by recorded" in line and "boosted, by recorded" in line for line in lines)
-    shown = next(line for line in lines if line.startswith("shuffled") and line.endswith("helps"))
+    shown = next(
+        line for line in lines if line.startswith("better") and line.rstrip().endswith("helps")
+    )
     assert f"{change:+.4f}" in shown
-    assert any(line.startswith("boosted: Ship uniform weights") for line in lines)
+    assert any(line.startswith("random") and line.endswith("control") for line in lines)
+    assert any(line.startswith("boosted: Ship the weights of better") for line in lines)
     written = page.render(content)
     assert "Which weights help which ranker" in written
-    assert "<summary>boosted: Ship uniform weights" in written
+    assert "<summary>boosted: Ship the weights of better" in written
     before = page.content(
         baseline="uniform",
         config=content["config"] | {"rankers": []},
