@@ -5,14 +5,8 @@ spark-submit jobs/daily.py conf/daily_demo.yaml --from 2026-01-21 --to 2026-01-3
 """
 
 from reweight.daily.stage import daily
-from reweight.runner.flags import Flag
+from reweight.runner.flags import day_flags
 from reweight.runner.job import main
 
-FLAGS = (
-    Flag("day", "daily.day", "DAY", "the day, UTC, such as 2026-01-31"),
-    Flag("from", "daily.begin", "DAY", "the first of several days"),
-    Flag("to", "daily.end", "DAY", "the last of several days"),
-)
-
 if __name__ == "__main__":
-    main(daily, flags=FLAGS)
+    main(daily, flags=day_flags("daily"))

@@ -5,13 +5,11 @@ spark-submit jobs/monitor.py conf/demo.yaml [--day D | --from A --to B] [--json]
 
 from reweight.monitor.stage import monitor
 from reweight.monitor.status import status
-from reweight.runner.flags import Flag
+from reweight.runner.flags import Flag, day_flags
 from reweight.runner.job import main
 
 FLAGS = (
-    Flag("day", "monitoring.day", "DAY", "the day to look at, such as 2026-01-31, UTC"),
-    Flag("from", "monitoring.first", "DAY", "the first day to look at"),
-    Flag("to", "monitoring.last", "DAY", "the last day to look at"),
+    *day_flags("monitoring"),
     Flag("json", "monitoring.json_line", None, "print one line of JSON at the end"),
 )
 

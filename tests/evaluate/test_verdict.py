@@ -8,15 +8,7 @@ from reweight.evaluate.judges import all_judges
 from reweight.evaluate.judges.position import Position
 from reweight.evaluate.judges.truth import Truth
 from reweight.evaluate.section import Evaluation
-from reweight.evaluate.verdict import (
-    RANKING,
-    WHOLE,
-    compared,
-    decision,
-    disagreements,
-    leading,
-    verdicts,
-)
+from reweight.evaluate.verdict import WHOLE, decision, disagreements, leading, verdicts
 
 JUDGES = all_judges({"truth": Truth(), "position": Position(propensity="1 / position")})
 # method -> (difference of the ranking loss, p, difference of the level, p)
@@ -103,16 +95,6 @@ def test_a_difference_that_random_weights_also_make_is_not_called() -> None:
     # Also where the control's own difference could be one of test rows.
     rows = rows_of({"random": (-0.01, 0.4, 0, 1), "a": (-0.009, 1e-9, 0, 1)})
     assert outcomes(said_of(rows))["a"] == "no significant difference"
-
-
-def test_noise_is_what_random_weights_do_to_uniform_ones_whatever_they_are_compared_with() -> None:
-    moves = {"random": (0.021, 1e-9, 0, 1), "uniform": (0.02, 1e-9, 0, 1), "a": (-0.01, 1e-9, 0, 1)}
-    said = compared(rows_of(moves), "truth", "validation", RANKING, Evaluation())
-    assert {m: o["outcome"] for m, o in said.items()} == {
-        "random": "control",
-        "uniform": "hurts",
-        "a": "helps",
-    }
 
 
 def test_outcomes_are_corrected_for_the_number_of_methods_and_judges() -> None:

@@ -171,8 +171,8 @@ def test_the_most_urgent_alarm_gives_the_exit_status() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"day": "2026-01-05", "first": "2026-01-01"}, "remove one"),
-        ({"first": "2026-01-05", "last": "2026-01-01"}, "`first` before `last`"),
+        ({"day": "2026-01-05", "begin": "2026-01-01"}, "--from and --to"),
+        ({"begin": "2026-01-05", "end": "2026-01-01"}, "earlier day first"),
         ({"day": "yesterday"}, "date"),
     ],
 )

@@ -16,10 +16,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.build_samples.history import History, happened
+from reweight.core.asked_days import EPOCH
 from reweight.core.hashing import key_hash
 
 _DAY = 86_400
-_EPOCH = date(1970, 1, 1)
 _OF_DAY = "date_from_unix_date(CAST(floor(unix_seconds(event_time) / 86400) AS int))"
 
 
@@ -30,8 +30,8 @@ def lookback(history: History, day: date) -> date:
     """
     longest = max((w for w in history.windows if w != "all"), default=0)
     step = math.lcm(history.grain, _DAY)
-    begins = (day - _EPOCH).days * _DAY - longest
-    return _EPOCH + timedelta(seconds=begins // step * step)
+    begins = (day - EPOCH).days * _DAY - longest
+    return EPOCH + timedelta(seconds=begins // step * step)
 
 
 def history_rows(
@@ -77,7 +77,7 @@ def earlier_rows(table: DataFrame, name: str, history: History, day: date) -> Da
         day: the first day whose events are at hand themselves.
     """
     since = lookback(history, day)
-    before = (since - _EPOCH).days * _DAY // history.grain - 1
+    before = (since - EPOCH).days * _DAY // history.grain - 1
     of_days, by_grain = F.col("day"), F.col("grain").isNotNull()
     total = ~by_grain & (of_days < F.lit(since))
     recent = by_grain & (of_days >= F.lit(since)) & (of_days < F.lit(day))

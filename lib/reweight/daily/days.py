@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from statistics import median
 from typing import Literal
 
+from reweight.core.asked_days import EPOCH
 from reweight.core.errors import RunError, SourceError
 from reweight.core.files import write_whole
 from reweight.core.run_folder import RunFolder
@@ -165,12 +166,12 @@ def reopened(day: Day, known: Mapping[date, Day], window: int, first: date) -> t
 
 def micros(day: date) -> int:
     """When a day begins, microseconds since 1970."""
-    return (day - date(1970, 1, 1)).days * 86400 * 10**6
+    return (day - EPOCH).days * 86400 * 10**6
 
 
 def of_micros(time: int) -> date:
     """The day of a time in microseconds since 1970."""
-    return date(1970, 1, 1) + timedelta(days=time // (86400 * 10**6))
+    return EPOCH + timedelta(days=time // (86400 * 10**6))
 
 
 def in_days(days: Iterable[date]) -> str:
@@ -191,7 +192,7 @@ def literal(time: int) -> str:
     seconds, rest = divmod(time, 10**6)
     day, second = divmod(seconds, 86400)
     clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{rest:06d}"
-    return f"TIMESTAMP '{date(1970, 1, 1) + timedelta(days=day)} {clock}+00:00'"
+    return f"TIMESTAMP '{EPOCH + timedelta(days=day)} {clock}+00:00'"
 
 
 def _before(day: date, known: Mapping[date, Day]) -> list[Day]:

@@ -15,12 +15,10 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.history_table import earlier_rows
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
-from reweight.core.errors import WeightError
 from reweight.core.persisted import persisted
 from reweight.core.store import Store
 from reweight.core.tables import HISTORY
 from reweight.daily.days import of_micros, since
-from reweight.importance.base import ImportanceMethod
 
 
 def first_day_read(opened: int, sampling: Sampling, first: date) -> date:
@@ -101,21 +99,3 @@ def _earlier(store: Store, features: Features, day: date) -> Mapping[str, DataFr
         return {}
     table = store.read(HISTORY, may_be_empty=True)
     return {name: earlier_rows(table, name, h, day) for name, h in features.history.items()}
-
-
-def check_labelled(samples: DataFrame, methods: tuple[ImportanceMethod, ...]) -> int:
-    """The number of samples; checks that all have labels if a method uses them.
-
-    Raises:
-        WeightError: some have none.
-    """
-    counts: Any = samples.agg(F.count("*"), F.count("label")).first()
-    using = [method.name for method in methods if method.uses_label]
-    if using and counts[0] != counts[1]:
-        raise WeightError(
-            f"the methods {using} use the label of a row, and some rows have none",
-            expected="a label for every sample",
-            got=f"null in {counts[0] - counts[1]} of {counts[0]} rows",
-            fix="leave these methods out of `importance` when scoring rows that are not labelled",
-        )
-    return int(counts[0])

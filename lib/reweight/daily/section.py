@@ -10,13 +10,14 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
 from reweight.clean_logs.section import Cleaning
-from reweight.core.section import Name, Names, Place, Section, Sql
+from reweight.core.asked_days import AskedDays
+from reweight.core.section import Name, Names, Place, Sql
 
 # Stands for the day in paths and conditions.
 DAY = "{day}"
 
 
-class Daily(Section):
+class Daily(AskedDays):
     """The section ``daily``.
 
     Attributes:
@@ -46,9 +47,6 @@ class Daily(Section):
     reopen: int = Field(default=7, ge=0)
     largest: float | None = Field(default=10.0, gt=1)
     may_be_empty: Names = ()
-    day: date | None = None
-    begin: date | None = None
-    end: date | None = None
 
     @field_validator("paths", "where")
     @classmethod
@@ -58,21 +56,18 @@ class Daily(Section):
         return given
 
     @model_validator(mode="after")
-    def _days_in_order(self) -> Self:
-        if (self.begin is None) != (self.end is None) or (self.day and self.begin):
+    def _both_ends(self) -> Self:
+        if (self.begin is None) != (self.end is None):
             raise ValueError("expected `day` (--day), or `begin` and `end` (--from and --to)")
-        if self.begin and self.end and self.begin > self.end:
-            raise ValueError(f"expected the earlier day first; got {self.begin} to {self.end}")
         return self
 
     @property
     def days(self) -> tuple[date, ...]:
         """The days that this call takes, in order."""
-        if self.day is not None:
-            return (self.day,)
-        if self.begin is None or self.end is None:
+        begin, end = self.span
+        if begin is None or end is None:
             return ()
-        return tuple(self.begin + timedelta(n) for n in range((self.end - self.begin).days + 1))
+        return tuple(begin + timedelta(n) for n in range((end - begin).days + 1))
 
 
 def cleaning_of(day: date, cleaning: Cleaning, daily: Daily) -> Cleaning:

@@ -37,7 +37,7 @@ from reweight.config import Run
 from reweight.core.digest import digest
 from reweight.core.errors import ConfigError, RunError, TableError
 from reweight.core.files import content_hash, write_json
-from reweight.core.left_out import left_out, record_left_out, refused_by, without
+from reweight.core.left_out import Refusals, left_out, record_left_out, refused_by, without
 from reweight.core.tables import EVENTS, HISTORY, REJECTED, SAMPLES, WEIGHTS
 from reweight.daily.days import (
     Day,
@@ -52,7 +52,7 @@ from reweight.daily.days import (
     write_day,
 )
 from reweight.daily.delivery import DELIVERED, Delivery, delivered, merged
-from reweight.daily.samples import check_labelled, first_day_read, samples_since
+from reweight.daily.samples import first_day_read, samples_since
 from reweight.daily.section import Daily, cleaning_of
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
@@ -60,7 +60,7 @@ from reweight.score_weights.models import read_models
 from reweight.score_weights.policy import PolicyStats
 from reweight.score_weights.policy_files import read_policies
 from reweight.score_weights.rows import weight_rows
-from reweight.score_weights.scoring import scored
+from reweight.score_weights.scoring import check_labelled, scored
 
 
 def daily(run: Run) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def _write_samples(
 def _write_weights(run: Run, reference: _Reference, opened: int, count: int) -> int:
     config = run.config
     samples = run.store.read(SAMPLES).where(since(opened))
-    there = check_labelled(samples, reference.methods)
+    there = check_labelled(reference.methods, samples, Refusals())
     if there != count:
         raise TableError(
             "the samples that were made and those in the table do not match",

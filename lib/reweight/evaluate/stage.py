@@ -32,6 +32,7 @@ from reweight.core.kept import kept_types
 from reweight.core.left_out import left_out, without
 from reweight.core.persisted import persisted
 from reweight.core.run import leaves
+from reweight.core.small_rows import frame_of
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate import (
     arms,
@@ -93,11 +94,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         for m, statistics_of_weights in weights["facts"].items()
         for name, value in statistics_of_weights.items()
     ]
-    schema = METRICS.columns()
-    assert schema is not None
-    names = schema.names[1:]
-    records = [tuple((row | {"seed": config.seed}).get(n) for n in names) for row in rows + facts]
-    run.store.write(METRICS, run.spark.createDataFrame(records, schema=_nullable(names)))
+    records = [row | {"seed": config.seed} for row in rows + facts]
+    run.store.write(METRICS, frame_of(run.spark, METRICS, records))
     summary: dict[str, Any] = {"metrics": len(records)}
     summary |= {"thresholds": parts[first].probabilities(), "decision": decision["text"]}
     summary |= {f"decision for {name}": other["text"] for name, other in decisions.items()}
@@ -178,8 +176,3 @@ def _weights(run: Run) -> dict[str, Any]:
             "drivers": drivers,
             "extremes": weight_summary.extremes(joined, methods, names, drivers),
         }
-
-
-def _nullable(names: list[str]) -> str:
-    kinds = {"seed": "bigint"} | dict.fromkeys(("value", "low", "high", "p"), "double")
-    return ", ".join(f"{n} {kinds.get(n, 'string')}" for n in names)

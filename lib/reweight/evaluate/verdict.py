@@ -258,12 +258,11 @@ def _called(
     known = [1.0 if row["p"] is None else row["p"] for row in (*rows.values(), *beside)]
     corrected = holm(known)[: len(rows)]
     p_values = {m: min(1.0, judges * p) for m, p in zip(rows, corrected, strict=True)}
-    values = {m: row["value"] or 0.0 for m, row in rows.items()}
-    # Of the control to uniform weights, also where others are what all is compared with.
-    noise = abs(values[CONTROL] - values.get(BASELINE, 0.0)) if CONTROL in values else 0.0
+    sizes = {m: abs(row["value"] or 0.0) for m, row in rows.items()}
+    least = max(smallest, sizes.get(CONTROL, 0.0))
     called = {}
     for method, row in rows.items():
-        sure = p_values[method] < _LEVEL and abs(values[method]) > max(smallest, noise)
+        sure = p_values[method] < _LEVEL and sizes[method] > least
         word = ("better" if row["value"] < 0 else "worse") if sure else NO_DIFFERENCE
         called[method] = {"difference": row["value"], "p": p_values[method], "word": word}
     return called

@@ -10,11 +10,12 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from reweight.core.asked_days import EPOCH
 from reweight.core.hashing import uniform
 from reweight.core.store import Store
 from reweight.core.tables import SAMPLES, WEIGHTS
 from reweight.evaluate.random_slice import ROWS, half, separation
-from reweight.monitor.measures import EPOCH, REFERENCE, Variable
+from reweight.monitor.measures import REFERENCE, Variable
 
 # Segments whose volume is shown, the largest of the reference.
 _SEGMENTS = 10

@@ -17,11 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from reweight.core.asked_days import EPOCH
 from reweight.monitor.histograms import MISSING
 from reweight.monitor.section import Monitoring
 
 Array = NDArray[np.float64]
-EPOCH = date(1970, 1, 1)
 # The reference has no day of its own.
 REFERENCE = -(10**6)
 # Measure -> exit status of its alarm, the most urgent first.

@@ -1,14 +1,12 @@
 """The config section of the stage monitor."""
 
-from datetime import date
-from typing import Self
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
-from reweight.core.section import RunId, Section
+from reweight.core.asked_days import AskedDays
+from reweight.core.section import RunId
 
 
-class Monitoring(Section):
+class Monitoring(AskedDays):
     """The section ``monitoring``.
 
     A limit of null raises no alarm. Limits of the stability indices, the label rate and the domain
@@ -17,9 +15,9 @@ class Monitoring(Section):
     Attributes:
         reference: run whose training split the days are compared with; by default that of the
             models, ``model_run_id``, or this run.
-        day: the day to look at, UTC; ``--day`` on the command line. By default all.
-        first: the first day to look at; ``--from`` on the command line.
-        last: the last day to look at; ``--to`` on the command line.
+        day: the day to look at (``--day``). By default all days of the run.
+        begin: the first of several (``--from``).
+        end: the last of several (``--to``).
         bins: number of quantiles of the reference that a stability index is computed over.
         volume: largest factor by which a day may have more or fewer samples than a mean day of the
             reference.
@@ -35,9 +33,6 @@ class Monitoring(Section):
     """
 
     reference: RunId | None = None
-    day: date | None = None
-    first: date | None = None
-    last: date | None = None
     bins: int = Field(default=10, ge=2, le=100)
     volume: float | None = Field(default=3.0, gt=1)
     label_rate: float | None = Field(default=0.3, gt=0)
@@ -48,16 +43,3 @@ class Monitoring(Section):
     psi_weights: float | None = Field(default=0.2, gt=0)
     ess_share: float | None = Field(default=0.5, gt=0, le=1)
     json_line: bool = False
-
-    @model_validator(mode="after")
-    def _days_are_ordered(self) -> Self:
-        if self.day and (self.first or self.last):
-            raise ValueError("expected `day`, or `first` and `last`; remove one of them")
-        if self.first and self.last and self.first > self.last:
-            raise ValueError(f"expected `first` before `last`, got {self.first} and {self.last}")
-        return self
-
-    @property
-    def span(self) -> tuple[date | None, date | None]:
-        """The first and the last day to look at; None where all days count."""
-        return (self.day or self.first, self.day or self.last)

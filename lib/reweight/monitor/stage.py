@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.feature_stats import feature_quantiles, read_stats
 from reweight.config import Run
+from reweight.core.asked_days import EPOCH
 from reweight.core.baselines import BASELINE
 from reweight.core.errors import MonitoringError
 from reweight.core.files import write_json
@@ -28,12 +29,13 @@ from reweight.core.left_out import left_out, without
 from reweight.core.persisted import persisted
 from reweight.core.revision import revision
 from reweight.core.run_folder import RunFolder
+from reweight.core.small_rows import frame_of
 from reweight.core.tables import MONITORING
 from reweight.diagnose.drift import steady
 from reweight.monitor import days, measures
 from reweight.monitor.days import Layout
 from reweight.monitor.histograms import counted, edges_of
-from reweight.monitor.measures import EPOCH, REFERENCE
+from reweight.monitor.measures import REFERENCE
 from reweight.monitor.page import content, render
 
 
@@ -114,16 +116,11 @@ def _edges(reference: DataFrame, layout: Layout, bins: int) -> list[tuple[float,
 
 
 def _write(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
-    schema = MONITORING.columns()
-    assert schema is not None
-    columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in schema.fields[1:])
-    records = [tuple(row[name] for name in schema.names[1:]) for row in rows]
     if not rows:
         return
     first, last = (end(row["day"] for row in rows) for end in (min, max))
-    frame = run.spark.createDataFrame(records, columns)
     where = f"day >= DATE'{first}' AND day <= DATE'{last}'"
-    run.store.write(MONITORING, frame, where=where)
+    run.store.write(MONITORING, frame_of(run.spark, MONITORING, rows), where=where)
 
 
 def _reported(run: Run, reference: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

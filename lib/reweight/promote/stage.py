@@ -28,6 +28,7 @@ from reweight.core.baselines import BASELINE
 from reweight.core.errors import PromotionError
 from reweight.core.kept import kept_types
 from reweight.core.run_folder import RunFolder
+from reweight.core.small_rows import frame_of
 from reweight.core.store_places import open_store
 from reweight.core.tables import PROMOTIONS
 from reweight.evaluate import comparison, judging, reduction
@@ -203,12 +204,7 @@ def _content(run: Run, path: Any) -> dict[str, Any]:
 
 
 def _write(run: Run, decision: Decision) -> None:
-    schema = PROMOTIONS.columns()
-    assert schema is not None
-    values = decision.row()
-    columns = ", ".join(f"{f.name} {f.dataType.simpleString()}" for f in schema.fields[1:])
-    row = tuple(values[name] for name in schema.names[1:])
-    frame = run.spark.createDataFrame([row], columns)
+    frame = frame_of(run.spark, PROMOTIONS, [decision.row()])
     run.store.write(PROMOTIONS, frame, where=f"number = {decision.number}")
     try:
         run.store.make_view(NAME, view(run.store))

@@ -32,6 +32,15 @@ class Flag:
             parser.add_argument(option, dest=self.setting, metavar=self.metavar, help=text)
 
 
+def day_flags(section: str) -> tuple[Flag, ...]:
+    """The options of a job whose section asks for days (``core.asked_days``)."""
+    return (
+        Flag("day", f"{section}.day", "DAY", "the day, UTC, such as 2026-01-31"),
+        Flag("from", f"{section}.begin", "DAY", "the first of several days"),
+        Flag("to", f"{section}.end", "DAY", "the last of several days"),
+    )
+
+
 def overrides(flags: Sequence[Flag], arguments: argparse.Namespace) -> list[str]:
     """What the given options set, as overrides of the config."""
     given = {flag.setting: getattr(arguments, flag.setting) for flag in flags}

@@ -12,15 +12,35 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import BooleanType, FloatType, StructField, StructType
 
 from reweight.core.columns import in_sample_flag, number, soft_label
+from reweight.core.errors import WeightError
+from reweight.core.left_out import Refusals
 from reweight.core.sequences import SEQUENCE
 from reweight.core.session_kind import check_sent
 from reweight.importance.artifact import ModelArtifact, Scorer, trained
 from reweight.importance.attribution import BESIDE, attributions
+from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.training import TrainFacts
 
 _READ = ("sample_id", "features", "ids", "label")
+
+
+def check_labelled(
+    methods: Sequence[ImportanceMethod], samples: DataFrame, refusals: Refusals
+) -> int:
+    """The number of samples; methods that use the label are refused if some have none."""
+    counts: Any = samples.agg(F.count("*"), F.count("label")).first()
+    for method in methods:
+        if method.uses_label and counts[0] != counts[1]:
+            error = WeightError(
+                f"'{method.name}' uses the label of a row, and some rows have none",
+                expected="a label for every sample",
+                got=f"null in {counts[0] - counts[1]} of {counts[0]} rows",
+                fix="leave the method out when scoring rows that are not labelled yet",
+            )
+            refusals.add(method.name, error)
+    return int(counts[0])
 
 
 def scored(

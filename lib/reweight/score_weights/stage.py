@@ -24,11 +24,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from reweight.config import Run, RunConfig
 from reweight.core.digest import digest
-from reweight.core.errors import TableError, WeightError
+from reweight.core.errors import TableError
 from reweight.core.files import content_hash
 from reweight.core.left_out import (
     Refusals,
@@ -46,7 +45,7 @@ from reweight.score_weights.models import read_models
 from reweight.score_weights.policy import PolicyStats, fit_policy
 from reweight.score_weights.policy_files import read_policies, write_policies
 from reweight.score_weights.rows import weight_rows
-from reweight.score_weights.scoring import scored
+from reweight.score_weights.scoring import check_labelled, scored
 from reweight.score_weights.training_rows import FrameRows
 
 
@@ -79,7 +78,8 @@ def score_weights(run: Run) -> dict[str, Any]:
     samples, config = run.store.read(SAMPLES), run.config
     refusals = Refusals(strict=config.strict)
     methods = without(config.importance, left_out(run.folder, before="score_weights"))
-    count = _count(methods, samples, refusals)
+    count = check_labelled(methods, samples, refusals)
+    refuse_combinations(methods, refusals)
     methods = refusals.remaining(methods)
     models = read_models(config.model_folder.models, methods, run.folder.features)
     columns = ("sample_id", "split", *config.weighting.reads, *config.sampling.counted)
@@ -135,19 +135,3 @@ def _stored_refusals(config: RunConfig) -> dict[str, str]:
     if config.model_run_id is None:
         return {}
     return refused_by(config.model_folder, "score_weights")
-
-
-def _count(methods: Sequence[ImportanceMethod], samples: DataFrame, refusals: Refusals) -> int:
-    """Number of samples; methods that use the label are refused if some have none."""
-    counts: Any = samples.agg(F.count("*"), F.count("label")).first()
-    for method in methods:
-        if method.uses_label and counts[0] != counts[1]:
-            error = WeightError(
-                f"'{method.name}' uses the label of a row, and some rows have none",
-                expected="a label for every sample",
-                got=f"null in {counts[0] - counts[1]} of {counts[0]} rows",
-                fix="leave the method out when scoring rows that are not labelled yet",
-            )
-            refusals.add(method.name, error)
-    refuse_combinations(methods, refusals)
-    return int(counts[0])
