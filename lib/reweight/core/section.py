@@ -72,7 +72,16 @@ Names = Annotated[tuple[Name, ...], AfterValidator(_differ)]
 # Names that a column or a folder beside those of the methods has. A test keeps the list complete.
 _TAKEN = frozenset(
     {
-        *("run_id", "method", "sample_id", "group_id", "event_time", "label", "label_time"),
+        *(
+            "run_id",
+            "method",
+            "sample_id",
+            "group_id",
+            "event_time",
+            "label",
+            "label_time",
+            "undo_time",
+        ),
         *("mature", "elapsed", "delay", "split", "target", "segment", "position", "propensity"),
         *("value", "features", "ids", "importance", "weight", "in_sample", "probability"),
         *("ranker", "vector", "rows", "name", "errors", "ranks", "truth", "kept", "design_weight"),
