@@ -16,7 +16,7 @@ from pipelines import FLOATS, ROOT, SPARK, TABLES, assert_same_tables
 
 pytestmark = [
     pytest.mark.connect,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(find_spec("grpc") is None, reason="needs grpcio: make test-connect"),
 ]
 KINDS = {"classic": {}, "connect": {"spark.remote": "local[2]"}}
@@ -40,7 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, d
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
             capture_output=True,
             text=True,
-            timeout=850,
+            timeout=1700,
         )
         assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-6000:]
         found[kind] = root, json.loads(finished.stdout.splitlines()[-1])
