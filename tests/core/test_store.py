@@ -9,10 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.errors import TableError
+from reweight.core.failed_commits import lost_race
 from reweight.core.store import Store
 from reweight.core.store_places import FolderStore, open_store
 from reweight.core.tables import EVENTS, METRICS, TRUTH, WEIGHTS, Table
@@ -80,6 +82,10 @@ def test_a_part_is_replaced_by_a_column_that_an_earlier_version_did_not_have(
         store.write(now, facts(spark, "b").select("*", day), where="day = DATE '2026-01-31'")
     assert [row["note"] for row in store.read(now).collect()] == ["b"]
     assert store.read(now, run_id="old").select("day").collect() == [(None,)]
+    # As a run does that saw the table before another one added the column.
+    with pytest.raises(AnalysisException) as late:
+        spark.sql(f"ALTER TABLE {store.name(now)} ADD COLUMNS (day date)")
+    assert lost_race(late.value)
 
 
 def facts(spark: SparkSession, *notes: str | None) -> DataFrame:

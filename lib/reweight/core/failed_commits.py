@@ -8,7 +8,7 @@ from reweight.core.tables import Table
 # Matched by name, because Delta's Python exceptions are raised only on some versions of Spark.
 _LOST_RACE = re.compile(
     r"\b((\w*Concurrent\w+|MetadataChanged|ProtocolChanged)Exception"
-    r"|DELTA_CONSTRAINT_ALREADY_EXISTS)\b"
+    r"|DELTA_CONSTRAINT_ALREADY_EXISTS|FIELDS?_ALREADY_EXISTS)\b"
 )
 _NULL_REFUSED = re.compile(r"NOT NULL constraint violated for column: `?(\w+)")
 
