@@ -17,6 +17,7 @@ from reweight.benchmark.conditions import page as conditions_page
 from reweight.benchmark.conditions import protocol as conditions
 from reweight.benchmark.conditions import stage as stages
 from reweight.benchmark.conditions.stage import ConditionsRun, conditions_report, judge_conditions
+from reweight.benchmark.conditions.worlds import POSITION_AS_FEATURE
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import ConditionsConfig, read_config
@@ -188,7 +189,8 @@ def test_the_share_of_the_gap_is_that_of_the_means() -> None:
             ("clean", "good"): [0.001, 0.0012, 0.0009, 0.001],
         }
     )
-    values = conditions.content(rows, ["clean", "noise"], ["good", "bad", "none", "lost"])
+    methods = ["good", "bad", "none", "lost", POSITION_AS_FEATURE]
+    values = conditions.content(rows, ["clean", "noise"], methods)
     noise, clean = (values["metrics"][LEADING][c] for c in ("noise", "clean"))
     assert noise["oracle"]["clear"]
     assert noise["good"]["share"] == pytest.approx(0.5)
@@ -204,7 +206,9 @@ def test_the_share_of_the_gap_is_that_of_the_means() -> None:
     assert clean["good"]["verdict"] == "worse"
     lines = conditions.table(values, LEADING)
     assert any("clean" in line and " n.s." in line and "WORSE" in line for line in lines)
+    # A method that is not there failed; without positions there is none to take as a feature.
     assert any("noise" in line and "+0.50" in line and "failed" in line for line in lines)
+    assert all(line.endswith("-") for line in lines[2:])
 
 
 def test_where_knowing_the_truth_harms_there_is_no_gap_to_share() -> None:

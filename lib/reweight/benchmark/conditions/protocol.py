@@ -25,7 +25,7 @@ from scipy import stats
 
 from reweight.benchmark.conditions import agreement, curves, wrong_labels
 from reweight.benchmark.conditions.judges import TRUTH
-from reweight.benchmark.conditions.worlds import SECONDS
+from reweight.benchmark.conditions.worlds import POSITION_AS_FEATURE, SECONDS
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.detection.statistics import interval
 from reweight.core.baselines import BASELINE, RECALIBRATED
@@ -225,14 +225,15 @@ def table(values: Values, metric: str) -> list[str]:
         gap = cells[ORACLE]
         gained = f"{gap['mean']:+.4f}{'' if gap['clear'] else ' n.s.'}"
         line = condition.ljust(width) + gained.rjust(18)
-        lines.append(line + "".join(told(cells.get(m)).rjust(wide) for m in methods))
+        lines.append(line + "".join(told(cells.get(m), m).rjust(wide) for m in methods))
     return lines
 
 
-def told(cell: Mapping[str, Any] | None) -> str:
+def told(cell: Mapping[str, Any] | None, method: str) -> str:
     """A cell as text: the share of the gap, or the difference if there is no gap."""
     if cell is None:
-        return "failed"
+        # Only a linear ranker takes the position, and only in worlds that have one.
+        return "-" if method == POSITION_AS_FEATURE else "failed"
     if np.isnan(cell["mean"]):
         return "-"
     text = f"{cell['share']:+.2f}" if "share" in cell else f"{cell['mean']:+.4f}"
