@@ -430,7 +430,10 @@ def test_every_other_value_changes_the_hash(tmp_path: Path) -> None:
     # A section that is added later has to be put into one of the two lists.
     keys = {override.partition("=")[0].partition(".")[0] for override in (*SAME, *OTHER)}
     # Days need more than one section: see tests/daily.
-    assert keys == set(RunConfig.model_fields) - {"daily"}
+    assert keys == set(RunConfig.model_fields) - {"daily", "warm_start"}
+    starts = ("importance=[{method: el2n}]", "warm_start.run_id=earlier", "warm_start.update=head")
+    hashes = [load_config(path, starts[:count]).hash() for count in (1, 2, 3)]
+    assert len(set(hashes)) == len(hashes)
 
 
 def test_a_config_that_was_written_down_is_the_same_run(tmp_path: Path) -> None:

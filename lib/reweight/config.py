@@ -12,6 +12,7 @@ from yaml import YAMLError
 from reweight.benchmark.conditions.protocol import Conditions
 from reweight.benchmark.conditions.ranking import InMemory
 from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark
+from reweight.build_samples.checks import wrong_open_labels
 from reweight.build_samples.features import Features
 from reweight.build_samples.named_columns import wrong_columns
 from reweight.build_samples.sampling import Sampling
@@ -37,9 +38,11 @@ from reweight.score_weights.policy import Weighting
 from reweight.serving.export.section import Exporting
 from reweight.simulate_logs.section import Simulation
 from reweight.train_ranker.rankers import AnyRanker
+from reweight.train_ranker.rankers.base import wrong_recalibration
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 from reweight.train_ranker.shorthand import without_shorthand
 from reweight.training.plan import Fitting
+from reweight.training.warm_start import WarmStart, wrong_start
 from reweight.tune.search import Tuning
 
 
@@ -91,6 +94,7 @@ class RunConfig(MethodsConfig):
     Attributes:
         seed: seed of everything that is random.
         model_run_id: run whose fitted models score this run's samples; None fits new ones.
+        warm_start: the earlier run from whose models those of this run start; None starts anew.
         strict: whether a method that is refused is an error. By default it is left out, with the
             reason in the stage's summary and in the report, and the other methods go on.
         rankers: the models that are trained on the weights of each method; the first one decides
@@ -108,6 +112,7 @@ class RunConfig(MethodsConfig):
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     model_run_id: RunId | None = None
+    warm_start: WarmStart | None = None
     strict: bool = False
     simulation: Simulation | None = None
     cleaning: Cleaning
@@ -129,6 +134,16 @@ class RunConfig(MethodsConfig):
     def model_folder(self) -> RunFolder:
         """The folder of the run whose models score the samples."""
         return RunFolder.of(self.root, self.model_run_id or self.run_id)
+
+    @property
+    def statistics_run_id(self) -> str | None:
+        """The run whose feature statistics encode the samples; None for statistics of their own."""
+        return self.warm_start.run_id if self.warm_start else self.model_run_id
+
+    @property
+    def statistics_folder(self) -> RunFolder:
+        """The folder of that run."""
+        return RunFolder.of(self.root, self.statistics_run_id or self.run_id)
 
     @model_validator(mode="before")
     @classmethod
@@ -170,6 +185,12 @@ class RunConfig(MethodsConfig):
         return self
 
     @model_validator(mode="after")
+    def _something_starts(self) -> Self:
+        if wrong := wrong_start(self.warm_start, self.run_id, self.model_run_id, self.importance):
+            raise ValueError(wrong)
+        return self
+
+    @model_validator(mode="after")
     def _segments_exist(self) -> Self:
         no_segments = self.sampling.segment == Sampling.model_fields["segment"].default
         if no_segments and self.weighting.segment_cap is not None:
@@ -181,31 +202,15 @@ class RunConfig(MethodsConfig):
 
     @model_validator(mode="after")
     def _recalibrated_exist(self) -> Self:
-        names = {method.name: method.method for method in self.importance}
-        for number, ranker in enumerate(self.rankers):
-            for name in ranker.recalibrate:
-                # A method that is left out of this run may stay in the list.
-                if name in names or (name in METHODS and name not in names.values()):
-                    continue
-                fitting = [own for own, kind in names.items() if kind == name] or sorted(names)
-                raise ValueError(
-                    f"rankers.{number}.recalibrate: '{name}' is not in the run; write one of "
-                    f"{fitting}"
-                )
+        methods = {method.name: method.method for method in self.importance}
+        if wrong := wrong_recalibration(self.rankers, methods, METHODS):
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
     def _labels_can_be_open(self) -> Self:
-        if self.splits.open_windows == "train" and not self.sampling.label.where:
-            raise ValueError(
-                "splits.open_windows: expected label events, which may arrive after the cut; set "
-                "sampling.label.where and sampling.label.keys, or leave open_windows at gap"
-            )
-        if self.splits.unlabelled == "train" and not self.sampling.label.value:
-            raise ValueError(
-                "splits.unlabelled: expected labels that can be null, but label events never are; "
-                "set sampling.label.value, or leave unlabelled at immature"
-            )
+        if wrong := wrong_open_labels(self.sampling, self.splits):
+            raise ValueError(wrong)
         return self
 
 

@@ -22,7 +22,9 @@ NAMES = [stage.__name__ for stage in PIPELINE]
 STARTS = {
     **dict.fromkeys(("simulation", "seed"), "simulate_logs"),
     "cleaning": "clean_logs",
-    **dict.fromkeys(("sampling", "splits", "features", "model_run_id"), "build_samples"),
+    **dict.fromkeys(
+        ("sampling", "splits", "features", "model_run_id", "warm_start"), "build_samples"
+    ),
     **dict.fromkeys(("importance", "fitting", "strict"), "fit_importance"),
     "weighting": "score_weights",
     "rankers": "train_ranker",

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.build_samples.sampling import Sampling
+from reweight.build_samples.splits import Splits
 from reweight.core.errors import SampleError
 
 
@@ -125,3 +127,18 @@ def check_cuts(cuts: Sequence[int], begin: int, end: int) -> None:
 def said_time(seconds: int) -> str:
     """A time for people, UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def wrong_open_labels(sampling: Sampling, splits: Splits) -> str | None:
+    """What a split needs of labels that arrive late or never; None if it is there."""
+    if splits.open_windows == "train" and not sampling.label.where:
+        return (
+            "splits.open_windows: expected label events, which may arrive after the cut; set "
+            "sampling.label.where and sampling.label.keys, or leave open_windows at gap"
+        )
+    if splits.unlabelled == "train" and not sampling.label.value:
+        return (
+            "splits.unlabelled: expected labels that can be null, but label events never are; set "
+            "sampling.label.value, or leave unlabelled at immature"
+        )
+    return None

@@ -75,7 +75,8 @@ def check_stats(features: Features, stats: FeatureStats) -> None:
             else "another order, or other ids"
             if stats.sequence == features.sequence_shape
             else "another sequence",
-            fix="copy the section from the config of the run that `model_run_id` names",
+            fix="copy the section from the config of the run that `model_run_id` or `warm_start` "
+            "names",
         )
     if (texts := identities(features.text)) != stats.texts:
         differ = sorted(k for k in {*texts, *stats.texts} if texts.get(k) != stats.texts.get(k))

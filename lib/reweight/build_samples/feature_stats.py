@@ -170,6 +170,6 @@ def read_stats(path: Path) -> FeatureStats:
             expected=str(path),
             got="no such file",
             fix="run the stage 'build_samples' first, and 'fit_importance' if a model lacks them, "
-            "or check root and model_run_id",
+            "or check root, model_run_id and warm_start",
         )
     return FeatureStats.model_validate_json(path.read_text())

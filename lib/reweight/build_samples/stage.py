@@ -1,8 +1,8 @@
 """The stage build_samples.
 
 Reads:
-    The table ``events``; with ``model_run_id`` also the feature statistics of that run; with
-    ``features.text`` the table ``texts``.
+    The table ``events``; with ``model_run_id`` or ``warm_start`` also the feature statistics of
+    that run; with ``features.text`` the table ``texts``.
 
 Writes:
     The table ``samples``; with ``features.text`` the vectors of texts that no run has encoded yet,
@@ -42,17 +42,16 @@ from reweight.config import Run, RunConfig
 from reweight.core.files import content_hash, write_json
 from reweight.core.persisted import persisted
 from reweight.core.run import leaves, reads
-from reweight.core.run_folder import RunFolder
 from reweight.core.sequences import SequenceShape
 from reweight.core.tables import SAMPLES
 
 
 def features_of_models(run: Run) -> dict[str, str | None]:
-    """With ``model_run_id``, the feature statistics of that run."""
-    other = run.config.model_run_id
+    """With ``model_run_id`` or ``warm_start``, the feature statistics of that run."""
+    other = run.config.statistics_run_id
     if other is None:
         return {}
-    return {f"features of {other}": content_hash(run.config.model_folder.features)}
+    return {f"features of {other}": content_hash(run.config.statistics_folder.features)}
 
 
 def statistics(run: Run) -> dict[str, str | None]:
@@ -112,9 +111,10 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     counts, opened = _counts(samples, [] if ends else cuts, label.settles)
     if other is None:
         splits.check_splits(counts)
+    if config.statistics_run_id is None:
         stats = feature_stats.fit_features(samples.where("split = 'train'"), config.features)
     else:
-        stats = read_stats(RunFolder.of(config.root, other).features)
+        stats = read_stats(config.statistics_folder.features)
     write_json(run.folder.features, stats.model_dump())
     write_json(run.folder.kept, types)
     shared = LabelEvents.of(facts, config.sampling)

@@ -45,6 +45,16 @@ class ModelsFolder:
         return self.path / "known.json"
 
     @property
+    def ids(self) -> Path:
+        """Which ids of each field the models have been trained on."""
+        return self.path / "ids.safetensors"
+
+    @property
+    def updated(self) -> Path:
+        """How many parameters a warm start trains, by training."""
+        return self.path / "updated.json"
+
+    @property
     def errors(self) -> Path:
         """Folder of the tracebacks of failed ranks."""
         return self.path / "errors"

@@ -17,6 +17,7 @@ from reweight.fit_importance.launch import launch_until_done
 from reweight.fit_importance.on_driver import check_size
 from reweight.fit_importance.preconditions import training_facts
 from reweight.fit_importance.snapshot import Content, content_of, write_snapshot
+from reweight.fit_importance.starting_models import said_updated, started_from
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.training import TrainFacts
@@ -84,6 +85,8 @@ def training_plan(
     content = content_of(samples, extra, with_sequence=with_sequence)
     snapshots = _write_snapshots(job, samples, facts, content, extra, with_sequence)
     settings = [m.model_dump_json(by_alias=True) for m in methods]
+    if job.start is not None:
+        settings += [job.start.model_dump_json(), started_from(job.start, methods)]
     return FitPlan(
         methods=methods,
         facts=facts,
@@ -96,6 +99,7 @@ def training_plan(
             content.fingerprint, str(job.seed), job.fitting.identity(), revision(), *settings
         ),
         seed=job.seed,
+        start=job.start,
     )
 
 
@@ -110,6 +114,7 @@ def train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
     if not _is_fitted(folder, key, plan):
         folder.fitted.unlink(missing_ok=True)
         folder.refused.unlink(missing_ok=True)
+        folder.updated.unlink(missing_ok=True)
         failures = launch_until_done(job, plan)
         write_json(folder.fitted, key)
         folder.checkpoint.unlink(missing_ok=True)
@@ -119,7 +124,9 @@ def train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
         for i in range(max((len(c) for c in curves.values()), default=0))
     )
     losses = {k: f"{c[0]['train']:.4g} -> {c[-1]['train']:.4g}" for k, c in curves.items() if c}
-    summary = {"training loss": losses, "training seconds": round(seconds, 1)}
+    summary: dict[str, Any] = {"training loss": losses, "training seconds": round(seconds, 1)}
+    if plan.start is not None:
+        summary["warm start"] = said_updated(plan.start, folder)
     return summary | ({"resumed after": failures} if failures else {})
 
 

@@ -13,6 +13,7 @@ from reweight.build_samples.shared_labels import LabelEvents, read_label_events
 from reweight.core.run import JobRun
 from reweight.core.sequences import SequenceShape
 from reweight.training.plan import Fitting
+from reweight.training.warm_start import StartFolder
 
 
 class KnownPolicy(Protocol):
@@ -36,6 +37,7 @@ class FitJob:
         weighting: the weight policy; None where the weights are not checked before training.
         labels: the label events of the samples; None where nothing is known of them.
         sequence: shape of the sequences; None if there are none.
+        start: the fitted models that trainings start from; None for new ones.
     """
 
     spark: SparkSession
@@ -47,9 +49,15 @@ class FitJob:
     weighting: KnownPolicy | None = None
     labels: LabelEvents | None = None
     sequence: SequenceShape | None = None
+    start: StartFolder | None = None
 
     @classmethod
-    def of(cls, run: JobRun[Any], weighting: KnownPolicy | None = None) -> Self:
+    def of(
+        cls,
+        run: JobRun[Any],
+        weighting: KnownPolicy | None = None,
+        start: StartFolder | None = None,
+    ) -> Self:
         """The job of a run whose samples are built; its config has ``seed`` and ``fitting``."""
         stats = read_stats(run.folder.features)
         return cls(
@@ -62,6 +70,7 @@ class FitJob:
             weighting=weighting,
             labels=read_label_events(run.folder.labels),
             sequence=stats.sequence,
+            start=start,
         )
 
     @property

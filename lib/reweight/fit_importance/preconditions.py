@@ -14,6 +14,7 @@ from reweight.core.errors import TrainingError
 from reweight.core.hashing import uniform
 from reweight.core.left_out import Refusals, without
 from reweight.fit_importance.job import FitJob
+from reweight.fit_importance.starting_models import quantiles_of
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.delays import PER_E, SHORTEST
 from reweight.importance.label_windows import check_arrivals, check_delays, check_windows
@@ -63,6 +64,7 @@ def training_facts(
     methods = refusals.remaining(methods)
     bins = {t.quantile_bins for m in methods if (t := m.learns())} - {0}
     check_bins(bins)
+    stored = quantiles_of(job.start, methods) if job.start else ()
     timed = any(t.counts_times for m in methods if (t := m.learns()))
     arrived, waiting = _times(train) if timed else ((), ())
     facts = TrainFacts(
@@ -71,7 +73,8 @@ def training_facts(
         rows=counts["rows"],
         positives=int(counts["positives"]),
         seed=job.seed,
-        quantiles=feature_quantiles(train, counts["rows"], bins.pop()) if bins else (),
+        # Layers that are taken over read the bins that they were trained on.
+        quantiles=stored or (feature_quantiles(train, counts["rows"], bins.pop()) if bins else ()),
         names=job.names,
         segments=() if table is None else tuple(table["segment"].dropna()),
         arrived=arrived,

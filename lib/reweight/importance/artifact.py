@@ -50,14 +50,17 @@ class ModelArtifact:
 
     def model(self) -> ImportanceModel:
         """Rebuilds the model, ready to score."""
-        facts = TrainFacts.model_validate_json(self.facts)
-        model = self.read_method().build(facts, self.epochs)
+        model = self.read_method().build(self.read_facts(), self.epochs)
         model.load_state_dict(load(self.tensors))
         return model.eval()
 
     def read_method(self) -> ImportanceMethod:
         """Parses the method."""
         return _METHOD.validate_json(self.method)
+
+    def read_facts(self) -> TrainFacts:
+        """Parses the facts."""
+        return TrainFacts.model_validate_json(self.facts)
 
     def write(self, folder: Path) -> None:
         """Writes ``model.safetensors``, then ``model.json``, which marks the folder as complete."""
@@ -82,6 +85,13 @@ class ModelArtifact:
         tensors = (folder / _TENSORS).read_bytes()
         method, facts = json.dumps(values["method"]), json.dumps(values["facts"])
         return cls(method, facts, tuple(values["epochs"]), tensors)
+
+    @staticmethod
+    def described(folder: Path) -> tuple[ImportanceMethod, TrainFacts]:
+        """The method of a folder that ``write`` wrote, and its facts, without the tensors."""
+        values = json.loads((folder / _SETTINGS).read_text())
+        method = _METHOD.validate_json(json.dumps(values["method"]))
+        return method, TrainFacts.model_validate_json(json.dumps(values["facts"]))
 
 
 class Scorer:

@@ -30,6 +30,7 @@ def save_checkpoint(
         "epoch": epoch,
         "curves": curves,
         "learners": [t.learner.state_dict() for t in trainers],
+        "updates": [t.update.state_dict() for t in trainers],
         "optimizers": [t.optimizer.state_dict() for t in trainers],
         "checkpoints": [t.checkpoints for t in trainers],
         "errors": [fields_of(t.error) if t.error else None for t in trainers],
@@ -58,9 +59,11 @@ def restore_checkpoint(
     if state["key"] != key:
         _LOG.info("the checkpoint %s is from other rows, settings or code: ignored", path.name)
         return 0, None
-    parts = (state[name] for name in ("learners", "optimizers", "checkpoints", "errors"))
-    for trainer, learner, optimizer, checkpoints, error in zip(trainers, *parts, strict=True):
+    names = ("learners", "updates", "optimizers", "checkpoints", "errors")
+    parts = zip(trainers, *(state[name] for name in names), strict=True)
+    for trainer, learner, update, optimizer, checkpoints, error in parts:
         trainer.learner.load_state_dict(learner)
+        trainer.update.load_state_dict(update)
         trainer.optimizer.load_state_dict(optimizer)
         trainer.checkpoints = checkpoints
         trainer.error = error_of(error) if error else None

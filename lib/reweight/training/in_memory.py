@@ -8,7 +8,9 @@ from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
 from reweight.importance.training import TrainFacts
-from reweight.training.loop import Curves, fit, fitted, trainers_of
+from reweight.training.loop import Curves, fit, trainers_of
+from reweight.training.models import fitted
+from reweight.training.warm_start import StartingModels
 
 
 def fit_in_memory(
@@ -18,6 +20,7 @@ def fit_in_memory(
     validation: Batch,
     *,
     batch_size: int,
+    start: StartingModels | None = None,
 ) -> tuple[dict[str, ModelArtifact], Curves]:
     """Fits methods in this process on rows in memory: for small tables and tests.
 
@@ -27,6 +30,7 @@ def fit_in_memory(
         train: all training rows.
         validation: all validation rows.
         batch_size: rows per step.
+        start: fitted models whose parameters the trainings take over; None for new ones.
 
     Returns:
         The fitted models by method name, and the loss curves.
@@ -43,7 +47,7 @@ def fit_in_memory(
             yield validation.rows(torch.arange(start, min(start + batch_size, len(validation))))
 
     device = torch.device("cpu")
-    trainers = trainers_of(methods, facts, device)
+    trainers = trainers_of(methods, facts, device, start)
     curves = fit(trainers, train_feed, validation_feed)
     models = fitted(methods, trainers, facts, train_feed, validation_feed, curves, device)
     return models, curves

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reweight.core.errors import TrainingError
-from reweight.core.left_out import Refusals, without
-from reweight.importance.artifact import ModelArtifact
-from reweight.importance.base import ImportanceMethod, ImportanceModel
+from reweight.core.left_out import Refusals
+from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch, Feed
-from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.training import Learner, TrainFacts, Training
+from reweight.training.update import Update, update_of
+from reweight.training.warm_start import StartingModels
 
 # By name of the training, one entry per epoch: {"epoch", "train", "out_of_bag", "validation",
 # "seconds"}.
@@ -40,7 +40,8 @@ class Trainer:
         training: its hyperparameters.
         learner: what is trained.
         objective: returns a batch's share of the losses; synchronises gradients between ranks.
-        optimizer: AdamW over the learner's parameters.
+        update: what is trained of it.
+        optimizer: AdamW over these parameters.
         checkpoints: parameters that a method may read, by epoch.
         error: why it ended before its time; None while it goes on.
     """
@@ -50,29 +51,42 @@ class Trainer:
     training: Training
     learner: Learner
     objective: nn.Module
+    update: Update
     optimizer: torch.optim.Optimizer
     checkpoints: dict[int, State] = field(default_factory=dict)
     error: TrainingError | None = None
 
     @classmethod
     def of(
-        cls, methods: Sequence[ImportanceMethod], facts: TrainFacts, device: torch.device
+        cls,
+        methods: Sequence[ImportanceMethod],
+        facts: TrainFacts,
+        device: torch.device,
+        start: StartingModels | None = None,
     ) -> "Trainer":
         """A trainer at epoch 0, for methods with equal trainings.
 
         In a process group the ranks share their gradients.
+
+        Args:
+            methods: the methods.
+            facts: of the training rows.
+            device: of the learner.
+            start: fitted models whose parameters it takes over; None for new ones.
         """
         training = methods[0].learns()
         assert training is not None
         training.check(facts)
         learner = training.build(facts).to(device)
+        update = start.begin(learner, methods, facts) if start else update_of(learner)
         objective: nn.Module = _Objective(learner)
         if dist.is_initialized():
             objective = DistributedDataParallel(objective)
         optimizer = torch.optim.AdamW(
-            learner.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+            update.trained(), lr=training.learning_rate, weight_decay=training.weight_decay
         )
-        return cls(methods[0].name, tuple(methods), training, learner, objective, optimizer)
+        name = methods[0].name
+        return cls(name, tuple(methods), training, learner, objective, update, optimizer)
 
     def step(self, batch: Batch, world: int) -> Tensor:
         """Takes a step; returns this rank's shares of the losses, float32 [2]."""
@@ -80,7 +94,9 @@ class Trainer:
         share, out_of_bag = self.objective(batch, len(batch) * world)
         # Ranks *average* gradients, but the shares have to be added.
         (share * world).backward()
+        self.update.before_step()
         self.optimizer.step()
+        self.update.after_step()
         self.learner.stepped()
         return torch.stack([share.detach() / self.learner.members, out_of_bag])
 
@@ -145,16 +161,19 @@ class _Objective(nn.Module):
 
 
 def trainers_of(
-    methods: Sequence[ImportanceMethod], facts: TrainFacts, device: torch.device
+    methods: Sequence[ImportanceMethod],
+    facts: TrainFacts,
+    device: torch.device,
+    start: StartingModels | None = None,
 ) -> list[Trainer]:
-    """One trainer for each distinct training of the methods."""
+    """One trainer for each distinct training of the methods; see `Trainer.of`."""
     groups: dict[str, list[ImportanceMethod]] = {}
     for method in methods:
         # Built only so that a method refuses what it must before hours of training.
         method.model(facts)
         if (training := method.learns()) is not None:
             groups.setdefault(training.key, []).append(method)
-    return [Trainer.of(group, facts, device) for group in groups.values()]
+    return [Trainer.of(group, facts, device, start) for group in groups.values()]
 
 
 def fit(
@@ -227,84 +246,6 @@ def _end(trainer: Trainer, error: TrainingError, refusals: Refusals) -> None:
     trainer.error = error
     for method in trainer.methods:
         refusals.add(method.name, error)
-
-
-def fitted(
-    methods: Sequence[ImportanceMethod],
-    trainers: Sequence[Trainer],
-    facts: TrainFacts,
-    train: Feed,
-    validation: Feed,
-    curves: Curves,
-    device: torch.device,
-    refusals: Refusals | None = None,
-) -> dict[str, ModelArtifact]:
-    """Builds the models of all methods from what was trained.
-
-    Models of one training share its learners. Models that need further passes over the rows make
-    them together.
-
-    Args:
-        methods: all methods, including those that train nothing.
-        trainers: after ``fit``.
-        facts: of the training rows.
-        train: this rank's training batches.
-        validation: this rank's validation batches.
-        curves: from ``fit``; they decide which epochs a method reads.
-        device: of the batches.
-        refusals: those of ``fit``; receives the methods that refuse what they see after training.
-
-    Returns:
-        The fitted models by method name.
-    """
-    refusals = refusals or Refusals()
-    methods = without(methods, refusals.errors)
-    models = {m.name: m.build(facts) for m in methods if m.learns() is None}
-    for trainer in trainers:
-        learners: dict[int, Learner] = {}
-        for method in without(trainer.methods, refusals.errors):
-            epochs = trainer.wanted(method, curves[trainer.name])
-            model = models[method.name] = method.build(facts, epochs)
-            for epoch in epochs:
-                if epoch not in learners:
-                    learners[epoch] = trainer.at(epoch, facts)
-                model.learners[str(epoch)] = learners[epoch]
-    for model in models.values():
-        model.to(device).eval()
-    _look_again([(m, models[m.name]) for m in methods], train, validation, refusals)
-    kept = without(methods, refusals.errors)
-    return {m.name: ModelArtifact.of(m, facts, models[m.name]) for m in kept}
-
-
-@torch.no_grad()
-def _look_again(
-    models: Sequence[tuple[ImportanceMethod, ImportanceModel]],
-    train: Feed,
-    validation: Feed,
-    refusals: Refusals,
-) -> None:
-    """Makes the passes after training, for the models that need them."""
-    for number in range(max((method.passes for method, _ in models), default=0)):
-        looking = [
-            (method, model)
-            for method, model in models
-            if method.passes > number and not model.done and method.name not in refusals.errors
-        ]
-        if not looking:
-            return
-        # Validation rows are the same in every pass, so one pass is enough.
-        feeds = {"train": train} | ({} if number else {"validation": validation})
-        for split, feed in feeds.items():
-            # Always epoch 0: an iterative solution needs the same rows in every pass.
-            for batch in feed(0):
-                outputs = EnsembleOutputs(batch)
-                for _, model in looking:
-                    model.observe(outputs, split)
-        for method, model in looking:
-            for total in model.sums() if dist.is_initialized() else ():
-                dist.all_reduce(total)
-            with refusals.about(method.name):
-                model.finish(number)
 
 
 def _one_pass(

@@ -10,6 +10,7 @@ from reweight.core.section import Seconds, Section
 from reweight.importance.methods import Trainable
 from reweight.importance.training import TrainFacts
 from reweight.training.readers import Reading
+from reweight.training.warm_start import StartFolder, StartingModels
 
 
 class Fitting(Section):
@@ -80,6 +81,7 @@ class FitPlan(Section):
         key: identity of rows, settings and code; a checkpoint with another key is ignored.
         seed: of the order of rows.
         strict: whether a method that cannot be trained stops the others.
+        start: the fitted models that the trainings start from; None for new ones.
     """
 
     methods: tuple[Trainable, ...]
@@ -92,6 +94,13 @@ class FitPlan(Section):
     key: str
     seed: int
     strict: bool = True
+    start: StartFolder | None = None
+
+    def starting_models(self) -> StartingModels | None:
+        """Reads the models that the trainings start from; None for new ones."""
+        if self.start is None:
+            return None
+        return self.start.read(self.methods, self.facts, Path(self.train))
 
     @property
     def models(self) -> ModelsFolder:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -19,13 +20,11 @@ from reweight.core.left_out import Refusals
 from reweight.core.logging import log_to_console
 from reweight.core.run_folder import ModelsFolder
 from reweight.importance.batch import Batch, Feed
+from reweight.importance.training import Learner
 from reweight.training.checkpoint import restore_checkpoint, save_checkpoint
-from reweight.training.loop import (
-    Curves,
-    fit,
-    fitted,
-    trainers_of,
-)
+from reweight.training.known_ids import ids_of_rows, read_ids, write_ids
+from reweight.training.loop import Curves, fit, trainers_of
+from reweight.training.models import fitted
 from reweight.training.plan import FitPlan, Fitting
 from reweight.training.refused import write_refused
 
@@ -49,7 +48,7 @@ def train_rank(plan_json: str) -> None:
     ):
         device = _device(plan.fitting)
         refusals = Refusals(strict=plan.strict)
-        trainers = trainers_of(plan.methods, plan.facts, device)
+        trainers = trainers_of(plan.methods, plan.facts, device, plan.starting_models())
         start, curves = restore_checkpoint(folder.checkpoint, plan.key, trainers)
 
         def save(epoch: int, curves: Curves) -> None:
@@ -86,7 +85,26 @@ def train_rank(plan_json: str) -> None:
             for name, model in models.items():
                 model.write(folder.model(name))
             write_refused(folder, refusals.errors)
+            _note_ids(plan)
+            if plan.start is not None:
+                sizes = {t.name: (t.update.size, _size(t.learner)) for t in trainers}
+                write_whole(folder.updated, json.dumps(sizes).encode())
         dist.barrier()
+
+
+def _note_ids(plan: FitPlan) -> None:
+    """Notes the ids that the models know, for those that start from them."""
+    earlier = plan.start and plan.start.models
+    # What an earlier version of the library fitted does not say which ids it knows.
+    if not plan.facts.cardinalities or (earlier and not earlier.ids.is_file()):
+        return
+    known = ids_of_rows(Path(plan.train), plan.facts.cardinalities)
+    before = read_ids(earlier) if earlier else known
+    write_ids(plan.models, [a | b for a, b in zip(known, before, strict=True)])
+
+
+def _size(learner: Learner) -> int:
+    return sum(parameter.numel() for parameter in learner.parameters())
 
 
 def _feed(

@@ -40,7 +40,7 @@ _PLACES: Any = {
 # Names and places, and sections that no world's result depends on.
 _ELSEWHERE: Any = {
     **RunConfig.elsewhere,
-    **dict.fromkeys(("data_dir", "model_run_id", "tuning", "explaining"), True),
+    **dict.fromkeys(("data_dir", "model_run_id", "warm_start", "tuning", "explaining"), True),
     **_PLACES,
     "conditions": {"beside": True},
 }

@@ -86,7 +86,9 @@ class MwNetLearner(NetworkLearner):
 
     def _gain(self, batch: Batch, share: Tensor, rows: int) -> Tensor:
         """<grad l_i, G>: how much a step on row i lowers the target loss, float32 [B]."""
-        names, parameters = zip(*self.network.named_parameters(), strict=True)
+        # A parameter that is not trained takes no step.
+        trained = ((n, p) for n, p in self.network.named_parameters() if p.requires_grad)
+        names, parameters = zip(*trained, strict=True)
         # Every rank takes the same inner step.
         gradients = summed(torch.autograd.grad(share, parameters, retain_graph=True))
         stepped = [

@@ -5,7 +5,7 @@ are joined, vectorised and kept once, with the columns that its rankers name and
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -226,3 +226,25 @@ def need_package(ranker: str, module: str, major: int) -> None:
             got="no such package" if version is None else f"{module} {version}",
             fix=f"pip install 'reweight[{ranker}]', or remove {{ranker: {ranker}}} from rankers",
         )
+
+
+def wrong_recalibration(
+    rankers: Sequence[Ranker], methods: Mapping[str, str], known: Collection[str]
+) -> str | None:
+    """What is wrong with the methods that rankers recalibrate; None if nothing is.
+
+    Args:
+        rankers: the rankers of a run.
+        methods: name -> kind of the run's methods.
+        known: all kinds of methods.
+    """
+    for number, ranker in enumerate(rankers):
+        for name in ranker.recalibrate:
+            # A method that is left out of this run may stay in the list.
+            if name in methods or (name in known and name not in methods.values()):
+                continue
+            fitting = [own for own, kind in methods.items() if kind == name] or sorted(methods)
+            return (
+                f"rankers.{number}.recalibrate: '{name}' is not in the run; write one of {fitting}"
+            )
+    return None
