@@ -23,6 +23,7 @@ from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.batch import Batch, Feed
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.training import Learner, TrainFacts, Training
+from reweight.training.optimizer import Optimizer
 
 # By name of the training, one entry per epoch: {"epoch", "train", "out_of_bag", "validation",
 # "seconds"}.
@@ -50,7 +51,7 @@ class Trainer:
     training: Training
     learner: Learner
     objective: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     checkpoints: dict[int, State] = field(default_factory=dict)
     error: TrainingError | None = None
 
@@ -67,16 +68,19 @@ class Trainer:
         training.check(facts)
         learner = training.build(facts).to(device)
         objective: nn.Module = _Objective(learner)
+        optimizer = Optimizer(learner, training.learning_rate, training.weight_decay)
         if dist.is_initialized():
+            # DDP leaves out what needs no gradient when it begins.
+            for table in optimizer.tables:
+                table.requires_grad_(False)
             objective = DistributedDataParallel(objective)
-        optimizer = torch.optim.AdamW(
-            learner.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-        )
+            for table in optimizer.tables:
+                table.requires_grad_(True)
         return cls(methods[0].name, tuple(methods), training, learner, objective, optimizer)
 
     def step(self, batch: Batch, world: int) -> Tensor:
         """Takes a step; returns this rank's shares of the losses, float32 [2]."""
-        self.optimizer.zero_grad()
+        batch = self.optimizer.begin(batch)
         share, out_of_bag = self.objective(batch, len(batch) * world)
         # Ranks *average* gradients, but the shares have to be added.
         (share * world).backward()
@@ -208,6 +212,8 @@ def fit(
         for feed, visit, when in steps:
             active = [t for t in active if t.error is None]
             losses.append(_one_pass(active, feed(epoch), visit, when, refusals) if active else {})
+            for trainer in active:
+                trainer.optimizer.settle()
         seconds = time.monotonic() - begin
         for trainer in (t for t in active if t.error is None):
             (trained, out_of_bag), (measured, _) = (part[trainer.name] for part in losses)

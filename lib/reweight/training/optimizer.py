@@ -1,0 +1,320 @@
+"""AdamW whose step costs what a batch touches of a large embedding table, not the table's size.
+
+A row that the batch does not touch has a gradient of 0, and yet a step changes it: it decays, and
+moves on with what is left of its moments. Here it takes such steps later, when a batch touches it
+or at the end of an epoch, one by one and with the same arithmetic: all numbers are then those of
+torch's AdamW. Only of more than `FADED` steps without a gradient the last ones are one
+multiplication: the moments have faded by then (0.9^192 is 2e-9), and what is left is the decay.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from reweight.importance.batch import Batch
+from reweight.importance.embedding_tables import EmbeddingTables
+from reweight.importance.ranks import summed
+
+# Steps without a gradient that are taken one by one.
+FADED = 192
+# A table of fewer numbers takes whole steps, which are faster then.
+LARGE = 1 << 18
+# Numbers that take steps together: few enough to stay in a cache.
+_TOGETHER = 1 << 15
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class Optimizer:
+    """AdamW over the parameters of a learner, lazy in large tables unless a GPU trains.
+
+    Args:
+        learner: what is trained.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW; 0 is Adam.
+    """
+
+    def __init__(self, learner: nn.Module, learning_rate: float, weight_decay: float) -> None:
+        self.rule = _AdamW(learning_rate, weight_decay)
+        self.spaces = _spaces(learner)
+        lazy = {id(table) for table in self.tables}
+        self.others = torch.optim.AdamW(
+            [parameter for parameter in learner.parameters() if id(parameter) not in lazy],
+            lr=learning_rate,
+            betas=(_BETA1, _BETA2),
+            eps=_EPSILON,
+            weight_decay=weight_decay,
+        )
+        self.steps = 0
+
+    @property
+    def tables(self) -> list[nn.Parameter]:
+        """The tables that take lazy steps. Their gradients are shared by ranks here, not by DDP."""
+        return [lazy.table for space in self.spaces for lazy in space.tables]
+
+    def begin(self, batch: Batch) -> Batch:
+        """Begins a step: the tables hold only the rows that the batches of all ranks touch.
+
+        Returns:
+            The batch, its ids numbered as these rows.
+        """
+        self.others.zero_grad()
+        for space in self.spaces:
+            batch = space.touch(batch)
+            space.catch_up(space.touched, self.steps, self.rule)
+            for lazy in space.tables:
+                lazy.table.data = _table(lazy.values.index_select(0, space.touched), lazy.whole)
+        return batch
+
+    def step(self) -> None:
+        """Takes the step, by the gradients that the parameters have got since it began."""
+        self.others.step()
+        self.steps += 1
+        gradients = iter(_mean(self.tables))
+        size, root = self.rule.rates(torch.tensor(self.steps))
+        for space in self.spaces:
+            for lazy in space.tables:
+                state = lazy.at(space.touched)
+                self.rule.move(*state, _rows(next(gradients)), size, root)
+                lazy.set(space.touched, state)
+                lazy.table.grad = None
+            space.taken[space.touched], space.met[space.touched] = self.steps, True
+
+    def settle(self) -> None:
+        """Takes all steps that rows have not yet taken; the tables then hold all rows."""
+        for space in self.spaces:
+            space.settle(self.steps, self.rule)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, after ``settle``."""
+        lazy = [lazy for space in self.spaces for lazy in space.tables]
+        moments = [(table.first, table.second) for table in lazy]
+        return {"others": self.others.state_dict(), "steps": self.steps, "moments": moments}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up a state, after the learner has taken up its parameters."""
+        self.others.load_state_dict(state["others"])
+        self.steps, moments = state["steps"], iter(state["moments"])
+        for space in self.spaces:
+            space.taken.fill_(self.steps)
+            for lazy in space.tables:
+                lazy.values.copy_(_rows(lazy.whole))
+                lazy.first, lazy.second = next(moments)
+                space.met |= lazy.second.any(1)
+
+
+class _AdamW:
+    """The rule, with the operations of torch's AdamW in their order."""
+
+    def __init__(self, learning_rate: float, weight_decay: float) -> None:
+        self.learning_rate, self.decay = learning_rate, 1 - learning_rate * weight_decay
+        self._sizes = self._roots = torch.empty(0)
+
+    def rates(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """What the bias corrections make of the learning rate and of the second moment's root.
+
+        Args:
+            steps: numbers of steps, from 1.
+        """
+        if (most := int(steps.max())) >= len(self._sizes):
+            # From Python's powers, as torch has them, and seldom.
+            times = range(1, 2 * most + 1)
+            sizes = [0.0, *(-(self.learning_rate / (1 - _BETA1**t)) for t in times)]
+            roots = [0.0, *((1 - _BETA2**t) ** 0.5 for t in times)]
+            self._sizes, self._roots = torch.tensor(sizes), torch.tensor(roots)
+        return self._sizes[steps], self._roots[steps]
+
+    def move(
+        self,
+        values: Tensor,
+        first: Tensor,
+        second: Tensor,
+        gradient: Tensor,
+        size: Tensor,
+        root: Tensor,
+    ) -> None:
+        """Takes a step in place."""
+        if self.decay != 1:
+            values.mul_(self.decay)
+        first.lerp_(gradient, 1 - _BETA1)
+        second.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
+        values.add_((first * size).div_((second.sqrt().div_(root)).add_(_EPSILON)))
+
+    def without_gradient(
+        self, values: Tensor, first: Tensor, second: Tensor, behind: Tensor, now: int
+    ) -> None:
+        """Takes the steps that rows have not taken, in place.
+
+        Args:
+            values: float32 [W, n].
+            first: first moments, likewise.
+            second: second moments, likewise.
+            behind: steps that each row has not taken, falling, int64 [n].
+            now: the number of the last step.
+        """
+        turns = torch.arange(min(int(behind[0]), FADED))[:, None]
+        sizes, roots = self.rates((now - behind + 1 + turns).clamp(max=now))
+        none = torch.zeros_like(values)
+        for turn, rows in enumerate((behind > turns).sum(1).tolist()):
+            state = (x[:, :rows] for x in (values, first, second, none))
+            self.move(*state, sizes[turn, :rows], roots[turn, :rows])
+        rest = (behind - FADED).clamp(min=0).double()
+        if rest.any():
+            for x, factor in ((values, self.decay), (first, _BETA1), (second, _BETA2)):
+                x.mul_(torch.pow(factor, rest).float())
+
+
+@dataclass
+class _Lazy:
+    """A table that takes lazy steps.
+
+    Attributes:
+        table: the parameter.
+        whole: memory of all its rows, in its shape.
+        values: its rows as they are after the steps that they have taken, float32 [size, W].
+        first: their first moments, likewise.
+        second: their second moments, likewise.
+    """
+
+    table: nn.Parameter
+    whole: Tensor
+    values: Tensor
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, table: nn.Parameter) -> "_Lazy":
+        values = _rows(table.data).clone()
+        return cls(table, table.data, values, torch.zeros_like(values), torch.zeros_like(values))
+
+    def at(self, ids: Tensor) -> list[Tensor]:
+        """Copies of values and moments, float32 [n, W] each."""
+        return [x.index_select(0, ids) for x in (self.values, self.first, self.second)]
+
+    def set(self, ids: Tensor, state: Sequence[Tensor]) -> None:
+        for x, rows in zip((self.values, self.first, self.second), state, strict=True):
+            x.index_copy_(0, ids, rows)
+
+
+class _Space:
+    """An id space, with the large tables that are looked up by its ids.
+
+    Attributes:
+        field: the column of a batch's ``ids`` with these ids, if any.
+        events: the columns of its sequences with them.
+        tables: the tables.
+        taken: steps that each row has taken, int64 [size].
+        met: whether a row has had a gradient, bool [size].
+        touched: the rows that the batches of this step touch.
+    """
+
+    def __init__(self, field: int | None, size: int) -> None:
+        self.field = field
+        self.events: set[int] = set()
+        self.tables: list[_Lazy] = []
+        self.taken = torch.zeros(size, dtype=torch.int64)
+        self.met = torch.zeros(size, dtype=torch.bool)
+        self.touched = torch.empty(0, dtype=torch.int64)
+
+    def touch(self, batch: Batch) -> Batch:
+        """Finds the rows that all ranks touch; returns the batch with ids numbered as these."""
+        columns = [] if self.field is None else [batch.ids[:, self.field]]
+        events = sorted(self.events)
+        if events:
+            assert batch.sequence is not None
+            columns += [batch.sequence.ids[..., event] for event in events]
+        own = torch.cat([column.flatten() for column in columns])
+        self.touched, places = torch.unique(_of_ranks(own), return_inverse=True)
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        parts = list(torch.split(places[rank], [column.numel() for column in columns]))
+        ids, sequence = batch.ids, batch.sequence
+        if self.field is not None:
+            ids = ids.clone()
+            ids[:, self.field] = parts.pop(0)
+        if events:
+            assert sequence is not None
+            read = sequence.ids.clone()
+            for event, part in zip(events, parts, strict=True):
+                read[..., event] = part.view(read.shape[:2])
+            sequence = replace(sequence, ids=read)
+        return replace(batch, ids=ids, sequence=sequence)
+
+    def catch_up(self, ids: Tensor, now: int, rule: _AdamW) -> None:
+        """Takes the steps that rows have not taken."""
+        behind, order = (now - self.taken[ids]).sort(descending=True, stable=True)
+        late = int((behind > 0).sum())
+        behind, ids = behind[:late], ids[order[:late]]
+        for lazy in self.tables:
+            together = max(1, _TOGETHER // lazy.values.shape[1])
+            for some, steps in zip(ids.split(together), behind.split(together), strict=True):
+                if len(some):
+                    # Rows side by side: their rates differ, those of their numbers do not.
+                    state = [x.T.contiguous() for x in lazy.at(some)]
+                    rule.without_gradient(*state, steps, now)
+                    lazy.set(some, [x.T for x in state])
+        self.taken[ids] = now
+
+    def settle(self, now: int, rule: _AdamW) -> None:
+        """Takes all steps, and lets the tables hold all rows."""
+        self.catch_up(self.met.nonzero()[:, 0], now, rule)
+        never = (~self.met).nonzero()[:, 0]
+        # They have no moments, and all of them took their last step at the end of an epoch.
+        steps = int(now - self.taken[never[0]]) if len(never) else 0
+        for lazy in self.tables:
+            together = max(1, _TOGETHER // lazy.values.shape[1])
+            for some in never.split(together) if steps and rule.decay != 1 else ():
+                rows = lazy.values.index_select(0, some)
+                for _ in range(min(steps, FADED)):
+                    rows.mul_(rule.decay)
+                rows.mul_(rule.decay ** max(0, steps - FADED))
+                lazy.values.index_copy_(0, some, rows)
+            lazy.whole.copy_(_table(lazy.values, lazy.whole))
+            lazy.table.data = lazy.whole
+        self.taken.fill_(now)
+
+
+def _spaces(learner: nn.Module) -> list[_Space]:
+    """The id spaces of the tables that take lazy steps."""
+    spaces: dict[tuple[int | None, tuple[int, ...]], _Space] = {}
+    for module in learner.modules():
+        if not isinstance(module, EmbeddingTables):
+            continue
+        for table, (field, events) in zip(module, module.places, strict=True):
+            if table.numel() < LARGE or table.device.type != "cpu":
+                continue
+            # Networks that read sequences look up a field's table by the ids of events, too.
+            key = (field, events if field is None else ())
+            space = spaces.setdefault(key, _Space(field, table.shape[-2]))
+            space.events.update(events)
+            space.tables.append(_Lazy.of(table))
+    return list(spaces.values())
+
+
+def _of_ranks(values: Tensor) -> Tensor:
+    """The values of each rank, [ranks, ...]."""
+    if not dist.is_initialized():
+        return values[None]
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values)
+    return torch.stack(parts)
+
+
+def _mean(tables: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradients, averaged over the ranks."""
+    gradients = [table.grad for table in tables if table.grad is not None]
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    return summed([gradient / world for gradient in gradients]) if world > 1 else gradients
+
+
+def _rows(table: Tensor) -> Tensor:
+    """float32 [..., size, width] -> [size, W]."""
+    return table.movedim(-2, 0).flatten(1)
+
+
+def _table(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `_rows`, for some rows of a table of this shape."""
+    *lead, _, width = like.shape
+    return rows.view(len(rows), *lead, width).movedim(0, -2).contiguous()
