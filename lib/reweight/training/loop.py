@@ -71,10 +71,10 @@ class Trainer:
         optimizer = Optimizer(learner, training.learning_rate, training.weight_decay)
         if dist.is_initialized():
             # DDP leaves out what needs no gradient when it begins.
-            for table in optimizer.tables:
+            for table in optimizer.tables():
                 table.requires_grad_(False)
             objective = DistributedDataParallel(objective)
-            for table in optimizer.tables:
+            for table in optimizer.tables():
                 table.requires_grad_(True)
         return cls(methods[0].name, tuple(methods), training, learner, objective, optimizer)
 

@@ -24,7 +24,7 @@ FADED = 192
 # A table of fewer numbers takes whole steps, which are faster then.
 LARGE = 1 << 18
 # Numbers that take steps together: few enough to stay in a cache.
-_TOGETHER = 1 << 15
+_TOGETHER = 1 << 17
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -40,7 +40,7 @@ class Optimizer:
     def __init__(self, learner: nn.Module, learning_rate: float, weight_decay: float) -> None:
         self.rule = _AdamW(learning_rate, weight_decay)
         self.spaces = _spaces(learner)
-        lazy = {id(table) for table in self.tables}
+        lazy = {id(table) for table in self.tables()}
         self.others = torch.optim.AdamW(
             [parameter for parameter in learner.parameters() if id(parameter) not in lazy],
             lr=learning_rate,
@@ -50,7 +50,6 @@ class Optimizer:
         )
         self.steps = 0
 
-    @property
     def tables(self) -> list[nn.Parameter]:
         """The tables that take lazy steps. Their gradients are shared by ranks here, not by DDP."""
         return [lazy.table for space in self.spaces for lazy in space.tables]
@@ -66,21 +65,20 @@ class Optimizer:
             batch = space.touch(batch)
             space.catch_up(space.touched, self.steps, self.rule)
             for lazy in space.tables:
-                lazy.table.data = _table(lazy.values.index_select(0, space.touched), lazy.whole)
+                lazy.lend(space.touched)
         return batch
 
     def step(self) -> None:
         """Takes the step, by the gradients that the parameters have got since it began."""
         self.others.step()
         self.steps += 1
-        gradients = iter(_mean(self.tables))
+        gradients = iter(_mean(self.tables()))
         size, root = self.rule.rates(torch.tensor(self.steps))
         for space in self.spaces:
             for lazy in space.tables:
                 state = lazy.at(space.touched)
                 self.rule.move(*state, _rows(next(gradients)), size, root)
                 lazy.set(space.touched, state)
-                lazy.table.grad = None
             space.taken[space.touched], space.met[space.touched] = self.steps, True
 
     def settle(self) -> None:
@@ -101,7 +99,7 @@ class Optimizer:
         for space in self.spaces:
             space.taken.fill_(self.steps)
             for lazy in space.tables:
-                lazy.values.copy_(_rows(lazy.whole))
+                lazy.values.copy_(_rows(lazy.whole.data))
                 lazy.first, lazy.second = next(moments)
                 space.met |= lazy.second.any(1)
 
@@ -132,15 +130,19 @@ class _AdamW:
         values: Tensor,
         first: Tensor,
         second: Tensor,
-        gradient: Tensor,
+        gradient: Tensor | None,
         size: Tensor,
         root: Tensor,
     ) -> None:
-        """Takes a step in place."""
+        """Takes a step in place; without a gradient, as if it were 0."""
         if self.decay != 1:
             values.mul_(self.decay)
-        first.lerp_(gradient, 1 - _BETA1)
-        second.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
+        second.mul_(_BETA2)
+        if gradient is None:
+            first.sub_(first, alpha=1 - _BETA1)
+        else:
+            first.lerp_(gradient, 1 - _BETA1)
+            second.addcmul_(gradient, gradient, value=1 - _BETA2)
         values.add_((first * size).div_((second.sqrt().div_(root)).add_(_EPSILON)))
 
     def without_gradient(
@@ -156,15 +158,16 @@ class _AdamW:
             now: the number of the last step.
         """
         turns = torch.arange(min(int(behind[0]), FADED))[:, None]
-        sizes, roots = self.rates((now - behind + 1 + turns).clamp(max=now))
-        none = torch.zeros_like(values)
-        for turn, rows in enumerate((behind > turns).sum(1).tolist()):
-            state = (x[:, :rows] for x in (values, first, second, none))
-            self.move(*state, sizes[turn, :rows], roots[turn, :rows])
-        rest = (behind - FADED).clamp(min=0).double()
-        if rest.any():
+        rates = self.rates((now - behind + 1 + turns).clamp(max=now))
+        left = (behind > turns).sum(1).tolist()
+        for rows, size, root in zip(left, *(rate.unbind() for rate in rates), strict=True):
+            if rows < values.shape[1]:
+                values, first, second = (x[:, :rows] for x in (values, first, second))
+            self.move(values, first, second, None, size[:rows], root[:rows])
+        if len(rest := behind[behind > FADED] - FADED):
+            # Of the rows that are left in the last turn.
             for x, factor in ((values, self.decay), (first, _BETA1), (second, _BETA2)):
-                x.mul_(torch.pow(factor, rest).float())
+                x[:, : len(rest)].mul_(_power(factor, rest))
 
 
 @dataclass
@@ -172,23 +175,45 @@ class _Lazy:
     """A table that takes lazy steps.
 
     Attributes:
-        table: the parameter.
-        whole: memory of all its rows, in its shape.
+        tables: those of the network.
+        place: the place of the table among them.
+        whole: the parameter for all rows.
         values: its rows as they are after the steps that they have taken, float32 [size, W].
         first: their first moments, likewise.
         second: their second moments, likewise.
     """
 
-    table: nn.Parameter
-    whole: Tensor
+    tables: EmbeddingTables
+    place: int
+    whole: nn.Parameter
     values: Tensor
     first: Tensor
     second: Tensor
 
     @classmethod
-    def of(cls, table: nn.Parameter) -> "_Lazy":
-        values = _rows(table.data).clone()
-        return cls(table, table.data, values, torch.zeros_like(values), torch.zeros_like(values))
+    def of(cls, tables: EmbeddingTables, place: int) -> "_Lazy":
+        values = _rows(tables[place].data).clone()
+        moments = torch.zeros_like(values), torch.zeros_like(values)
+        return cls(tables, place, tables[place], values, *moments)
+
+    @property
+    def table(self) -> nn.Parameter:
+        """The parameter that the network has at the moment."""
+        table: nn.Parameter = self.tables[self.place]
+        return table
+
+    def lend(self, ids: Tensor) -> None:
+        """Gives the network a parameter for these rows only.
+
+        It is a new one in every step, since autograd remembers the shape of an old one.
+        """
+        rows = self.values.index_select(0, ids)
+        self.tables[self.place] = nn.Parameter(_table(rows, self.whole))
+
+    def settle(self) -> None:
+        """Gives the network the parameter for all rows."""
+        self.whole.data.copy_(_table(self.values, self.whole))
+        self.tables[self.place] = self.whole
 
     def at(self, ids: Tensor) -> list[Tensor]:
         """Copies of values and moments, float32 [n, W] each."""
@@ -244,6 +269,9 @@ class _Space:
 
     def catch_up(self, ids: Tensor, now: int, rule: _AdamW) -> None:
         """Takes the steps that rows have not taken."""
+        met = self.met[ids]
+        self._decay(ids[~met], now, rule)
+        ids = ids[met]
         behind, order = (now - self.taken[ids]).sort(descending=True, stable=True)
         late = int((behind > 0).sum())
         behind, ids = behind[:late], ids[order[:late]]
@@ -257,23 +285,24 @@ class _Space:
                     lazy.set(some, [x.T for x in state])
         self.taken[ids] = now
 
-    def settle(self, now: int, rule: _AdamW) -> None:
-        """Takes all steps, and lets the tables hold all rows."""
-        self.catch_up(self.met.nonzero()[:, 0], now, rule)
-        never = (~self.met).nonzero()[:, 0]
-        # They have no moments, and all of them took their last step at the end of an epoch.
-        steps = int(now - self.taken[never[0]]) if len(never) else 0
-        for lazy in self.tables:
-            together = max(1, _TOGETHER // lazy.values.shape[1])
-            for some in never.split(together) if steps and rule.decay != 1 else ():
+    def _decay(self, ids: Tensor, now: int, rule: _AdamW) -> None:
+        """The same for rows without moments, which took their last step together."""
+        steps = int(now - self.taken[ids[0]]) if len(ids) else 0
+        for lazy in self.tables if steps and rule.decay != 1 else ():
+            for some in ids.split(max(1, _TOGETHER // lazy.values.shape[1])):
                 rows = lazy.values.index_select(0, some)
                 for _ in range(min(steps, FADED)):
                     rows.mul_(rule.decay)
-                rows.mul_(rule.decay ** max(0, steps - FADED))
+                if steps > FADED:
+                    rows.mul_(_power(rule.decay, torch.tensor(steps - FADED)))
                 lazy.values.index_copy_(0, some, rows)
-            lazy.whole.copy_(_table(lazy.values, lazy.whole))
-            lazy.table.data = lazy.whole
-        self.taken.fill_(now)
+        self.taken[ids] = now
+
+    def settle(self, now: int, rule: _AdamW) -> None:
+        """Takes all steps, and lets the tables hold all rows."""
+        self.catch_up(torch.arange(len(self.taken)), now, rule)
+        for lazy in self.tables:
+            lazy.settle()
 
 
 def _spaces(learner: nn.Module) -> list[_Space]:
@@ -282,14 +311,15 @@ def _spaces(learner: nn.Module) -> list[_Space]:
     for module in learner.modules():
         if not isinstance(module, EmbeddingTables):
             continue
-        for table, (field, events) in zip(module, module.places, strict=True):
+        for place, (field, events) in enumerate(module.places):
+            table = module[place]
             if table.numel() < LARGE or table.device.type != "cpu":
                 continue
             # Networks that read sequences look up a field's table by the ids of events, too.
             key = (field, events if field is None else ())
             space = spaces.setdefault(key, _Space(field, table.shape[-2]))
             space.events.update(events)
-            space.tables.append(_Lazy.of(table))
+            space.tables.append(_Lazy.of(module, place))
     return list(spaces.values())
 
 
@@ -306,7 +336,12 @@ def _mean(tables: Sequence[nn.Parameter]) -> list[Tensor]:
     """The gradients, averaged over the ranks."""
     gradients = [table.grad for table in tables if table.grad is not None]
     world = dist.get_world_size() if dist.is_initialized() else 1
-    return summed([gradient / world for gradient in gradients]) if world > 1 else gradients
+    return summed([gradient / world for gradient in gradients]) if gradients else []
+
+
+def _power(factor: float, count: Tensor) -> Tensor:
+    """What so many products with the factor come to, as float32 holds it."""
+    return torch.tensor(factor, dtype=torch.float32).double().pow(count).float()
 
 
 def _rows(table: Tensor) -> Tensor:
