@@ -124,7 +124,7 @@ def test_a_step_is_given_only_the_rows_that_the_batch_touches() -> None:
     renumbered = trainer.optimizer.begin(batch)
     items, users = trainer.optimizer.tables()
     for field, table in enumerate((items, users)):
-        touched = batch.ids[:, field].unique()
+        touched = torch.unique(batch.ids[:, field])
         assert table.shape[-2] == len(touched) < len(batch)
         assert torch.equal(touched[renumbered.ids[:, field]], batch.ids[:, field])
     trainer.optimizer.settle()
@@ -142,7 +142,8 @@ class Lookup(nn.Module):
 
     def loss(self, batch: Batch, ids: Tensor) -> Tensor:
         rows = self.tables[0][ids]
-        return (self.scale * (rows - batch.features).square()).mean()
+        loss: Tensor = (self.scale * (rows - batch.features).square()).mean()
+        return loss
 
 
 def test_rows_that_are_seldom_touched_go_where_whole_steps_take_them(
@@ -159,10 +160,10 @@ def test_rows_that_are_seldom_touched_go_where_whole_steps_take_them(
         # Every fifth step touches rows that are not touched again, or long after.
         batch = batch_of(step % (2 * FADED + 5) if step % 5 == 0 else 0, rows=6)
         torchs.zero_grad()
-        whole.loss(batch, batch.ids[:, 0]).backward()
+        torch.autograd.backward(whole.loss(batch, batch.ids[:, 0]))
         torchs.step()
         renumbered = ours.begin(batch)
-        lazy.loss(batch, renumbered.ids[:, 0]).backward()
+        torch.autograd.backward(lazy.loss(batch, renumbered.ids[:, 0]))
         ours.step()
     behind = steps - ours.spaces[0].taken
     assert (behind == steps).any()

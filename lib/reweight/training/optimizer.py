@@ -22,7 +22,7 @@ from reweight.importance.ranks import summed
 # Steps without a gradient that are taken one by one.
 FADED = 192
 # A table of fewer numbers takes whole steps, which are faster then.
-LARGE = 1 << 18
+LARGE = 1 << 21
 # Numbers that take steps together: few enough to stay in a cache.
 _TOGETHER = 1 << 17
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -197,6 +197,11 @@ class _Lazy:
         return cls(tables, place, tables[place], values, *moments)
 
     @property
+    def together(self) -> int:
+        """Rows that take steps together."""
+        return max(1, _TOGETHER // self.values.shape[1])
+
+    @property
     def table(self) -> nn.Parameter:
         """The parameter that the network has at the moment."""
         table: nn.Parameter = self.tables[self.place]
@@ -215,9 +220,11 @@ class _Lazy:
         self.whole.data.copy_(_table(self.values, self.whole))
         self.tables[self.place] = self.whole
 
-    def at(self, ids: Tensor) -> list[Tensor]:
+    def at(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Copies of values and moments, float32 [n, W] each."""
-        return [x.index_select(0, ids) for x in (self.values, self.first, self.second)]
+        states = (self.values, self.first, self.second)
+        values, first, second = (x.index_select(0, ids) for x in states)
+        return values, first, second
 
     def set(self, ids: Tensor, state: Sequence[Tensor]) -> None:
         for x, rows in zip((self.values, self.first, self.second), state, strict=True):
@@ -276,20 +283,20 @@ class _Space:
         late = int((behind > 0).sum())
         behind, ids = behind[:late], ids[order[:late]]
         for lazy in self.tables:
-            together = max(1, _TOGETHER // lazy.values.shape[1])
-            for some, steps in zip(ids.split(together), behind.split(together), strict=True):
+            parts = torch.split(ids, lazy.together), torch.split(behind, lazy.together)
+            for some, steps in zip(*parts, strict=True):
                 if len(some):
                     # Rows side by side: their rates differ, those of their numbers do not.
-                    state = [x.T.contiguous() for x in lazy.at(some)]
-                    rule.without_gradient(*state, steps, now)
-                    lazy.set(some, [x.T for x in state])
+                    values, first, second = (x.T.contiguous() for x in lazy.at(some))
+                    rule.without_gradient(values, first, second, steps, now)
+                    lazy.set(some, (values.T, first.T, second.T))
         self.taken[ids] = now
 
     def _decay(self, ids: Tensor, now: int, rule: _AdamW) -> None:
         """The same for rows without moments, which took their last step together."""
         steps = int(now - self.taken[ids[0]]) if len(ids) else 0
         for lazy in self.tables if steps and rule.decay != 1 else ():
-            for some in ids.split(max(1, _TOGETHER // lazy.values.shape[1])):
+            for some in torch.split(ids, lazy.together):
                 rows = lazy.values.index_select(0, some)
                 for _ in range(min(steps, FADED)):
                     rows.mul_(rule.decay)
