@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from reweight.core.errors import TrainingError
 from reweight.core.left_out import Refusals, without
@@ -40,7 +39,6 @@ class Trainer:
         methods: the methods that read what is trained.
         training: its hyperparameters.
         learner: what is trained.
-        objective: returns a batch's share of the losses; synchronises gradients between ranks.
         optimizer: AdamW over the learner's parameters.
         checkpoints: parameters that a method may read, by epoch.
         error: why it ended before its time; None while it goes on.
@@ -50,7 +48,6 @@ class Trainer:
     methods: tuple[ImportanceMethod, ...]
     training: Training
     learner: Learner
-    objective: nn.Module
     optimizer: Optimizer
     checkpoints: dict[int, State] = field(default_factory=dict)
     error: TrainingError | None = None
@@ -67,23 +64,15 @@ class Trainer:
         assert training is not None
         training.check(facts)
         learner = training.build(facts).to(device)
-        objective: nn.Module = _Objective(learner)
         optimizer = Optimizer(learner, training.learning_rate, training.weight_decay)
-        if dist.is_initialized():
-            # DDP leaves out what needs no gradient when it begins.
-            for table in optimizer.tables():
-                table.requires_grad_(False)
-            objective = DistributedDataParallel(objective)
-            for table in optimizer.tables():
-                table.requires_grad_(True)
-        return cls(methods[0].name, tuple(methods), training, learner, objective, optimizer)
+        return cls(methods[0].name, tuple(methods), training, learner, optimizer)
 
     def step(self, batch: Batch, world: int) -> Tensor:
         """Takes a step; returns this rank's shares of the losses, float32 [2]."""
         batch = self.optimizer.begin(batch)
-        share, out_of_bag = self.objective(batch, len(batch) * world)
+        share, out_of_bag = self.learner.loss(batch, len(batch) * world)
         # Ranks *average* gradients, but the shares have to be added.
-        (share * world).backward()
+        torch.autograd.backward(share * world)
         self.optimizer.step()
         self.learner.stepped()
         return torch.stack([share.detach() / self.learner.members, out_of_bag])
@@ -135,17 +124,6 @@ class Trainer:
         if patience is None or not losses:
             return True
         return len(losses) - losses.index(min(losses)) <= patience
-
-
-class _Objective(nn.Module):
-    """A learner whose forward pass is its loss, so that DDP can synchronise its gradients."""
-
-    def __init__(self, learner: Learner) -> None:
-        super().__init__()
-        self.learner = learner
-
-    def forward(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        return self.learner.loss(batch, rows)
 
 
 def trainers_of(

@@ -29,7 +29,10 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class Optimizer:
-    """AdamW over the parameters of a learner, lazy in large tables unless a GPU trains.
+    """AdamW over the parameters of a learner, by the gradients of all ranks.
+
+    Neither torch's AdamW nor its DDP is used: each imports torch's compiler, which takes a rank
+    three seconds.
 
     Args:
         learner: what is trained.
@@ -41,17 +44,12 @@ class Optimizer:
         self.rule = _AdamW(learning_rate, weight_decay)
         self.spaces = _spaces(learner)
         lazy = {id(table) for table in self.tables()}
-        self.others = torch.optim.AdamW(
-            [parameter for parameter in learner.parameters() if id(parameter) not in lazy],
-            lr=learning_rate,
-            betas=(_BETA1, _BETA2),
-            eps=_EPSILON,
-            weight_decay=weight_decay,
-        )
+        self.others = [p for p in learner.parameters() if id(p) not in lazy]
+        self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.others]
         self.steps = 0
 
     def tables(self) -> list[nn.Parameter]:
-        """The tables that take lazy steps. Their gradients are shared by ranks here, not by DDP."""
+        """The tables that take lazy steps."""
         return [lazy.table for space in self.spaces for lazy in space.tables]
 
     def begin(self, batch: Batch) -> Batch:
@@ -60,7 +58,8 @@ class Optimizer:
         Returns:
             The batch, its ids numbered as these rows.
         """
-        self.others.zero_grad()
+        for parameter in self.others:
+            parameter.grad = None
         for space in self.spaces:
             batch = space.touch(batch)
             space.catch_up(space.touched, self.steps, self.rule)
@@ -68,17 +67,23 @@ class Optimizer:
                 lazy.lend(space.touched)
         return batch
 
+    @torch.no_grad()
     def step(self) -> None:
         """Takes the step, by the gradients that the parameters have got since it began."""
-        self.others.step()
         self.steps += 1
-        gradients = iter(_mean(self.tables()))
-        size, root = self.rule.rates(torch.tensor(self.steps))
+        gradients = iter(_mean([*self.others, *self.tables()]))
+        device = self.others[0].device
+        rates = self.rule.rates(torch.tensor(self.steps))
+        size, root = (rate.to(device) for rate in rates)
+        for parameter, moments in zip(self.others, self.moments, strict=True):
+            state = (parameter, *moments, next(gradients))
+            for part in zip(*(torch.split(x.view(-1), _TOGETHER) for x in state), strict=True):
+                self.rule.move(*part, size, root)
         for space in self.spaces:
             for lazy in space.tables:
-                state = lazy.at(space.touched)
-                self.rule.move(*state, _rows(next(gradients)), size, root)
-                lazy.set(space.touched, state)
+                rows = lazy.at(space.touched)
+                self.rule.move(*rows, _rows(next(gradients)), size, root)
+                lazy.set(space.touched, rows)
             space.taken[space.touched], space.met[space.touched] = self.steps, True
 
     def settle(self) -> None:
@@ -89,18 +94,20 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """The state, after ``settle``."""
         lazy = [lazy for space in self.spaces for lazy in space.tables]
-        moments = [(table.first, table.second) for table in lazy]
-        return {"others": self.others.state_dict(), "steps": self.steps, "moments": moments}
+        tables = [(table.first, table.second) for table in lazy]
+        return {"steps": self.steps, "moments": self.moments, "tables": tables}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a state, after the learner has taken up its parameters."""
-        self.others.load_state_dict(state["others"])
-        self.steps, moments = state["steps"], iter(state["moments"])
+        self.steps, tables = state["steps"], iter(state["tables"])
+        for own, given in zip(self.moments, state["moments"], strict=True):
+            for x, value in zip(own, given, strict=True):
+                x.copy_(value)
         for space in self.spaces:
             space.taken.fill_(self.steps)
             for lazy in space.tables:
                 lazy.values.copy_(_rows(lazy.whole.data))
-                lazy.first, lazy.second = next(moments)
+                lazy.first, lazy.second = next(tables)
                 space.met |= lazy.second.any(1)
 
 
@@ -143,7 +150,7 @@ class _AdamW:
         else:
             first.lerp_(gradient, 1 - _BETA1)
             second.addcmul_(gradient, gradient, value=1 - _BETA2)
-        values.add_((first * size).div_((second.sqrt().div_(root)).add_(_EPSILON)))
+        values.addcdiv_(first * size, second.sqrt().div_(root).add_(_EPSILON))
 
     def without_gradient(
         self, values: Tensor, first: Tensor, second: Tensor, behind: Tensor, now: int
@@ -339,11 +346,12 @@ def _of_ranks(values: Tensor) -> Tensor:
     return torch.stack(parts)
 
 
-def _mean(tables: Sequence[nn.Parameter]) -> list[Tensor]:
-    """The gradients, averaged over the ranks."""
-    gradients = [table.grad for table in tables if table.grad is not None]
-    world = dist.get_world_size() if dist.is_initialized() else 1
-    return summed([gradient / world for gradient in gradients]) if gradients else []
+def _mean(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradients, averaged over the ranks; 0 for what the loss does not read."""
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [gradient.contiguous() for gradient in gradients]
+    return summed([gradient / dist.get_world_size() for gradient in gradients])
 
 
 def _power(factor: float, count: Tensor) -> Tensor:
