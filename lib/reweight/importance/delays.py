@@ -28,7 +28,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import optimize
 from torch import Tensor
 from torch.nn import functional
 
@@ -181,6 +180,9 @@ def weibull(arrived: TimeCounts, waiting: TimeCounts) -> tuple[float, float]:
     Raises:
         TrainingError: no label has arrived.
     """
+    # Here, since ranks without such a training need not wait for it.
+    from scipy import optimize
+
     check_arrivals("delayed_feedback", len(arrived), 0)
     delays, arrivals = np.array(arrived).T
     ages, others = np.array(waiting).reshape(-1, 2).T

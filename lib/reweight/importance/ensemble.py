@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from reweight.core.errors import TrainingError
 from reweight.importance.batch import Batch
+from reweight.importance.embedding_tables import EmbeddingTables, Places
 from reweight.importance.encoding import Encoding
 from reweight.importance.ensemble_size import check_size
 from reweight.importance.membership import POISSON, Membership, bits, mixed, stream
@@ -145,7 +146,7 @@ class Ensemble(nn.Module):
         shape = (members, hidden, embedding, self.encoding)
         sizes = check_size(facts, *shape, network, sequence_width)
         generator = torch.Generator().manual_seed(facts.seed)
-        self.weights, self.biases, self.tables = (nn.ParameterList() for _ in range(3))
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for n_in, n_out in pairwise(sizes):
             # As nn.Linear does: U(-1/sqrt(in), 1/sqrt(in)) for weights and biases.
             bound = 1 / math.sqrt(n_in)
@@ -153,9 +154,13 @@ class Ensemble(nn.Module):
             bias = torch.rand((members, 1, n_out), generator=generator)
             self.weights.append(nn.Parameter((2 * weight - 1) * bound))
             self.biases.append(nn.Parameter((2 * bias - 1) * bound))
-        for size in facts.cardinalities:
-            table = torch.randn((members, size, embedding), generator=generator)
-            self.tables.append(nn.Parameter(table / math.sqrt(max(1, embedding))))
+        tables = [
+            torch.randn((members, size, embedding), generator=generator) / math.sqrt(embedding)
+            for size in facts.cardinalities
+        ]
+        shared = {} if facts.sequence is None or network == "mlp" else facts.sequence.events()
+        places = [Places(field, shared.get(field, ())) for field in range(len(tables))]
+        self.tables = EmbeddingTables(tables, places)
         self.sequence = sequence_network(
             network, facts.sequence, members, embedding, sequence_width, generator
         )

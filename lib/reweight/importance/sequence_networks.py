@@ -22,6 +22,7 @@ from torch.nn import functional
 from reweight.core.errors import TrainingError
 from reweight.core.sequences import SequenceShape
 from reweight.importance.batch import Sequences
+from reweight.importance.embedding_tables import EmbeddingTables, Places
 
 Network = Literal["mlp", "cnn", "gru"]
 
@@ -55,17 +56,22 @@ class SequenceNetwork(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.shape, self.members, self.width = shape, members, width
-        self.weights, self.biases, self.tables = (nn.ParameterList() for _ in range(3))
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for n_in, n_out in self.layers(_channels(shape, embedding), width):
             bound = 1 / math.sqrt(self.fan(n_in, width))
             weight = torch.rand((members, n_in, n_out), generator=generator)
             bias = torch.rand((members, 1, n_out), generator=generator)
             self.weights.append(nn.Parameter((2 * weight - 1) * bound))
             self.biases.append(nn.Parameter((2 * bias - 1) * bound))
-        for name, size in shape.fields.items():
-            if name not in shape.shared:
-                table = torch.randn((members, size, embedding), generator=generator)
-                self.tables.append(nn.Parameter(table / math.sqrt(embedding)))
+        own = [name for name in shape.fields if name not in shape.shared]
+        self.tables = EmbeddingTables(
+            [
+                torch.randn((members, shape.fields[name], embedding), generator=generator)
+                / math.sqrt(embedding)
+                for name in own
+            ],
+            [Places(None, (list(shape.fields).index(name),)) for name in own],
+        )
 
     @staticmethod
     @abstractmethod

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from reweight.core.errors import TrainingError
 from reweight.core.left_out import Refusals
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch, Feed
 from reweight.importance.training import Learner, TrainFacts, Training
+from reweight.training.optimizer import Optimizer
 from reweight.training.update import Update, update_of
 from reweight.training.warm_start import StartingModels
 
@@ -39,7 +39,6 @@ class Trainer:
         methods: the methods that read what is trained.
         training: its hyperparameters.
         learner: what is trained.
-        objective: returns a batch's share of the losses; synchronises gradients between ranks.
         update: what is trained of it.
         optimizer: AdamW over these parameters.
         checkpoints: parameters that a method may read, by epoch.
@@ -50,9 +49,8 @@ class Trainer:
     methods: tuple[ImportanceMethod, ...]
     training: Training
     learner: Learner
-    objective: nn.Module
     update: Update
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     checkpoints: dict[int, State] = field(default_factory=dict)
     error: TrainingError | None = None
 
@@ -79,21 +77,17 @@ class Trainer:
         training.check(facts)
         learner = training.build(facts).to(device)
         update = start.begin(learner, methods, facts) if start else update_of(learner)
-        objective: nn.Module = _Objective(learner)
-        if dist.is_initialized():
-            objective = DistributedDataParallel(objective)
-        optimizer = torch.optim.AdamW(
-            update.trained(), lr=training.learning_rate, weight_decay=training.weight_decay
+        optimizer = Optimizer(
+            learner, tuple(update.trained()), training.learning_rate, training.weight_decay
         )
-        name = methods[0].name
-        return cls(name, tuple(methods), training, learner, objective, update, optimizer)
+        return cls(methods[0].name, tuple(methods), training, learner, update, optimizer)
 
     def step(self, batch: Batch, world: int) -> Tensor:
         """Takes a step; returns this rank's shares of the losses, float32 [2]."""
-        self.optimizer.zero_grad()
-        share, out_of_bag = self.objective(batch, len(batch) * world)
+        batch = self.optimizer.begin(batch)
+        share, out_of_bag = self.learner.loss(batch, len(batch) * world)
         # Ranks *average* gradients, but the shares have to be added.
-        (share * world).backward()
+        torch.autograd.backward(share * world)
         self.update.before_step()
         self.optimizer.step()
         self.update.after_step()
@@ -147,17 +141,6 @@ class Trainer:
         if patience is None or not losses:
             return True
         return len(losses) - losses.index(min(losses)) <= patience
-
-
-class _Objective(nn.Module):
-    """A learner whose forward pass is its loss, so that DDP can synchronise its gradients."""
-
-    def __init__(self, learner: Learner) -> None:
-        super().__init__()
-        self.learner = learner
-
-    def forward(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        return self.learner.loss(batch, rows)
 
 
 def trainers_of(
@@ -227,6 +210,8 @@ def fit(
         for feed, visit, when in steps:
             active = [t for t in active if t.error is None]
             losses.append(_one_pass(active, feed(epoch), visit, when, refusals) if active else {})
+            for trainer in active:
+                trainer.optimizer.settle()
         seconds = time.monotonic() - begin
         for trainer in (t for t in active if t.error is None):
             (trained, out_of_bag), (measured, _) = (part[trainer.name] for part in losses)

@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -167,8 +166,6 @@ def _device(fitting: Fitting) -> torch.device:
 @contextmanager
 def _process_group(fitting: Fitting) -> Generator[None]:
     torch.set_num_threads(1)
-    # Some gradients of an ensemble are views with another layout; copying them is cheap.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     backend = "nccl" if _device(fitting).type == "cuda" else "gloo"
     # The driver stops a hanging training and names the rank; this applies if the driver is gone.
     dist.init_process_group(backend, timeout=timedelta(seconds=2 * fitting.timeout))
