@@ -26,6 +26,7 @@ from tests.perf import (
     scoring,
     serving,
     training,
+    warm_start,
 )
 from tests.perf.measuring import Figure
 from tests.perf.page import render
@@ -41,6 +42,7 @@ MEASURES: dict[str, Callable[[Path, tuple[int, ...]], list[Figure]]] = {
     "evaluation": evaluation.measure,
     "growth": growth.measure,
     "detection": detection.measure,
+    "warm_start": warm_start.measure,
 }
 SIZES, LARGE = (100_000, 1_000_000), (100_000, 1_000_000, 10_000_000)
 

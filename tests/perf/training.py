@@ -24,7 +24,7 @@ from reweight.training.readers import Reading
 
 READING: tuple[Reading, ...] = ("petastorm", "arrow")
 ROWS, BATCH, EPOCHS, SHARDS = 400_000, 4096, 4, 4
-METHOD = ImportanceMlp.model_validate({"preset": "reference", "epochs": EPOCHS})
+METHOD = ImportanceMlp.model_validate({"preset": "reference", "training": {"epochs": EPOCHS}})
 FACTS = TrainFacts(dim=DIM, rows=ROWS, positives=ROWS // 10)
 FITTING = Fitting(shards=SHARDS, batch_size=BATCH, validation_rows=10_000)
 

@@ -7,14 +7,19 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.stage import build_samples
 from reweight.config import Run, RunConfig, read_config
 from reweight.core.columns import in_sample_flag
 from reweight.core.errors import ReweightError, TableError, WeightError
 from reweight.core.files import write_json
+from reweight.core.run_folder import read_records
 from reweight.core.tables import EVENTS
+from reweight.fit_importance.stage import fit_importance
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.training import TrainFacts
+from reweight.runner.changes import why_again
+from reweight.runner.records import run_stage
 from reweight.score_weights.models import read_models
 from reweight.score_weights.policy import PolicyStats
 from reweight.score_weights.rows import weight_rows
@@ -84,6 +89,45 @@ def test_models_score_no_samples_of_other_statistics_than_they_were_fitted_on(
     with pytest.raises(TableError, match="'random' was fitted on features with other") as caught:
         models_of(tuesday)
     assert "run 'fit_importance' of run 'monday'" in str(caught.value)
+
+
+@pytest.mark.usefixtures("ranks_here")
+def test_models_of_a_run_are_where_those_of_a_later_one_start(opened: OpenRun) -> None:
+    small = (
+        "importance=[{method: random}, {method: self_confidence, training: {members: 2, "
+        "hidden: [4], embedding: 2, epochs: 1}}]",
+        "features.categorical={item: {value: shown, buckets: 16}}",
+        "splits.by=row",
+        "fitting={ranks: 1, shards: 1, batch_size: 64}",
+    )
+    start = ("warm_start.run_id=monday", "warm_start.update=head")
+    monday, tuesday = opened("monday", *small), opened("tuesday", *small, *start)
+    for run, rows in ((monday, 300), (tuesday, 500)):
+        log = run.spark.range(rows).selectExpr(
+            "id AS shown", "now() AS event_time", "id % 7 AS price", "int(id % 5 < 2) AS bought"
+        )
+        run.store.write(EVENTS, log)
+        for stage in (build_samples, fit_importance):
+            run_stage(run, stage)
+            assert why_again(run, stage) is None
+    assert read_stats(tuesday.folder.features) == read_stats(monday.folder.features)
+    record = read_records(tuesday.folder)["fit_importance"]
+    said = record["summary"]["warm start"]
+    assert said.keys() == {"self_confidence"}
+    assert said["self_confidence"].startswith("from run 'monday', head:")
+    assert "self_confidence of monday" in record["logs"]
+    before, after = (
+        dict(
+            ModelArtifact.read(r.folder.models.model("self_confidence")).model().named_parameters()
+        )
+        for r in (monday, tuesday)
+    )
+    changed = {n.split("ensemble.")[1] for n in before if not after[n].equal(before[n])}
+    assert changed >= {"weights.1", "biases.0", "biases.1"}
+    assert "weights.0" not in changed
+    # Another model: it has to be trained again.
+    write_json(monday.folder.models.model("self_confidence") / "more.json", {})
+    assert "may have changed" in (why_again(tuesday, fit_importance) or "")
 
 
 def models_of(run: Run) -> dict[str, ModelArtifact]:

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import Run
@@ -24,12 +22,10 @@ from reweight.fit_importance.preconditions import training_facts
 from reweight.fit_importance.stage import fit_importance
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.training import TrainFacts
-from reweight.runner.changes import why_again
 from reweight.runner.records import run_stage
 from reweight.score_weights.scoring import scored
 from reweight.score_weights.stage import score_weights
 from reweight.train_ranker.stage import train_ranker
-from reweight.training.known_ids import read_ids
 
 # Two ranks are launched even so, as that of the finished run was.
 pytestmark = pytest.mark.usefixtures("ranks_here")
@@ -87,31 +83,6 @@ def test_models_of_a_run_weigh_the_rows_of_a_later_one(run: Run, open_run: OpenR
         np.testing.assert_allclose(first[column], second[column], rtol=1e-6)
     assert first["in_sample"].any()
     assert not second["in_sample"].any()
-
-
-def test_models_of_a_run_are_where_those_of_a_later_one_start(run: Run, open_run: OpenRun) -> None:
-    warm = open_run("warm", "warm_start.run_id=first", "warm_start.update=head")
-    # Other rows than those of the run: only its statistics make the features equal.
-    warm.store.write(EVENTS, run.store.read(EVENTS).where("user_id % 5 != 0"))
-    for stage in (build_samples, fit_importance):
-        run_stage(warm, stage)
-        assert why_again(warm, stage) is None
-    assert read_stats(warm.folder.features) == read_stats(run.folder.features)
-    record = read_records(warm.folder)["fit_importance"]
-    for method in (m for m in warm.config.importance if m.trained):
-        said = record["summary"]["warm start"][method.name]
-        assert said.startswith("from run 'first', head:")
-        assert f"{method.name} of first" in record["logs"]
-        before, after = (
-            dict(ModelArtifact.read(r.folder.models.model(method.name)).model().named_parameters())
-            for r in (run, warm)
-        )
-        changed = [name for name in before if not after[name].equal(before[name])]
-        assert changed
-        assert not any(name.endswith("weights.0") for name in changed)
-    # The next one learns of the ids of both.
-    ids = (read_ids(r.folder.models) for r in (run, warm))
-    assert all(torch.equal(a | b, b) for a, b in zip(*ids, strict=True))
 
 
 def test_more_ranks_than_slots_fail_in_seconds_with_both_numbers(
