@@ -22,10 +22,11 @@ from reweight.importance.methods.importance_mlp import ImportanceMlp
 from reweight.importance.methods.mw_net import MwNet
 from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.training import TrainFacts
-from reweight.training import optimizer as module
+from reweight.training import lazy_tables
+from reweight.training.adamw import FADED
 from reweight.training.checkpoint import restore_checkpoint, save_checkpoint
 from reweight.training.loop import Curves, Trainer, fit, trainers_of
-from reweight.training.optimizer import FADED, Optimizer
+from reweight.training.optimizer import Optimizer
 
 ITEMS, USERS, KINDS, ROWS = 300, 40, 50, 24
 SHAPE = SequenceShape(length=3, fields={"kind": KINDS, "item": ITEMS}, shared={"item": 0})
@@ -86,7 +87,7 @@ def feed(epoch: int) -> Iterator[Batch]:
 
 def trainers(large: int) -> list[Trainer]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LARGE", large)
+        patch.setattr(lazy_tables, "LARGE", large)
         return trainers_of(METHODS, FACTS, torch.device("cpu"))
 
 
@@ -185,7 +186,7 @@ print(*sys.modules)
 def test_rows_that_are_seldom_touched_go_where_whole_steps_take_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "LARGE", 1)
+    monkeypatch.setattr(lazy_tables, "LARGE", 1)
     lazy, whole = Lookup(), Lookup()
     ours, torchs = (
         Optimizer(lazy, 0.01, 0.1),
