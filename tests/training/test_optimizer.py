@@ -1,5 +1,8 @@
 """Lazy steps of large tables: the numbers of torch's AdamW, at the cost of what a batch touches."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +22,11 @@ from reweight.importance.methods.importance_mlp import ImportanceMlp
 from reweight.importance.methods.mw_net import MwNet
 from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.training import TrainFacts
-from reweight.training import optimizer as module
+from reweight.training import lazy_tables
+from reweight.training.adamw import FADED
 from reweight.training.checkpoint import restore_checkpoint, save_checkpoint
 from reweight.training.loop import Curves, Trainer, fit, trainers_of
-from reweight.training.optimizer import FADED, Optimizer
+from reweight.training.optimizer import Optimizer
 
 ITEMS, USERS, KINDS, ROWS = 300, 40, 50, 24
 SHAPE = SequenceShape(length=3, fields={"kind": KINDS, "item": ITEMS}, shared={"item": 0})
@@ -83,7 +87,7 @@ def feed(epoch: int) -> Iterator[Batch]:
 
 def trainers(large: int) -> list[Trainer]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LARGE", large)
+        patch.setattr(lazy_tables, "LARGE", large)
         return trainers_of(METHODS, FACTS, torch.device("cpu"))
 
 
@@ -146,10 +150,43 @@ class Lookup(nn.Module):
         return loss
 
 
+def test_whole_steps_are_those_of_torch_to_the_last_bit() -> None:
+    ours, torchs = Lookup(), Lookup()
+    optimizer = Optimizer(ours, 0.01, 0.1)
+    adamw = torch.optim.AdamW(torchs.parameters(), lr=0.01, weight_decay=0.1)
+    for step in range(20):
+        batch = batch_of(step)
+        adamw.zero_grad()
+        torch.autograd.backward(torchs.loss(batch, batch.ids[:, 0]))
+        adamw.step()
+        torch.autograd.backward(ours.loss(batch, optimizer.begin(batch).ids[:, 0]))
+        optimizer.step()
+    assert torch.equal(ours.tables[0], torchs.tables[0])
+    assert torch.equal(ours.scale, torchs.scale)
+
+
+def test_a_rank_does_not_wait_for_the_import_of_torchs_compiler() -> None:
+    code = """
+import sys, test_optimizer
+trainers = test_optimizer.trainers_of(test_optimizer.METHODS[:1], test_optimizer.FACTS, "cpu")
+test_optimizer.fit(trainers, test_optimizer.feed, test_optimizer.feed)
+print(*sys.modules)
+"""
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"torch._dynamo", "scipy.optimize"} & set(done.stdout.split())
+
+
 def test_rows_that_are_seldom_touched_go_where_whole_steps_take_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "LARGE", 1)
+    monkeypatch.setattr(lazy_tables, "LARGE", 1)
     lazy, whole = Lookup(), Lookup()
     ours, torchs = (
         Optimizer(lazy, tuple(lazy.parameters()), 0.01, 0.1),

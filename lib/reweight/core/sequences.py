@@ -20,11 +20,3 @@ class SequenceShape(Section):
     length: int
     fields: dict[str, int]
     shared: dict[str, int] = {}
-
-    def events(self) -> dict[int, tuple[int, ...]]:
-        """The fields of an event, by place, that share the ids of each field of ``ids``."""
-        found: dict[int, tuple[int, ...]] = {}
-        for place, name in enumerate(self.fields):
-            if name in self.shared:
-                found[self.shared[name]] = (*found.get(self.shared[name], ()), place)
-        return found

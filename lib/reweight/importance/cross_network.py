@@ -26,7 +26,7 @@ from reweight.core.errors import TrainingError
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.batch import Batch
 from reweight.importance.deep_settings import DeepSettings, label_column, weight_column
-from reweight.importance.embedding_tables import EmbeddingTables, Places
+from reweight.importance.embedding_tables import EmbeddingTables, places_of_ids
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.ensemble_size import MAX_PARAMETERS
 from reweight.importance.training import Checkpoints, Learner, TrainFacts, Training
@@ -89,7 +89,7 @@ class CrossNetwork(nn.Module):
             scale * torch.randn((size, settings.embedding), generator=draw)
             for size in facts.cardinalities
         ]
-        self.tables = EmbeddingTables(tables, [Places(field) for field in range(len(tables))])
+        self.tables = EmbeddingTables(tables, places_of_ids(len(tables)))
         self.crosses = nn.ModuleList(_linear(width, width, draw) for _ in range(settings.cross))
         widths = (width, *settings.hidden)
         self.layers = nn.ModuleList(_linear(n_in, n_out, draw) for n_in, n_out in pairwise(widths))

@@ -1,9 +1,13 @@
 """The embedding tables of a network, and where a batch holds the ids that they are looked up by."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from reweight.core.sequences import SequenceShape
 
 
 class Places(NamedTuple):
@@ -32,3 +36,26 @@ class EmbeddingTables(nn.ParameterList):
     def __init__(self, tables: Iterable[Tensor], places: Iterable[Places]) -> None:
         super().__init__(nn.Parameter(table) for table in tables)
         self.places = tuple(places)
+
+    @classmethod
+    def drawn(
+        cls,
+        sizes: Iterable[int],
+        places: Iterable[Places],
+        each: tuple[int, int],
+        generator: torch.Generator,
+    ) -> "EmbeddingTables":
+        """Random tables of these sizes, each for M members and of a width."""
+        members, width = each
+        drawn = [torch.randn((members, size, width), generator=generator) for size in sizes]
+        return cls([table / math.sqrt(max(1, width)) for table in drawn], places)
+
+
+def places_of_ids(fields: int, read: SequenceShape | None = None) -> list[Places]:
+    """The places of the fields of ``ids``, in a network that may read sequences, too."""
+    names = list(read.fields) if read else []
+    shared = read.shared if read else {}
+    return [
+        Places(field, tuple(k for k, name in enumerate(names) if shared.get(name) == field))
+        for field in range(fields)
+    ]

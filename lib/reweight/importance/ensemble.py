@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from reweight.core.errors import TrainingError
 from reweight.importance.batch import Batch
-from reweight.importance.embedding_tables import EmbeddingTables, Places
+from reweight.importance.embedding_tables import EmbeddingTables, places_of_ids
 from reweight.importance.encoding import Encoding
 from reweight.importance.ensemble_size import check_size
 from reweight.importance.membership import POISSON, Membership, bits, mixed, stream
@@ -154,13 +154,9 @@ class Ensemble(nn.Module):
             bias = torch.rand((members, 1, n_out), generator=generator)
             self.weights.append(nn.Parameter((2 * weight - 1) * bound))
             self.biases.append(nn.Parameter((2 * bias - 1) * bound))
-        tables = [
-            torch.randn((members, size, embedding), generator=generator) / math.sqrt(embedding)
-            for size in facts.cardinalities
-        ]
-        shared = {} if facts.sequence is None or network == "mlp" else facts.sequence.events()
-        places = [Places(field, shared.get(field, ())) for field in range(len(tables))]
-        self.tables = EmbeddingTables(tables, places)
+        sizes, read = facts.cardinalities, None if network == "mlp" else facts.sequence
+        places = places_of_ids(len(sizes), read)
+        self.tables = EmbeddingTables.drawn(sizes, places, (members, embedding), generator)
         self.sequence = sequence_network(
             network, facts.sequence, members, embedding, sequence_width, generator
         )

@@ -64,13 +64,11 @@ class SequenceNetwork(nn.Module, ABC):
             self.weights.append(nn.Parameter((2 * weight - 1) * bound))
             self.biases.append(nn.Parameter((2 * bias - 1) * bound))
         own = [name for name in shape.fields if name not in shape.shared]
-        self.tables = EmbeddingTables(
-            [
-                torch.randn((members, shape.fields[name], embedding), generator=generator)
-                / math.sqrt(embedding)
-                for name in own
-            ],
+        self.tables = EmbeddingTables.drawn(
+            [shape.fields[name] for name in own],
             [Places(None, (list(shape.fields).index(name),)) for name in own],
+            (members, embedding),
+            generator,
         )
 
     @staticmethod
