@@ -152,7 +152,7 @@ class Lookup(nn.Module):
 
 def test_whole_steps_are_those_of_torch_to_the_last_bit() -> None:
     ours, torchs = Lookup(), Lookup()
-    optimizer = Optimizer(ours, 0.01, 0.1)
+    optimizer = Optimizer(ours, tuple(ours.parameters()), 0.01, 0.1)
     adamw = torch.optim.AdamW(torchs.parameters(), lr=0.01, weight_decay=0.1)
     for step in range(20):
         batch = batch_of(step)
