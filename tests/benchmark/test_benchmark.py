@@ -145,6 +145,7 @@ def test_samples_of_a_run_are_a_table_like_any(
         "1d as design_weight",
         "double(null) as elapsed",
         "double(null) as delay",
+        "double(null) as undone",
         "array(float(id), float(-3)) as features",
         "array(int(id % 3)) as ids",
         "cast(null as array<int>) as sequence_ids",

@@ -79,6 +79,7 @@ def world(missing: float = 0.0, seed: int = 0) -> pd.DataFrame:
             "mature": True,
             "elapsed": 1.0,
             "delay": np.nan,
+            "undone": np.nan,
         }
     )
 

@@ -200,6 +200,7 @@ def test_rows_of_open_windows_train_with_what_was_known_at_the_cut(
         F.col("l").isNotNull().cast("float").alias("label"),
         F.least(F.lit(1.0), (end - F.col("t")) / window).alias("elapsed"),
         ((F.col("l") - F.col("t")) / window).alias("delay"),
+        F.lit(None).cast("double").alias("undone"),
     )
     closed = with_split(frame, Splits(by="time"), 0, window).drop("event_time").toPandas()
     splits = Splits(by="time", open_windows="train")

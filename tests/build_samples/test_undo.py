@@ -59,14 +59,20 @@ def test_a_label_that_is_taken_back_is_that_of_a_search(spark: SparkSession) -> 
         for name, time in (("label_time", chosen), ("undo_time", taken)):
             assert row[name] == (None if time is None else unaware(time)), (n, name)
         assert row["mature"] == (begin + WINDOW + BACK <= END)
-        assert (row["delay"] is None) == (not lasting)
+        for name, time in (("delay", chosen), ("undone", taken)):
+            share = None if time is None else pytest.approx((time - begin) / WINDOW)
+            assert row[name] == share, (n, name)
+        longest = (WINDOW + BACK) / WINDOW
+        assert row["elapsed"] == pytest.approx(min(longest, (END - begin) / WINDOW))
         outcomes.add((row["label"], taken is not None))
         if begin < CUT:
             then = chosen is not None and chosen < CUT and not (taken is not None and taken < CUT)
             assert known[n]["label"] == then
             assert known[n]["mature"] == (begin + WINDOW + BACK < CUT)
             assert (known[n]["undo_time"] is None) == (taken is None or taken >= CUT)
-            assert (known[n]["delay"] is None) == (not then)
+            assert (known[n]["delay"] is None) == (chosen is None or chosen >= CUT)
+            assert (known[n]["undone"] is None) == (taken is None or taken >= CUT)
+            assert known[n]["elapsed"] == pytest.approx(min(longest, (CUT - begin) / WINDOW))
             changed += then != bool(lasting)
     assert outcomes == {(1.0, False), (0.0, True), (0.0, False)}
     assert changed > 5

@@ -457,7 +457,9 @@ def test_a_root_with_spaces_and_quotes_is_a_place_like_any(
     store = open_store(spark, str(tmp_path / "a root's place"), "run")
     rows = spark.sql("SELECT 'x' AS impression_id, 0.5D AS relevance, true AS seen, false AS bot")
     rows = rows.selectExpr(
-        "*", "true AS wanted", "true AS would_buy", "1D AS delay_hours", "true AS recorded"
+        "*",
+        *("true AS wanted", "true AS would_buy", "1D AS delay_hours", "true AS recorded"),
+        "1D AS refund_hours",
     )
     assert store.write(TRUTH, rows) == 1
     assert store.write(WEIGHTS, weights(spark, 1.0)) == 1

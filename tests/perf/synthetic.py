@@ -40,6 +40,7 @@ def samples(spark: SparkSession, rows: int, dim: int = DIM, partitions: int = 8)
         "undo_time": "timestamp",
         "elapsed": "double",
         "delay": "double",
+        "undone": "double",
         "segment": "string",
         "position": "int",
         "propensity": "double",

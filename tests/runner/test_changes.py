@@ -30,6 +30,7 @@ def first(run: Run) -> Summary:
     rows = run.spark.range(run.config.seed % 3 + 1)
     null = ["relevance double", "seen boolean", "bot boolean", "wanted boolean"]
     null += ["would_buy boolean", "delay_hours double", "recorded boolean"]
+    null += ["refund_hours double"]
     columns = [f"cast(null AS {c.split()[1]}) AS {c.split()[0]}" for c in null]
     run.store.write(TRUTH, rows.selectExpr("string(id) AS impression_id", *columns))
     return {"rows": 3}

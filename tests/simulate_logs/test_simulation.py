@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -391,6 +392,58 @@ def test_what_is_wanted_depends_on_the_order_of_what_was_looked_at(spark: SparkS
     assert "_viewed" not in simulation.impressions(spark, SHOP, SEED).columns
 
 
+def test_purchases_come_back_as_the_truth_says_and_a_broken_day_loses_sessions(
+    spark: SparkSession,
+) -> None:
+    calm = {"drift": 0.0, "rare": 0.0, "dirt": Dirt(**dict.fromkeys(SHOP.dirt.model_dump(), 0))}
+    turning = {"drift": 3.0, "drift_from": 10, "lost": {date(2026, 1, 5): 0.75}}
+    back = {"sessions": 3_000, "eta": 0.0, "bots": 0.0, "refunds": 0.3, "refund_days": 1.0}
+    plain = SHOP.model_copy(update=calm | {"sessions": 3_000, "eta": 0.0, "bots": 0.0})
+    shop = Simulation.model_validate(plain.model_dump() | turning | back)
+    shown = simulation.impressions(spark, shop, SEED).persist()
+    clean = raw_files.events(shown, shop).persist()
+    truth = simulation.truth(shown).toPandas().set_index("impression_id")
+    # As often as it says, on average over the quality of what is bought.
+    chance = shown.where("would_buy").selectExpr("1 / (1 + exp(_quality - ln(0.3 / 0.7))) AS p")
+    bought = truth[truth["would_buy"]]
+    returned = bought["refund_hours"].notna()
+    close(returned.mean(), chance.toPandas()["p"].mean(), len(bought))
+    assert (bought["wanted"] == ~returned).all()
+    assert truth.loc[~truth["would_buy"], "refund_hours"].isna().all()
+    assert bought["refund_hours"].mean() == pytest.approx(24, rel=0.1)
+    # Refunds of recorded purchases, unless the log ends before, at the time that the truth says.
+    columns = clean.select("event_type", "event_id", "impression_id", "ts", "position")
+    lines = columns.toPandas().set_index("impression_id")
+    lines["ts"] = pd.to_datetime(lines["ts"])
+    sold, refunds = (lines[lines["event_type"] == kind] for kind in ("purchase", "refund"))
+    hours = (refunds["ts"] - sold["ts"].reindex(refunds.index)).dt.total_seconds() / 3600
+    assert np.allclose(hours, truth["refund_hours"].reindex(refunds.index))
+    later = truth["refund_hours"].reindex(sold.index).dropna()
+    due = sold["ts"].reindex(later.index) + pd.to_timedelta(later, unit="h")
+    assert set(refunds.index) == set(due.index[due < END.tz_localize("UTC")])
+    assert refunds["event_id"].is_unique and refunds["position"].isna().all()
+    # Before tastes turn and without refunds, it is the log that it would have been.
+    other = simulation.impressions(spark, plain, SEED)
+    same = [rows.where("began_at < 1768003200") for rows in (shown, other)]
+    kept = ("impression_id", "relevance", "clicked", "delay", "recorded")
+    assert fingerprint(same[0].select(*kept)) == fingerprint(same[1].select(*kept))
+    assert "refund" not in {
+        r[0] for r in raw_files.events(other, plain).groupBy("event_type").count().collect()
+    }
+    # Of one day, a quarter of the sessions is in the log, with all of their lines of that day.
+    logged = raw_files.with_dirt(clean, shop, SEED)
+    missing = clean.join(logged, on="event_id", how="left_anti")
+    days = {r[0] for r in missing.selectExpr("substring(received_at, 1, 10)").collect()}
+    assert days == {"2026-01-05"}
+    on_day = "received_at LIKE '2026-01-05%'"
+    sessions = [x.where(on_day).select("session_id").distinct() for x in (clean, logged)]
+    total, there = (rows.count() for rows in sessions)
+    close(there / total, 0.25, total)
+    assert not missing.join(sessions[1], on="session_id", how="left_semi").count()
+    for rows in (shown, clean):
+        rows.unpersist()
+
+
 def test_a_log_without_dirt_has_only_clean_lines(spark: SparkSession) -> None:
     none = SHOP.model_copy(
         update={"sessions": 50, "dirt": Dirt(**dict.fromkeys(SHOP.dirt.model_dump(), 0))}
@@ -413,6 +466,8 @@ def test_a_log_without_dirt_has_only_clean_lines(spark: SparkSession) -> None:
         {"bots": 1.5},
         {"format": "csv"},
         {"dirt": {"dust": 0.1}},
+        {"refunds": 1},
+        {"lost": {"2026-01-05": 2}},
         {"worlds": {"a": {"days": 3}}},
         {"worlds": {"a": {"bots": 2}}},
     ],

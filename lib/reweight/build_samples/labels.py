@@ -26,9 +26,10 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     A sample is mature if its label window, and that of an undo, closed before the log ended. A
     positive whose window is still open is *not* mature either: keeping early positives while
     dropping the negatives beside them would raise the label rate of the newest days. ``elapsed`` is
-    the share of the window that had passed when the log ended; ``delay`` is when in the window the
-    label event arrived, as a share of it, null where none did or it was taken back. Without a
-    window, both are in days.
+    the share of the window that had passed when the log ended, above 1 in the time in which a label
+    event may still be taken back; ``delay`` is when in the window the label event arrived, as a
+    share of it, null where none did, and ``undone`` when it was taken back. Without a window,
+    all are in days.
 
     ``_label_rank`` numbers the samples with the same label event from 1, from the last one, or
     with ``attribute: first`` from the first one.
@@ -53,6 +54,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
                 "mature": known,
                 "elapsed": known.cast("double"),
                 "delay": F.lit(None).cast("double"),
+                "undone": F.lit(None).cast("double"),
                 "_label_text": F.when(~known & (F.trim(text) != ""), text),
                 "_same_time": F.lit(False),
                 "_label_rank": F.lit(None).cast("int"),
@@ -66,17 +68,18 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
         {
             "label": lasting.cast("float"),
             "mature": settled if label.window else F.lit(True),
-            "elapsed": F.least(F.lit(1.0), passed) if label.window else passed,
-            "delay": F.when(lasting, delay_of(label.window)),
+            "elapsed": F.least(F.lit(label.longest), passed) if label.window else passed,
+            "delay": delay_of(label.window, "label_time"),
+            "undone": delay_of(label.window, "undo_time"),
             "_label_text": F.lit(None).cast("string"),
         }
     )
 
 
-def delay_of(window: int | None) -> Column:
-    """When the label event arrived, as a share of the label window; without one, in days."""
+def delay_of(window: int | None, time: str) -> Column:
+    """A time since the sample, as a share of the label window; without one, in days."""
     begin, unit = F.unix_micros("event_time"), time_unit(window) * 1_000_000
-    return (F.unix_micros("label_time") - begin) / unit
+    return (F.unix_micros(time) - begin) / unit
 
 
 def label_event(sampling: Sampling) -> str:

@@ -115,6 +115,11 @@ class Label(Section):
         return None if self.window is None else self.window + self.undo_window
 
     @property
+    def longest(self) -> float:
+        """The elapsed time at which a label is settled, in label windows."""
+        return 1.0 + self.undo_window / self.window if self.window else 1.0
+
+    @property
     def never_closes(self) -> bool:
         """Whether a label event may still arrive at any time."""
         return self.where is not None and self.window is None
@@ -198,6 +203,7 @@ class Sampling(Section):
 # Columns that reveal the label, and that change with the day on which the log ends.
 LABEL_COLUMNS = (
     *("label", "label_time", "undo_time", "mature", "elapsed", "delay"),
+    "undone",
     # The text of a label that is no number, and whether a label event is at the sample's own time.
     *("_label_text", "_same_time"),
     # The place of a sample among those that have the same label event.

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples.labels import delay_of, time_unit
+from reweight.build_samples.labels import time_unit
 from reweight.core.errors import SampleError
 from reweight.core.expressions import check_expressions
 from reweight.core.hashing import uniform
@@ -328,10 +328,9 @@ def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> 
     known = arrived & ~undone
     undone_later = known & F.col("undo_time").isNotNull()
     label = F.when(undone_later, 1.0).when(known, F.col("label")).otherwise(0.0)
-    delay = F.when(undone_later, delay_of(window)).when(known, F.col("delay"))
     passed = (F.lit(first) - begins) / time_unit(window)
     if window:
-        passed = F.least(F.lit(1.0), passed)
+        passed = F.least(F.lit(1.0 + undo / window), passed)
 
     def at_cut(name: str, value: Column) -> Column:
         return F.when(before, value).otherwise(F.col(name))
@@ -343,6 +342,7 @@ def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> 
             "undo_time": at_cut("undo_time", F.when(undone, F.col("undo_time"))),
             "mature": at_cut("mature", begins + window + undo < first if window else F.lit(False)),
             "elapsed": at_cut("elapsed", passed),
-            "delay": at_cut("delay", delay),
+            "delay": at_cut("delay", F.when(arrived, F.col("delay"))),
+            "undone": at_cut("undone", F.when(undone, F.col("undone"))),
         }
     )

@@ -62,8 +62,8 @@ Attributes:
 TRUTH = Table(
     "truth",
     "simulate_logs",
-    "impression_id string not null, relevance double, seen boolean, bot boolean, "
-    "wanted boolean, would_buy boolean, delay_hours double, recorded boolean",
+    "impression_id string not null, relevance double, seen boolean, bot boolean, wanted boolean, "
+    "would_buy boolean, delay_hours double, recorded boolean, refund_hours double",
 )
 """What a simulated log hides: one row for each impression. Only benchmarks may read it.
 
@@ -72,18 +72,18 @@ Attributes:
     relevance: probability of a click if the item is seen.
     seen: whether the user looked at the item.
     bot: whether the user is a bot.
-    wanted: whether the user wanted the item, seen or not.
+    wanted: whether the user wanted the item for good, seen or not.
     would_buy: whether a purchase follows, in the log or not.
     delay_hours: hours from the click to the purchase; null where none follows.
-    recorded: whether the log contains a purchase.
+    recorded: whether the log contains a purchase, unless its line was lost.
+    refund_hours: hours from that purchase to its refund; null where none follows.
 """
 SAMPLES = Table(
     "samples",
     "build_samples",
     "sample_id bigint not null, group_id string not null, event_time timestamp, "
     "label float, label_time timestamp, undo_time timestamp, mature boolean not null, "
-    "elapsed double, delay double, "
-    "split string not null, "
+    "elapsed double, delay double, undone double, split string not null, "
     "target boolean not null, segment string, position int, propensity double, value double, "
     "kept string, design_weight double, "
     "features array<float> not null, ids array<int> not null, "
@@ -97,14 +97,14 @@ Attributes:
     event_time: time of the sample, UTC; null if the log has no times.
     label: 1 or 0; null while it is not known.
     label_time: time of the first label event that was not taken back, or else of the first one.
-    undo_time: when that label event was taken back (``sampling.label.undo``), so that the label is
-        0; null if it was not.
+    undo_time: when that label event was taken back, so that the label is 0; null if it was not.
     mature: whether the label was settled when it was taken: the label window had closed, and so
         had that of ``sampling.label.undo``.
-    elapsed: share of the label window that had passed by then; if ``sampling.label`` has no window,
-        the days since the sample.
+    elapsed: share of the label window that had passed by then, above 1 while a label event may
+        still be taken back; if ``sampling.label`` has no window, the days since the sample.
     delay: when in the label window the label event arrived, as a share of it, or after how many
         days; null if none did.
+    undone: when that label event was taken back, in the unit of ``delay``; null if it was not.
     split: ``train``, ``validation`` or ``test``; ``immature`` and ``gap`` belong to none of them.
     target: whether the row is in the newest part of the training split (``splits.target``).
     segment: slice for the report, also used by some methods (``sampling.segment``).

@@ -124,6 +124,14 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
             "set sampling.label.where and sampling.label.window, or use self_training or "
             "mature_only",
         )
+    if "undone" in columns and label.where is not None and label.undo is None:
+        yield _lacks(
+            method,
+            "sampling.label.undo: the event that takes a label back",
+            "nothing",
+            "write it, such as undo: {where: event_type = 'refund', window: 14 days}, or "
+            "training.undo: false",
+        )
     if label.where is not None and splits.open_windows == "train":
         yield from _of_windows(method, label.window)
     if isinstance(method, PositionMethod) and "position" in columns:

@@ -17,7 +17,12 @@ from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.starting_models import quantiles_of
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.delays import PER_E, SHORTEST
-from reweight.importance.label_windows import check_arrivals, check_delays, check_windows
+from reweight.importance.label_windows import (
+    check_arrivals,
+    check_delays,
+    check_undone,
+    check_windows,
+)
 from reweight.importance.position_bias import PositionMethod, between
 from reweight.importance.position_checks import (
     check_features,
@@ -98,6 +103,7 @@ def _counts(train: DataFrame) -> Any:
     position, propensity = F.col("position"), F.col("propensity")
     settled = F.col("mature") & (F.col("label") == 1)
     arrived = (F.col("label") == 1) & F.col("delay").isNotNull() & F.col("elapsed").isNotNull()
+    back = F.col("mature") & F.col("undone").isNotNull()
     usable = F.coalesce((propensity > 0) & (propensity <= 1), F.lit(False))
     # Rows that are weighed in a Spark ML pipeline have no time.
     timed = "event_time" in train.columns
@@ -118,6 +124,8 @@ def _counts(train: DataFrame) -> Any:
                 "settled_positives": settled,
                 "delays": settled & F.col("delay").isNotNull(),
                 "outside": settled & ~F.col("delay").between(0, 1),
+                "undone": back,
+                "unordered": back & ~F.coalesce(F.col("undone") >= F.col("delay"), F.lit(False)),
                 "arrivals": arrived,
                 "misplaced": arrived & ~F.col("delay").between(0, F.col("elapsed")),
             }.items()
@@ -145,6 +153,8 @@ def _check_columns(job: FitJob, train: DataFrame, counts: Any, method: Importanc
         check_delays(name, counts["delays"], counts["outside"])
     elif "delay" in columns:
         check_arrivals(name, counts["arrivals"], counts["misplaced"])
+    if "undone" in columns:
+        check_undone(name, counts["undone"], counts["unordered"])
     if isinstance(method, PositionMethod) and job.labels is not None:
         check_shared(name, job.labels.shared, job.labels.events, job.labels.keys)
 

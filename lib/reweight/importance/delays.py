@@ -1,10 +1,13 @@
 """Whether and when a label arrives: what `delayed_feedback` learns.
 
-p(x) = P(the label arrives), F(t, x) = P(it has arrived by t | it arrives). There are two ways to
-learn them:
+p(x) = P(the label arrives), F(t, x) = P(it has arrived by t | it arrives). With `undo`, p is the
+chance that it arrives for good, and there are two more: r(x) = P(the label event is taken back) and
+K(t, x) = P(it is there at t | it is taken back): it comes, and goes again.
 
-`settled`: from rows whose label window has closed; F from their delays, at elapsed times drawn for
-each.
+There are two ways to learn p and F, and one for r and K:
+
+`settled`: from rows whose label window has closed; F and K from their delays, at elapsed times
+drawn for each.
 
 `weibull`: from all rows, so that none has to be settled, which is all there is if labels may arrive
 at any time. A delay d is known only if it is shorter than the age e of its row, so the delays that
@@ -22,12 +25,14 @@ say little of longer ones: on the Olist funnel, two weeks before the first cut o
 `conf/benchmark/olist_funnel.yaml`, they give a scale of 735 days, where the sum above gives 20.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -57,15 +62,28 @@ class DelayTraining(FoldsTraining):
         delays: what they learn it from: ``settled``, rows whose label window has closed;
             ``weibull``, all rows, for labels that may arrive at any time (no
             ``sampling.label.window``).
+        undo: whether they also learn whether and when a label event is taken back
+            (``sampling.label.undo``); with ``delays: settled``.
     """
 
     delays: Literal["settled", "weibull"] = "settled"
+    undo: bool = False
+
+    @model_validator(mode="after")
+    def _undoes_settled(self) -> Self:
+        if self.undo and self.delays == "weibull":
+            raise ValueError(
+                "undo: whether a label stays is learnt from settled rows; with delays: weibull "
+                "there are none; remove one of the two"
+            )
+        return self
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """``delay`` and ``elapsed``; with ``delays: settled`` also ``mature``."""
+        """``delay`` and ``elapsed``; ``delays: settled`` adds ``mature``, and undo ``undone``."""
         needed = ("delay", "elapsed")
-        return needed if self.delays == "weibull" else (*needed, "mature")
+        settled = () if self.delays == "weibull" else ("mature",)
+        return (*needed, *settled, *(("undone",) if self.undo else ()))
 
     @property
     def counts_times(self) -> bool:
@@ -81,6 +99,7 @@ class DelayTraining(FoldsTraining):
 class DelayLearner(SettledLearner):
     """Two ensembles on the same folds: p from the label, F from the delay of the label.
 
+    With ``undo`` two more: r from which label events are taken back, K from when they are there.
     Its log odds are those of p.
     """
 
@@ -88,39 +107,105 @@ class DelayLearner(SettledLearner):
         super().__init__(training, facts)
         edges = torch.linspace(0, 1, training.bins + 1).tolist() if training.bins else ()
         timed = {"dim": facts.dim + 1, "quantiles": (*facts.quantiles, tuple(edges))}
-        self.arrival = Ensemble(
-            facts.model_copy(update=timed if training.bins else {"dim": facts.dim + 1}),
-            members=training.members,
-            membership=training.membership,
-            hidden=training.hidden,
-            embedding=training.embedding,
-            bins=training.bins,
-        )
+        with_time = facts.model_copy(update=timed if training.bins else {"dim": facts.dim + 1})
+        self.arrival = _ensemble(training, with_time)
+        self.undo = training.undo
+        if training.undo:
+            self.taken_back = _ensemble(training, facts)
+            self.stay = _ensemble(training, with_time)
         # A mean over positives, as p's loss is one over rows, so that both learn at the same rate.
         self.scale = facts.rows / facts.positives
         self.seed = facts.seed + _SEED_OFFSET
 
     def arrived(self, batch: Batch, elapsed: Tensor) -> Tensor:
         """Log odds of F at the given elapsed times (shares of the window, [B]), float32 [B, M]."""
-        features = torch.cat([batch.features, elapsed[:, None]], dim=1)
-        logits: Tensor = self.arrival(replace(batch, features=features))
+        logits: Tensor = self.arrival(_at(batch, elapsed))
+        return logits
+
+    def undone(self, batch: Batch) -> Tensor:
+        """Log odds of r, float32 [B, M]."""
+        logits: Tensor = self.taken_back(batch)
+        return logits
+
+    def there(self, batch: Batch, elapsed: Tensor) -> Tensor:
+        """Log odds of K at the given elapsed times (label windows, [B]), float32 [B, M]."""
+        # Into [0, 1), since the time in which a label event may be taken back has any length.
+        logits: Tensor = self.stay(_at(batch, elapsed / (1 + elapsed)))
         return logits
 
     def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
-        """The loss of F: mean error over the draws of a settled positive, summed over members."""
+        """The loss of F: mean error over the draws of a settled positive, summed over members.
+
+        With ``undo`` those of r and K are added: K's is like that of F, over the settled rows whose
+        label event was taken back.
+        """
         delay = batch.extra["delay"]
         usable = settled & (batch.label > 0.5) & delay.isfinite()
+
+        def arrived(chosen: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+            return self.arrived(batch.rows(chosen), drawn), delay[chosen] <= drawn
+
+        total = self._over_draws(batch, seen, usable, arrived)
+        if not self.undo:
+            return total
+        until, longest = batch.extra["undone"], batch.extra["elapsed"]
+        back = settled & until.isfinite() & delay.isfinite()
+
+        def there(chosen: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+            # A settled row has waited for as long as any label can change.
+            elapsed = drawn * longest[chosen]
+            standing = (delay[chosen] <= elapsed) & (elapsed < until[chosen])
+            return self.there(batch.rows(chosen), elapsed), standing
+
+        total = total + self._over_draws(batch, seen, back, there)
+        errors = _errors(self.undone(batch), back)
+        return total + (seen * errors * settled[:, None]).sum()
+
+    def _over_draws(
+        self,
+        batch: Batch,
+        seen: Tensor,
+        usable: Tensor,
+        at: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """The mean error over times drawn for each usable row, summed over rows and members.
+
+        Args:
+            batch: the rows.
+            seen: how often each member sees each row, float32 [B, M].
+            usable: which rows are used, bool [B].
+            at: takes the indices of the rows and a share of the longest time for each; gives log
+                odds, float32 [b, M], and what was the case then, bool [b].
+        """
         chosen = usable.nonzero()[:, 0]
-        positives, delay = batch.rows(chosen), delay[chosen]
-        drawn = (bits(positives.sample_id, self.seed) % 2**24).float() / 2**24
-        total = torch.zeros((), device=delay.device)
+        drawn = (bits(batch.sample_id[chosen], self.seed) % 2**24).float() / 2**24
+        total = torch.zeros((), device=seen.device)
         for interval in range(_DRAWS):
-            elapsed = (interval + drawn) / _DRAWS
-            logits = self.arrived(positives, elapsed)
-            arrived = (delay <= elapsed).float()[:, None].expand_as(logits)
-            errors = functional.binary_cross_entropy_with_logits(logits, arrived, reduction="none")
-            total = total + (seen[chosen] * errors).sum()
+            logits, was = at(chosen, (interval + drawn) / _DRAWS)
+            total = total + (seen[chosen] * _errors(logits, was)).sum()
         return self.scale * total / _DRAWS
+
+
+def _ensemble(training: DelayTraining, facts: TrainFacts) -> Ensemble:
+    return Ensemble(
+        facts,
+        members=training.members,
+        membership=training.membership,
+        hidden=training.hidden,
+        embedding=training.embedding,
+        bins=training.bins,
+    )
+
+
+def _at(batch: Batch, times: Tensor) -> Batch:
+    """The rows with a time as one more feature."""
+    return replace(batch, features=torch.cat([batch.features, times[:, None]], dim=1))
+
+
+def _errors(logits: Tensor, was: Tensor) -> Tensor:
+    """The cross-entropy of each row under each member, float32 [B, M]."""
+    target = was.float()[:, None].expand_as(logits)
+    return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 class WeibullLearner(EnsembleLearner):

@@ -64,6 +64,33 @@ def check_delays(method: str, delays: int, outside: int) -> None:
         )
 
 
+def check_undone(method: str, undone: int, outside: int) -> None:
+    """Checks that some settled label events were taken back, after times that are valid.
+
+    Args:
+        method: the name of the method that learns when.
+        undone: number of settled rows whose label event was taken back at a known time.
+        outside: number of these that were taken back before the label event or without one.
+
+    Raises:
+        TrainingError: there are no such rows, or some have such times.
+    """
+    if outside:
+        raise TrainingError(
+            f"'{method}' cannot use the times at which labels were taken back",
+            expected="times after the label event, in the same unit; null if it was not taken back",
+            got=f"other values for {outside} of {undone} rows",
+            fix="give delay and undone in one unit: times since the sample",
+        )
+    if not undone:
+        raise TrainingError(
+            f"'{method}' cannot learn how labels are taken back",
+            expected="settled training rows whose label event was taken back",
+            got="none",
+            fix="write training.undo: false, or use a log in which some are",
+        )
+
+
 def check_arrivals(method: str, arrivals: int, outside: int) -> None:
     """Checks that some labels have arrived after a known delay, and that delays are valid.
 

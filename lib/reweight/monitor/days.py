@@ -1,6 +1,6 @@
 """Samples and weights -> rows of numbers by day, beside those of the reference window."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -21,28 +21,33 @@ from reweight.monitor.measures import REFERENCE, Variable
 _SEGMENTS = 10
 
 
-def with_values(store: Store, run_id: str, methods: Sequence[str]) -> DataFrame:
+def with_values(
+    store: Store, run_id: str, methods: Sequence[str], by_age: Collection[str]
+) -> DataFrame:
     """The samples of a run with a day and, of each method, importance and weight.
 
     Args:
         store: the tables.
         run_id: the run.
         methods: names of methods with weights.
+        by_age: those of them whose importance depends on whether a label window is open. The newest
+            day has open windows only, and the reference has few: rows with one have no values.
 
     Returns:
         The columns of ``samples``, ``day``, days since 1970, and ``weighed``: the importance of all
         methods, then their weights.
     """
     weights = store.read(WEIGHTS, run_id)
-    values = [
-        F.max(F.when(F.col("method") == method, F.col(column)))
-        for column in ("importance", "weight")
-        for method in methods
-    ]
+    pairs = [(column, method) for column in ("importance", "weight") for method in methods]
+    values = [F.max(F.when(F.col("method") == m, F.col(column))) for column, m in pairs]
     wide = weights.groupBy("sample_id").agg(F.array(*values).alias("weighed"))
+    known = [
+        F.when(F.col("mature") | F.lit(method not in by_age), F.get("weighed", F.lit(i)))
+        for i, (_, method) in enumerate(pairs)
+    ]
     day = F.floor(F.unix_seconds("event_time") / 86_400).cast("int")
     samples = store.read(SAMPLES, run_id).withColumn("day", day)
-    return samples.join(wide, on="sample_id", how="inner")
+    return samples.join(wide, on="sample_id", how="inner").withColumn("weighed", F.array(*known))
 
 
 def within(rows: DataFrame, span: tuple[date | None, date | None]) -> DataFrame:

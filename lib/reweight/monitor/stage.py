@@ -14,6 +14,7 @@ Refuses:
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -55,10 +56,13 @@ def monitor(run: Run) -> dict[str, Any]:
         )
     names = _features(run, reference)
     methods = without(config.importance, left_out(run.folder, before="train_ranker"))
-    weighed = tuple(method.name for method in methods if method.name != BASELINE)
+    methods = tuple(method for method in methods if method.name != BASELINE)
+    weighed = tuple(method.name for method in methods)
+    by_age = {m.name for m in methods if {"elapsed", "mature"} & {*m.scoring_columns()}}
     places = steady(names, config.features)
-    before = days.with_values(run.store, reference, weighed).where("split = 'train'")
-    now = days.within(days.with_values(run.store, config.run_id, weighed), section.span)
+    values = partial(days.with_values, run.store, methods=weighed, by_age=by_age)
+    before = values(reference).where("split = 'train'")
+    now = days.within(values(config.run_id), section.span)
     with persisted(before) as known, persisted(now) as rows:
         window = days.days_of(known)
         _check_first(run, reference, window["first"])

@@ -12,7 +12,7 @@ from reweight.serving.manifest import Manifest
 _KNOWN = frozenset(
     {
         *("sample_id", "label", "segment", "position", "propensity", "value"),
-        *("mature", "elapsed", "delay", "target", "design_weight"),
+        *("mature", "elapsed", "delay", "undone", "target", "design_weight"),
     }
 )
 

@@ -10,14 +10,24 @@ from reweight.core.hashing import uniform
 from reweight.core.local_paths import here
 from reweight.core.session_kind import listed
 from reweight.simulate_logs.section import Simulation
-from reweight.simulate_logs.simulation import begin, has_order, world_name
+from reweight.simulate_logs.simulation import begin, has_order, has_refunds, world_name
 
 
 def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
     """The clean log: one event for each impression, click and recorded purchase before its end.
 
-    With ``order`` also one for each category that a session looks at before its list.
+    With ``refunds`` also one for each purchase that is taken back, and with ``order`` one for each
+    category that a session looks at before its list.
     """
+    bought_at = F.col("clicked_at") + F.col("delay")
+    happening = [
+        ("impression", F.lit(True), F.col("shown_at")),
+        ("click", F.col("clicked"), F.col("clicked_at")),
+        ("purchase", F.col("recorded"), bought_at),
+    ]
+    if has_refunds(simulation):
+        refunded = F.col("recorded") & F.col("returned")
+        happening.append(("refund", refunded, bought_at + F.col("return_delay")))
     kinds = [
         F.struct(
             F.lit(kind).alias("event_type"),
@@ -25,11 +35,7 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
             happens.alias("_happens"),
             seconds.alias("_seconds"),
         )
-        for kind, happens, seconds in (
-            ("impression", F.lit(True), F.col("shown_at")),
-            ("click", F.col("clicked"), F.col("clicked_at")),
-            ("purchase", F.col("recorded"), F.col("clicked_at") + F.col("delay")),
-        )
+        for kind, happens, seconds in happening
     ]
     context = ["session_id", "user_id", "user_group", "device", "item_id", "category", "price"]
     context = [*(["world"] if simulation.worlds else []), *context]
@@ -42,7 +48,8 @@ def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
     happened = rows.where(F.col("_happens") & (F.col("_seconds") < _end(simulation)))
     if has_order(simulation):
         happened = happened.unionByName(_views(shown, context))
-    position = F.when(F.col("event_type") != "purchase", F.col("position"))
+    shows_place = ~F.col("event_type").isin("purchase", "refund")
+    position = F.when(shows_place, F.col("position"))
     return happened.select(
         "event_id",
         "event_type",
@@ -75,8 +82,8 @@ def _views(shown: DataFrame, context: Sequence[str]) -> DataFrame:
 
 
 def with_dirt(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
-    """The clean lines and the planted ones, with ``fault`` (null for clean lines)."""
-    dirt = simulation.dirt
+    """The clean lines that are not lost, and the planted ones, with their ``fault``."""
+    clean, dirt = _not_lost(clean, simulation, seed), simulation.dirt
     faults = [F.struct(F.lit(None).cast("string").alias("fault"), F.lit(True).alias("_drawn"))]
     for name, share in dirt:
         if name == "malformed" and simulation.format != "json":
@@ -101,6 +108,16 @@ def with_dirt(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
             "ts": F.when(fault == "future_times", _iso_time(ahead)).otherwise(F.col("ts")),
         }
     )
+
+
+def _not_lost(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
+    """The lines that are in the log: of a day in ``lost`` those of some sessions only."""
+    if not simulation.lost:
+        return clean
+    day, share = F.substring("received_at", 1, 10), F.lit(0.0)
+    for lost, part in simulation.lost.items():
+        share = F.when(day == str(lost), part).otherwise(share)
+    return clean.where(uniform(seed, "lost", "session_id") >= share)
 
 
 def write_raw(lines: DataFrame, simulation: Simulation) -> None:

@@ -1,7 +1,7 @@
 """The section ``simulation``: the size of a simulated log, and what goes wrong in it."""
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -10,7 +10,8 @@ from reweight.core.section import Name, Place, Section
 # Settings that can differ between worlds.
 _WORLD_SETTINGS = (
     "sessions", "users", "items", "eta", "click", "purchase", "late", "hours", "late_days",
-    "late_price", "unrecorded", "spurious", "bots", "bot_clicks", "drift", "rare", "order",
+    "late_price", "unrecorded", "spurious", "refunds", "refund_days", "bots", "bot_clicks", "drift",
+    "rare", "order",
 )  # fmt: skip
 
 # How many things the queries of a search ask for.
@@ -90,18 +91,24 @@ class Simulation(Section):
             exp(late_price z), where z is the standardised logarithm of the price.
         unrecorded: share of purchases that are missing from the log.
         spurious: share of impressions with a purchase in the log that never happened.
+        refunds: chance that the purchase of a mean item is taken back; better items come back less
+            often. Above 0 in any world, the log has events ``refund``.
+        refund_days: mean delay of a refund after its purchase, in days.
         bots: share of sessions that are bots.
         bot_clicks: probability that a bot clicks an item.
         drift: how far tastes rotate over the log, in radians.
+        drift_from: number of days before they begin to.
+        lost: day -> share of the sessions whose lines of this day are not in the log, as if some of
+            the servers had not written it.
         rare: share of users in the rare group.
         order: how much what a visitor wants depends on the order of what he looked at before: the
             amplitude in the log odds of a click. Above 0 in any world, every session begins with
             three events ``view`` of categories.
         worlds: name -> settings in which the world differs from the section, out of sessions,
             users, items, eta, click, purchase, late, hours, late_days, late_price, unrecorded,
-            spurious, bots, bot_clicks, drift, rare, order. Each world then has its own sessions,
-            users and items, and a column ``world`` names the world of an event. If empty, there is
-            one world and no such column.
+            spurious, refunds, refund_days, bots, bot_clicks, drift, rare, order. Each world then
+            has its own sessions, users and items, and a column ``world`` names the world of an
+            event. If empty, there is one world and no such column.
         search: makes it the log of a search engine, with the columns ``query`` and ``title``, whose
             words say what is relevant; None for a shop without a search.
         news: makes it the log of a news site, with the column ``published_at``; a purchase is then
@@ -129,9 +136,13 @@ class Simulation(Section):
     late_price: float = 0.0
     unrecorded: float = Field(default=0.1, ge=0, le=1)
     spurious: float = Field(default=0.0, ge=0, le=1)
+    refunds: float = Field(default=0.0, ge=0, lt=1)
+    refund_days: float = Field(default=1.0, gt=0)
     bots: float = Field(default=0.02, ge=0, le=1)
     bot_clicks: float = Field(default=0.3, ge=0, le=1)
     drift: float = 0.8
+    drift_from: int = Field(default=0, ge=0)
+    lost: dict[date, Annotated[float, Field(ge=0, le=1)]] = {}
     rare: float = Field(default=0.05, ge=0, le=1)
     order: float = Field(default=0.0, ge=0)
     worlds: dict[Name, dict[str, float]] = {}
@@ -156,6 +167,15 @@ class Simulation(Section):
     def _one_kind(self) -> "Simulation":
         if self.news is not None and (self.search is not None or self.worlds):
             raise ValueError("`news` cannot be simulated with `search` or `worlds`; remove them")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_within_the_log(self) -> "Simulation":
+        if self.drift_from >= self.days:
+            raise ValueError(
+                f"drift_from: expected fewer days than the log has ({self.days}), got "
+                f"{self.drift_from}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -5,14 +5,16 @@ same seed gives the same log, however the rows are partitioned.
 
     relevance = P(click | seen) = sigmoid(a + quality_i + taste_u(t) . kind_i - price + order)
     P(seen at rank r) = r^-eta;   P(buy | click) = sigmoid(b + c (quality_i - price))
+    P(refund | buy) = sigmoid(logit(refunds) - quality_i)
 
 Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
-see everything and click at random; purchases arrive late, some are never recorded, and some
-recorded ones never happened. With ``order`` a visitor first looks at three neighbouring categories
-of the circle, going one way or the other, and wants those a quarter of the circle further on: how
-often he looked at each category does not say which. A log can contain several worlds: separate
-shops that share no sessions, users or items, each with its own mechanisms. In the log of a search
-engine (``words``), relevance also depends on whether an item is what the session's query asked for.
+see everything and click at random; purchases arrive late, some are never recorded, some recorded
+ones never happened, and some are taken back. With ``order`` a visitor first looks at three
+neighbouring categories of the circle, going one way or the other, and wants those a quarter of the
+circle further on: how often he looked at each category does not say which. A log can contain
+several worlds: separate shops that share no sessions, users or items, each with its own mechanisms.
+In the log of a search engine (``words``), relevance also depends on whether an item is what the
+session's query asked for.
 """
 
 import math
@@ -60,6 +62,9 @@ def truth(shown: DataFrame) -> DataFrame:
         "would_buy",
         F.when(F.col("would_buy"), F.col("delay") / _HOUR).alias("delay_hours"),
         "recorded",
+        F.when(F.col("would_buy") & F.col("returned"), F.col("return_delay") / _HOUR).alias(
+            "refund_hours"
+        ),
     )
 
 
@@ -155,7 +160,10 @@ def _with_item(shown: DataFrame, simulation: Simulation, seed: int) -> DataFrame
 def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
     """Adds what was seen, clicked and bought, when, and the relevance behind it."""
     key = F.concat_ws("-", F.col("session_id").cast("string"), F.col("position").cast("string"))
-    elapsed = (F.col("began_at") - begin(simulation)) / (simulation.days * 86400)
+    # The share of the time of drift that has passed.
+    still = simulation.drift_from * 86400
+    turning = F.greatest(F.col("began_at") - begin(simulation) - still, F.lit(0))
+    elapsed = turning / (simulation.days * 86400 - still)
     # Categories lie on a circle; a taste is a direction that rotates with time.
     likes = 2 * math.pi * uniform(seed, "taste", "_user") + _setting(simulation, "drift") * elapsed
     kind = F.col("_category") * (2 * math.pi / simulation.categories)
@@ -205,16 +213,38 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
         }
     )
     shown = shown.withColumn("clicked", F.col("seen") & F.col("_likes"))
+    shown = _with_returns(shown, simulation, key, seed)
     recorded = uniform(seed, "unrecorded", key) >= _setting(simulation, "unrecorded")
     spurious = uniform(seed, "spurious", key) < _setting(simulation, "spurious")
     return shown.withColumns(
         {
             "clicked_at": F.col("shown_at") + 5 + F.floor(uniform(seed, "pause", key) * 60),
-            "wanted": F.col("_likes") & F.col("_buys"),
+            "wanted": F.col("_likes") & F.col("_buys") & ~F.col("returned"),
             "would_buy": F.col("clicked") & F.col("_buys"),
             "recorded": F.when(F.col("clicked") & F.col("_buys"), recorded).otherwise(spurious),
         }
     )
+
+
+def _with_returns(shown: DataFrame, simulation: Simulation, key: Column, seed: int) -> DataFrame:
+    """Adds whether a purchase is taken back, and how many seconds later."""
+    if not has_refunds(simulation):
+        return shown.withColumns(
+            {"returned": F.lit(False), "return_delay": F.lit(None).cast("long")}
+        )
+    odds = F.log(_setting(simulation, "refunds")) - F.log(1 - _setting(simulation, "refunds"))
+    returned = uniform(seed, "refund", key) < _sigmoid(odds - F.col("_quality"))
+    mean = _setting(simulation, "refund_days") * 86400
+    delay = F.floor(-F.log(uniform(seed, "refund delay", key)) * mean) + 60
+    # The logarithm of 0 is null.
+    return shown.withColumns(
+        {"returned": F.coalesce(returned, F.lit(False)), "return_delay": delay}
+    )
+
+
+def has_refunds(simulation: Simulation) -> bool:
+    """Whether purchases are taken back, in any world."""
+    return any(_values(simulation, "refunds"))
 
 
 def has_order(simulation: Simulation) -> bool:

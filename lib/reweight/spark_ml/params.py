@@ -32,11 +32,16 @@ EXTRA = {
     "mature": ("boolean", "whether the label is settled because its label window has closed"),
     "elapsed": (
         "double",
-        "the share of the label window that has passed, in [0, 1]; days if there is no window",
+        "the share of the label window that has passed, in [0, 1], or above while the label may be "
+        "taken back; days if there is no window",
     ),
     "delay": (
         "double",
         "when the label event arrived, in the unit of elapsed; null for none",
+    ),
+    "undone": (
+        "double",
+        "when the label event was taken back, in the unit of elapsed; null if it was not",
     ),
 }
 
@@ -151,6 +156,7 @@ class WeighterParams(
     matureCol: Param[str] = _column("mature")  # noqa: N815
     elapsedCol: Param[str] = _column("elapsed")  # noqa: N815
     delayCol: Param[str] = _column("delay")  # noqa: N815
+    undoneCol: Param[str] = _column("undone")  # noqa: N815
 
     def __init__(self) -> None:
         super().__init__()

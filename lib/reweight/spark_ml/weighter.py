@@ -82,6 +82,7 @@ class SampleWeighter(
         matureCol: str | None = None,  # noqa: N803
         elapsedCol: str | None = None,  # noqa: N803
         delayCol: str | None = None,  # noqa: N803
+        undoneCol: str | None = None,  # noqa: N803
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
@@ -131,7 +132,7 @@ class SampleWeighter(
 
         Args:
             **columns: column by its meaning: target, segment, position, propensity, value, mature,
-                elapsed, delay.
+                elapsed, delay, undone.
         """
         return self._set(**{f"{name}Col": column for name, column in columns.items()})
 

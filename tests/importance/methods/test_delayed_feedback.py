@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 
 from reweight.importance.base import ImportanceModel
@@ -199,3 +200,132 @@ def test_mature_only_drops_open_rows() -> None:
     found = MatureOnly().build(TrainFacts(dim=3, rows=ROWS, positives=9))(batch)
     assert torch.equal(found, batch.extra["mature"])
     assert 0.4 < found.mean() < 0.6
+
+
+@dataclass(frozen=True)
+class Refunds:
+    """Rows as they were known at the cut, and what they are once all is settled."""
+
+    batch: Batch
+    stays: Array
+    p: Array
+    f: Array
+    a: Array
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        return self.batch.extra["mature"].numpy() == 0
+
+    @property
+    def label(self) -> Array:
+        return self.batch.label.double().numpy()
+
+    @property
+    def weight(self) -> Array:
+        """What an open row weighs by both laws."""
+        p, a = self.p, self.a
+        return np.where(self.label == 1, np.minimum(1 / a, 20), (1 - p) / (1 - p * a))
+
+
+@cache
+def refunds() -> Refunds:
+    """Labels arrive within a window, and some are taken back within the next one."""
+    draw = np.random.default_rng(5)
+    x = draw.normal(size=(ROWS, 3))
+    comes = 1 / (1 + np.exp(-(1.2 * x[:, 0] - 0.5)))
+    back = 1 / (1 + np.exp(-(x[:, 2] - 0.7)))
+    rate, pace = np.exp(1 + x[:, 1]), 2.0
+    delay = -np.log(1 - draw.random(ROWS) * (1 - np.exp(-rate))) / rate
+    gap = -np.log(1 - draw.random(ROWS) * (1 - np.exp(-pace))) / pace
+    elapsed = np.minimum(2, 4 * draw.random(ROWS))
+    arrives = draw.random(ROWS) < comes
+    returns = arrives & (draw.random(ROWS) < back)
+    arrived = arrives & (delay <= elapsed)
+    returned = returns & (delay + gap <= elapsed)
+    # There at e: arrived at a time d before e, and not taken back in e - d; over quantiles of d.
+    there = np.zeros(ROWS)
+    for q in (np.arange(50) + 0.5) / 50:
+        d = -np.log(1 - q * (1 - np.exp(-rate))) / rate
+        still = 1 - at(np.full(ROWS, pace), np.clip(elapsed - d, 0, 1))
+        there += np.where(d <= elapsed, still, 0) / 50
+    f = at(rate, np.minimum(elapsed, 1))
+    extra = {
+        "elapsed": elapsed,
+        "delay": np.where(arrived, delay, np.nan),
+        "undone": np.where(returned, delay + gap, np.nan),
+        "mature": (elapsed == 2).astype(float),
+    }
+    batch = Batch(
+        sample_id=torch.arange(ROWS),
+        features=torch.from_numpy(x).float(),
+        ids=torch.empty((ROWS, 0), dtype=torch.int64),
+        label=torch.from_numpy(arrived & ~returned).float(),
+        extra={name: torch.from_numpy(values).float() for name, values in extra.items()},
+    )
+    stays = (arrives & ~returns).astype(float)
+    return Refunds(batch, stays, comes * (1 - back), f, f + there * back / (1 - back))
+
+
+@cache
+def of_refunds() -> tuple[Array, Array]:
+    """Importance under `fsiw`, and soft labels under `posterior`, by one training."""
+    own = refunds().batch
+    training = {"hidden": (16,), "bins": 0, "epochs": 10, "undo": True}
+    shift, posterior = (
+        DelayedFeedback.model_validate({"training": training, "form": form})
+        for form in ("fsiw", "posterior")
+    )
+    facts = TrainFacts(dim=3, rows=ROWS, positives=int(own.label.sum()))
+    few = own.rows(torch.arange(100))
+    fitted = fit_in_memory([shift], facts, own, few, batch_size=512)[0][shift.name].model()
+    soft = posterior.model(facts)
+    soft.learners = fitted.learners
+    with torch.inference_mode():
+        outputs = EnsembleOutputs(own)
+        found = fitted.importance(outputs), soft.soft_label(outputs)
+    return found[0].double().numpy(), found[1].double().numpy()
+
+
+def test_labels_that_may_be_taken_back_weigh_what_both_laws_say() -> None:
+    own, (found, _) = refunds(), of_refunds()
+    positive, wanted = own.label == 1, own.weight
+    assert (found[~own.open] == 1).all()
+    # Both ways: late labels are missing, and refunds are.
+    rows = own.open & positive
+    assert (wanted[rows] > 1).mean() > 0.1 and (wanted[rows] < 1).mean() > 0.1
+    for rows in (own.open & positive, own.open & ~positive):
+        assert np.corrcoef(np.log(found[rows]), np.log(wanted[rows]))[0, 1] > 0.85
+        assert np.abs(np.log(found / wanted))[rows].mean() < 0.12
+
+
+def test_the_weighted_label_rate_is_that_of_the_labels_that_stay() -> None:
+    own, (weight, soft) = refunds(), of_refunds()
+    elapsed = own.batch.extra["elapsed"].numpy()
+    # New rows lack labels, and those of an age of a window have too many.
+    young, old = own.open & (elapsed < 0.3), own.open & (abs(elapsed - 0.9) < 0.2)
+    assert own.label[young].mean() < 0.6 * own.stays[young].mean()
+    assert own.label[old].mean() > 1.07 * own.stays[old].mean()
+    for rows in (young, old):
+        rate = np.average(own.label[rows], weights=own.weight[rows])
+        assert rate == pytest.approx(own.stays[rows].mean(), rel=0.08)
+        found = np.average(own.label[rows], weights=weight[rows])
+        assert found == pytest.approx(rate, rel=0.08)
+        assert soft[rows].mean() == pytest.approx(own.stays[rows].mean(), rel=0.08)
+    there = own.open & (own.label == 1)
+    assert soft[there].mean() == pytest.approx(own.stays[there].mean(), rel=0.03)
+    assert (soft[~own.open] == own.label[~own.open]).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"form": "es_dfm", "training": {"undo": True}},
+        {"training": {"undo": True, "delays": "weibull"}},
+    ],
+    ids=str,
+)
+def test_what_says_nothing_of_labels_that_are_taken_back_is_refused(
+    values: dict[str, object],
+) -> None:
+    with pytest.raises(ValidationError, match="undo"):
+        DelayedFeedback.model_validate(values)

@@ -49,7 +49,7 @@ POSITION_AS_FEATURE = "position_as_feature"
 # Cost of a method: seconds to fit it on 1e6 rows, including all methods of the same training.
 SECONDS = "fit_seconds_per_1e6"
 # Columns that methods may read besides features, ids and label; `segment` becomes a number.
-EXTRA = ("position", "propensity", "value", "target", "mature", "elapsed", "delay")
+EXTRA = ("position", "propensity", "value", "target", "mature", "elapsed", "delay", "undone")
 _HELD_OUT = ("validation", "test")
 # Rows that are scored at a time: the outputs of all members are in memory.
 _SCORED = 65_536

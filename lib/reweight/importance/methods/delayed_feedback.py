@@ -31,6 +31,16 @@ enters as a negative: c = 0, F = 0, d = p, r = 1 - p.
 A row that enters as a negative and later as a positive becomes one row, with the sum of their
 importance and a soft label: to a ranker the two are equivalent.
 
+A label event that is taken back later (``sampling.label.undo``) counts as positive until then. With
+`training: {undo: true}` that is learnt too: r(x) = P(it is taken back) and K(e, x) = P(it is there
+at e | it is taken back); p is then the chance of a label that stays. At e a row is positive with
+the probability p F + r K = p A, where A = F + K r / p, so `fsiw` and `posterior` become
+
+    fsiw       y = 1:  1 / A;     y = 0:  (1 - p) / (1 - p A)
+    posterior  y = 1:  F / A;     y = 0:  p (1 - F) / (1 - p A)
+
+A row is open until neither can happen any more.
+
 Where label windows close, p and F are fitted on settled rows only, F at elapsed times drawn for
 each settled positive. A label that may arrive at any time never settles as a negative: with
 `training: {delays: weibull}` F is a Weibull distribution, fitted to the delays known at the cut and
@@ -93,6 +103,11 @@ class DelayedFeedback(EnsembleMethod):
     def _is_used(self) -> Self:
         used = {"fsiw": "clip", "es_dfm": "wait"}.get(self.form)
         self.refuse_unused(f"form: {self.form}", *[n for n in ("wait", "clip") if n != used])
+        if self.training.undo and self.form in ("es_dfm", "fnw"):
+            raise ValueError(
+                f"form: {self.form} counts a label event as it enters, whatever comes after; with "
+                "training.undo write form: fsiw or form: posterior"
+            )
         if self.training.delays == "weibull" and self.form in ("es_dfm", "fnw"):
             raise ValueError(
                 f"form: {self.form} is for label windows that end; with training.delays: weibull "
@@ -102,7 +117,7 @@ class DelayedFeedback(EnsembleMethod):
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """``delay`` and ``elapsed``; ``mature`` too, if ``training.delays`` is ``settled``."""
+        """Those of ``training``."""
         return self.training.needs
 
     @property
@@ -115,9 +130,9 @@ class DelayedFeedback(EnsembleMethod):
         # Elapsed times are shares of a window, which is over at 1, or days without an end.
         end = math.inf if self.training.delays == "weibull" else 1.0
         if self.form == "fsiw":
-            return ShiftModel(end, self.clip)
+            return ShiftModel(end, self.clip, undo=self.training.undo)
         if self.form == "posterior":
-            return PosteriorModel(end)
+            return PosteriorModel(end, undo=self.training.undo)
         return SampledModel(end, self.wait if self.form == "es_dfm" else 0.0)
 
 
@@ -125,21 +140,47 @@ class DelayModel(ImportanceModel):
     """A formula over p and F.
 
     Args:
-        end: the elapsed time at which a row is settled.
+        end: the elapsed time at which all labels have arrived.
+        undo: whether label events may be taken back.
     """
 
-    def __init__(self, end: float) -> None:
+    def __init__(self, end: float, *, undo: bool = False) -> None:
         super().__init__()
-        self.end = end
+        self.end, self.undo = end, undo
 
     def open(self, batch: Batch) -> Tensor:
         """Which rows are not settled, bool [B]; a row without an elapsed time is."""
-        return batch.extra["elapsed"] < self.end
+        elapsed = batch.extra["elapsed"]
+        if self.undo:
+            return (batch.extra["mature"] < 0.5) & ~elapsed.isnan()
+        return elapsed < self.end
 
-    def now(self, outputs: EnsembleOutputs) -> tuple[Tensor, Tensor]:
-        """p, and F at the elapsed time of each row, float32 [B] each."""
-        elapsed = outputs.batch.extra["elapsed"].nan_to_num(nan=1.0).clamp(0, self.end)
-        return self.comes(outputs), self.arrived(outputs, elapsed, "by the cut")
+    def now(self, outputs: EnsembleOutputs) -> tuple[Tensor, Tensor, Tensor]:
+        """p, and F and A at the elapsed time of each row, float32 [B] each.
+
+        Without ``undo``, F and A are the same.
+        """
+        given = outputs.batch.extra["elapsed"].nan_to_num(nan=1.0)
+        elapsed = given.clamp(0, self.end)
+        p, f = self.comes(outputs), self.arrived(outputs, elapsed, "by the cut")
+        if not self.undo:
+            return p, f, f
+        f = torch.where(given >= self.end, 1.0, f)
+        return p, f, f + self._stays(outputs, given) / p.clamp(min=1e-6)
+
+    def _stays(self, outputs: EnsembleOutputs, elapsed: Tensor) -> Tensor:
+        """r K, float32 [B]."""
+
+        def probability(learner: Learner) -> Tensor:
+            assert isinstance(learner, DelayLearner)
+
+            def both() -> Tensor:
+                there = learner.there(outputs.batch, elapsed).sigmoid()
+                return learner.undone(outputs.batch).sigmoid() * there
+
+            return outputs.once(learner, "there, and taken back later", both)
+
+        return self.mean_unseen(outputs, probability)
 
     def comes(self, outputs: EnsembleOutputs) -> Tensor:
         """p, float32 [B]."""
@@ -170,17 +211,18 @@ class ShiftModel(DelayModel):
     Args:
         end: the elapsed time at which a row is settled.
         clip: largest importance.
+        undo: whether label events may be taken back.
     """
 
-    def __init__(self, end: float, clip: float) -> None:
-        super().__init__(end)
+    def __init__(self, end: float, clip: float, *, undo: bool = False) -> None:
+        super().__init__(end, undo=undo)
         self.clip = clip
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """The importance weights, float32 [B]."""
-        batch, (p, f) = outputs.batch, self.now(outputs)
-        positive = (1 / f).clamp(max=self.clip)
-        negative = (1 - p) / (1 - p * f).clamp(min=1e-6)
+        batch, (p, _, a) = outputs.batch, self.now(outputs)
+        positive = (1 / a).clamp(max=self.clip)
+        negative = (1 - p) / (1 - p * a).clamp(min=1e-6)
         weights = torch.where(batch.label > 0.5, positive, negative)
         return torch.where(self.open(batch), weights, 1.0)
 
@@ -193,10 +235,13 @@ class PosteriorModel(DelayModel):
         return torch.ones_like(outputs.batch.label)
 
     def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
-        """The chance that the label has arrived or will, float32 [B]."""
-        batch, (p, f) = outputs.batch, self.now(outputs)
-        late = p * (1 - f) / (1 - p * f).clamp(min=1e-6)
-        return torch.where(self.open(batch) & (batch.label < 0.5), late, batch.label)
+        """The chance that the label has arrived or will, and stays, float32 [B]."""
+        batch, (p, f, a) = outputs.batch, self.now(outputs)
+        late = p * (1 - f) / (1 - p * a).clamp(min=1e-6)
+        there = f / a if self.undo else batch.label
+        return torch.where(
+            self.open(batch), torch.where(batch.label < 0.5, late, there), batch.label
+        )
 
 
 class SampledModel(DelayModel):
