@@ -93,13 +93,13 @@ def test_a_batch_without_target_rows_teaches_v_nothing() -> None:
 
 
 def gradients(rows: Tensor, world: int) -> list[Tensor]:
-    """Of a step as training takes it."""
+    """Of a step as training takes it: a tenth of each is in the first moments."""
     trainer = Trainer.of([MwNet(training=SMALL)], FACTS, torch.device("cpu"))
     assert isinstance(trainer.learner, MwNetLearner)
     with torch.no_grad():
         trainer.learner.curve.slope.abs_()
     trainer.step(batch_of().rows(rows), world)
-    return [p.grad for p in trainer.learner.parameters() if p.grad is not None]
+    return [10 * first for first, _ in trainer.optimizer.moments]
 
 
 def on_half(rank: int) -> list[Tensor]:
@@ -113,7 +113,7 @@ def test_two_ranks_have_the_gradient_of_one(tmp_path: Path) -> None:
     whole = gradients(torch.arange(40), 1)
     for found in on_two_ranks(on_half, tmp_path):
         for one, wanted in zip(found, whole, strict=True):
-            torch.testing.assert_close(one, wanted, rtol=1e-4, atol=1e-8)
+            torch.testing.assert_close(one, wanted, rtol=1e-4, atol=1e-7)
 
 
 def planted(rows: int = 1500) -> tuple[Batch, Tensor]:
