@@ -109,7 +109,8 @@ def test_one_launch_trains_for_all_methods_what_each_would_get_alone(
     np.testing.assert_array_equal(probabilities(samples, again)["soft"], found["soft"])
     folder = tmp_path / "all" / "rankers" / "deep"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"curves.json", "fitted.json", "refused.json", "ranks", *found}
+    files = {"curves.json", "fitted.json", "refused.json", "ids.safetensors"}
+    assert names == {*files, "ranks", *found}
     assert {path.name for path in (folder / "gamma").iterdir()} == {
         "model.json",
         "model.safetensors",
