@@ -12,7 +12,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 import reweight
-from conftest import SMALL_DATA
 from pipelines import SPARK
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
@@ -30,7 +29,7 @@ SMALL = {
 QUICK = ("ranking.max_iter=5", "evaluation.replicates=100", "evaluation.buckets=40")
 DEMO = (*QUICK, "features.history={}")
 OVERRIDES = {
-    FIRST: (*DEMO, "importance.1.training.epochs=3", f"spark={json.dumps(SPARK | SMALL_DATA)}"),
+    FIRST: (*DEMO, "importance.1.training.epochs=3", f"spark={json.dumps(SPARK)}"),
     "compare_methods.py": (*DEMO, *[f"importance.{i}.training.epochs=3" for i in (2, 3, 4)]),
     "your_own_log.py": (*QUICK, "importance.1.training.epochs=3"),
 }

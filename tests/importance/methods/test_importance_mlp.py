@@ -17,7 +17,8 @@ from reweight.importance.methods.importance_mlp import (
     ImportanceMlpModel,
 )
 from reweight.importance.training import TrainFacts
-from reweight.training.loop import fit, fitted, trainers_of
+from reweight.training.loop import fit, trainers_of
+from reweight.training.models import fitted
 
 FACTS = TrainFacts(dim=3, cardinalities=(4,), rows=60, positives=15, seed=2)
 CPU = torch.device("cpu")

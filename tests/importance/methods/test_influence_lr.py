@@ -16,7 +16,7 @@ from reweight.importance.batch import Batch
 from reweight.importance.methods.influence_lr import InfluenceLr, InfluenceLrModel
 from reweight.importance.training import TrainFacts
 from reweight.training.in_memory import fit_in_memory
-from reweight.training.loop import fitted as look_again
+from reweight.training.models import fitted as look_again
 
 CARDINALITIES = (4, 3)
 
