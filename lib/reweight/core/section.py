@@ -72,29 +72,11 @@ Names = Annotated[tuple[Name, ...], AfterValidator(_differ)]
 # Names that a column or a folder beside those of the methods has. A test keeps the list complete.
 _TAKEN = frozenset(
     {
-        *(
-            "run_id",
-            "method",
-            "sample_id",
-            "group_id",
-            "event_time",
-            "label",
-            "label_time",
-            "undo_time",
-        ),
-        *("mature", "elapsed", "delay", "undone", "split", "target", "segment", "position"),
-        *(
-            "propensity",
-            "value",
-            "features",
-            "ids",
-            "importance",
-            "weight",
-            "in_sample",
-            "probability",
-        ),
-        *("ranker", "vector", "rows", "name", "errors", "ranks", "truth", "kept", "design_weight"),
-        *("uniform_recalibrated", "sequence_ids", "sequence_gaps"),
+        *("run_id", "method", "sample_id", "group_id", "event_time", "label", "label_time"),
+        *("undo_time", "mature", "elapsed", "delay", "undone", "split", "target", "segment"),
+        *("position", "propensity", "value", "features", "ids", "importance", "weight"),
+        *("in_sample", "probability", "kept", "design_weight", "sequence_ids", "sequence_gaps"),
+        *("ranker", "vector", "rows", "name", "errors", "ranks", "truth", "uniform_recalibrated"),
     }
 )
 

@@ -47,6 +47,7 @@ from reweight.fit_importance.known_weights import KnownWeights, refused_weights
 from reweight.fit_importance.starting_models import (
     check_features,
     check_models,
+    model_version,
     models_read,
     start_folder,
 )
@@ -80,11 +81,7 @@ def models_fitted(run: Run) -> dict[str, str | None]:
         "weights refused": digest(json.dumps(refused_weights(config, models))),
         "curves": content_hash(models.curves),
         "ids": content_hash(models.ids),
-        # A later stage leaves the policy there.
-        **{
-            method.name: content_hash(models.model(method.name), without={models.policy("").name})
-            for method in config.importance
-        },
+        **{method.name: model_version(models, method.name) for method in config.importance},
     }
 
 

@@ -121,13 +121,16 @@ def models_read(start: StartFolder, methods: Sequence[ImportanceMethod]) -> dict
     """Versions of the models that methods start from, by name."""
     models = start.models
     versions = {
-        f"{method.name} of {start.run_id}": content_hash(
-            models.model(method.name), without={models.policy("").name}
-        )
+        f"{method.name} of {start.run_id}": model_version(models, method.name)
         for method in methods
         if method.learns() is not None
     }
     return versions | {f"ids of {start.run_id}": content_hash(models.ids)}
+
+
+def model_version(models: ModelsFolder, name: str) -> str:
+    """Identifies what was fitted of a method, without the weight policy that is put beside it."""
+    return content_hash(models.model(name), without={models.policy("").name})
 
 
 def said_updated(start: StartFolder, folder: ModelsFolder) -> dict[str, str]:

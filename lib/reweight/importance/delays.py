@@ -108,11 +108,11 @@ class DelayLearner(SettledLearner):
         edges = torch.linspace(0, 1, training.bins + 1).tolist() if training.bins else ()
         timed = {"dim": facts.dim + 1, "quantiles": (*facts.quantiles, tuple(edges))}
         with_time = facts.model_copy(update=timed if training.bins else {"dim": facts.dim + 1})
-        self.arrival = _ensemble(training, with_time)
+        self.arrival = _beside(training, with_time)
         self.undo = training.undo
         if training.undo:
-            self.taken_back = _ensemble(training, facts)
-            self.stay = _ensemble(training, with_time)
+            self.taken_back = _beside(training, facts)
+            self.stay = _beside(training, with_time)
         # A mean over positives, as p's loss is one over rows, so that both learn at the same rate.
         self.scale = facts.rows / facts.positives
         self.seed = facts.seed + _SEED_OFFSET
@@ -186,15 +186,9 @@ class DelayLearner(SettledLearner):
         return self.scale * total / _DRAWS
 
 
-def _ensemble(training: DelayTraining, facts: TrainFacts) -> Ensemble:
-    return Ensemble(
-        facts,
-        members=training.members,
-        membership=training.membership,
-        hidden=training.hidden,
-        embedding=training.embedding,
-        bins=training.bins,
-    )
+def _beside(training: DelayTraining, facts: TrainFacts) -> Ensemble:
+    """An ensemble on the folds of the training, which reads no sequence."""
+    return EnsembleLearner(training.model_copy(update={"network": "mlp"}), facts).ensemble
 
 
 def _at(batch: Batch, times: Tensor) -> Batch:

@@ -24,14 +24,10 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class World:
-    """Rows as they were known at the cut, and the truth of them."""
+class Known:
+    """Rows as they were known at the cut."""
 
     batch: Batch
-    comes: Array
-    p: Array
-    rate: Array
-    there: Array
 
     @property
     def open(self) -> NDArray[np.bool_]:
@@ -40,6 +36,16 @@ class World:
     @property
     def label(self) -> Array:
         return self.batch.label.double().numpy()
+
+
+@dataclass(frozen=True)
+class World(Known):
+    """These, and the truth of them."""
+
+    comes: Array
+    p: Array
+    rate: Array
+    there: Array
 
 
 def at(delay_rate: Array, elapsed: Array | float) -> Array:
@@ -203,22 +209,13 @@ def test_mature_only_drops_open_rows() -> None:
 
 
 @dataclass(frozen=True)
-class Refunds:
-    """Rows as they were known at the cut, and what they are once all is settled."""
+class Refunds(Known):
+    """These, and what they are once all is settled."""
 
-    batch: Batch
     stays: Array
     p: Array
     f: Array
     a: Array
-
-    @property
-    def open(self) -> NDArray[np.bool_]:
-        return self.batch.extra["mature"].numpy() == 0
-
-    @property
-    def label(self) -> Array:
-        return self.batch.label.double().numpy()
 
     @property
     def weight(self) -> Array:
