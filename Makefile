@@ -63,9 +63,12 @@ $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.c
 demo: setup  ## run the pipeline on a simulated log; ARGS="key=value ..." overrides conf/demo.yaml
 	$(PYTHON) jobs/pipeline.py conf/demo.yaml $(ARGS)
 
-daily-demo: setup  ## thirty simulated days: a run over the first twenty, then ten days one by one
+daily-demo: setup  ## thirty simulated days: a run over the first twenty, then ten days one by one, watched
 	$(PYTHON) jobs/pipeline.py conf/daily_reference.yaml $(ARGS)
 	$(PYTHON) jobs/daily.py conf/daily_demo.yaml --from 2026-01-21 --to 2026-01-30 $(ARGS)
+	@# A status from 10 on is an alarm, as there should be here.
+	$(PYTHON) jobs/monitor.py conf/daily_demo.yaml --from 2026-01-21 --to 2026-01-30 $(ARGS) || test $$? -ge 10
+	$(PYTHON) jobs/promote.py conf/daily_reference.yaml run_id=live --challenger reference $(ARGS)
 
 test: setup  ## run all tests that need one machine; ARGS="tests/training" runs some
 	$(PYTHON) $(TESTS)
