@@ -248,4 +248,9 @@ def _write_weights(run: Run, reference: _Reference, opened: int, count: int) -> 
 
 
 def _said(summary: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in summary.items())
+    """One short line while days pass; the summary at the end has all of it."""
+    if "skipped" in summary:
+        return str(summary["skipped"])
+    line = f"{summary['events']:,} events, {summary['samples']:,} samples written"
+    again = summary.get("opened again")
+    return f"{line}, opened again {again}" if again else line
