@@ -18,6 +18,7 @@ from reweight.monitor.measures import (
     psi,
     psi_noise,
 )
+from reweight.monitor.ranking import Order, Ranked
 from reweight.monitor.section import Monitoring
 
 NAMES = [column.split()[0] for column in COLUMNS.split(", ")]
@@ -29,6 +30,7 @@ VARIABLES = (
     Variable("label_rate", ""),
     Variable("open_windows", ""),
 )
+NOT_RANKED = Ranked()
 # 1970-01-11
 DAY = 10
 Rows = dict[tuple[str, str], dict[str, Any]]
@@ -49,15 +51,14 @@ def day(
     return np.stack(columns, axis=1)
 
 
-def reported(now: np.ndarray, **settings: Any) -> Rows:
+def reported(now: np.ndarray, ranked: Ranked = NOT_RANKED, **settings: Any) -> Rows:
     before = day(20_000, 0)
     cuts = np.linspace(0, 1, 11)
     edges = [edges_of(np.quantile(before[:, i], cuts)) for i in range(3)]
     days = np.repeat([REFERENCE, DAY], [len(before), len(now)])
     cells = histogram(days, np.concatenate([before, now]), [*edges, (), (), ()])
-    rows = measured(
-        pd.DataFrame(cells, columns=NAMES), VARIABLES, [DAY], 10, {}, Monitoring(**settings)
-    )
+    cells = pd.DataFrame(cells, columns=NAMES)
+    rows = measured(cells, VARIABLES, [DAY], 10, {}, ranked, Monitoring(**settings))
     assert {row["day"] for row in rows} == {date(1970, 1, 11)}
     kinds = {type(row[name]) for row in rows for name in ("value", "reference", "limit")}
     assert kinds <= {float, type(None)}
@@ -143,9 +144,8 @@ def test_open_windows_are_an_alarm_where_there_is_a_limit() -> None:
 
 def test_the_classifier_is_an_alarm_beyond_what_chance_separates() -> None:
     def of(area: float, scored: int) -> bool:
-        (row,) = measured(
-            pd.DataFrame(columns=NAMES), (), [DAY], 1, {DAY: (area, scored)}, Monitoring()
-        )
+        areas, cells = {DAY: (area, scored)}, pd.DataFrame(columns=NAMES)
+        (row,) = measured(cells, (), [DAY], 1, areas, NOT_RANKED, Monitoring())
         return bool(row["alarm"])
 
     assert not of(0.75, 30)
@@ -179,3 +179,26 @@ def test_the_most_urgent_alarm_gives_the_exit_status() -> None:
 def test_days_that_contradict_each_other_are_refused(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Monitoring.model_validate(settings)
+
+
+@pytest.mark.parametrize(("area", "alarm"), [(0.79, False), (0.72, False), (0.6, True)])
+def test_a_ranker_that_orders_worse_than_it_did_raises_an_alarm(area: float, alarm: bool) -> None:
+    ranked = Ranked(0.8, 0.01, {DAY: Order(area, 100, 900)})
+    row = reported(day(1000, 1), ranked=ranked)["ranker_auc", ""]
+    assert row["alarm"] is alarm
+    assert (row["value"], row["reference"]) == (area, 0.8)
+
+
+@pytest.mark.parametrize("order", [Order(None, 0, 1000), Order(0.1, 1, 1)])
+def test_a_day_with_next_to_no_label_of_a_class_raises_none(order: Order) -> None:
+    rows = reported(day(1000, 1), ranked=Ranked(0.8, 0.01, {DAY: order}))
+    assert not rows.get(("ranker_auc", ""), {"alarm": False})["alarm"]
+
+
+def test_the_variance_of_an_auc_is_that_of_many_samples() -> None:
+    draw = np.random.default_rng(0)
+    # The AUC of scores that are exponential: P(2 x > y) = 2 / 3, as the formula assumes.
+    positives, negatives = 2 * draw.exponential(size=(4000, 30)), draw.exponential(size=(4000, 50))
+    areas = (positives[:, :, None] > negatives[:, None, :]).mean(axis=(1, 2))
+    assert areas.mean() == pytest.approx(2 / 3, abs=0.01)
+    assert Order(None, 30, 50).variance(2 / 3) == pytest.approx(areas.var(), rel=0.1)

@@ -19,6 +19,7 @@ from scipy import stats
 
 from reweight.core.asked_days import EPOCH
 from reweight.monitor.histograms import MISSING
+from reweight.monitor.ranking import Ranked
 from reweight.monitor.section import Monitoring
 
 Array = NDArray[np.float64]
@@ -34,6 +35,7 @@ STATUS = {
     "psi_importance": 15,
     "psi_weights": 16,
     "ess_share": 17,
+    "ranker_auc": 18,
 }
 # A day without drift raises an alarm by chance in one of so many comparisons.
 _CHANCE = 1e-4
@@ -89,6 +91,7 @@ def measured(
     days: Sequence[int],
     days_of_reference: int,
     areas: Mapping[int, tuple[float, int]],
+    ranked: Ranked,
     section: Monitoring,
 ) -> list[dict[str, Any]]:
     """Rows of the table ``monitoring``.
@@ -99,6 +102,7 @@ def measured(
         days: the days to report, in days since 1970; those without rows too.
         days_of_reference: number of days of the reference.
         areas: day -> AUC of the domain classifier, and the rows of each side that it was scored on.
+        ranked: how well the reference's ranker orders the days.
         section: the section ``monitoring``.
     """
     cells = {key: _cells(part) for key, part in counts.groupby(["day", "variable"])}
@@ -113,6 +117,7 @@ def measured(
             # The standard deviation of the AUC of two samples of one distribution.
             noise = stats.norm.ppf(1 - _CHANCE) * ((2 * scored + 1) / 12) ** 0.5 / scored
             add("domain_auc", "", area, 0.5, above=_plus(section.domain_auc, noise))
+        _add_ranking(add, day, ranked, section.ranker_auc)
         rows += add.rows
     return rows
 
@@ -185,6 +190,14 @@ def _measure(
             share, was = (cells.total**2 / cells.squares / cells.rows for cells in (now, before))
             lowest = section.ess_share and section.ess_share * was
             add("ess_share", of, share, was, below=lowest)
+
+
+def _add_ranking(add: _Rows, day: int, ranked: Ranked, fall: float | None) -> None:
+    order, usual = ranked.days.get(day), ranked.usual
+    if order is None or order.auc is None or usual is None:
+        return
+    noise = stats.norm.ppf(1 - _CHANCE) * (order.variance(usual) + ranked.error**2) ** 0.5
+    add("ranker_auc", "", order.auc, usual, below=None if fall is None else usual - fall - noise)
 
 
 def _plus(limit: float | None, noise: float) -> float | None:

@@ -19,6 +19,7 @@ TITLES = {
     "psi_importance": "stability index of importance",
     "psi_weights": "stability index of weights",
     "ess_share": "ESS as a share of the rows",
+    "ranker_auc": "AUC of the reference's ranker",
 }
 # Lines of a picture: those that go furthest.
 _LINES = 6
@@ -64,7 +65,7 @@ def _day(day: str, rows: pd.DataFrame) -> Values:
         part = part[part["limit"].notna()] if part["limit"].notna().any() else part[:1]
         if part.empty:
             continue
-        lowest = measure == "ess_share"
+        lowest = measure in ("ess_share", "ranker_auc")
         row = part.loc[part["value"].idxmin() if lowest else part["value"].idxmax()]
         alarm = bool(part["alarm"].any())
         cells[measure] = {"value": float(row["value"]), "of": row["of"], "alarm": alarm}

@@ -9,8 +9,8 @@ from reweight.core.section import RunId
 class Monitoring(AskedDays):
     """The section ``monitoring``.
 
-    A limit of null raises no alarm. Limits of the stability indices, the label rate and the domain
-    AUC are widened by what chance alone makes of so few rows.
+    A limit of null raises no alarm. Limits of the stability indices, the label rate and the two
+    AUCs are widened by what chance alone makes of so few rows.
 
     Attributes:
         reference: run whose training split the days are compared with; by default that of the
@@ -29,6 +29,8 @@ class Monitoring(AskedDays):
         psi_importance: largest stability index of a method's importance.
         psi_weights: largest stability index of a method's weights.
         ess_share: smallest share of the reference's ESS share that a method's weights may have.
+        ranker_auc: largest fall of the AUC of the reference's ranker, trained with uniform weights,
+            on rows whose windows have closed, from that on the reference's test rows.
         json_line: whether one line of JSON is printed at the end; ``--json`` on the command line.
     """
 
@@ -42,4 +44,5 @@ class Monitoring(AskedDays):
     psi_importance: float | None = Field(default=0.2, gt=0)
     psi_weights: float | None = Field(default=0.2, gt=0)
     ess_share: float | None = Field(default=0.5, gt=0, le=1)
+    ranker_auc: float | None = Field(default=0.05, gt=0, lt=0.5)
     json_line: bool = False

@@ -2,7 +2,8 @@
 
 Reads:
     The tables ``samples`` and ``weights`` of this run, and those of the training split of the
-    reference run.
+    reference run; the reference's ranker that was trained with uniform weights, and its AUC in
+    ``metrics``, if it has them.
 
 Writes:
     The table ``monitoring``: the days that were looked at replace what was there of them; and
@@ -26,6 +27,7 @@ from reweight.core.asked_days import EPOCH
 from reweight.core.baselines import BASELINE
 from reweight.core.errors import MonitoringError
 from reweight.core.files import write_json
+from reweight.core.kept import kept_types
 from reweight.core.left_out import left_out, without
 from reweight.core.persisted import persisted
 from reweight.core.revision import revision
@@ -38,6 +40,8 @@ from reweight.monitor.days import Layout
 from reweight.monitor.histograms import counted, edges_of
 from reweight.monitor.measures import REFERENCE
 from reweight.monitor.page import content, render
+from reweight.monitor.ranking import Ranked, orders, usual_auc
+from reweight.train_ranker.rows import with_columns
 
 
 def monitor(run: Run) -> dict[str, Any]:
@@ -72,9 +76,10 @@ def monitor(run: Run) -> dict[str, Any]:
         by_day = dict(zip(volume.index.astype(int), volume.astype(float), strict=True))
         chosen = places or tuple(range(len(names)))
         areas = days.areas(known, rows, by_day, chosen, config.seed)
+        ranked = _ranked(run, reference, rows)
     reported = days.days_to_report([day for day in by_day if day != REFERENCE], section.span)
     found = measures.measured(
-        counts, layout.variables, reported, int(window["days"]), areas, section
+        counts, layout.variables, reported, int(window["days"]), areas, ranked, section
     )
     _write(run, found)
     return _reported(run, reference, found)
@@ -91,6 +96,18 @@ def _features(run: Run, reference: str) -> tuple[str, ...]:
             fix="write monitoring.reference: the run whose models score these samples",
         )
     return own
+
+
+def _ranked(run: Run, reference: str, rows: DataFrame) -> Ranked:
+    """How well the reference's first ranker orders the days; nothing of one that has none."""
+    ranker, folder = run.config.rankers[0], RunFolder.of(run.config.root, reference)
+    usual = usual_auc(run.store, reference, ranker.name, BASELINE)
+    if usual is None:
+        return Ranked()
+    sizes = read_stats(folder.features).sizes
+    rows = with_columns(rows, ranker.columns(), sizes, kept_types(run.folder))
+    fitted = ranker.load(folder.ranker(ranker.name, BASELINE))
+    return Ranked(*usual, orders(rows, fitted))
 
 
 def _check_first(run: Run, reference: str, first: int) -> None:
