@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from reweight.build_samples.feature_stats import FeatureStats
 from reweight.config import Run, RunConfig, read_config
+from reweight.core.baselines import BASELINE
 from reweight.core.errors import MonitoringError
 from reweight.core.files import write_json
-from reweight.core.tables import MONITORING, SAMPLES, WEIGHTS
+from reweight.core.small_rows import frame_of
+from reweight.core.tables import METRICS, MONITORING, SAMPLES, WEIGHTS
 from reweight.monitor.measures import STATUS
 from reweight.monitor.stage import monitor
 from reweight.monitor.status import status
 from reweight.runner.records import run_stage
+from reweight.train_ranker.rankers import RankerJob
+from reweight.train_ranker.rows import with_vector
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("runs_stages")]
 
@@ -90,12 +95,26 @@ def filled(run: Run, days: dict[date, tuple[int, float, str]], names: tuple[str,
     write_json(run.folder.features, stats.model_dump())
 
 
+def ranked(run: Run) -> None:
+    """Fits the run's ranker, which learns that no feature matters, and notes its AUC."""
+    rows = with_vector(run.store.read(SAMPLES), ()).withColumn("weight", F.lit(1.0))
+    rows = rows.withColumn("label", F.col("label").cast("double"))
+    (ranker,) = run.config.rankers
+    fitted = ranker.fit(rows, RankerJob(weight_sum=1500.0))
+    fitted.save(run.folder.ranker(ranker.name, BASELINE))
+    found = {"value": 0.5, "low": 0.48, "high": 0.52}
+    row = {"judge": "recorded", "ranker": ranker.name, "method": BASELINE, "split": "test"}
+    row |= {"name": "auc", "kind": "value", "seed": 0}
+    run.store.write(METRICS, frame_of(run.spark, METRICS, [row | found]))
+
+
 @pytest.fixture(scope="module")
 def today(opened: OpenRun) -> OpenRun:
     """Opens the run of the days, whose reference is there."""
     names = ("price", "day_of_week_sin", "day_of_week_cos")
     before = {date(2026, 1, day): (300, 0.0, "true") for day in range(5, 10)}
     filled(opened("monday"), before, names)
+    ranked(opened("monday"))
     days = {USUAL: (300, 0.0, "true"), DEAR: (300, 2.0, "false"), FEW: (20, 0.0, "true")}
     filled(opened("today"), days, names)
     filled(opened("taller"), {USUAL: (5, 0.0, "true")}, ("height", *names[1:]))
@@ -134,13 +153,17 @@ def test_each_day_is_compared_and_a_day_looked_at_again_replaces_its_rows(
     assert (DEAR, "psi_weights", "density_ratio") in rows
     assert rows[USUAL, "label_rate", ""]["value"] == pytest.approx(0.2)
     assert rows[DEAR, "domain_auc", ""]["value"] > 0.85
+    # Not of days without labels.
+    assert {day for day, measure, _ in rows if measure == "ranker_auc"} == {USUAL, FEW}
+    assert rows[USUAL, "ranker_auc", ""]["value"] == pytest.approx(0.5, abs=0.15)
+    assert rows[USUAL, "ranker_auc", ""]["reference"] == 0.5
     assert rows[USUAL, "psi_features", "day_of_week_sin"]["alarm"] is False
     assert found["exit"] == status(run) == STATUS["volume"]
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["exit"] == STATUS["volume"]
     assert {alarm["day"] for alarm in told["alarms"]} == {str(d) for d in (DEAR, NONE, FEW)}
     page = run.folder.page("monitor").read_text()
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 9
     assert page.count("<tr><td>2026-01-1") == 4
     assert "src=" not in page
 
