@@ -8,10 +8,11 @@ are read where they are mounted on this machine, and by Spark's own readers wher
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
+from pyspark.util import inheritable_thread_target
 
 from reweight.core.ddl import creation
 from reweight.core.errors import SetupError
@@ -31,6 +33,8 @@ SENT_LIMIT = 60 << 20
 # Beyond, the first bytes of a file would cost more than they can save.
 _PEEKED = 64 << 20
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _slots: "WeakKeyDictionary[SparkSession, int]" = WeakKeyDictionary()
 
 
@@ -136,6 +140,30 @@ def cancellable(spark: SparkSession) -> Iterator[Callable[[], None]]:
     finally:
         context.setInterruptOnCancel(False)
         context.removeJobTag(tag)
+
+
+def side_by_side(
+    spark: SparkSession, function: Callable[[_T], _R], items: Sequence[_T], at_once: int
+) -> list[_R]:
+    """Calls a function that starts Spark jobs on each item, on several at once.
+
+    Their jobs have the tags and the job group of this thread's.
+
+    Args:
+        spark: the session.
+        function: what is called; it must not share what it changes.
+        items: its arguments.
+        at_once: number of calls at once; with 1 they are made in this thread.
+
+    Returns:
+        The results, in the order of the items.
+    """
+    if at_once == 1:
+        return [function(item) for item in items]
+    target: Any = inheritable_thread_target
+    inherits = target(spark) if is_connect(spark) else target
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(inherits(function), items))
 
 
 def _interrupt(spark: SparkSession, tag: str) -> None:

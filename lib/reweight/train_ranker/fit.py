@@ -17,6 +17,7 @@ from reweight.core.columns import soft_label
 from reweight.core.errors import ConfigError, ReweightError
 from reweight.core.left_out import Refusals
 from reweight.core.run_folder import RunFolder
+from reweight.core.session_kind import side_by_side
 from reweight.score_weights.policy import PolicyStats
 from reweight.train_ranker.checks import check_training
 from reweight.train_ranker.rankers import FittedRanker, Ranker, RankerJob
@@ -25,6 +26,9 @@ from reweight.train_ranker.recalibration import recalibrated
 from reweight.train_ranker.rows import WeightColumn, weighted
 
 _LOG = logging.getLogger(__name__)
+# Of fewer rows, a pass keeps a machine's cores busy for less time than Spark takes to plan it.
+_ROWS_AT_ONCE = 600_000
+_MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Fit:
         method: name of the method.
         fitted: the fitted ranker.
         seconds: that the fit took, without the rows that all fits share; an equal part for each of
-            those that were made together.
+            those that were made together. Beside others it takes longer than alone.
     """
 
     ranker: str
@@ -167,24 +171,48 @@ def fit_rankers(
     soft = [column.name for column in weights if column.soft]
     sums = check_training(train, [column.name for column in weights], floor, soft, refusals)
     remaining = refusals.remaining(weights)
-    fits = []
+    fits: list[Fit] = []
     for ranker in rankers:
-        start, all_fits = time.monotonic(), None if folder is None else folder.rankers(ranker.name)
-        together = ranker.fit_together(train, remaining, replace(job, folder=all_fits))
-        share = (time.monotonic() - start) / len(remaining)
-        for column in remaining:
-            own = replace(
-                job,
-                weight_sum=sums[column.name]
-                if column.regularised_sum is None
-                else column.regularised_sum,
-                folder=None if folder is None else folder.ranker(ranker.name, column.name),
-            )
+        outcomes = _outcomes(train, remaining, sums, ranker, job, folder)
+        for column, outcome in zip(remaining, outcomes, strict=True):
+            if isinstance(outcome, Fit):
+                fits.append(outcome)
+                continue
             # A refused baseline is an error: the ranker's other fits would have no comparison.
             named = column.name if column.name == BASELINE else f"{ranker.name}/{column.name}"
-            with refusals.about(named):
-                fits.append(_fit(train, column, ranker, own, together, share))
+            refusals.add(named, outcome)
     return tuple(fits)
+
+
+def _outcomes(
+    train: DataFrame,
+    columns: Sequence[WeightColumn],
+    sums: Mapping[str, float],
+    ranker: Ranker,
+    job: RankerJob,
+    folder: RunFolder | None,
+) -> list[Fit | ReweightError]:
+    """The fits of a ranker, or why one was refused, in the order of the columns."""
+    start, all_fits = time.monotonic(), None if folder is None else folder.rankers(ranker.name)
+    together = ranker.fit_together(train, columns, replace(job, folder=all_fits))
+    share = (time.monotonic() - start) / len(columns)
+
+    def outcome(column: WeightColumn) -> Fit | ReweightError:
+        own = replace(
+            job,
+            weight_sum=sums[column.name]
+            if column.regularised_sum is None
+            else column.regularised_sum,
+            folder=None if folder is None else folder.ranker(ranker.name, column.name),
+        )
+        try:
+            return _fit(train, column, ranker, own, together, share)
+        except ReweightError as error:
+            return error
+
+    # The sum of weights with mean 1 is the number of rows.
+    at_once = int(_ROWS_AT_ONCE / max(sums.values())) if ranker.small_jobs else 1
+    return side_by_side(train.sparkSession, outcome, columns, min(max(1, at_once), _MOST_AT_ONCE))
 
 
 def _fit(

@@ -11,7 +11,7 @@ splits are quantiles of rows that are drawn by partition.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 from pyspark.ml.functions import array_to_vector
@@ -34,6 +34,8 @@ class Trees(Ranker):
             4 bytes per row, zeros included, so ids with thousands of values are better left to
             other rankers.
     """
+
+    small_jobs: ClassVar[bool] = True
 
     max_depth: int = Field(default=5, ge=1, le=30)
     max_bins: int = Field(default=32, ge=2)
