@@ -145,7 +145,7 @@ def cancellable(spark: SparkSession) -> Iterator[Callable[[], None]]:
 def side_by_side(
     spark: SparkSession, function: Callable[[_T], _R], items: Sequence[_T], at_once: int
 ) -> list[_R]:
-    """Calls a function that starts Spark jobs on each item, on several at once.
+    """Calls a function that starts Spark jobs on each item, on several at once in a classic session.
 
     Their jobs have the tags and the job group of this thread's.
 
@@ -158,12 +158,11 @@ def side_by_side(
     Returns:
         The results, in the order of the items.
     """
-    if at_once == 1:
+    # In a client, Spark ML finds its session in this thread only.
+    if at_once == 1 or is_connect(spark):
         return [function(item) for item in items]
-    target: Any = inheritable_thread_target
-    inherits = target(spark) if is_connect(spark) else target
     with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(inherits(function), items))
+        return list(pool.map(inheritable_thread_target(function), items))
 
 
 def _interrupt(spark: SparkSession, tag: str) -> None:
