@@ -145,7 +145,7 @@ def cancellable(spark: SparkSession) -> Iterator[Callable[[], None]]:
 def side_by_side(
     spark: SparkSession, function: Callable[[_T], _R], items: Sequence[_T], at_once: int
 ) -> list[_R]:
-    """Calls a function that starts Spark jobs on each item, on several at once in a classic session.
+    """Calls a function that starts Spark jobs on each item; a classic session does several at once.
 
     Their jobs have the tags and the job group of this thread's.
 
