@@ -1,6 +1,7 @@
 """What differs between a session with a JVM and a client of Spark Connect."""
 
 from pathlib import Path
+from threading import Barrier, get_ident
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -167,3 +168,25 @@ def test_rows_that_a_server_does_not_keep_are_staged(
     assert not folder.exists()
     with pytest.raises(PySparkException), persisted.persisted(rows):
         pass
+
+
+def test_calls_side_by_side_give_their_results_in_order_and_can_be_cancelled(
+    spark: SparkSession,
+) -> None:
+    met = Barrier(3)
+
+    def count(rows: int) -> tuple[int, bool]:
+        # Three at once, or the barrier breaks.
+        met.wait(timeout=60)
+        tags = spark.sparkContext.getJobTags()
+        return spark.range(rows).count(), len(tags) == 1
+
+    with session_kind.cancellable(spark):
+        found = session_kind.side_by_side(spark, count, [30, 10, 20], at_once=3)
+    assert found == [(30, True), (10, True), (20, True)]
+
+
+def test_a_client_calls_one_after_the_other() -> None:
+    client = cast(SparkSession, Client())
+    here = [get_ident()] * 2
+    assert session_kind.side_by_side(client, lambda _: get_ident(), [1, 2], at_once=2) == here
