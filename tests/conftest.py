@@ -15,7 +15,7 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight.core.session import spark_session
+from reweight.core.session import FEW_ROWS, spark_session
 from reweight.training.readers import Reading
 
 if TYPE_CHECKING:
@@ -29,13 +29,8 @@ os.environ.setdefault(
     "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC",
 )
 
-# For tables of a few rows, where planning a query takes longer than running it: no generated code,
-# no plans that adapt. A write and a read take half of their time. Jobs and clusters in processes of
-# their own keep Spark's defaults.
-SMALL_DATA = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
+# Jobs and clusters in processes of their own keep Spark's defaults.
+SMALL_DATA = FEW_ROWS | {
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.databricks.delta.writeChecksumFile.enabled": "false",
 }

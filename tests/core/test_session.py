@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from reweight.core.session import DELTA, LOCAL, SEMANTICS, spark_session
+from reweight.core.session import DELTA, FEW, LOCAL, SEMANTICS, planned_for, spark_session
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
@@ -187,3 +187,19 @@ def test_a_job_leaves_a_session_that_is_given_as_it_was(tmp_path: Path, runtime:
         "log": False,
         "left": [],
     }
+
+
+def test_settings_for_few_rows_are_those_of_the_block_alone(spark: SparkSession) -> None:
+    key, own = "spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage"
+    before = spark.conf.get(own)
+    spark.conf.set(key, "true")
+    spark.conf.unset(own)
+    try:
+        with planned_for(spark, FEW + 1):
+            assert spark.conf.get(key) == "true"
+        with planned_for(spark, FEW):
+            assert spark.conf.get(key) == spark.conf.get(own) == "false"
+        assert spark.conf.get(key) == spark.conf.get(own) == "true"
+    finally:
+        spark.conf.set(key, "false")
+        spark.conf.set(own, before)

@@ -1,5 +1,6 @@
 """What is known of the days of a run: which were delivered, with how many rows, up to when."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from statistics import median
@@ -97,8 +98,7 @@ def check_volume(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
             got=f"{sum(day.raw.values()):,} raw rows, of which none is an event",
             fix="deliver the day again, or go on with the next one; nothing was written",
         )
-    rows = sum(day.raw.values())
-    before = [sum(d.raw.values()) for d in _before(day.day, known)][-_USUAL_DAYS:]
+    rows, before = sum(day.raw.values()), _rows_before(day.day, known)
     if daily.largest is None or len(before) < _FEWEST_DAYS:
         return
     usual = median(before)
@@ -111,6 +111,12 @@ def check_volume(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
             fix="deliver the day again; if it is right, add daily.largest=null to the command; "
             "nothing was written",
         )
+
+
+def usual_rows(day: date, known: Mapping[date, Day]) -> float:
+    """The median of the raw rows of the days before a day; infinite if there are none."""
+    before = _rows_before(day, known)
+    return median(before) if before else math.inf
 
 
 def check_columns(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
@@ -193,6 +199,10 @@ def literal(time: int) -> str:
     day, second = divmod(seconds, 86400)
     clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{rest:06d}"
     return f"TIMESTAMP '{EPOCH + timedelta(days=day)} {clock}+00:00'"
+
+
+def _rows_before(day: date, known: Mapping[date, Day]) -> list[int]:
+    return [sum(d.raw.values()) for d in _before(day, known)][-_USUAL_DAYS:]
 
 
 def _before(day: date, known: Mapping[date, Day]) -> list[Day]:

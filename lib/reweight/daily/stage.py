@@ -38,6 +38,7 @@ from reweight.core.digest import digest
 from reweight.core.errors import ConfigError, RunError, TableError
 from reweight.core.files import content_hash, write_json
 from reweight.core.left_out import Refusals, left_out, record_left_out, refused_by, without
+from reweight.core.session import planned_for
 from reweight.core.tables import EVENTS, HISTORY, REJECTED, SAMPLES, WEIGHTS
 from reweight.daily.days import (
     Day,
@@ -49,6 +50,7 @@ from reweight.daily.days import (
     read_days,
     reopened,
     since,
+    usual_rows,
     write_day,
 )
 from reweight.daily.delivery import DELIVERED, Delivery, delivered, merged
@@ -71,7 +73,8 @@ def daily(run: Run) -> dict[str, Any]:
     _begin(run, section, reference)
     summary: dict[str, Any] = {}
     for day in section.days:
-        summary[str(day)] = _one_day(run, section, reference, day)
+        with planned_for(run.spark, usual_rows(day, read_days(run.folder))):
+            summary[str(day)] = _one_day(run, section, reference, day)
         run.say(f"{day}: {_said(summary[str(day)])}")
     return summary
 
