@@ -32,6 +32,7 @@ OVERRIDES = {
     FIRST: (*DEMO, "importance.1.training.epochs=3", f"spark={json.dumps(SPARK)}"),
     "compare_methods.py": (*DEMO, *[f"importance.{i}.training.epochs=3" for i in (2, 3, 4)]),
     "every_day.py": (*DEMO, "ranking.recalibrate=[]"),
+    "every_day.py": DEMO,
     "your_own_log.py": (*QUICK, "importance.1.training.epochs=3"),
 }
 OF_ITS_OWN = """
@@ -88,7 +89,9 @@ def test_a_notebook_runs_in_an_existing_session(
 ) -> None:
     monkeypatch.chdir(ROOT)
     whole, overrides = reweight.run, OVERRIDES.get(name, ())
-    monkeypatch.setattr(reweight, "run", lambda config, *given: whole(config, *given, *overrides))
+    monkeypatch.setattr(
+        reweight, "run", lambda config, *given, **more: whole(config, *given, *overrides, **more)
+    )
     for key, value in (SMALL | {"REWEIGHT_NOTEBOOK_ROOT": str(tmp_path / "root")}).items():
         monkeypatch.setenv(key, value)
     try:
