@@ -31,7 +31,6 @@ DEMO = (*QUICK, "features.history={}")
 OVERRIDES = {
     FIRST: (*DEMO, "importance.1.training.epochs=3", f"spark={json.dumps(SPARK)}"),
     "compare_methods.py": (*DEMO, *[f"importance.{i}.training.epochs=3" for i in (2, 3, 4)]),
-    "every_day.py": (*DEMO, "ranking.recalibrate=[]"),
     "every_day.py": DEMO,
     "your_own_log.py": (*QUICK, "importance.1.training.epochs=3"),
 }
