@@ -85,14 +85,6 @@ class Undisturbed:
         shutil.copytree(self.root, root)
         shutil.rmtree(root / "runs" / "line" / "models")
 
-    def before_cleaning(self, root: Path) -> None:
-        """Makes another root a line that has its raw logs and nothing else."""
-        for name in ("raw", "tables/truth"):
-            shutil.copytree(self.root / name, root / name)
-        kept = Path("runs", "line", "records", "simulate_logs.json")
-        (root / kept).parent.mkdir(parents=True)
-        shutil.copy(self.root / kept, root / kept)
-
     def begun(self) -> dict[str, float]:
         """When the stages began, and the end: seconds after the start of the process."""
         records = [record(self.root, stage) for stage in STAGES]
