@@ -19,7 +19,7 @@ JOBS ?= 2
 SPREAD = -n $(JOBS) --dist loadscope --no-loadscope-reorder
 TESTS = -m pytest -m "not cluster and not faults and not connect" $(SPREAD) $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
-DOMAINS := news health customer_service search
+DOMAINS := news health customer_service search finance education social
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
 
 # What a client of Spark Connect needs besides, as in the extra `connect`.
