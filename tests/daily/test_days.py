@@ -1,5 +1,6 @@
 """The days of a run: which part of the tables they change, and which are refused."""
 
+import math
 from datetime import date
 from typing import Any
 
@@ -19,6 +20,7 @@ from reweight.daily.days import (
     literal,
     micros,
     reopened,
+    usual_rows,
 )
 from reweight.daily.section import Daily, cleaning_of
 
@@ -51,6 +53,12 @@ def test_a_day_opens_what_its_label_window_reaches() -> None:
     since, end = reopened(day(8), before, window=6 * 3600, first=FIRST)
     assert since == micros(date(2026, 1, 8)) - 10**6 - 6 * HOUR
     assert end == day(8).last
+
+
+def test_the_usual_rows_of_a_day_are_those_of_its_window_too() -> None:
+    before = known(day(5), day(6, raw={"log": 300}), day(7, raw={"log": 200}))
+    assert usual_rows(date(2026, 1, 8), before, window=2 * 86400) == 600
+    assert usual_rows(FIRST, before, window=0) == math.inf
 
 
 def test_a_late_event_opens_its_day_and_a_window_before_it() -> None:

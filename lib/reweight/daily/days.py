@@ -113,10 +113,16 @@ def check_volume(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
         )
 
 
-def usual_rows(day: date, known: Mapping[date, Day]) -> float:
-    """The median of the raw rows of the days before a day; infinite if there are none."""
+def usual_rows(day: date, known: Mapping[date, Day], window: int) -> float:
+    """About the rows that a day writes, by the days before it; infinite if there are none.
+
+    Args:
+        day: the day.
+        known: what is known of the days.
+        window: of labels, in seconds: the days within it are written again.
+    """
     before = _rows_before(day, known)
-    return median(before) if before else math.inf
+    return median(before) * (1 + window / 86400) if before else math.inf
 
 
 def check_columns(day: Day, known: Mapping[date, Day], daily: Daily) -> None:

@@ -72,8 +72,9 @@ def daily(run: Run) -> dict[str, Any]:
     reference = _Reference(run)
     _begin(run, section, reference)
     summary: dict[str, Any] = {}
+    window = run.config.sampling.label.settles or 0
     for day in section.days:
-        with planned_for(run.spark, usual_rows(day, read_days(run.folder))):
+        with planned_for(run.spark, usual_rows(day, read_days(run.folder), window)):
             summary[str(day)] = _one_day(run, section, reference, day)
         run.say(f"{day}: {_said(summary[str(day)])}")
     return summary

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from scipy import stats
 
 from reweight.core.store import Store
 from reweight.core.tables import METRICS
@@ -61,8 +62,17 @@ class Ranked:
     days: Mapping[int, Order] = field(default_factory=dict)
 
 
-def usual_auc(store: Store, run_id: str, ranker: str, method: str) -> tuple[float, float] | None:
+def usual_auc(
+    store: Store, run_id: str, ranker: str, method: str, confidence: float
+) -> tuple[float, float] | None:
     """The AUC of a ranker by the recorded labels of a run's test rows, and its standard error.
+
+    Args:
+        store: the tables.
+        run_id: the run.
+        ranker: name of the ranker.
+        method: the method with whose weights it was trained.
+        confidence: level of the run's intervals, which the error is taken from.
 
     Returns:
         None if the run has not been evaluated, or has no positive test rows.
@@ -75,8 +85,8 @@ def usual_auc(store: Store, run_id: str, ranker: str, method: str) -> tuple[floa
     found = rows.where("segment IS NULL").select("value", "low", "high").first()
     if found is None or found["value"] is None or found["low"] is None:
         return None
-    # The interval is one of 95 %.
-    return float(found["value"]), float(found["high"] - found["low"]) / (2 * 1.96)
+    width = float(found["high"] - found["low"])
+    return float(found["value"]), width / (2 * float(stats.norm.ppf((1 + confidence) / 2)))
 
 
 def orders(rows: DataFrame, ranker: FittedRanker) -> dict[int, Order]:

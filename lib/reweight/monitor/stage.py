@@ -100,8 +100,9 @@ def _features(run: Run, reference: str) -> tuple[str, ...]:
 
 def _ranked(run: Run, reference: str, rows: DataFrame) -> Ranked:
     """How well the reference's first ranker orders the days; nothing of one that has none."""
-    ranker, folder = run.config.rankers[0], RunFolder.of(run.config.root, reference)
-    usual = usual_auc(run.store, reference, ranker.name, BASELINE)
+    config, folder = run.config, RunFolder.of(run.config.root, reference)
+    ranker, confidence = config.rankers[0], config.evaluation.confidence
+    usual = usual_auc(run.store, reference, ranker.name, BASELINE, confidence)
     if usual is None:
         return Ranked()
     sizes = read_stats(folder.features).sizes
