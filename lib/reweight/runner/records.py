@@ -1,6 +1,7 @@
 """The records of stages: what each of them read, did and left."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from reweight.core.files import write_json
 from reweight.core.revision import code_of, revision
 from reweight.core.run import JobRun, Stage, Summary, left_by, read_by
 from reweight.core.run_folder import RunFolder
+from reweight.core.session import planned_for
 from reweight.core.watched import Watched, noted
 from reweight.runner.lock import now
 from reweight.runner.pipeline import PIPELINE
@@ -57,7 +59,7 @@ def run_stage(run: JobRun[Any], stage: Stage, order: Sequence[Stage] = PIPELINE)
     try:
         # Before the stage reads the logs, so that files added meanwhile make the versions differ.
         logs = read_by(stage, run)
-        with failing_rows_named():
+        with failing_rows_named(), planned_for(run.spark, _known_rows(run.folder, stage, order)):
             summary = dict(stage(replace(run, config=cast(Any, config))))
         instead_of = getattr(stage, "instead_of", ())
         known = {"settings": noted(config, instead_of), "left": left_by(stage, run)}
@@ -104,6 +106,15 @@ def key_before(folder: RunFolder, stage: Stage, order: Sequence[Stage]) -> str |
 def has_worked(summary: Summary) -> bool:
     """Whether a stage did something: it may have nothing to do in a run."""
     return "skipped" not in summary
+
+
+def _known_rows(folder: RunFolder, stage: Stage, order: Sequence[Stage]) -> float:
+    """The raw rows that an earlier stage counted; infinite where none has."""
+    before = [earlier.__name__ for earlier in order[: order.index(stage)]] if stage in order else []
+    path = folder.record("clean_logs")
+    if "clean_logs" not in before or not path.exists():
+        return math.inf
+    return float(json.loads(path.read_text())["summary"].get("raw", math.inf))
 
 
 def _key(record: Mapping[str, Any]) -> str | None:
