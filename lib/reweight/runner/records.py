@@ -95,8 +95,7 @@ def key_before(folder: RunFolder, stage: Stage, order: Sequence[Stage]) -> str |
 
     A stage that has never been run is passed over: a log may exist already.
     """
-    before = order[: order.index(stage)] if stage in order else ()
-    for earlier in reversed(before):
+    for earlier in reversed(_earlier(stage, order)):
         if record := read_record(folder, earlier):
             key: str | None = record.get("key") if record["status"] == "done" else None
             return key
@@ -110,11 +109,14 @@ def has_worked(summary: Summary) -> bool:
 
 def _known_rows(folder: RunFolder, stage: Stage, order: Sequence[Stage]) -> float:
     """The raw rows that an earlier stage counted; infinite where none has."""
-    before = [earlier.__name__ for earlier in order[: order.index(stage)]] if stage in order else []
-    path = folder.record("clean_logs")
-    if "clean_logs" not in before or not path.exists():
-        return math.inf
-    return float(json.loads(path.read_text())["summary"].get("raw", math.inf))
+    for earlier in _earlier(stage, order):
+        if earlier.__name__ == "clean_logs" and (record := read_record(folder, earlier)):
+            return float(record["summary"].get("raw", math.inf))
+    return math.inf
+
+
+def _earlier(stage: Stage, order: Sequence[Stage]) -> Sequence[Stage]:
+    return order[: order.index(stage)] if stage in order else ()
 
 
 def _key(record: Mapping[str, Any]) -> str | None:
