@@ -5,9 +5,11 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from filelock import FileLock
 from pyspark.sql import SparkSession
 
 from reweight.core.errors import SetupError
@@ -190,9 +192,11 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:
-            if not remote.startswith("sc:"):
-                builder = configure_spark_with_delta_pip(builder)
-            return builder.getOrCreate()
+            if remote.startswith("sc:"):
+                return builder.getOrCreate()
+            # Two JVMs that fetch Delta's jars at once spoil each other's cache.
+            with FileLock(Path(tempfile.gettempdir()) / f"reweight-{os.getuid()}-jars.lock"):
+                return configure_spark_with_delta_pip(builder).getOrCreate()
         except Exception as error:
             raise _failed_start(log, error) from error
         finally:
