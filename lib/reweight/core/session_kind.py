@@ -8,6 +8,7 @@ are read where they are mounted on this machine, and by Spark's own readers wher
 import re
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -161,8 +162,12 @@ def side_by_side(
     # In a client, Spark ML finds its session in this thread only.
     if at_once == 1 or is_connect(spark):
         return [function(item) for item in items]
+    with warnings.catch_warnings():
+        # Spark 4 says so of the tags of Spark Connect; a classic session's are local properties.
+        warnings.filterwarnings("ignore", "Spark session is not provided")
+        inheriting = inheritable_thread_target(function)
     with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(inheritable_thread_target(function), items))
+        return list(pool.map(inheriting, items))
 
 
 def _interrupt(spark: SparkSession, tag: str) -> None:
