@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from reweight.training.readers import Reading
 if TYPE_CHECKING:
     from pipelines import Undisturbed
     from reweight.config import Run
+    from reweight.training.plan import FitPlan
 
 # The second compiler of a JVM takes a third of the CPU, and a test is over too soon to get it back.
 # The collector without threads of its own takes less than the one that marks beside the program.
@@ -155,30 +157,24 @@ def large_data(spark: SparkSession) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def ranks_here() -> Iterator[None]:
-    """A single rank trains in this process, where it is not asked how ranks are launched.
-
-    To launch one starts three processes, of which two import torch.
-    """
+    """The driver trains in this process, where it is not asked how: another imports torch first."""
     import torch
-    from pyspark.ml.torch.distributor import TorchDistributor
 
     from reweight.fit_importance import launch
     from reweight.training import rank
 
-    class Here(TorchDistributor):
-        def run(self, train_object: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.num_processes > 1:
-                return super().run(train_object, *args, **kwargs)
-            with pytest.MonkeyPatch.context() as patch, socket.create_server(("", 0)) as free:
+    @contextmanager
+    def here(plan: "FitPlan") -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+        with pytest.MonkeyPatch.context() as patch:
+            with socket.create_server(("127.0.0.1", 0)) as free:
                 place = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1"}
                 for name, value in (place | {"MASTER_PORT": free.getsockname()[1]}).items():
                     patch.setenv(name, str(value))
-                free.close()
-                return train_object(*args, **kwargs)
+            yield lambda: rank.train_rank(plan.model_dump_json(by_alias=True)), lambda: None
 
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "TorchDistributor", Here)
+        patch.setattr(launch, "on_driver", here)
         patch.setattr(rank, "log_to_console", lambda: None)
         yield
     torch.set_num_threads(threads)

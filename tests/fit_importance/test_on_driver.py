@@ -2,7 +2,8 @@
 
 import socket
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
+from pyspark.sql import SparkSession
 
 from reweight.core.errors import RankError, TrainingError
 from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.launch import launch
-from reweight.fit_importance.on_driver import DRIVER_LIMIT, check_size, on_driver
+from reweight.fit_importance.on_driver import DRIVER_LIMIT, fits_driver, on_driver
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.methods.importance_mlp import ImportanceMlp
 from reweight.importance.training import TrainFacts
@@ -23,6 +25,8 @@ from reweight.training.rank import train_rank
 
 METHOD = ImportanceMlp.model_validate({"training": {"hidden": (8,), "epochs": 3}})
 FACTS = TrainFacts(dim=3, rows=160, positives=60)
+ROW = 12 + 8 * 1 + 4 * (100 + 2)
+TOO_MANY = TrainFacts(dim=100, cardinalities=(9,), rows=DRIVER_LIMIT // ROW + 1, positives=1)
 # A driver needs no session to train on.
 NO_SESSION = cast(FitJob, None)
 
@@ -90,15 +94,30 @@ def test_a_process_that_fails_or_is_ended_is_explained(snapshot: Path, tmp_path:
     assert not isinstance(error.value, RankError)
 
 
+def job_of(spark: Any, **fitting: Any) -> FitJob:
+    return FitJob(spark, 0, Fitting(**fitting), (), (), Path("unused"))
+
+
 def test_the_driver_trains_on_a_limited_number_of_rows() -> None:
-    check_size(FACTS, extra=2)
-    row = 12 + 8 * 1 + 4 * (100 + 2)
-    facts = TrainFacts(dim=100, cardinalities=(9,), rows=DRIVER_LIMIT // row + 1, positives=1)
+    assert fits_driver(job_of(None, where="driver"), FACTS, extra=2)
     with pytest.raises(TrainingError) as error:
-        check_size(facts, extra=2)
+        fits_driver(job_of(None, where="driver"), TOO_MANY, extra=2)
     assert error.value.expected.startswith("at most 4 GiB of training rows")
-    assert error.value.got == f"{facts.rows:,} rows of {row} bytes: 4.0 GiB"
+    assert error.value.got == f"{TOO_MANY.rows:,} rows of {ROW} bytes: 4.0 GiB"
     assert "fitting.where: executors" in error.value.fix
+
+
+def test_a_single_rank_of_a_local_session_trains_on_the_driver(spark: SparkSession) -> None:
+    assert fits_driver(job_of(spark), FACTS, extra=2)
+    assert not fits_driver(job_of(spark), TOO_MANY, extra=2)
+    for others in ({"ranks": 2}, {"use_gpu": True}, {"where": "executors"}):
+        assert not fits_driver(job_of(spark, **others), FACTS, extra=2)
+
+
+@pytest.mark.parametrize("place", ["local-cluster[2,1,1024]", "spark://host:7077", "yarn"])
+def test_executors_elsewhere_train_themselves(place: str) -> None:
+    elsewhere = SimpleNamespace(sparkContext=SimpleNamespace(master=place))
+    assert not fits_driver(job_of(elsewhere), FACTS, extra=2)
 
 
 def test_the_driver_has_one_rank() -> None:

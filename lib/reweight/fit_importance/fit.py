@@ -14,7 +14,7 @@ from reweight.core.revision import revision
 from reweight.core.run_folder import ModelsFolder
 from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.launch import launch_until_done
-from reweight.fit_importance.on_driver import check_size
+from reweight.fit_importance.on_driver import fits_driver
 from reweight.fit_importance.preconditions import training_facts
 from reweight.fit_importance.snapshot import Content, content_of, write_snapshot
 from reweight.fit_importance.starting_models import said_updated, started_from
@@ -79,8 +79,7 @@ def training_plan(
         folder: for the models.
     """
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
-    if job.fitting.where == "driver":
-        check_size(facts, len(extra))
+    where = "driver" if fits_driver(job, facts, len(extra)) else "executors"
     with_sequence = any(method.reads_sequence for method in methods)
     content = content_of(samples, extra, with_sequence=with_sequence)
     snapshots = _write_snapshots(job, samples, facts, content, extra, with_sequence)
@@ -91,7 +90,7 @@ def training_plan(
         methods=methods,
         facts=facts,
         extra=extra,
-        fitting=job.fitting,
+        fitting=job.fitting.model_copy(update={"where": where}),
         train=str(snapshots / "train"),
         validation=str(snapshots / "validation"),
         folder=str(folder.path.absolute()),

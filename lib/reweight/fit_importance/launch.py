@@ -1,4 +1,4 @@
-"""Launches the ranks of a training on executors, and watches them."""
+"""Launches the ranks of a training, and watches them."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def launch_until_done(job: FitJob, plan: FitPlan) -> list[str]:
 
 
 def launch(job: FitJob, plan: FitPlan) -> None:
-    """Runs a plan where ``fitting.where`` says.
+    """Runs a plan where its ``fitting.where`` says: on the driver, or else on executors.
 
     Raises:
         TrainingError: too few slots, or settings that cannot be trained.

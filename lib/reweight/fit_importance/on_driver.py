@@ -1,13 +1,18 @@
-"""Trains in a process on the driver, where executors cannot: one rank, on the same batches."""
+"""Trains in a process on the driver: one rank, on the batches that it would have on an executor."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pyspark.sql import SparkSession
+
 from reweight.core.errors import TrainingError
+from reweight.core.session_kind import is_connect, master
+from reweight.fit_importance.job import FitJob
 from reweight.importance.training import TrainFacts
 from reweight.training import rank
 from reweight.training.plan import FitPlan
@@ -16,19 +21,27 @@ from reweight.training.plan import FitPlan
 DRIVER_LIMIT = 4 << 30
 
 
-def check_size(facts: TrainFacts, extra: int) -> None:
-    """Refuses rows that are too many for one process, before they are written for training.
+def fits_driver(job: FitJob, facts: TrainFacts, extra: int) -> bool:
+    """Whether the driver trains, which ``fitting.where`` asks for or leaves open.
 
     Args:
+        job: the settings.
         facts: of the training rows.
         extra: number of additional columns.
 
     Raises:
-        TrainingError: the rows are larger than ``DRIVER_LIMIT``.
+        TrainingError: it is asked for, and the rows are larger than ``DRIVER_LIMIT``.
     """
+    fitting = job.fitting
+    if fitting.where == "executors":
+        return False
     # As in the snapshot: `sample_id` and ids of 8 bytes, all else float32.
     row = 12 + 8 * len(facts.cardinalities) + 4 * (facts.dim + extra)
-    if (size := row * facts.rows) > DRIVER_LIMIT:
+    size = row * facts.rows
+    if fitting.where == "auto":
+        alone = fitting.ranks == 1 and not fitting.use_gpu
+        return alone and size <= DRIVER_LIMIT and _executes_here(job.spark)
+    if size > DRIVER_LIMIT:
         raise TrainingError(
             "there are too many rows to train on the driver",
             expected=f"at most {DRIVER_LIMIT >> 30} GiB of training rows, since one process reads "
@@ -37,6 +50,11 @@ def check_size(facts: TrainFacts, extra: int) -> None:
             fix="set fitting.where: executors and train on a cluster that runs barrier tasks, or "
             "sample fewer rows",
         )
+    return True
+
+
+def _executes_here(spark: SparkSession) -> bool:
+    return not is_connect(spark) and re.match(r"local(\[|$)", master(spark)) is not None
 
 
 @contextmanager

@@ -19,6 +19,8 @@ class Fitting(Section):
     Attributes:
         where: ``executors``, where each rank is a barrier task, or ``driver``, where one process
             trains on the same batches: for clusters without barrier tasks, and up to 4 GiB of rows.
+            ``auto`` is the driver for a single rank without a GPU, if Spark runs in the driver's
+            process (``local[...]``) and the rows are few enough: this starts faster.
         ranks: number of training processes, one Spark task each.
         shards: number of shards among which the rows are dealt; a multiple of ``ranks``. The result
             depends on it, but not on ``ranks``.
@@ -34,7 +36,7 @@ class Fitting(Section):
     # Settings of the execution: no result depends on them.
     how: ClassVar[set[str]] = {"where", "ranks", "feed", "use_gpu", "timeout", "retries"}
 
-    where: Literal["executors", "driver"] = "executors"
+    where: Literal["auto", "executors", "driver"] = "auto"
     ranks: int = Field(default=1, ge=1)
     shards: int = Field(default=4, ge=1)
     batch_size: int = Field(default=1024, ge=1)
