@@ -36,10 +36,10 @@ def content(rows: pd.DataFrame, conditions: Sequence[str]) -> list[Values]:
     """
     pairs, helped = _pairs(rows), _helped(rows)
     judges = [str(judge) for judge in rows["judge"].dropna().unique()]
-    found = []
+    agreements = []
     for condition in [*conditions, ALL]:
         for judge in [*sorted(judges, key=lambda name: name != TRUTH), None]:
-            own, worlds = (
+            compared, worlds = (
                 part[
                     ((part["condition"] == condition) | (condition == ALL))
                     & ((part["judge"] == judge) | (judge is None))
@@ -47,45 +47,45 @@ def content(rows: pd.DataFrame, conditions: Sequence[str]) -> list[Values]:
                 for part in (pairs, helped)
             )
             if len(worlds):
-                found.append(
+                agreements.append(
                     {
                         "condition": condition,
                         "judge": judge,
-                        "pairs": len(own),
-                        "agree": float(own["agrees"].mean()) if len(own) else None,
+                        "pairs": len(compared),
+                        "agree": float(compared["agrees"].mean()) if len(compared) else None,
                         "worlds": int(worlds["world"].nunique()),
                         "helps": int(worlds.loc[worlds["helps"], "world"].nunique()),
                     }
                 )
-    return found
+    return agreements
 
 
 def lines(found: Sequence[Values]) -> list[str]:
     """The agreement of judges as lines of text, for the console."""
     judges = dict.fromkeys(row["judge"] for row in found if row["judge"] not in (None, TRUTH))
-    told = []
+    texts = []
     for judge in judges:
         rows = [row for row in found if row["judge"] == judge and row["agree"] is not None]
         shares = ", ".join(f"{r['condition']} {r['agree']:.0%} of {r['pairs']}" for r in rows)
-        told.append(f"{judge} agrees with {TRUTH}: {shares or 'no clear pair'}")
-    anyone = [row for row in found if row["judge"] is None]
-    counts = ", ".join(f"{row['condition']} {row['helps']} of {row['worlds']}" for row in anyone)
-    return [*told, f"worlds in which a judge says that a method helps: {counts}"] if told else []
+        texts.append(f"{judge} agrees with {TRUTH}: {shares or 'no clear pair'}")
+    any_judge = [row for row in found if row["judge"] is None]
+    counts = ", ".join(f"{row['condition']} {row['helps']} of {row['worlds']}" for row in any_judge)
+    return [*texts, f"worlds in which a judge says that a method helps: {counts}"] if texts else []
 
 
 def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
     """Method, world and judge -> whether its sign agrees, where the true sign is known."""
     named = (rows["name"] == _RANKING) & (rows["kind"] == "difference")
     chosen = rows[named & ~rows["method"].isin([ORACLE, RECALIBRATED])]
-    known = chosen[(chosen["judge"] == TRUTH) & (chosen["low"] * chosen["high"] > 0)]
+    clear = chosen[(chosen["judge"] == TRUTH) & (chosen["low"] * chosen["high"] > 0)]
     pair = ["world", "condition", "method"]
-    truth = known[[*pair, "value"]].rename(columns={"value": "true"})
-    both = chosen[chosen["judge"] != TRUTH].merge(truth, on=pair)
-    return both.assign(agrees=np.sign(both["value"]) == np.sign(both["true"]))
+    truth = clear[[*pair, "value"]].rename(columns={"value": "true"})
+    compared = chosen[chosen["judge"] != TRUTH].merge(truth, on=pair)
+    return compared.assign(agrees=np.sign(compared["value"]) == np.sign(compared["true"]))
 
 
 def _helped(rows: pd.DataFrame) -> pd.DataFrame:
     """World and judge -> whether the judge says of some method that it helps."""
-    told = rows[rows["kind"] == "verdict"]
-    told = told.assign(helps=told["reason"] == HELPS)
-    return told.groupby(["condition", "world", "judge"])[["helps"]].any().reset_index()
+    outcomes = rows[rows["kind"] == "verdict"]
+    outcomes = outcomes.assign(helps=outcomes["reason"] == HELPS)
+    return outcomes.groupby(["condition", "world", "judge"])[["helps"]].any().reset_index()

@@ -41,9 +41,9 @@ def content(
     if places["size"].nunique() < 2:
         return {}
     drawn = [method for method in methods if method != RECALIBRATED]
-    found: Values = {}
-    for group, own in places.sort_values("size", kind="stable").groupby("group", sort=False):
-        sizes = [(str(c), int(n)) for c, n in zip(own["condition"], own["size"], strict=True)]
+    by_condition: Values = {}
+    for group, part in places.sort_values("size", kind="stable").groupby("group", sort=False):
+        sizes = [(str(c), int(n)) for c, n in zip(part["condition"], part["size"], strict=True)]
         points = {
             metric: {
                 method: [
@@ -61,13 +61,13 @@ def content(
             )
             for method in drawn
         }
-        found[str(group)] = {"points": points, "pays": pays}
-    return found
+        by_condition[str(group)] = {"points": points, "pays": pays}
+    return by_condition
 
 
 def lines(found: Mapping[str, Values]) -> list[str]:
     """From which size each method pays, a line of text for each condition."""
-    told = []
+    texts = []
     for condition, values in found.items():
         by_size: dict[int | None, list[str]] = {}
         for method, size in values["pays"].items():
@@ -75,8 +75,8 @@ def lines(found: Mapping[str, Values]) -> list[str]:
         sizes = sorted(size for size in by_size if size is not None)
         parts = [f"from {size:,} samples {', '.join(by_size[size])}" for size in sizes]
         parts += [f"at no size {', '.join(by_size[None])}"] if None in by_size else []
-        told.append(f"{condition} pays {'; '.join(parts)}")
-    return told
+        texts.append(f"{condition} pays {'; '.join(parts)}")
+    return texts
 
 
 def plots(values: Content) -> dict[str, str]:
@@ -102,10 +102,10 @@ def _curves(points: Mapping[str, Any], colours: Mapping[str, str]) -> Figure:
     """The share of the gap against the size, a panel per metric."""
     figure, axes = panels(len(SHOWN), height=3.4, width=11.0)
     for axis, (metric, title) in zip(axes, SHOWN.items(), strict=True):
-        for method, own in points[metric].items():
-            sizes, shares = [p["size"] for p in own], [p["share"] for p in own]
+        for method, curve in points[metric].items():
+            sizes, shares = [p["size"] for p in curve], [p["share"] for p in curve]
             axis.plot(sizes, shares, "o-", color=colours[method], lw=1.4, ms=3, label=method)
-            for point in own:
+            for point in curve:
                 if point["low"] is not None:
                     ends = [point["low"], point["high"]]
                     axis.plot([point["size"]] * 2, ends, color=colours[method], lw=0.8)

@@ -41,10 +41,10 @@ def masses(
         theta: the propensities, as for ``judges_of``.
     """
     label = rows["label"].to_numpy(float)
-    found = {RECORDED: label, TRUTH: np.where(rows["bot"], np.nan, rows["truth"].to_numpy(float))}
+    mass = {RECORDED: label, TRUTH: np.where(rows["bot"], np.nan, rows["truth"].to_numpy(float))}
     judge = judges.get(POSITION)
     if theta is not None and isinstance(judge, Position):
         position = rows["position"].astype(float).to_numpy()
         place = np.where(np.isnan(position), 0, np.clip(position, 1, len(theta) - 1)).astype(int)
-        found[POSITION] = label * np.minimum(judge.clip, 1 / np.asarray(theta)[place])
-    return {name: found[name] for name in judges}
+        mass[POSITION] = label * np.minimum(judge.clip, 1 / np.asarray(theta)[place])
+    return {name: mass[name] for name in judges}

@@ -42,8 +42,8 @@ def measured(
         seed: seed of the bootstrap.
     """
     if "judge" not in predictions:
-        one = (predictions["label"].to_numpy() == 1).astype(float)
-        predictions = predictions.assign(judge=RECORDED, positive=one, negative=1 - one)
+        positive = (predictions["label"].to_numpy() == 1).astype(float)
+        predictions = predictions.assign(judge=RECORDED, positive=positive, negative=1 - positive)
     segments = largest_segments(predictions["segment"], evaluation)
     values = [
         values_in_memory(part, segments, evaluation, seed)
@@ -70,8 +70,8 @@ def values_in_memory(
     fine, rows = (
         frame.merge(bin_table, on=["judge", "method", "bin"], how="left") for frame in (fine, rows)
     )
-    fine = fine.assign(**_after(fine, fine["pos"], fine["n"] - fine["pos"]))
-    rows = rows.assign(**_after(rows, rows["positive"], rows["negative"]))
+    fine = fine.assign(**_columns_after(fine, fine["pos"], fine["n"] - fine["pos"]))
+    rows = rows.assign(**_columns_after(rows, rows["positive"], rows["negative"]))
     coarse_keys = [*keys, "segment", "bucket", "coarse", "called"]
     sums = rows.groupby(coarse_keys, as_index=False).agg(**_SUMS, **_AFTER)
     coarse = dict(list(sums.groupby(keys)))
@@ -87,7 +87,7 @@ def largest_segments(segment: "pd.Series[Any]", evaluation: Evaluation) -> list[
     return list(counts.sort_values(ascending=False, kind="stable").index[: evaluation.max_segments])
 
 
-def _after(
+def _columns_after(
     frame: pd.DataFrame, positive: "pd.Series[float]", negative: "pd.Series[float]"
 ) -> dict[str, Any]:
     arrays = (x.to_numpy(float) for x in (frame["q"], positive, negative))

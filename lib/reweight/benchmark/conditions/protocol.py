@@ -140,12 +140,12 @@ class Conditions(Section):
             for key in ("sessions", "users", "list_size")
         )
         worlds = {}
-        for name, own in self.names().items():
-            worlds[name] = dict(self.worlds[own.condition])
-            if own.size is not None:
-                own_sessions = round(own.size / shown)
-                own_users = max(1, round(users * own_sessions / sessions))
-                worlds[name] = {"sessions": own_sessions, "users": own_users} | worlds[name]
+        for name, named in self.names().items():
+            worlds[name] = dict(self.worlds[named.condition])
+            if named.size is not None:
+                world_sessions = round(named.size / shown)
+                world_users = max(1, round(users * world_sessions / sessions))
+                worlds[name] = {"sessions": world_sessions, "users": world_users} | worlds[name]
         return worlds
 
     def labels(self, rankers: Sequence[str]) -> list[str]:
@@ -223,8 +223,8 @@ def table(values: Values, metric: str) -> list[str]:
     for condition in values["conditions"]:
         cells = values["metrics"][metric][condition]
         gap = cells[ORACLE]
-        gained = f"{gap['mean']:+.4f}{'' if gap['clear'] else ' n.s.'}"
-        line = condition.ljust(width) + gained.rjust(18)
+        gap_text = f"{gap['mean']:+.4f}{'' if gap['clear'] else ' n.s.'}"
+        line = condition.ljust(width) + gap_text.rjust(18)
         lines.append(line + "".join(told(cells.get(m), m).rjust(wide) for m in methods))
     return lines
 
@@ -253,21 +253,21 @@ def _cells(
     for method in methods:
         if method == BASELINE or method not in wide:
             continue
-        both = wide[[method, ORACLE]].dropna()
+        paired = wide[[method, ORACLE]].dropna()
         # Empty where a metric is not known, such as the worst group's after recalibration.
-        cell = _mean(both[method].to_numpy())
-        cell["p"] = _p(both[method].to_numpy())
+        cell = _mean(paired[method].to_numpy())
+        cell["p"] = _p(paired[method].to_numpy())
         cell["clear"] = _better(cell, METRICS[metric])
-        if gap["clear"] and len(both):
-            cell |= _share(both[method].to_numpy(), both[ORACLE].to_numpy())
+        if gap["clear"] and len(paired):
+            cell |= _share(paired[method].to_numpy(), paired[ORACLE].to_numpy())
         cells[method] = cell
     # Recalibration is no method: it would only make the correction for their number stricter.
     judged = [cell for name, cell in cells.items() if name not in (ORACLE, RECALIBRATED)]
     for cell, p in zip(judged, holm([cell["p"] for cell in judged]), strict=True):
         cell["p"] = p
         cell["verdict"] = _verdict(cell, METRICS[metric])
-    if free := cells.get(RECALIBRATED):
-        free["verdict"] = _verdict(free, METRICS[metric])
+    if recalibrated := cells.get(RECALIBRATED):
+        recalibrated["verdict"] = _verdict(recalibrated, METRICS[metric])
     return cells
 
 

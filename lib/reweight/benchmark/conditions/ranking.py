@@ -55,8 +55,8 @@ def probabilities(
 
 def of_positions(position: "pd.Series[Any]") -> Array:
     """log(position) and an indicator for each position, float64 [N, 21]; 0 without a position."""
-    known = position.astype(float).to_numpy()
-    place = np.where(np.isnan(known), 0, np.clip(known, 1, _POSITIONS)).astype(int)
+    numbers = position.astype(float).to_numpy()
+    place = np.where(np.isnan(numbers), 0, np.clip(numbers, 1, _POSITIONS)).astype(int)
     hot = np.eye(_POSITIONS + 1)[place][:, 1:]
     return np.concatenate([np.log(np.maximum(place, 1))[:, None], hot], axis=1)
 

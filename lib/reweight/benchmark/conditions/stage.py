@@ -90,9 +90,9 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
     arms = [arm for arm in (RECALIBRATED, worlds.POSITION_AS_FEATURE) if arm in set(rows["method"])]
     names = [*arms, *names]
     for run_id in run.config.conditions.beside:
-        others = _beside(run, run_id)
-        rows = pd.concat([rows, others])
-        names += [name for name in others["method"].unique() if name not in names]
+        other_rows = _rows_of_other_run(run, run_id)
+        rows = pd.concat([rows, other_rows])
+        names += [name for name in other_rows["method"].unique() if name not in names]
     labels = run.config.conditions.labels([ranker.name for ranker in run.config.rankers])
     values = protocol.content(rows, labels, names)
     references = [m.name for m in run.config.importance if m.method == "importance_mlp"]
@@ -103,8 +103,8 @@ def conditions_report(run: ConditionsRun) -> dict[str, Any]:
     for metric in ("auc", page.LEADING, "level_log_loss"):
         for line in protocol.table(values, metric):
             run.say(line)
-    found = wrong_labels.lines(values["wrong_labels"])
-    for line in [*found, *agreement.lines(values["judges"]), *curves.lines(values["curves"])]:
+    label_lines = wrong_labels.lines(values["wrong_labels"])
+    for line in [*label_lines, *agreement.lines(values["judges"]), *curves.lines(values["curves"])]:
         run.say(line)
     for condition, text in page.advice(values).items():
         run.say(f"{condition}: {text}")
@@ -131,7 +131,7 @@ def _log_of(config: ConditionsConfig) -> str:
     return digest(settings, revision())
 
 
-def _beside(run: ConditionsRun, run_id: str) -> pd.DataFrame:
+def _rows_of_other_run(run: ConditionsRun, run_id: str) -> pd.DataFrame:
     """The rows of another run's methods in the same worlds, named `run_id/method`."""
     rows = run.store.read(CONDITIONS, run_id).drop("run_id").toPandas()
     log = _log_of(run.config)
@@ -179,10 +179,10 @@ def _judged(run: ConditionsRun, batch: Sequence[str], keys: dict[str, str]) -> D
                 )
             except Exception as error:
                 results = [worlds.failed(method.name, said(error)) for method in methods]
-        own = names_of[world]
-        shared = {"world": keys[world], "log": log, "seed": own.seed, "size": own.size}
+        named = names_of[world]
+        shared = {"world": keys[world], "log": log, "seed": named.seed, "size": named.size}
         for row in results:
-            row["condition"] = protocol.ranked(own.condition, row.pop("ranker", None))
+            row["condition"] = protocol.ranked(named.condition, row.pop("ranker", None))
         table = pd.DataFrame([shared | row for row in results])
         numbers: Any = {"size": "Int64", "value": float, "low": float, "high": float}
         return table[names].astype(numbers)

@@ -109,8 +109,8 @@ def judged(
         try:
             weights[name] = world.weights(fit, importances[name], sections.weighting)
             yield _row(name, "ess_share", "value", _ess_share(weights[name]))
-            if (found := auroc(fit.method, importances[name], world.wrong)) is not None:
-                yield _row(name, WRONG_LABELS, "value", found)
+            if (area := auroc(fit.method, importances[name], world.wrong)) is not None:
+                yield _row(name, WRONG_LABELS, "value", area)
         except (ReweightError, ValueError) as error:
             yield failed(name, said(error))
     theta = propensities(fit_by_method.values())
@@ -129,15 +129,15 @@ def _ranked(
 ) -> Iterator[Row]:
     """What judges say of one ranker, by method."""
     predicted = {}
-    for name, own in weights.items():
+    for name, method_weights in weights.items():
         try:
-            predicted[name] = world.predicted(own, soft.get(name), ranker, sections.seed)
+            predicted[name] = world.predicted(method_weights, soft.get(name), ranker, sections.seed)
         except (ReweightError, ValueError) as error:
             yield failed(name, said(error))
     predicted[ORACLE] = world.predicted(None, world.truth, ranker, sections.seed)
     if world.has_positions and isinstance(ranker, LogisticRegression):
         predicted[POSITION_AS_FEATURE] = world.predicted_at_first(ranker)
-    yield from _said(world, predicted, theta, sections)
+    yield from _judge_rows(world, predicted, theta, sections)
 
 
 def propensities(fitted: Iterable[Fit]) -> list[float] | None:
@@ -148,7 +148,7 @@ def propensities(fitted: Iterable[Fit]) -> list[float] | None:
     return None
 
 
-def _said(
+def _judge_rows(
     world: "World",
     predicted: Mapping[str, Array],
     theta: Sequence[float] | None,
@@ -165,8 +165,8 @@ def _said(
         mass = positive[counts]
         rows = rows.assign(judge=judge, positive=mass, negative=1 - mass)
         for method, p in predicted.items():
-            own = rows.assign(method=method, probability=p[counts])
-            values.append(values_in_memory(own, segments, evaluation, sections.seed))
+            method_rows = rows.assign(method=method, probability=p[counts])
+            values.append(values_in_memory(method_rows, segments, evaluation, sections.seed))
     measured = measure(pd.concat(values), evaluation, BASELINE)
     for row in measured:
         if row["split"] == "test" and row["segment"] is None:
@@ -176,8 +176,8 @@ def _said(
     compared = [row for row in measured if row["method"] != ORACLE]
     for judge, fact in verdicts(compared, judges, evaluation).items():
         for method, outcome in fact["test"].items():
-            told = _row(method, "outcome", "verdict", outcome["difference"], judge=judge)
-            yield told | {"reason": outcome["outcome"]}
+            verdict_row = _row(method, "outcome", "verdict", outcome["difference"], judge=judge)
+            yield verdict_row | {"reason": outcome["outcome"]}
 
 
 class World:
@@ -288,9 +288,9 @@ class World:
         weights = np.ones(rows) if weights is None else weights
         y = self.parts["train"]["label"].to_numpy(np.float64)
         if labels is not None:
-            both = np.concatenate([weights * labels, weights * (1 - labels)])
-            used = np.flatnonzero(both > 0)
-            x, y, weights = x[used % rows], (used < rows).astype(np.float64), both[used]
+            doubled = np.concatenate([weights * labels, weights * (1 - labels)])
+            used = np.flatnonzero(doubled > 0)
+            x, y, weights = x[used % rows], (used < rows).astype(np.float64), doubled[used]
         held_out = [self.matrices[split] for split in _HELD_OUT]
         return probabilities(ranker, x, y, weights, held_out, self.cardinalities, seed)
 
@@ -343,5 +343,5 @@ def _row(
     *,
     judge: str | None = None,
 ) -> Row:
-    of = {"judge": judge, "method": method, "name": name, "kind": kind}
-    return of | {"value": value, "low": low, "high": high, "reason": None}
+    key = {"judge": judge, "method": method, "name": name, "kind": kind}
+    return key | {"value": value, "low": low, "high": high, "reason": None}

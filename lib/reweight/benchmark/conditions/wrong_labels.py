@@ -48,8 +48,8 @@ def content(
     cells: dict[str, Values] = {}
     for condition in conditions:
         for method in methods:
-            own = rows[(rows["condition"] == condition) & (rows["method"] == method)]
-            values = own.sort_values("seed")["value"].to_numpy(np.float64)
+            method_rows = rows[(rows["condition"] == condition) & (rows["method"] == method)]
+            values = method_rows.sort_values("seed")["value"].to_numpy(np.float64)
             if len(values):
                 low, high = interval(values) or (None, None)
                 cell = {"mean": float(values.mean()), "low": low, "high": high}
@@ -61,6 +61,6 @@ def lines(cells: Mapping[str, Values]) -> list[str]:
     """The means as text, for the console."""
     return [
         f"{condition}: AUROC of finding wrong labels: "
-        + ", ".join(f"{method} {cell['mean']:.3f}" for method, cell in own.items())
-        for condition, own in cells.items()
+        + ", ".join(f"{method} {cell['mean']:.3f}" for method, cell in by_method.items())
+        for condition, by_method in cells.items()
     ]

@@ -193,14 +193,14 @@ def _published(
     if published is None:
         return []
     f1 = scores[(scores["name"] == "f1_two_means") & (scores["damage"] == "uniform")]
-    theirs = published.rename(
+    published_scores = published.rename(
         columns={"dataset": "table", "noise_rate": "rate", "mean_kmeans_f1": "value"}
     )
-    tables = sorted(set(f1["table"]) & set(theirs["table"]))
-    ours = _means(f1, tables)
-    others = _means(theirs[theirs["rate"].isin(f1["rate"])], tables)
-    rows = [{"method": m, "ours": True, "rates": ours[m]} for m in names if m in ours]
-    rows += [{"method": m, "ours": False, "rates": rates} for m, rates in others.items()]
+    tables = sorted(set(f1["table"]) & set(published_scores["table"]))
+    run_means = _means(f1, tables)
+    published_means = _means(published_scores[published_scores["rate"].isin(f1["rate"])], tables)
+    rows = [{"method": m, "ours": True, "rates": run_means[m]} for m in names if m in run_means]
+    rows += [{"method": m, "ours": False, "rates": rates} for m, rates in published_means.items()]
     return sorted(rows, key=lambda row: -float(np.mean(list(row["rates"].values()))))
 
 

@@ -122,7 +122,7 @@ def read_table(name: str, table: PublicTable) -> Data:
     if table.balance:
         balanced = _balanced(positive.to_numpy())
         rows, positive = rows.iloc[balanced], positive.iloc[balanced]
-    numeric = table.numeric if table.numeric is not None else _others(table, rows)
+    numeric = table.numeric if table.numeric is not None else _other_columns(table, rows)
     features = rows[list(numeric)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     if not np.isfinite(features).all():
         bad = [
@@ -159,7 +159,7 @@ def _frame(name: str, table: PublicTable) -> pd.DataFrame:
     return rows
 
 
-def _others(table: PublicTable, rows: pd.DataFrame) -> list[str]:
+def _other_columns(table: PublicTable, rows: pd.DataFrame) -> list[str]:
     taken = {table.label, *table.nominal, *_dropped(table)}
     return [column for column in rows.columns if column not in taken]
 
@@ -172,9 +172,9 @@ def _dropped(table: PublicTable) -> list[str]:
 def _balanced(positive: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Indices of all rows of the smaller class and as many random ones of the larger, in order."""
     sides = [np.flatnonzero(positive), np.flatnonzero(~positive)]
-    few = min(len(side) for side in sides)
+    size = min(len(side) for side in sides)
     generator = np.random.default_rng(0)
-    return np.sort(np.concatenate([generator.choice(side, few, replace=False) for side in sides]))
+    return np.sort(np.concatenate([generator.choice(side, size, replace=False) for side in sides]))
 
 
 def _wrong(name: str, table: PublicTable, expected: str, got: str) -> SourceError:
