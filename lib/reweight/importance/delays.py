@@ -108,18 +108,18 @@ class DelayLearner(SettledLearner):
         edges = torch.linspace(0, 1, training.bins + 1).tolist() if training.bins else ()
         timed = {"dim": facts.dim + 1, "quantiles": (*facts.quantiles, tuple(edges))}
         with_time = facts.model_copy(update=timed if training.bins else {"dim": facts.dim + 1})
-        self.arrival = _beside(training, with_time)
+        self.arrival = _ensemble_on_folds(training, with_time)
         self.undo = training.undo
         if training.undo:
-            self.taken_back = _beside(training, facts)
-            self.stay = _beside(training, with_time)
+            self.taken_back = _ensemble_on_folds(training, facts)
+            self.stay = _ensemble_on_folds(training, with_time)
         # A mean over positives, as p's loss is one over rows, so that both learn at the same rate.
         self.scale = facts.rows / facts.positives
         self.seed = facts.seed + _SEED_OFFSET
 
     def arrived(self, batch: Batch, elapsed: Tensor) -> Tensor:
         """Log odds of F at the given elapsed times (shares of the window, [B]), float32 [B, M]."""
-        logits: Tensor = self.arrival(_at(batch, elapsed))
+        logits: Tensor = self.arrival(_with_times(batch, elapsed))
         return logits
 
     def undone(self, batch: Batch) -> Tensor:
@@ -130,7 +130,7 @@ class DelayLearner(SettledLearner):
     def there(self, batch: Batch, elapsed: Tensor) -> Tensor:
         """Log odds of K at the given elapsed times (label windows, [B]), float32 [B, M]."""
         # Into [0, 1), since the time in which a label event may be taken back has any length.
-        logits: Tensor = self.stay(_at(batch, elapsed / (1 + elapsed)))
+        logits: Tensor = self.stay(_with_times(batch, elapsed / (1 + elapsed)))
         return logits
 
     def also(self, batch: Batch, seen: Tensor, settled: Tensor) -> Tensor:
@@ -151,13 +151,13 @@ class DelayLearner(SettledLearner):
         until, longest = batch.extra["undone"], batch.extra["elapsed"]
         back = settled & until.isfinite() & delay.isfinite()
 
-        def there(chosen: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        def present(chosen: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
             # A settled row has waited for as long as any label can change.
             elapsed = drawn * longest[chosen]
-            standing = (delay[chosen] <= elapsed) & (elapsed < until[chosen])
-            return self.there(batch.rows(chosen), elapsed), standing
+            is_present = (delay[chosen] <= elapsed) & (elapsed < until[chosen])
+            return self.there(batch.rows(chosen), elapsed), is_present
 
-        total = total + self._over_draws(batch, seen, back, there)
+        total = total + self._over_draws(batch, seen, back, present)
         errors = _errors(self.undone(batch), back)
         return total + (seen * errors * settled[:, None]).sum()
 
@@ -166,7 +166,7 @@ class DelayLearner(SettledLearner):
         batch: Batch,
         seen: Tensor,
         usable: Tensor,
-        at: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        outcomes_at: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     ) -> Tensor:
         """The mean error over times drawn for each usable row, summed over rows and members.
 
@@ -174,31 +174,31 @@ class DelayLearner(SettledLearner):
             batch: the rows.
             seen: how often each member sees each row, float32 [B, M].
             usable: which rows are used, bool [B].
-            at: takes the indices of the rows and a share of the longest time for each; gives log
-                odds, float32 [b, M], and what was the case then, bool [b].
+            outcomes_at: takes the indices of the rows and a share of the longest time for each;
+                gives log odds, float32 [b, M], and what was the case then, bool [b].
         """
         chosen = usable.nonzero()[:, 0]
         drawn = (bits(batch.sample_id[chosen], self.seed) % 2**24).float() / 2**24
         total = torch.zeros((), device=seen.device)
         for interval in range(_DRAWS):
-            logits, was = at(chosen, (interval + drawn) / _DRAWS)
-            total = total + (seen[chosen] * _errors(logits, was)).sum()
+            logits, outcome = outcomes_at(chosen, (interval + drawn) / _DRAWS)
+            total = total + (seen[chosen] * _errors(logits, outcome)).sum()
         return self.scale * total / _DRAWS
 
 
-def _beside(training: DelayTraining, facts: TrainFacts) -> Ensemble:
+def _ensemble_on_folds(training: DelayTraining, facts: TrainFacts) -> Ensemble:
     """An ensemble on the folds of the training, which reads no sequence."""
     return EnsembleLearner(training.model_copy(update={"network": "mlp"}), facts).ensemble
 
 
-def _at(batch: Batch, times: Tensor) -> Batch:
+def _with_times(batch: Batch, times: Tensor) -> Batch:
     """The rows with a time as one more feature."""
     return replace(batch, features=torch.cat([batch.features, times[:, None]], dim=1))
 
 
-def _errors(logits: Tensor, was: Tensor) -> Tensor:
+def _errors(logits: Tensor, outcome: Tensor) -> Tensor:
     """The cross-entropy of each row under each member, float32 [B, M]."""
-    target = was.float()[:, None].expand_as(logits)
+    target = outcome.float()[:, None].expand_as(logits)
     return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
@@ -223,9 +223,9 @@ class WeibullLearner(EnsembleLearner):
         """Log odds of p F, float32 [B, M]."""
         elapsed = batch.extra["elapsed"]
         hazard = self._hazard(elapsed.nan_to_num(nan=1.0))
-        known = thinned(logits, _log_arrived(hazard), -hazard)
+        arrived_logits = thinned(logits, _log_arrived(hazard), -hazard)
         # The label of a row without an elapsed time is settled.
-        return torch.where(elapsed.isnan()[:, None], logits, known)
+        return torch.where(elapsed.isnan()[:, None], logits, arrived_logits)
 
     def _hazard(self, times: Tensor) -> Tensor:
         """(t / s)^k, float32 [B, 1]."""
@@ -264,7 +264,7 @@ def weibull(arrived: TimeCounts, waiting: TimeCounts) -> tuple[float, float]:
 
     check_arrivals("delayed_feedback", len(arrived), 0)
     delays, arrivals = np.array(arrived).T
-    ages, others = np.array(waiting).reshape(-1, 2).T
+    ages, waiting_rows = np.array(waiting).reshape(-1, 2).T
 
     def loss(values: NDArray[np.float64]) -> float:
         shape, scale = np.exp(np.clip(values[:2], -_LARGEST, _LARGEST))
@@ -273,10 +273,10 @@ def weibull(arrived: TimeCounts, waiting: TimeCounts) -> tuple[float, float]:
         hazard = np.exp(np.clip(shape * logs, -_LARGEST, _LARGEST))
         density = np.log(shape / delays) + shape * logs - hazard
         by_now = -np.expm1(-np.exp(np.clip(shape * np.log(ages / scale), -_LARGEST, _LARGEST)))
-        never = np.log1p(-np.exp(log_p) * by_now + 1e-12)
-        return -float((arrivals * (log_p + density)).sum() + (others * never).sum())
+        log_not_arrived = np.log1p(-np.exp(log_p) * by_now + 1e-12)
+        return -float((arrivals * (log_p + density)).sum() + (waiting_rows * log_not_arrived).sum())
 
-    share = arrivals.sum() / (arrivals.sum() + others.sum())
+    share = arrivals.sum() / (arrivals.sum() + waiting_rows.sum())
     middle = np.average(np.log(delays), weights=arrivals)
     start = np.array([0.0, middle, np.log((share + 1e-3) / (1 - share + 1e-3))])
     options = {"maxiter": 2000, "xatol": 1e-6, "fatol": 1e-9}

@@ -47,8 +47,8 @@ class EnsembleOutputs:
         """A tensor derived from a learner, computed on first use."""
         return self._once(id(learner), name, compute)
 
-    def _once(self, of: Hashable, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        key = (of, name)
+    def _once(self, source: Hashable, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        key = (source, name)
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]

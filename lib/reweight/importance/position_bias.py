@@ -169,14 +169,14 @@ class PositionModel(ImportanceModel):
         if split != "train":
             return
         batch, theta = outputs.batch, self.propensity(outputs.batch)
-        given = batch.extra["propensity"]
-        self.smallest.copy_(torch.minimum(self.smallest, given.min()))
+        propensity = batch.extra["propensity"]
+        self.smallest.copy_(torch.minimum(self.smallest, propensity.min()))
         self.totals += torch.stack(
             [
                 torch.ones_like(theta, dtype=torch.float64).sum(),
                 self.method.inverse(batch.label, theta).double().sum(),
                 (theta < 1 / self.method.clip).double().sum(),
-                (~((given > 0) & (given <= 1))).double().sum(),
+                (~((propensity > 0) & (propensity <= 1))).double().sum(),
             ]
         )
 
@@ -270,8 +270,8 @@ class EstimatedModel(PositionModel):
 
 def known(batch: Batch) -> Tensor:
     """The propensities of the rows; an invalid one counts as 1, which leaves labels unchanged."""
-    given = batch.extra["propensity"]
-    return torch.where((given > 0) & (given <= 1), given, 1.0)
+    propensity = batch.extra["propensity"]
+    return torch.where((propensity > 0) & (propensity <= 1), propensity, 1.0)
 
 
 def place(batch: Batch, last: int) -> Tensor:

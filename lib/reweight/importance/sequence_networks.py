@@ -63,10 +63,10 @@ class SequenceNetwork(nn.Module, ABC):
             bias = torch.rand((members, 1, n_out), generator=generator)
             self.weights.append(nn.Parameter((2 * weight - 1) * bound))
             self.biases.append(nn.Parameter((2 * bias - 1) * bound))
-        own = [name for name in shape.fields if name not in shape.shared]
+        unshared = [name for name in shape.fields if name not in shape.shared]
         self.tables = EmbeddingTables.drawn(
-            [shape.fields[name] for name in own],
-            [Places(None, (list(shape.fields).index(name),)) for name in own],
+            [shape.fields[name] for name in unshared],
+            [Places(None, (list(shape.fields).index(name),)) for name in unshared],
             (members, embedding),
             generator,
         )
@@ -107,12 +107,12 @@ class SequenceNetwork(nn.Module, ABC):
         )
 
     def _part(self, ids: Tensor, gaps: Tensor, shared: Sequence[Tensor]) -> Tensor:
-        known, own = gaps >= 0, iter(self.tables)
+        is_event, unshared = gaps >= 0, iter(self.tables)
         places = [self.shape.shared.get(name) for name in self.shape.fields]
-        tables = [next(own) if place is None else shared[place] for place in places]
+        tables = [next(unshared) if place is None else shared[place] for place in places]
         age = (gaps / _YEAR)[None, :, :, None].expand(self.members, -1, -1, -1)
         events = torch.cat([*[_looked_up(t, ids[..., f]) for f, t in enumerate(tables)], age], -1)
-        return self.read(torch.where(known[None, :, :, None], events, 0.0), known)
+        return self.read(torch.where(is_event[None, :, :, None], events, 0.0), is_event)
 
 
 class Convolutions(SequenceNetwork):
@@ -208,8 +208,8 @@ def sequence_size(
         )
     kind = _NETWORKS[network]
     layers = kind.layers(_channels(shape, embedding), width)
-    own = sum(size for name, size in shape.fields.items() if name not in shape.shared)
-    parameters = sum((n_in + 1) * n_out for n_in, n_out in layers) + embedding * own
+    unshared_ids = sum(size for name, size in shape.fields.items() if name not in shape.shared)
+    parameters = sum((n_in + 1) * n_out for n_in, n_out in layers) + embedding * unshared_ids
     return kind.outputs * width, parameters
 
 

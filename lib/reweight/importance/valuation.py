@@ -42,12 +42,12 @@ class Valuation:
 
         Only ids that occur in training rows have a column.
         """
-        both = (self.train, self.validation)
-        train, validation = ([batch.features.double()] for batch in both)
+        batches = (self.train, self.validation)
+        train, validation = ([batch.features.double()] for batch in batches)
         for field in range(self.train.ids.shape[1]):
-            known = torch.unique(self.train.ids[:, field])
-            for batch, columns in zip(both, (train, validation), strict=True):
-                columns.append((batch.ids[:, field, None] == known).double())
+            field_ids = torch.unique(self.train.ids[:, field])
+            for batch, columns in zip(batches, (train, validation), strict=True):
+                columns.append((batch.ids[:, field, None] == field_ids).double())
         return torch.cat(train, 1), torch.cat(validation, 1)
 
 

@@ -112,8 +112,8 @@ class DataShapley(ValuationMethod):
         empty, full = regressions.log_loss(torch.cat([zero, fitted]))
         mean, squares = torch.zeros(n).double(), torch.zeros(n).double()
         orders, fits, logged = 0, 1, 0
-        while (left := (self.budget - fits) // n) > 0:
-            count = min(_ORDERS_AT_ONCE, max(2, regressions.at_once), left)
+        while (orders_left := (self.budget - fits) // n) > 0:
+            count = min(_ORDERS_AT_ONCE, max(2, regressions.at_once), orders_left)
             drawn = [torch.randperm(n, generator=generator) for _ in range(count)]
             marginals, used = self._walk(regressions, torch.stack(drawn), empty, full)
             fits += used

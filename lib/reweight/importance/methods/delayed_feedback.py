@@ -160,13 +160,13 @@ class DelayModel(ImportanceModel):
 
         Without ``undo``, F and A are the same.
         """
-        given = outputs.batch.extra["elapsed"].nan_to_num(nan=1.0)
-        elapsed = given.clamp(0, self.end)
+        unclamped = outputs.batch.extra["elapsed"].nan_to_num(nan=1.0)
+        elapsed = unclamped.clamp(0, self.end)
         p, f = self.comes(outputs), self.arrived(outputs, elapsed, "by the cut")
         if not self.undo:
             return p, f, f
-        f = torch.where(given >= self.end, 1.0, f)
-        return p, f, f + self._stays(outputs, given) / p.clamp(min=1e-6)
+        f = torch.where(unclamped >= self.end, 1.0, f)
+        return p, f, f + self._stays(outputs, unclamped) / p.clamp(min=1e-6)
 
     def _stays(self, outputs: EnsembleOutputs, elapsed: Tensor) -> Tensor:
         """r K, float32 [B]."""
@@ -174,11 +174,11 @@ class DelayModel(ImportanceModel):
         def probability(learner: Learner) -> Tensor:
             assert isinstance(learner, DelayLearner)
 
-            def both() -> Tensor:
-                there = learner.there(outputs.batch, elapsed).sigmoid()
-                return learner.undone(outputs.batch).sigmoid() * there
+            def present_and_undone() -> Tensor:
+                present = learner.there(outputs.batch, elapsed).sigmoid()
+                return learner.undone(outputs.batch).sigmoid() * present
 
-            return outputs.once(learner, "there, and taken back later", both)
+            return outputs.once(learner, "there, and taken back later", present_and_undone)
 
         return self.mean_unseen(outputs, probability)
 
@@ -238,9 +238,9 @@ class PosteriorModel(DelayModel):
         """The chance that the label has arrived or will, and stays, float32 [B]."""
         batch, (p, f, a) = outputs.batch, self.now(outputs)
         late = p * (1 - f) / (1 - p * a).clamp(min=1e-6)
-        there = f / a if self.undo else batch.label
+        staying = f / a if self.undo else batch.label
         return torch.where(
-            self.open(batch), torch.where(batch.label < 0.5, late, there), batch.label
+            self.open(batch), torch.where(batch.label < 0.5, late, staying), batch.label
         )
 
 

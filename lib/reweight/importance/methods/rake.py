@@ -84,20 +84,20 @@ class Rake(ImportanceMethod):
             TrainingError: segments that the training rows do not have, or shares of some segments
                 that leave nothing for the others.
         """
-        shares, known = self.segments or {}, facts.segments
-        if unknown := sorted({*shares} - {*known}):
+        shares, segments = self.segments or {}, facts.segments
+        if unknown := sorted({*shares} - {*segments}):
             raise TrainingError(
                 f"'{self.name}' names segments that the training rows do not have",
-                expected=f"segments among {list(known)}",
+                expected=f"segments among {list(segments)}",
                 got=str(unknown),
                 fix="correct the names in `segments`, or leave them out",
             )
-        if shares and len(shares) < len(known) and sum(shares.values()) >= 1 - _TOLERANCE:
+        if shares and len(shares) < len(segments) and sum(shares.values()) >= 1 - _TOLERANCE:
             raise TrainingError(
                 f"the shares of '{self.name}' leave nothing for segments that are not named",
                 expected="shares that sum to less than 1, or a share for every segment",
                 got=f"a sum of {sum(shares.values()):.4g}, and none for "
-                f"{[name for name in known if name not in shares]}",
+                f"{[name for name in segments if name not in shares]}",
                 fix="name these segments too, or lower the shares",
             )
         return RakeModel(self, facts)
@@ -173,9 +173,9 @@ class RakeModel(SegmentWeightsModel):
         by_segment, by_label = rows, counts.sum(0)
         if method.segments is not None:
             # The rows of segments that are not named.
-            left = torch.where(self.shares > 0, 0.0, rows[1:])
-            if left.any():
-                shares = self.shares + left / left.sum() * (1 - self.shares.sum())
+            unnamed = torch.where(self.shares > 0, 0.0, rows[1:])
+            if unnamed.any():
+                shares = self.shares + unnamed / unnamed.sum() * (1 - self.shares.sum())
             else:
                 shares = self.shares / self.shares.sum()
             by_segment = torch.cat([rows[:1], shares * rows[1:].sum()])
