@@ -94,5 +94,5 @@ def plain(axis: Axis) -> None:
     """Writes 0.1 on a log axis, which would write powers of ten as math text."""
     axis.set_major_formatter("{x:g}")
     if axis.get_scale() == "log":
-        few = np.diff(np.log10(axis.get_view_interval())) < 1
-        axis.set_minor_formatter("{x:g}" if few else NullFormatter())
+        within_decade = np.diff(np.log10(axis.get_view_interval())) < 1
+        axis.set_minor_formatter("{x:g}" if within_decade else NullFormatter())

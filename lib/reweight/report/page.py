@@ -21,7 +21,7 @@ _COUNTS = ("rows", "positives", "effective_positives", "groups_left_out")
 _BY_SEGMENT = (WHOLE, RANKING, "auc")
 _UNCLEAR = NO_DIFFERENCE
 # What stages say of their rows in words, and is shown as it is.
-_SAID = {
+_ROW_TEXTS = {
     *("times", "implausible times", "before the log", "after the log"),
     *("duplicates by source", "not converted"),
     *("validation from", "test from", "gap", "same time", "null keys"),
@@ -62,8 +62,8 @@ def content(
     methods = [baseline, *[m for m in methods if m != baseline]]
     # The first ranker decides; the page shows it in detail.
     first = next((ranker["name"] for ranker in config.get("rankers", ())), None)
-    others = {
-        name: _other(metrics_of(metrics, name), methods, result)
+    other_rankers = {
+        name: _other_ranker(metrics_of(metrics, name), methods, result)
         for name, result in evaluation.get("rankers", {}).items()
     }
     metrics = metrics_of(metrics, first)
@@ -94,7 +94,7 @@ def content(
         },
         "funnel": _funnel(records),
         "reasons": records.get("clean_logs", {}).get("summary", {}).get("reasons", {}),
-        "rows_said": _rows_said(records),
+        "rows_said": _row_texts(records),
         "stages": _stages(records),
         "days": days.to_dict("records"),
         "losses": losses,
@@ -103,24 +103,24 @@ def content(
         **evaluation,
         "ranker": first,
         "effects": {first: effects(by_judge, evaluation["judges"], methods)}
-        | {name: other["effects"] for name, other in others.items()},
-        "rankers": others,
+        | {name: other["effects"] for name, other in other_rankers.items()},
+        "rankers": other_rankers,
     }
 
 
 def _by_judge(metrics: pd.DataFrame, methods: Sequence[str], judges: Sequence[str]) -> Values:
     """Judge -> split -> method -> metric -> value and difference to the baseline."""
-    found = {
+    by_judge = {
         judge: {
             split: {m: _cells(rows, m, split) for m in (*methods, RECALIBRATED)}
             for split in ("test", "validation")
         }
         for judge, rows in metrics[metrics["judge"].notna()].groupby("judge", sort=False)
     }
-    return {name: found[name] for name in judges}
+    return {name: by_judge[name] for name in judges}
 
 
-def _other(metrics: pd.DataFrame, methods: Sequence[str], result: Values) -> Values:
+def _other_ranker(metrics: pd.DataFrame, methods: Sequence[str], result: Values) -> Values:
     """What the page shows of a ranker that does not decide."""
     by_judge = _by_judge(metrics, methods, result["judges"])
     summary = verdict(result)
@@ -164,7 +164,7 @@ def table(values: Values) -> list[str]:
         for judge in judges:
             cell = values["by_judge"][judge]["test"][method].get(values["decides"], {})
             word = values["judges"][judge]["test"].get(method, {}).get("outcome", "")
-            row.append(_said(cell, word))
+            row.append(_cell_text(cell, word))
         rows.append([*row, f"{values['facts'][method]['ess_share']:.1%}"])
     return _aligned(rows) + [
         f"{m}  left out: {why}" for m, why in values.get("left_out", {}).items()
@@ -173,13 +173,13 @@ def table(values: Values) -> list[str]:
 
 def told(values: Values) -> list[str]:
     """The table, the verdict, and what the other judges say, as lines for the console."""
-    others = values.get("rankers", {}).items()
+    other_rankers = values.get("rankers", {}).items()
     return [
         *table(values),
-        *(ranker_table(values) if others else ()),
+        *(ranker_table(values) if other_rankers else ()),
         values["verdict"]["text"],
         *values["verdict"]["others"],
-        *[f"{name}: {other['verdict']['text']}" for name, other in others],
+        *[f"{name}: {other['verdict']['text']}" for name, other in other_rankers],
     ]
 
 
@@ -190,7 +190,7 @@ def ranker_table(values: Values) -> list[str]:
     lines = [["method", *[f"{name}, by {judge}" for name, judge in judges.items()]]]
     for method in values["methods"]:
         cells = [effect["methods"][method] for effect in by_ranker.values()]
-        lines.append([method, *[_said(cell["loss"], cell["outcome"]) for cell in cells]])
+        lines.append([method, *[_cell_text(cell["loss"], cell["outcome"]) for cell in cells]])
     return _aligned(lines)
 
 
@@ -201,17 +201,17 @@ def verdict(evaluation: Mapping[str, Any], disagreements: Sequence[str] = ()) ->
         evaluation: ``judges`` and ``decision``, as the stage evaluate wrote them.
         disagreements: why other judges say something else than the first one.
     """
-    said, decision = evaluation["judges"], evaluation["decision"]
-    first = leading(said)
-    others = [fact["text"] for name, fact in said.items() if name != first]
-    outcomes = said[first]["test"] if first else {}
-    why = f" By {said[first]['text']}" if first else ""
+    judges, decision = evaluation["judges"], evaluation["decision"]
+    first = leading(judges)
+    other_texts = [fact["text"] for name, fact in judges.items() if name != first]
+    outcomes = judges[first]["test"] if first else {}
+    why = f" By {judges[first]['text']}" if first else ""
     if first and not outcomes:
         why = f" This run has no method besides {BASELINE}."
     return {
         "judge": first,
         "text": decision["text"] + why,
-        "others": [f"By {text}" for text in others] + list(disagreements),
+        "others": [f"By {text}" for text in other_texts] + list(disagreements),
         "methods": {method: outcome["outcome"] for method, outcome in outcomes.items()},
     }
 
@@ -232,14 +232,14 @@ def _cells(
     rows = metrics[(metrics["method"] == method) & (metrics["split"] == split) & chosen]
     cells: dict[str, Values] = {}
     for row in rows[rows["kind"] == "value"].to_dict("records"):
-        value, low, high = (_known(row[k]) for k in ("value", "low", "high"))
+        value, low, high = (_float_or_none(row[k]) for k in ("value", "low", "high"))
         cells[str(row["name"])] = {"value": value, "value_low": low, "value_high": high}
     for row in rows[rows["kind"] == "difference"].to_dict("records"):
         cell = cells[str(row["name"])]
         cell |= {
-            "difference": _known(row["value"]),
-            "low": _known(row["low"]),
-            "high": _known(row["high"]),
+            "difference": _float_or_none(row["value"]),
+            "low": _float_or_none(row["low"]),
+            "high": _float_or_none(row["high"]),
         }
         cell["outcome"] = outcome(cell, lower_is_better=row["name"] in LOWER_IS_BETTER)
     # The best calibration ratio is 1: a difference in it is neither better nor worse.
@@ -281,14 +281,14 @@ def _funnel(records: Mapping[str, Values]) -> list[tuple[str, int]]:
     return [(name, rows) for name, rows in steps.items() if rows is not None]
 
 
-def _rows_said(records: Mapping[str, Values]) -> dict[str, str]:
+def _row_texts(records: Mapping[str, Values]) -> dict[str, str]:
     """What the stages say of times, cuts and labels in words."""
     summaries = [records.get(s, {}).get("summary", {}) for s in ("clean_logs", "build_samples")]
     return {
         f"{name} ({part})" if part else name: text
         for summary in summaries
         for name, value in summary.items()
-        if name in _SAID
+        if name in _ROW_TEXTS
         for part, text in (value.items() if isinstance(value, dict) else [("", value)])
     }
 
@@ -312,7 +312,7 @@ def _stages(records: Mapping[str, Values]) -> list[Values]:
     ]
 
 
-def _said(cell: Mapping[str, Any], word: str) -> str:
+def _cell_text(cell: Mapping[str, Any], word: str) -> str:
     """A difference with its interval, or a value, and what it means."""
     shown = _interval(cell) or number(cell.get("value"))
     return f"{shown} {'' if word == _UNCLEAR else word}".strip()
@@ -331,7 +331,7 @@ def _interval(cell: Mapping[str, Any]) -> str:
     return f"{number(cell['difference'], sign=True)} [{low}, {high}]"
 
 
-def _known(value: Any) -> float | None:
+def _float_or_none(value: Any) -> float | None:
     return None if value is None or pd.isna(value) else float(value)
 
 

@@ -95,12 +95,12 @@ def _days(content: Content) -> Figure:
         rows.plot(days, [d["rows"] for d in part], ".-", color=colour, label=split)
         shares = [d["positives"] / d["rows"] if d["rows"] else 0.0 for d in part]
         rate.plot(days, shares, ".-", color=colour)
-    known = np.array([day["day"] for day in content["days"]], dtype="datetime64[D]")
+    all_days = np.array([day["day"] for day in content["days"]], dtype="datetime64[D]")
     for axis, title in ((rows, "samples per day"), (rate, "share of positives per day")):
         axis.set(title=title, ylim=(0, None))
-        if len(np.unique(known)) == 1:
+        if len(np.unique(all_days)) == 1:
             # Around a single time, an axis of dates would span years.
-            axis.set(xlim=(known[0] - 1, known[0] + 1), xticks=[known[0]])
+            axis.set(xlim=(all_days[0] - 1, all_days[0] + 1), xticks=[all_days[0]])
     legend(rows)
     return figure
 
