@@ -43,6 +43,6 @@ def day_flags(section: str) -> tuple[Flag, ...]:
 
 def overrides(flags: Sequence[Flag], arguments: argparse.Namespace) -> list[str]:
     """What the given options set, as overrides of the config."""
-    given = {flag.setting: getattr(arguments, flag.setting) for flag in flags}
+    settings = {flag.setting: getattr(arguments, flag.setting) for flag in flags}
     # As YAML texts, so that a run called 20260131 and a day stay what they are.
-    return [f"{name}={json.dumps(value)}" for name, value in given.items() if value]
+    return [f"{name}={json.dumps(value)}" for name, value in settings.items() if value]

@@ -63,15 +63,15 @@ def run_job(
     arguments = _parser(stages, config.example, flags).parse_intermixed_args(argv)
     log_to_console(arguments.level)
     try:
-        given = [*arguments.overrides, *overrides(flags, arguments)]
-        loaded = read_config(config, arguments.config, given)
+        all_overrides = [*arguments.overrides, *overrides(flags, arguments)]
+        loaded = read_config(config, arguments.config, all_overrides)
         loaded.tracking.check()
         start = time.monotonic()
         _LOG.info("run '%s' in %s", loaded.run_id, loaded.root)
         folder = RunFolder.of(loaded.root, loaded.run_id)
         with run_lock(folder), _session(loaded, folder) as spark:
             run = JobRun.open(spark, loaded)
-            run_stages(run, stages, again=None if flags else _first(arguments, stages))
+            run_stages(run, stages, again=None if flags else _first_stage(arguments, stages))
         _LOG.info("done in %.0f s", time.monotonic() - start)
         return status(run) if status else 0
     except ReweightError as error:
@@ -111,13 +111,13 @@ def _full_disk(config: JobConfig) -> SetupError:
 
 @contextmanager
 def _session(config: JobConfig, folder: RunFolder) -> Iterator[SparkSession]:
-    given = given_session()
-    with borrowed(given) if given else nullcontext():
+    existing = given_session()
+    with borrowed(existing) if existing else nullcontext():
         spark = spark_session(folder.spark_log, config.spark, folder.scratch)
         try:
             yield spark
         finally:
-            if given is None:
+            if existing is None:
                 spark.stop()
 
 
@@ -151,7 +151,7 @@ def run_stages(
             fix="use one of these names",
         )
     warn_of_older(run, stages, order)
-    checked = told = False
+    checked = announced = False
     for stage, why in _to_run(run, stages, again, order):
         number = names.index(stage.__name__)
         remaining = stages[number:]
@@ -160,9 +160,9 @@ def run_stages(
             checked = True
         reason = f": {why}" if why else ""
         _LOG.info("[%d/%d] %s%s", number + 1, len(stages), stage.__name__, reason)
-        if not told and len(stages) > 1 and stage in _AFTER_SAMPLES and evaluate in remaining:
+        if not announced and len(stages) > 1 and stage in _AFTER_SAMPLES and evaluate in remaining:
             _tell_judges(run)
-            told = True
+            announced = True
         start = time.monotonic()
         with staged_in(run.folder.staged):
             summary = run_stage(run, stage, order)
@@ -181,8 +181,8 @@ def _to_run(
     kept: list[str] = []
     follows = False
     for stage in stages:
-        asked = "it was asked for" if stage.__name__ == again else None
-        why = "" if follows else asked or why_again(run, stage, order)
+        request = "it was asked for" if stage.__name__ == again else None
+        why = "" if follows else request or why_again(run, stage, order)
         if why is None:
             keep(run, stage)
             kept.append(stage.__name__)
@@ -287,7 +287,7 @@ def _add_first(parser: argparse.ArgumentParser, stages: Sequence[Stage]) -> None
     )
 
 
-def _first(arguments: argparse.Namespace, stages: Sequence[Stage]) -> str | None:
+def _first_stage(arguments: argparse.Namespace, stages: Sequence[Stage]) -> str | None:
     """The name of the first stage that is run in any case."""
     name: str | None = stages[0].__name__ if arguments.force else arguments.first
     return name

@@ -88,11 +88,11 @@ def load(run_id: str, *, root: str | Path) -> "RunView":
     folder = RunFolder.of(root, run_id)
     if not folder.config.is_file():
         runs = folder.path.parent
-        known = sorted(path.parent.name for path in runs.glob(f"*/{folder.config.name}"))
+        run_ids = sorted(path.parent.name for path in runs.glob(f"*/{folder.config.name}"))
         raise RunError(
             f"there is no run '{run_id}'",
             expected=f"the folder {folder.path}",
-            got=f"runs {known}" if known else f"no run in {runs}",
+            got=f"runs {run_ids}" if run_ids else f"no run in {runs}",
             fix="use the name of an existing run, or check `root`",
         )
     return RunView(run_id, Path(root).absolute())
@@ -266,8 +266,8 @@ class RunView:
 @contextmanager
 def _session(config: RunConfig, folder: RunFolder) -> Iterator[SparkSession]:
     """The existing session, restored afterwards; or a new one, which stays."""
-    given = given_session()
-    with borrowed(given) if given else nullcontext():
+    existing = given_session()
+    with borrowed(existing) if existing else nullcontext():
         # Not in the run's scratch folder, which is removed when the run ends.
         yield spark_session(folder.spark_log, config.spark)
 

@@ -62,8 +62,8 @@ def run_stage(run: JobRun[Any], stage: Stage, order: Sequence[Stage] = PIPELINE)
         with failing_rows_named(), planned_for(run.spark, _known_rows(run.folder, stage, order)):
             summary = dict(stage(replace(run, config=cast(Any, config))))
         instead_of = getattr(stage, "instead_of", ())
-        known = {"settings": noted(config, instead_of), "left": left_by(stage, run)}
-        end = {"summary": summary, "status": "done"} | known
+        facts = {"settings": noted(config, instead_of), "left": left_by(stage, run)}
+        end = {"summary": summary, "status": "done"} | facts
     except BaseException as error:
         end = {"status": "failed", "error": _storable(error)}
         raise

@@ -51,24 +51,24 @@ from reweight.score_weights.training_rows import FrameRows
 
 def models_of_others(run: Run) -> dict[str, str | None]:
     """With ``model_run_id``, the models of that run and what its policy learnt."""
-    other = run.config.model_run_id
-    if other is None:
+    model_run_id = run.config.model_run_id
+    if model_run_id is None:
         return {}
     folder, refused = run.config.model_folder.models, _stored_refusals(run.config)
     names = [method.name for method in run.config.importance]
-    models = {f"{name} of {other}": content_hash(folder.model(name)) for name in names}
-    return {**models, f"methods left out of {other}": digest(json.dumps(refused))}
+    models = {f"{name} of {model_run_id}": content_hash(folder.model(name)) for name in names}
+    return {**models, f"methods left out of {model_run_id}": digest(json.dumps(refused))}
 
 
 def policies_fitted(run: Run) -> dict[str, str | None]:
     """What the policy learnt, and the methods that it refused."""
-    left: dict[str, str | None] = {
+    hashes: dict[str, str | None] = {
         "left out": digest(json.dumps(refused_by(run.folder, "score_weights")))
     }
     if run.config.model_run_id is None:
         for method in run.config.importance:
-            left[method.name] = content_hash(run.folder.models.policy(method.name))
-    return left
+            hashes[method.name] = content_hash(run.folder.models.policy(method.name))
+    return hashes
 
 
 @reads(models_of_others)

@@ -163,7 +163,7 @@ def _other_names(row: Mapping[str, object], names: tuple[str, ...]) -> ServingEr
     return ServingError(
         f"the row {what}",
         expected=f"{list(names)}",
-        got="; ".join(f"{kind}: {found}" for kind, found in parts.items() if found),
+        got="; ".join(f"{kind}: {features}" for kind, features in parts.items() if features),
         fix="give every feature of the config, None for a missing value, and no other; if the "
         "features have changed, export a model that was trained on them",
     )

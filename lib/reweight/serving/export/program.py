@@ -145,8 +145,8 @@ def recorded(
                 fix=f"export another method than '{name}', such as self_confidence",
             )
     facts = TrainFacts.model_validate_json(artifacts[name].facts)
-    known = (TrainFacts.model_validate_json(artifact.facts) for artifact in artifacts.values())
-    segments = next((f.segments for f in known if f.segments), ())
+    all_facts = (TrainFacts.model_validate_json(artifact.facts) for artifact in artifacts.values())
+    segments = next((f.segments for f in all_facts if f.segments), ())
     formula = _Formula(name, artifacts, policy, stats, thinned)
     example = _rows(7, facts, formula.columns, len(segments), len(stats.factors))
 
