@@ -272,8 +272,8 @@ def method_of(params: WeighterParams) -> ImportanceMethod:
             fix="set softLabelCol, and train on two rows for each row: (1, weight * p) and "
             "(0, weight * (1 - p))",
         )
-    given = params.extra_columns()
-    if missing := [name for name in method.columns() if name not in given]:
+    extra_columns = params.extra_columns()
+    if missing := [name for name in method.columns() if name not in extra_columns]:
         meanings = "; ".join(f"{name}Col: {EXTRA[name][1]}" for name in missing)
         raise ConfigError(
             f"'{method.name}' reads more than features and label",

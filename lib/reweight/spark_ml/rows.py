@@ -39,8 +39,8 @@ def check_schema(schema: StructType, params: WeighterParams, *, training: bool) 
     if training:
         _check_column(schema, "labelCol", params.getLabelCol(), _unless_number)
         named = {f"{extra}Col": name for extra, name in params.extra_columns().items()}
-        others = ("validationIndicatorCol", "idCol")
-        named |= {param: name for param in others if (name := params.column(param))}
+        optional = ("validationIndicatorCol", "idCol")
+        named |= {param: name for param in optional if (name := params.column(param))}
         for param, name in named.items():
             _check_column(schema, param, name, _unless_anything)
     added = (params.getImportanceCol(), params.getOutputCol(), params.getSoftLabelCol())
@@ -76,12 +76,12 @@ def label_of(schema: StructType, params: WeighterParams) -> Column:
 
 def extra_of(schema: StructType, params: WeighterParams) -> dict[str, Column]:
     """What methods read besides features and label, in the types of the table ``samples``."""
-    given = params.extra_columns()
+    names = params.extra_columns()
     # Without a column for maturity, labels count as settled.
     defaults = {"mature": F.lit(True)}
     columns = {}
     for name, (kind, _) in EXTRA.items():
-        value = column(schema, given.get(name))
+        value = column(schema, names.get(name))
         columns[name] = (defaults.get(name, F.lit(None)) if value is None else value).cast(kind)
         if kind == "boolean":
             columns[name] = F.coalesce(columns[name], F.lit(False))

@@ -198,7 +198,7 @@ def _outcomes(
     share = (time.monotonic() - start) / len(columns)
 
     def outcome(column: WeightColumn) -> Fit | ReweightError:
-        own = replace(
+        column_job = replace(
             job,
             weight_sum=sums[column.name]
             if column.regularised_sum is None
@@ -206,7 +206,7 @@ def _outcomes(
             folder=None if folder is None else folder.ranker(ranker.name, column.name),
         )
         try:
-            return _fit(train, column, ranker, own, together, share)
+            return _fit(train, column, ranker, column_job, together, share)
         except ReweightError as error:
             return error
 
@@ -256,8 +256,8 @@ def predictions(held_out: DataFrame, fits: Sequence[Fit]) -> DataFrame:
         )
         for column, fit in by_column.items()
     ]
-    own = ("sample_id", "group_id", "segment", "split", "label")
-    return wide.select(*own, F.inline(F.array(*rows)))
+    sample_columns = ("sample_id", "group_id", "segment", "split", "label")
+    return wide.select(*sample_columns, F.inline(F.array(*rows)))
 
 
 def told(fits: Sequence[Fit]) -> dict[str, dict[str, str]]:
@@ -276,4 +276,4 @@ def held_out_facts(fits: Sequence[Fit], rows: DataFrame) -> dict[str, dict[str, 
     facts: Iterator[tuple[str, dict[str, Any]]] = (
         (name, fitted.facts(rows)) for name, fitted in first.items()
     )
-    return {name: said for name, said in facts if said}
+    return {name: ranker_facts for name, ranker_facts in facts if ranker_facts}

@@ -24,20 +24,20 @@ def without_shorthand(data: Any) -> Any:
             f"{str(ranking)[:80]!r}; write ranking: {{C: 0.1}}, or a list `rankers`"
         )
     if "rankers" in data:
-        raise ValueError(_both(ranking, data["rankers"]))
+        raise ValueError(_both_given(ranking, data["rankers"]))
     return rest | {"rankers": [{"ranker": _KIND} | ranking]}
 
 
-def _both(ranking: Mapping[str, Any], rankers: Any) -> str:
+def _both_given(ranking: Mapping[str, Any], rankers: Any) -> str:
     kinds = [r.get("ranker") if isinstance(r, dict) else r for r in rankers or ()]
     if _KIND in kinds:
-        at = kinds.index(_KIND)
-        meant = " ".join(f"rankers.{at}.{key}={value}" for key, value in ranking.items())
+        place = kinds.index(_KIND)
+        fix = " ".join(f"rankers.{place}.{key}={value}" for key, value in ranking.items())
     else:
         settings = "".join(f", {key}: {value}" for key, value in ranking.items())
-        meant = f"- {{ranker: {_KIND}{settings}}} in the list"
+        fix = f"- {{ranker: {_KIND}{settings}}} in the list"
     return (
         "ranking, rankers: expected one of them, since `ranking` is short for a list of one "
         f"logistic regression; got both; write ranking: null beside `rankers`, and if its settings "
-        f"still count, {meant}"
+        f"still count, {fix}"
     )

@@ -48,12 +48,12 @@ from reweight.train_ranker.rows import doubled, weighted_train, with_columns
 def rankers_fitted(run: Run) -> dict[str, str | None]:
     """The rankers, and the methods that were refused."""
     refused = refused_by(run.folder, "train_ranker")
-    left: dict[str, str | None] = {"left out": digest(json.dumps(refused))}
+    hashes: dict[str, str | None] = {"left out": digest(json.dumps(refused))}
     for ranker in run.config.rankers:
         for method in run.config.importance:
             folder = run.folder.ranker(ranker.name, method.name)
-            left[f"{ranker.name}/{method.name}"] = content_hash(folder)
-    return left
+            hashes[f"{ranker.name}/{method.name}"] = content_hash(folder)
+    return hashes
 
 
 @leaves(rankers_fitted)

@@ -179,10 +179,10 @@ class Als(Ranker):
         """Fits factors to the sums of the pairs, and the calibration to the rows."""
         user, item = (_id(name, list(job.fields)) for name in (self.user, self.item))
         w, y = F.col("weight"), F.col("label")
-        known = rows.select(
+        pair_rows = rows.select(
             F.expr(user).alias("user"), F.expr(item).alias("item"), "label", "weight"
         ).where("user is not null and item is not null and weight > 0")
-        pairs = known.groupBy("user", "item").agg(
+        pairs = pair_rows.groupBy("user", "item").agg(
             F.sum(w * y).alias("p"), F.sum(w * (1 - y)).alias("n")
         )
         pairs = pairs.persist(StorageLevel.DISK_ONLY)
@@ -212,8 +212,8 @@ class Als(Ranker):
         return float(positive / (positive + negative))
 
     def _factors(self, pairs: DataFrame, job: RankerJob) -> ALSModel:
-        both = F.array(F.col("p"), -F.col("n"))
-        ratings = pairs.select("user", "item", F.explode(both).alias("rating"))
+        signed_sums = F.array(F.col("p"), -F.col("n"))
+        ratings = pairs.select("user", "item", F.explode(signed_sums).alias("rating"))
         ratings = ratings.where("rating <> 0")
         als = ALS(
             rank=self.rank,

@@ -201,8 +201,8 @@ class Ranker(Section, ABC):
 def with_probabilities(rows: DataFrame, fitted: Mapping[str, FittedRanker]) -> DataFrame:
     """Adds a column of probabilities per fitted ranker, under its key."""
     for kind in dict.fromkeys(type(ranker) for ranker in fitted.values()):
-        own = {column: ranker for column, ranker in fitted.items() if type(ranker) is kind}
-        rows = kind.with_margins(rows, own)
+        of_kind = {column: ranker for column, ranker in fitted.items() if type(ranker) is kind}
+        rows = kind.with_margins(rows, of_kind)
     return rows.withColumns(
         {column: 1 / (1 + F.exp(-F.col(column) - fitted[column].shift)) for column in fitted}
     )
@@ -246,7 +246,7 @@ def wrong_recalibration(
             # A method that is left out of this run may stay in the list.
             if name in methods or (name in known and name not in methods.values()):
                 continue
-            fitting = [own for own, kind in methods.items() if kind == name] or sorted(methods)
+            fitting = [m for m, kind in methods.items() if kind == name] or sorted(methods)
             return (
                 f"rankers.{number}.recalibrate: '{name}' is not in the run; write one of {fitting}"
             )

@@ -204,8 +204,8 @@ class FittedXGBoost(FittedBooster):
         sums = bins.agg(F.sum(w * y).alias("p"), F.sum(w * (1 - y)).alias("n"))
         # Small by nature: occupied bins of scores.
         table = sums.toPandas().sort_values("bin")
-        at, p, n = (table[name].to_numpy(float) for name in ("bin", "p", "n"))
-        intercept, slope = fitted_line(at * _STEP, p, n, float(np.log(p.sum() / n.sum())))
+        bin_index, p, n = (table[name].to_numpy(float) for name in ("bin", "p", "n"))
+        intercept, slope = fitted_line(bin_index * _STEP, p, n, float(np.log(p.sum() / n.sum())))
         return FittedXGBoost(
             self.model, self.fields, self.trees, slope, intercept, shift=self.shift
         )
