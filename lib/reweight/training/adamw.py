@@ -66,15 +66,15 @@ class AdamW:
         """
         turns = torch.arange(min(int(behind[0]), FADED))[:, None]
         rates = self.rates((now - behind + 1 + turns).clamp(max=now))
-        left = (behind > turns).sum(1).tolist()
-        for rows, size, root in zip(left, *(rate.unbind() for rate in rates), strict=True):
+        row_counts = (behind > turns).sum(1).tolist()
+        for rows, size, root in zip(row_counts, *(rate.unbind() for rate in rates), strict=True):
             if rows < values.shape[1]:
                 values, first, second = (x[:, :rows] for x in (values, first, second))
             self.move(values, first, second, None, size[:rows], root[:rows])
-        if len(rest := behind[behind > FADED] - FADED):
+        if len(steps_left := behind[behind > FADED] - FADED):
             # Of the rows that are left in the last turn.
             for x, factor in ((values, self.decay), (first, _BETA1), (second, _BETA2)):
-                x[:, : len(rest)].mul_(power(factor, rest))
+                x[:, : len(steps_left)].mul_(power(factor, steps_left))
 
 
 def power(factor: float, count: Tensor) -> Tensor:

@@ -31,23 +31,23 @@ def occurring(ids: Tensor, cardinalities: Sequence[int]) -> tuple[Tensor, ...]:
         ids: int64 [N, F].
         cardinalities: sizes of the id spaces.
     """
-    found = tuple(torch.zeros(size, dtype=torch.bool) for size in cardinalities)
-    for field, mask in enumerate(found):
+    masks = tuple(torch.zeros(size, dtype=torch.bool) for size in cardinalities)
+    for field, mask in enumerate(masks):
         mask[ids[:, field]] = True
-    return found
+    return masks
 
 
 def ids_of_rows(folder: Path, cardinalities: Sequence[int]) -> tuple[Tensor, ...]:
     """Which ids occur in the files of a snapshot, bool [size] for each field."""
-    found = occurring(torch.empty((0, len(cardinalities)), dtype=torch.int64), cardinalities)
+    masks = occurring(torch.empty((0, len(cardinalities)), dtype=torch.int64), cardinalities)
     for path in sorted({group.path for group in row_groups(folder)}):
         with pq.ParquetFile(path) as file:
             for part in file.iter_batches(columns=["ids"]):
                 flat = torch.from_numpy(part.column(0).flatten().to_numpy().copy()).long()
-                there = occurring(flat.view(-1, len(cardinalities)), cardinalities)
-                for mask, here in zip(found, there, strict=True):
-                    mask |= here
-    return found
+                part_masks = occurring(flat.view(-1, len(cardinalities)), cardinalities)
+                for mask, part_mask in zip(masks, part_masks, strict=True):
+                    mask |= part_mask
+    return masks
 
 
 def write_ids(folder: ModelsFolder, known: Sequence[Tensor]) -> None:

@@ -114,8 +114,8 @@ class IdSpace:
         if events:
             assert batch.sequence is not None
             columns += [batch.sequence.ids[..., event] for event in events]
-        own = torch.cat([column.flatten() for column in columns])
-        self.touched, places = torch.unique(_of_ranks(own), return_inverse=True)
+        touched_ids = torch.cat([column.flatten() for column in columns])
+        self.touched, places = torch.unique(_of_ranks(touched_ids), return_inverse=True)
         rank = dist.get_rank() if dist.is_initialized() else 0
         parts = list(torch.split(places[rank], [column.numel() for column in columns]))
         ids, sequence = batch.ids, batch.sequence
@@ -124,10 +124,10 @@ class IdSpace:
             ids[:, self.field] = parts.pop(0)
         if events:
             assert sequence is not None
-            read = sequence.ids.clone()
+            event_ids = sequence.ids.clone()
             for event, part in zip(events, parts, strict=True):
-                read[..., event] = part.view(read.shape[:2])
-            sequence = replace(sequence, ids=read)
+                event_ids[..., event] = part.view(event_ids.shape[:2])
+            sequence = replace(sequence, ids=event_ids)
         return replace(batch, ids=ids, sequence=sequence)
 
     def catch_up(self, ids: Tensor, now: int, rule: AdamW) -> None:
@@ -140,25 +140,25 @@ class IdSpace:
         behind, ids = behind[:late], ids[order[:late]]
         for lazy in self.tables:
             parts = torch.split(ids, lazy.together), torch.split(behind, lazy.together)
-            for some, steps in zip(*parts, strict=True):
-                if len(some):
+            for chunk, steps in zip(*parts, strict=True):
+                if len(chunk):
                     # Rows side by side: their rates differ, those of their numbers do not.
-                    values, first, second = (x.T.contiguous() for x in lazy.at(some))
+                    values, first, second = (x.T.contiguous() for x in lazy.at(chunk))
                     rule.without_gradient(values, first, second, steps, now)
-                    lazy.set(some, (values.T, first.T, second.T))
+                    lazy.set(chunk, (values.T, first.T, second.T))
         self.taken[ids] = now
 
     def _decay(self, ids: Tensor, now: int, rule: AdamW) -> None:
         """The same for rows without moments, which took their last step together."""
         steps = int(now - self.taken[ids[0]]) if len(ids) else 0
         for lazy in self.tables if steps and rule.decay != 1 else ():
-            for some in torch.split(ids, lazy.together):
-                rows = lazy.values.index_select(0, some)
+            for chunk in torch.split(ids, lazy.together):
+                rows = lazy.values.index_select(0, chunk)
                 for _ in range(min(steps, FADED)):
                     rows.mul_(rule.decay)
                 if steps > FADED:
                     rows.mul_(power(rule.decay, torch.tensor(steps - FADED)))
-                lazy.values.index_copy_(0, some, rows)
+                lazy.values.index_copy_(0, chunk, rows)
         self.taken[ids] = now
 
     def settle(self, now: int, rule: AdamW) -> None:

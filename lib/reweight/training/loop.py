@@ -111,11 +111,11 @@ class Trainer:
             got = f"NaN or infinity after epoch {epoch}; loss {curve[-1]['train']:.4g}"
             raise _diverged(self.name, "finite parameters after every epoch", got)
         self.checkpoints[epoch] = {name: value.clone() for name, value in state.items()}
-        needed = set().union(*[self.wanted(m, curve) for m in self.methods])
+        needed_epochs = set().union(*[self.wanted(m, curve) for m in self.methods])
         # The window of `best` may still move to epochs that have not been the best so far.
         recent = max(m.checkpoint_choice().count for m in self.methods)
         self.checkpoints = {
-            e: s for e, s in self.checkpoints.items() if e in needed or e > epoch - recent
+            e: s for e, s in self.checkpoints.items() if e in needed_epochs or e > epoch - recent
         }
 
     def at(self, epoch: int, facts: TrainFacts) -> Learner:

@@ -70,12 +70,12 @@ def _look_again(
 ) -> None:
     """Makes the passes after training, for the models that need them."""
     for number in range(max((method.passes for method, _ in models), default=0)):
-        looking = [
+        unfinished = [
             (method, model)
             for method, model in models
             if method.passes > number and not model.done and method.name not in refusals.errors
         ]
-        if not looking:
+        if not unfinished:
             return
         # Validation rows are the same in every pass, so one pass is enough.
         feeds = {"train": train} | ({} if number else {"validation": validation})
@@ -83,9 +83,9 @@ def _look_again(
             # Always epoch 0: an iterative solution needs the same rows in every pass.
             for batch in feed(0):
                 outputs = EnsembleOutputs(batch)
-                for _, model in looking:
+                for _, model in unfinished:
                     model.observe(outputs, split)
-        for method, model in looking:
+        for method, model in unfinished:
             for total in model.sums() if dist.is_initialized() else ():
                 dist.all_reduce(total)
             with refusals.about(method.name):

@@ -92,8 +92,8 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a state, after the learner has taken up its parameters."""
         self.steps, tables = state["steps"], iter(state["tables"])
-        for own, given in zip(self.moments, state["moments"], strict=True):
-            for x, value in zip(own, given, strict=True):
+        for moments, stored in zip(self.moments, state["moments"], strict=True):
+            for x, value in zip(moments, stored, strict=True):
                 x.copy_(value)
         for space in self.spaces:
             space.taken.fill_(self.steps)

@@ -68,13 +68,13 @@ def train_rank(plan_json: str) -> None:
             after_epoch=save,
             refusals=refusals,
         )
-        doing = "passing over the rows after training"
+        activity = "passing over the rows after training"
         models = fitted(
             plan.methods,
             trainers,
             plan.facts,
-            _watched(_feed(plan, plan.train, device, whole=True), heartbeat, doing),
-            _watched(_feed(plan, plan.validation, device, whole=True), heartbeat, doing),
+            _watched(_feed(plan, plan.train, device, whole=True), heartbeat, activity),
+            _watched(_feed(plan, plan.validation, device, whole=True), heartbeat, activity),
             curves,
             device,
             refusals,
@@ -97,9 +97,9 @@ def _note_ids(plan: FitPlan) -> None:
     # What an earlier version of the library fitted does not say which ids it knows.
     if not plan.facts.cardinalities or (earlier and not earlier.ids.is_file()):
         return
-    known = ids_of_rows(Path(plan.train), plan.facts.cardinalities)
-    before = read_ids(earlier) if earlier else known
-    write_ids(plan.models, [a | b for a, b in zip(known, before, strict=True)])
+    row_ids = ids_of_rows(Path(plan.train), plan.facts.cardinalities)
+    earlier_ids = read_ids(earlier) if earlier else row_ids
+    write_ids(plan.models, [a | b for a, b in zip(row_ids, earlier_ids, strict=True)])
 
 
 def _size(learner: Learner) -> int:
@@ -143,16 +143,16 @@ def _cached(feed: Feed) -> Feed:
     return cached
 
 
-def _watched(feed: Feed, heartbeat: Heartbeat, doing: str) -> Feed:
+def _watched(feed: Feed, heartbeat: Heartbeat, activity: str) -> Feed:
     """The same batches; the heartbeat shows if the rank waits for rows or for other ranks."""
 
     def batches(epoch: int) -> Iterator[Batch]:
-        heartbeat.now(epoch + 1, f"{doing}, reading a batch")
+        heartbeat.now(epoch + 1, f"{activity}, reading a batch")
         for batch in feed(epoch):
-            heartbeat.now(epoch + 1, f"{doing}, computing a step")
+            heartbeat.now(epoch + 1, f"{activity}, computing a step")
             yield batch
-            heartbeat.now(epoch + 1, f"{doing}, reading a batch")
-        heartbeat.now(epoch + 1, f"{doing}, adding up losses")
+            heartbeat.now(epoch + 1, f"{activity}, reading a batch")
+        heartbeat.now(epoch + 1, f"{activity}, adding up losses")
 
     return batches
 

@@ -186,21 +186,21 @@ def check_start(
             f"leave '{method.name}' out of importance, or name a run that has fitted it: "
             "warm_start: {run_id: RUN}",
         )
-    other = stored[0].learns()
-    if type(stored[0]) is not type(method) or type(other) is not type(training):
+    stored_training = stored[0].learns()
+    if type(stored[0]) is not type(method) or type(stored_training) is not type(training):
         raise _cannot(
             method,
             f"a model of the method '{_kind(method)}'",
             f"one of '{_kind(stored[0])}' in run '{run_id}'",
             "give the methods of both runs the same names",
         )
-    assert other is not None
-    now, then = training.model_dump(by_alias=True), other.model_dump(by_alias=True)
-    if changed := [key for key in now if key not in _FREE and now[key] != then[key]]:
+    assert stored_training is not None
+    current, previous = (t.model_dump(by_alias=True) for t in (training, stored_training))
+    if changed := [key for key in current if key not in _FREE and current[key] != previous[key]]:
         raise _cannot(
             method,
-            f"the settings of run '{run_id}': {_settings(then, changed)}",
-            _settings(now, changed),
+            f"the settings of run '{run_id}': {_settings(previous, changed)}",
+            _settings(current, changed),
             f"write them as in run '{run_id}', or leave warm_start out",
         )
 
@@ -221,8 +221,8 @@ def check_rows(
     """
     check_seed(method, facts.seed, stored.seed, run_id)
     parts = ("dim", "names", "cardinalities", "sequence", "quantiles")
-    now, then = ({name: getattr(f, name) for name in parts} for f in (facts, stored))
-    if changed := [name for name in parts if now[name] != then[name]]:
+    current, previous = ({name: getattr(f, name) for name in parts} for f in (facts, stored))
+    if changed := [name for name in parts if current[name] != previous[name]]:
         raise _cannot(
             method,
             f"rows with the features of run '{run_id}'",

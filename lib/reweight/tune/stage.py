@@ -59,15 +59,15 @@ def tune(run: Run) -> dict[str, Any]:
     run.say(f"judge: {judge[0]}")
     samples = run.store.read(SAMPLES)
     if section.search == "legacy":
-        candidates: tuple[ImportanceMlp, ...] = (_with(method),)
+        candidates: tuple[ImportanceMlp, ...] = (_candidate(method),)
         trials = search.legacy_loop(
-            method.k, section, lambda k: _try(run, samples, (_with(method, k=k),), judge)[0]
+            method.k, section, lambda k: _trials(run, samples, (_candidate(method, k=k),), judge)[0]
         )
     else:
         key = {"lambda": "lambda_", "k": "k"}[section.search]
         # All candidates train in the same passes over the rows.
-        candidates = tuple(_with(method, **{key: v}) for v in section.values)
-        trials = _try(run, samples, candidates, judge)
+        candidates = tuple(_candidate(method, **{key: v}) for v in section.values)
+        trials = _trials(run, samples, candidates, judge)
     for trial in trials:
         run.say(str(trial))
     chosen = search.best(trials)
@@ -104,7 +104,7 @@ def _method(run: Run) -> ImportanceMlp:
     )
 
 
-def _with(method: ImportanceMlp, **changes: float) -> ImportanceMlp:
+def _candidate(method: ImportanceMlp, **changes: float) -> ImportanceMlp:
     """The method with other hyperparameters, named after them."""
     changed = method.model_copy(update=changes)
     name = f"k{changed.k:g}_lambda{changed.lambda_:g}"
@@ -129,7 +129,7 @@ def _known(run: Run) -> Known:
     return Known(simulated=run.config.simulation is not None)
 
 
-def _try(
+def _trials(
     run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...], judge: tuple[str, Judge]
 ) -> list[Trial]:
     """Trains, weights, ranks and evaluates all candidates side by side, on validation."""
@@ -143,8 +143,8 @@ def _try(
     job = job_of(validation, features, reads, seed=run.config.seed, fitting=run.config.fitting)
     with persisted(_scored(run, samples, methods)) as scores:
         stats = fit_policy(FrameRows(scores), policy, methods)
-        known = design_weight(scores)
-        weights = [(weight(F.col(n), policy, stats[n]) * known).alias(n) for n in names]
+        design = design_weight(scores)
+        weights = [(weight(F.col(n), policy, stats[n]) * design).alias(n) for n in names]
         wide = scores.select("sample_id", *weights)
         train = weighted_train(samples, wide, features.sizes, names, columns=reads, kept=kept)
         columns = weight_columns(methods, stats)
@@ -182,14 +182,14 @@ def _judged(rows: DataFrame, names: list[str]) -> dict[str, Mapping[str, float]]
     positive, negative = F.col("positive"), F.col("negative")
     columns: dict[str, Column] = {}
     for n in names:
-        called = F.col(n) >= 0.5
+        predicted = F.col(n) >= 0.5
         loss = loss_terms(COLUMNS, F.col(n), positive, negative).loss
         columns |= {
             f"{n}.loss": F.sum(loss) / F.sum(positive + negative),
-            f"{n}.tp": F.sum(F.when(called, positive).otherwise(0.0)),
-            f"{n}.fp": F.sum(F.when(called, negative).otherwise(0.0)),
-            f"{n}.fn": F.sum(F.when(~called, positive).otherwise(0.0)),
-            f"{n}.tn": F.sum(F.when(~called, negative).otherwise(0.0)),
+            f"{n}.tp": F.sum(F.when(predicted, positive).otherwise(0.0)),
+            f"{n}.fp": F.sum(F.when(predicted, negative).otherwise(0.0)),
+            f"{n}.fn": F.sum(F.when(~predicted, positive).otherwise(0.0)),
+            f"{n}.tn": F.sum(F.when(~predicted, negative).otherwise(0.0)),
         }
     sums: Any = rows.agg(*[c.alias(k) for k, c in columns.items()]).first()
     kinds = ("loss", "tp", "fp", "fn", "tn")
@@ -220,8 +220,8 @@ def _effect_of_scale(run: Run, samples: DataFrame, candidates: tuple[ImportanceM
         linear = next((r for r in run.config.rankers if isinstance(r, LogisticRegression)), None)
         ranker = (linear or LogisticRegression()).model_copy(update={"max_iter": 20})
         by_k, by_ten_k = (ranker.fitted(train, name, total) for name in ("k", "ten_k"))
-    moved = by_k.model.coefficients.toArray() - by_ten_k.model.coefficients.toArray()
-    return float(np.abs(moved).max())
+    changes = by_k.model.coefficients.toArray() - by_ten_k.model.coefficients.toArray()
+    return float(np.abs(changes).max())
 
 
 def _cardinalities(run: Run) -> tuple[int, ...]:
