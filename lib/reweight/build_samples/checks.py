@@ -44,11 +44,11 @@ def check_samples(facts: dict[str, int]) -> None:
             got=f"null for {rows - facts['groups']} of {rows}",
             fix="require the column in cleaning, or coalesce nulls to another value",
         )
-    if other := facts["mature"] - facts["positives"] - facts["negatives"]:
+    if other_labels := facts["mature"] - facts["positives"] - facts["negatives"]:
         raise SampleError(
             "some labels are neither 0 nor 1",
             expected="0, 1, true or false from `sampling.label.value`; null while not known",
-            got=f"another number for {other} of {facts['mature']} samples",
+            got=f"another number for {other_labels} of {facts['mature']} samples",
             fix="write it as a condition, such as `rating >= 4`",
         )
 

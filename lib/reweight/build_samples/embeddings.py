@@ -112,22 +112,24 @@ def embedded(
         return
     kinds = {name: (t.encoder, t.encodes.identity(), t.dim) for name, t in texts.items()}
     of = list(dict.fromkeys(kinds.values()))
-    asked = _asked(store, samples, texts, kinds, of).persist(StorageLevel.DISK_ONLY)
+    distinct_texts = _distinct_texts(store, samples, texts, kinds, of).persist(
+        StorageLevel.DISK_ONLY
+    )
     try:
         counted = F.count("*").alias("n"), F.count(F.when(~F.col("known"), 1)).alias("missing")
         # Small: a row for each kind.
-        counts = {r["kind"]: r for r in asked.groupBy("kind").agg(*counted).collect()}
+        counts = {r["kind"]: r for r in distinct_texts.groupBy("kind").agg(*counted).collect()}
         missing = sum(row["missing"] for row in counts.values())
         if missing:
-            _add(store, asked.where("NOT known"), missing, of)
+            _add(store, distinct_texts.where("NOT known"), missing, of)
         summary = {"distinct": sum(row["n"] for row in counts.values()), "encoded": missing}
-        vectors = [_vectors(store, asked, kind, number) for number, kind in enumerate(of)]
+        vectors = [_vectors(store, distinct_texts, kind, number) for number, kind in enumerate(of)]
         large = {
             number
             for number, row in counts.items()
             if row["n"] * (4 * of[number][2] + 100) > _BROADCAST_BYTES
         }
-        often = asked.where(F.col("count") > _HOT_ROWS)
+        often = distinct_texts.where(F.col("count") > _HOT_ROWS)
         places = {name: of.index(kind) for name, kind in kinds.items()}
         yield Embeddings(
             texts,
@@ -136,7 +138,7 @@ def embedded(
             summary,
         )
     finally:
-        asked.unpersist()
+        distinct_texts.unpersist()
 
 
 def _read(text: EncodedText) -> Column:
@@ -154,7 +156,7 @@ def _vector(name: str) -> str:
     return f"_vector_{name}"
 
 
-def _asked(
+def _distinct_texts(
     store: Store,
     samples: DataFrame,
     texts: Mapping[str, EncodedText],
@@ -168,11 +170,11 @@ def _asked(
     ]
     rows = samples.select(F.inline(F.array(*values))).where("text IS NOT NULL")
     distinct = rows.groupBy("kind", "text").count().withColumn("text_hash", _hash(F.col("text")))
-    known = store.read_of_all_runs(TEXTS)
-    if known is None:
+    stored = store.read_of_all_runs(TEXTS)
+    if stored is None:
         return distinct.withColumn("known", F.lit(False))
     numbers = [F.when(_is_of(kind), F.lit(number)) for number, kind in enumerate(of)]
-    keys = known.select(F.coalesce(*numbers).alias("kind"), "text_hash")
+    keys = stored.select(F.coalesce(*numbers).alias("kind"), "text_hash")
     keys = keys.where("kind IS NOT NULL").distinct().withColumn("_there", F.lit(True))
     joined = distinct.join(keys, on=["kind", "text_hash"], how="left")
     return joined.withColumn("known", F.col("_there").isNotNull()).drop("_there")
@@ -235,24 +237,24 @@ def _encoded(batch: pa.RecordBatch, of: list[Kind]) -> Iterator[pa.RecordBatch]:
 @lru_cache(maxsize=4)
 def _loaded(encoder: str, identity: str, dim: int) -> Encode:
     """The encoder, loaded once for each worker process."""
-    found = encoder_of(encoder)
-    found.check()
-    if (here := found.identity()) != identity:
-        raise RuntimeError(f"this machine has {here} instead of {identity}")
-    return found.load(dim)
+    chosen = encoder_of(encoder)
+    chosen.check()
+    if (installed := chosen.identity()) != identity:
+        raise RuntimeError(f"this machine has {installed} instead of {identity}")
+    return chosen.load(dim)
 
 
-def _vectors(store: Store, asked: DataFrame, kind: Kind, number: int) -> DataFrame:
+def _vectors(store: Store, texts: DataFrame, kind: Kind, number: int) -> DataFrame:
     """The vectors of the texts of a kind: ``text_hash`` and ``vector``."""
     stored = store.read_of_all_runs(TEXTS)
     if stored is None:  # There is no text.
-        return asked.where("false").selectExpr("text_hash", "array(0F) AS vector")
+        return texts.where("false").selectExpr("text_hash", "array(0F) AS vector")
     rows = stored.where(_is_of(kind)).select("text_hash", "vector")
-    return _among(rows, asked, number).groupBy("text_hash").agg(F.min("vector").alias("vector"))
+    return _among(rows, texts, number).groupBy("text_hash").agg(F.min("vector").alias("vector"))
 
 
-def _among(vectors: DataFrame, asked: DataFrame, number: int) -> DataFrame:
-    keys = asked.where(F.col("kind") == number).select("text_hash")
+def _among(vectors: DataFrame, texts: DataFrame, number: int) -> DataFrame:
+    keys = texts.where(F.col("kind") == number).select("text_hash")
     return vectors.join(keys, on="text_hash", how="left_semi")
 
 

@@ -170,8 +170,8 @@ def with_raw_features(
     """
     joined = samples
     for name, history in features.history.items():
-        known = known_before(samples, events, name, history, (earlier or {}).get(name))
-        joined = with_history(joined, known, history)
+        history_rows = known_before(samples, events, name, history, (earlier or {}).get(name))
+        joined = with_history(joined, history_rows, history)
     if (sequence := features.sequence) is None:
         joined = without_sequence(joined)
     else:
@@ -188,12 +188,12 @@ def with_raw_features(
     if embeddings is not None:
         joined = embeddings.joined(joined)
         declared += [embeddings.cosine(*pair) for pair in features.similarity.values()]
-    own = F.transform(F.array(*past, *declared).cast("array<double>"), finite)
+    numeric_values = F.transform(F.array(*past, *declared).cast("array<double>"), finite)
     if embeddings is not None:
-        own = F.concat(own, *embeddings.numbers())
+        numeric_values = F.concat(numeric_values, *embeddings.numbers())
     return joined.withColumns(
         {
-            "_numbers": own,
+            "_numbers": numeric_values,
             "_values": F.array(*values).cast("array<string>"),
             "ids": F.array(*ids).cast("array<int>"),
         }

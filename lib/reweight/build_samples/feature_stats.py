@@ -108,8 +108,10 @@ def feature_quantiles(train: DataFrame, rows: int, bins: int) -> tuple[tuple[flo
 
 def _scaling(train: DataFrame, features: Features) -> dict[str, tuple[float, ...]]:
     """Mean and scale of each numeric feature; empty for one without values."""
-    known = scales(train, "_numbers")
-    return {n.name: known.get(index, ()) for index, n in enumerate(numeric_features(features))}
+    scales_by_index = scales(train, "_numbers")
+    return {
+        n.name: scales_by_index.get(index, ()) for index, n in enumerate(numeric_features(features))
+    }
 
 
 def scales(train: DataFrame, numbers: str) -> dict[int, tuple[float, float]]:

@@ -110,20 +110,20 @@ def _past(
     sample_keys = samples.where(_keyed(history)).select(
         *history.keys, _grain(history).alias("_grain"), F.lit(True).alias("_sample")
     )
-    both = happened(events, history, F.lit(False).alias("_sample"))
-    both = both.unionByName(sample_keys, allowMissingColumns=True)
+    rows = happened(events, history, F.lit(False).alias("_sample"))
+    rows = rows.unionByName(sample_keys, allowMissingColumns=True)
     counts = {n: F.count(f"_is_{n}") for n in history.counts}
     latest = {n: F.max(f"_is_{n}") for n in history.recency}
     if earlier is not None:
         # Only those of keys that samples have.
-        asked = samples.where(_keyed(history)).select(
+        hashed_keys = samples.where(_keyed(history)).select(
             *history.keys, key_hash(*history.keys).alias("_key")
         )
-        had = earlier.join(asked.distinct(), on="_key", how="inner").drop("_key")
-        both = both.unionByName(had, allowMissingColumns=True)
+        earlier_counts = earlier.join(hashed_keys.distinct(), on="_key", how="inner").drop("_key")
+        rows = rows.unionByName(earlier_counts, allowMissingColumns=True)
         counts = {n: c + F.coalesce(F.sum(f"_had_{n}"), F.lit(0)) for n, c in counts.items()}
         latest = {n: F.greatest(last, F.max(f"_seen_{n}")) for n, last in latest.items()}
-    return both.groupBy(*history.keys, "_grain").agg(
+    return rows.groupBy(*history.keys, "_grain").agg(
         *[count.alias(f"_count_{n}") for n, count in counts.items()],
         *[last.alias(f"_last_{n}") for n, last in latest.items()],
         F.max("_sample").alias("_has_sample"),

@@ -43,7 +43,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     if label.value is not None:
         samples = events.where(sampling.anchor)
         value = F.expr(label.value).cast("float")
-        known = value.isNotNull()
+        has_label = value.isNotNull()
         text = F.expr(f"CAST(({label.value}) AS string)")
         timed = "event_time" in events.columns
         return samples.withColumns(
@@ -51,11 +51,11 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
                 "label": value,
                 "label_time": F.col("event_time") if timed else F.lit(None).cast("timestamp"),
                 "undo_time": F.lit(None).cast("timestamp"),
-                "mature": known,
-                "elapsed": known.cast("double"),
+                "mature": has_label,
+                "elapsed": has_label.cast("double"),
                 "delay": F.lit(None).cast("double"),
                 "undone": F.lit(None).cast("double"),
-                "_label_text": F.when(~known & (F.trim(text) != ""), text),
+                "_label_text": F.when(~has_label & (F.trim(text) != ""), text),
                 "_same_time": F.lit(False),
                 "_label_rank": F.lit(None).cast("int"),
             }
@@ -96,7 +96,7 @@ def _with_label_event(events: DataFrame, sampling: Sampling) -> DataFrame:
     that an anchor finds its label event in one bucket, and a hot key is cut into buckets by time.
     """
     label = sampling.label
-    hit = F.expr(label.where or "false") & _all_known(label.keys)
+    hit = F.expr(label.where or "false") & _has_all_keys(label.keys)
     micros = F.unix_micros("event_time")
     width = (label.window or 0) * 1_000_000
     bucket = F.floor(micros / width).cast("long") if width else F.lit(0).cast("long")
@@ -104,27 +104,29 @@ def _with_label_event(events: DataFrame, sampling: Sampling) -> DataFrame:
     hits = _hits(events, sampling, hit)
     hits = hits.select("*", F.explode(_places(bucket, near, width)).alias("_bucket"))
     hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"), "_undo")
-    both = _anchors(events, sampling, hit, bucket).unionByName(hits, allowMissingColumns=True)
+    anchors_and_hits = _anchors(events, sampling, hit, bucket).unionByName(
+        hits, allowMissingColumns=True
+    )
     # Newest first, so that the frame of strictly later rows grows instead of being rebuilt.
     keys = Window.partitionBy(*label.keys, "_bucket", "_spread").orderBy(micros.desc())
     later = keys.rangeBetween(Window.unboundedPreceding, -1)
     following, undone = _following(label, micros, width, later)
     hits_now = F.count(F.when(~F.col("_anchor"), 1)).over(keys.rangeBetween(0, 0))
-    both = both.withColumns(
+    anchors_and_hits = anchors_and_hits.withColumns(
         {"_next": following, "_undone": undone, "_same_time": hits_now > F.col("_itself")}
     )
     if label.same_time == "after":
-        both = both.withColumn(
+        anchors_and_hits = anchors_and_hits.withColumn(
             "_next", F.when(F.col("_same_time"), micros).otherwise(F.col("_next"))
         )
     in_time = F.col("_next") <= micros + width if width else F.col("_next").isNotNull()
-    both = both.withColumn("_in_time", in_time & F.col("_anchor"))
-    rank, mine = _rank(sampling), F.col("_in_time")
+    anchors_and_hits = anchors_and_hits.withColumn("_in_time", in_time & F.col("_anchor"))
+    rank, attributed = _rank(sampling), F.col("_in_time")
     if label.attribute is not None:
-        mine &= F.col("_label_rank") == 1
-    samples = both.withColumn("_label_rank", rank).where("_own")
+        attributed &= F.col("_label_rank") == 1
+    samples = anchors_and_hits.withColumn("_label_rank", rank).where("_own")
     for name, column in (("label_time", "_next"), ("undo_time", "_undone")):
-        samples = samples.withColumn(name, F.timestamp_micros(F.when(mine, F.col(column))))
+        samples = samples.withColumn(name, F.timestamp_micros(F.when(attributed, F.col(column))))
     used = ("_bucket", "_itself", "_anchor", "_own", "_spread", "_tie", "_next", "_in_time")
     return samples.drop(*used, "_undo", "_undone")
 
@@ -136,7 +138,7 @@ def _hits(events: DataFrame, sampling: Sampling, hit: Column) -> DataFrame:
         return events.where(hit).withColumn("_undo", F.lit(None).cast("long"))
     back = Label(where=undo.where, keys=undo.keys or label.keys, window=undo.window)
     taken = Sampling(anchor=label.where or "false", key=sampling.key, label=back)
-    undone = _with_label_event(events, taken).where(_all_known(label.keys))
+    undone = _with_label_event(events, taken).where(_has_all_keys(label.keys))
     return undone.withColumn("_undo", F.unix_micros("label_time"))
 
 
@@ -160,7 +162,7 @@ def _anchors(events: DataFrame, sampling: Sampling, hit: Column, bucket: Column)
     bucket, as a row of keys and time alone (not ``_own``), so that each anchor sees all of them.
     """
     label = sampling.label
-    keyed = _all_known(label.keys)
+    keyed = _has_all_keys(label.keys)
     tie = key_hash(*sampling.key) if sampling.key else F.xxhash64(*events.columns)
     columns = {
         # An event that is anchor and label must not find itself at its own time.
@@ -176,8 +178,8 @@ def _anchors(events: DataFrame, sampling: Sampling, hit: Column, bucket: Column)
     if not (sampling.may_share and label.window):
         return anchors
     beside = bucket + 1 if label.attribute == "first" else bucket - 1
-    own, other = F.struct(bucket, F.lit(True)), F.struct(beside, F.lit(False))
-    places = F.when(keyed, F.array(own, other)).otherwise(F.array(own))
+    in_bucket, in_neighbour = F.struct(bucket, F.lit(True)), F.struct(beside, F.lit(False))
+    places = F.when(keyed, F.array(in_bucket, in_neighbour)).otherwise(F.array(in_bucket))
     placed = anchors.drop("_bucket", "_own").select("*", F.inline(places).alias("_bucket", "_own"))
     everywhere = {name.lower() for name in (*label.keys, "event_time", *columns)}
     return placed.select(
@@ -198,11 +200,11 @@ def _rank(sampling: Sampling) -> Column:
     if label.attribute != "first":
         order = (order[0].desc(), order[1].desc())
     # These rows are in one task already: only the order within it is new.
-    same = Window.partitionBy(*label.keys, "_bucket", "_spread", "_next", "_in_time")
-    return F.when(in_time, F.row_number().over(same.orderBy(*order)))
+    same_event = Window.partitionBy(*label.keys, "_bucket", "_spread", "_next", "_in_time")
+    return F.when(in_time, F.row_number().over(same_event.orderBy(*order)))
 
 
-def _all_known(keys: tuple[str, ...]) -> Column:
+def _has_all_keys(keys: tuple[str, ...]) -> Column:
     return reduce(Column.__and__, [F.col(key).isNotNull() for key in keys])
 
 

@@ -39,6 +39,6 @@ def _of_samples(columns: Sequence[str], sampling: Sampling, features: Features) 
 
 
 def _unknown(key: str, names: Iterable[str], columns: Sequence[str]) -> Iterator[str]:
-    known = {column.lower() for column in columns}
-    if unknown := [name for name in names if name.lower() not in known]:
+    lower_columns = {column.lower() for column in columns}
+    if unknown := [name for name in names if name.lower() not in lower_columns]:
         yield f"{key}: expected names out of {sorted(columns)}, got {unknown}"

@@ -34,10 +34,10 @@ def labelled(
     samples = labels.with_label(events, sampling, log_end)
     negatives.check_rate(samples, sampling)
     # A feature must not use the label or its time.
-    known = samples.drop(*LABEL_COLUMNS)
+    without_labels = samples.drop(*LABEL_COLUMNS)
     check_encoders(features.text)
-    encoding.check_features(known, events, features)
-    splits.check_conditions(known.transform(with_identity, sampling), split)
+    encoding.check_features(without_labels, events, features)
+    splits.check_conditions(without_labels.transform(with_identity, sampling), split)
     return samples.transform(with_identity, sampling).transform(
         negatives.with_design_weight, sampling
     )
@@ -51,19 +51,19 @@ def facts(samples: DataFrame, sampling: Sampling, features: Features) -> dict[st
         sampling: the section.
         features: the section.
     """
-    known = F.col("mature")
-    kept = {f"keep.{c[8:]}": F.col(c) for c in samples.columns if c.startswith("_unread_")}
+    mature = F.col("mature")
+    lost_kept = {f"keep.{c[8:]}": F.col(c) for c in samples.columns if c.startswith("_unread_")}
     numeric = unread(samples, features.numeric, "double")
-    lost = kept | {f"numeric.{name}": value for name, value in numeric.items()}
+    lost = lost_kept | {f"numeric.{name}": value for name, value in numeric.items()}
     null_key = [F.col(k).isNull() for k in sampling.key]
     rates = negatives.rate_facts(sampling)
     counts = samples.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_distinct("sample_id").alias("ids"),
         F.count("group_id").alias("groups"),
-        F.count(F.when(known, 1)).alias("mature"),
-        F.count(F.when(known & (F.col("label") == 1), 1)).alias("positives"),
-        F.count(F.when(known & (F.col("label") == 0), 1)).alias("negatives"),
+        F.count(F.when(mature, 1)).alias("mature"),
+        F.count(F.when(mature & (F.col("label") == 1), 1)).alias("positives"),
+        F.count(F.when(mature & (F.col("label") == 0), 1)).alias("negatives"),
         F.count("_label_text").alias("unread"),
         F.count(F.when(F.col("_same_time"), 1)).alias("same_time"),
         F.count("undo_time").alias("undone"),

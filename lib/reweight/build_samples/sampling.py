@@ -194,9 +194,9 @@ class Sampling(Section):
     @property
     def may_share(self) -> bool:
         """Whether a label event may be that of several samples."""
-        own = {name.lower() for name in self.key}
+        key_columns = {name.lower() for name in self.key}
         return self.label.value is None and not (
-            own and own <= {k.lower() for k in self.label.keys}
+            key_columns and key_columns <= {k.lower() for k in self.label.keys}
         )
 
 
@@ -225,13 +225,13 @@ _ALSO_RESERVED = ("label", "segment", "event_time", "run_id")
 
 def taken_names(columns: Iterable[str], sampling: Sampling) -> list[str]:
     """The event columns that samples would replace, compared as Spark does."""
-    kept: dict[str, str | None] = dict.fromkeys(KEEP_TYPES) | {"segment": sampling.segment}
-    kept |= sampling.keep
+    expressions: dict[str, str | None] = dict.fromkeys(KEEP_TYPES) | {"segment": sampling.segment}
+    expressions |= sampling.keep
     return [
         c
         for c in columns
         if c.lower() in RESERVED
-        or (c.lower() in _SET and (kept[c.lower()] or "").strip(" `").lower() != c.lower())
+        or (c.lower() in _SET and (expressions[c.lower()] or "").strip(" `").lower() != c.lower())
     ]
 
 
@@ -319,7 +319,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
         if name in KEEP_TYPES
         for value in unread(samples, {name: sql}, KEEP_TYPES[name]).values()
     }
-    kept = {
+    kept_columns = {
         name: F.expr(sampling.keep.get(name, "null")).cast(kind)
         for name, kind in KEEP_TYPES.items()
     }
@@ -328,7 +328,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
             "sample_id": sample_id,
             "group_id": (F.expr(sampling.group) if sampling.group else sample_id).cast("string"),
             "segment": F.expr(sampling.segment).cast("string"),
-            **kept,
+            **kept_columns,
             "kept": kept_json(sampling.kept),
             **lost,
         }

@@ -73,12 +73,12 @@ def with_sequence(samples: DataFrame, latest: DataFrame, sequence: EventSequence
     ids, gaps = SEQUENCE
     timed = samples.withColumn("_second", F.unix_seconds("event_time"))
     joined = timed.join(latest, on=[*sequence.keys, "_second"], how="left")
-    known = F.coalesce("_known", F.array().cast(_EVENTS))
+    last_events = F.coalesce("_known", F.array().cast(_EVENTS))
     missing = F.lit(sequence.length) - F.size("_known")
     now = F.unix_micros("event_time")
     zeros = F.array_repeat(F.lit(0), (missing * len(sequence.fields)).cast("int"))
     return (
-        joined.withColumn("_known", known)
+        joined.withColumn("_known", last_events)
         .withColumns(
             {
                 ids: F.concat(F.flatten(F.transform("_known", lambda e: e["ids"])), zeros),
@@ -97,16 +97,16 @@ def latest_before(samples: DataFrame, events: DataFrame, sequence: EventSequence
     keys, length = list(sequence.keys), sequence.length
     spans = [*keys, "_span"]
     keyed = reduce(Column.__and__, [F.col(k).isNotNull() for k in keys])
-    asked = samples.where(keyed).select(*_moment(sequence)).distinct()
+    moments = samples.where(keyed).select(*_moment(sequence)).distinct()
     seconds = _with_state(_by_second(events.where(keyed), sequence), spans, "_second", length)
     hours = seconds.groupBy(*spans).agg(F.max_by("_state", "_second").alias("_last"))
     hours = _with_state(hours, keys, "_span", length)
-    within = _before(seconds, asked, spans, "_second", "_within")
-    earlier = _before(hours, asked.select(*spans).distinct(), keys, "_span", "_earlier")
-    both = within.join(earlier, on=spans, how="inner")
+    within = _before(seconds, moments, spans, "_second", "_within")
+    earlier = _before(hours, moments.select(*spans).distinct(), keys, "_span", "_earlier")
+    states = within.join(earlier, on=spans, how="inner")
     none = F.array().cast(_EVENTS)
-    known = F.concat(F.coalesce("_earlier", none), F.coalesce("_within", none))
-    return both.select(*keys, "_second", _newest(known, length).alias("_known"))
+    last_events = F.concat(F.coalesce("_earlier", none), F.coalesce("_within", none))
+    return states.select(*keys, "_second", _newest(last_events, length).alias("_known"))
 
 
 def _by_second(events: DataFrame, sequence: EventSequence) -> DataFrame:
@@ -137,14 +137,14 @@ def _with_state(happened: DataFrame, keys: list[str], order: str, length: int) -
 
 
 def _before(
-    happened: DataFrame, asked: DataFrame, keys: list[str], order: str, name: str
+    happened: DataFrame, moments: DataFrame, keys: list[str], order: str, name: str
 ) -> DataFrame:
     """Adds to the times that are asked for the state before them, null if nothing happened."""
     states = happened.select(*keys, order, "_state", F.lit(False).alias("_asked"))
-    both = states.unionByName(asked.withColumn("_asked", F.lit(True)), allowMissingColumns=True)
+    rows = states.unionByName(moments.withColumn("_asked", F.lit(True)), allowMissingColumns=True)
     before = Window.partitionBy(*keys).orderBy(order).rangeBetween(Window.unboundedPreceding, -1)
-    known = both.withColumn(name, F.last("_state", ignorenulls=True).over(before))
-    return known.where("_asked").drop("_asked", "_state")
+    with_states = rows.withColumn(name, F.last("_state", ignorenulls=True).over(before))
+    return with_states.where("_asked").drop("_asked", "_state")
 
 
 def _newest(events: Column, length: int) -> Column:

@@ -185,8 +185,8 @@ def check_conditions(samples: DataFrame, splits: Splits) -> None:
     Raises:
         SourceError: one does not fit them.
     """
-    given = {"splits.target_where": splits.target_where, "splits.judged": splits.judged}
-    check_expressions(samples, {key: sql for key, sql in given.items() if sql is not None})
+    conditions = {"splits.target_where": splits.target_where, "splits.judged": splits.judged}
+    check_expressions(samples, {key: sql for key, sql in conditions.items() if sql is not None})
 
 
 def _with_judged(part: Column, splits: Splits, condition: str, seed: int) -> Column:
@@ -253,9 +253,9 @@ def time_cuts(samples: DataFrame, shares: tuple[float, ...]) -> list[int]:
     span = samples.agg(F.min(seconds), F.max(seconds)).first()
     if span is None or span[0] is None:
         return [0 for _ in shares]
-    whole = steps(*span)
-    total = sum(rows for _, _, rows in whole)
-    return [_cut(whole, share * total, total / 100, steps) for share in shares]
+    coarse_steps = steps(*span)
+    total = sum(rows for _, _, rows in coarse_steps)
+    return [_cut(coarse_steps, share * total, total / 100, steps) for share in shares]
 
 
 def _cut(
@@ -325,9 +325,9 @@ def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> 
     # What was taken back only after the cut was a positive then.
     times = ("label_time", "undo_time")
     arrived, undone = (F.coalesce(F.unix_seconds(t) < first, F.lit(False)) for t in times)
-    known = arrived & ~undone
-    undone_later = known & F.col("undo_time").isNotNull()
-    label = F.when(undone_later, 1.0).when(known, F.col("label")).otherwise(0.0)
+    positive_then = arrived & ~undone
+    undone_later = positive_then & F.col("undo_time").isNotNull()
+    label = F.when(undone_later, 1.0).when(positive_then, F.col("label")).otherwise(0.0)
     passed = (F.lit(first) - begins) / time_unit(window)
     if window:
         passed = F.least(F.lit(1.0 + undo / window), passed)

@@ -48,10 +48,10 @@ from reweight.core.tables import SAMPLES
 
 def features_of_models(run: Run) -> dict[str, str | None]:
     """With ``model_run_id`` or ``warm_start``, the feature statistics of that run."""
-    other = run.config.statistics_run_id
-    if other is None:
+    run_id = run.config.statistics_run_id
+    if run_id is None:
         return {}
-    return {f"features of {other}": content_hash(run.config.statistics_folder.features)}
+    return {f"features of {run_id}": content_hash(run.config.statistics_folder.features)}
 
 
 def statistics(run: Run) -> dict[str, str | None]:
@@ -96,12 +96,12 @@ def _log_end(events: DataFrame, config: RunConfig) -> Column:
 
 
 def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
-    config, other = run.config, run.config.model_run_id
+    config, model_run_id = run.config, run.config.model_run_id
     facts = raw_samples.facts(prepared, config.sampling, config.features)
     checks.check_labels(prepared, facts["unread"])
     checks.check_samples(facts)
     negatives.check_rates(facts)
-    if other is None:
+    if model_run_id is None:
         checks.check_classes(facts)
     label = config.sampling.label
     window, undo = label.window, label.undo_window
@@ -109,7 +109,7 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts, undo)
     ends = config.splits.open_windows == "gap" and window is None
     counts, opened = _counts(samples, [] if ends else cuts, label.settles)
-    if other is None:
+    if model_run_id is None:
         splits.check_splits(counts)
     if config.statistics_run_id is None:
         stats = feature_stats.fit_features(samples.where("split = 'train'"), config.features)
@@ -126,17 +126,17 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
         "samples": rows,
         "splits": {part: n for part, (n, _) in counts.items()},
         "positives": {part: p for part, (_, p) in counts.items()},
-        **_cuts_said(cuts, opened, counts),
+        **_cuts_summary(cuts, opened, counts),
         **shared.said(),
         **_oddities(facts, config),
         "features": f"{len(used)} in a vector of {len(stats.names)}; names in "
         f"{run.folder.features.name}",
         "ids": dict(stats.cardinalities),
-        **_sequences_said(facts, stats.sequence),
+        **_sequences_summary(facts, stats.sequence),
     }
 
 
-def _sequences_said(facts: Mapping[str, int], shape: SequenceShape | None) -> dict[str, str]:
+def _sequences_summary(facts: Mapping[str, int], shape: SequenceShape | None) -> dict[str, str]:
     """For the summary: what the sequences hold, if there are any."""
     if shape is None:
         return {}
@@ -161,38 +161,38 @@ def _counts(
     return parts, [sum(numbers) for numbers in zip(*(row["open"] for row in rows), strict=True)]
 
 
-def _cuts_said(
+def _cuts_summary(
     cuts: Sequence[int], opened: Sequence[int], counts: Mapping[str, tuple[int, int]]
 ) -> dict[str, str]:
     """For the summary: when validation and test begin, and what the label windows cost there."""
     if not cuts:
         return {}
-    said = {}
+    summary = {}
     for name, cut, number in zip(("validation", "test"), cuts, opened or (0, 0), strict=True):
-        said[f"{name} from"] = f"{checks.said_time(cut)}; {number:,} label windows were open"
+        summary[f"{name} from"] = f"{checks.said_time(cut)}; {number:,} label windows were open"
     rows, positives = counts.get("gap", (0, 0))
-    said["gap"] = f"{rows:,} rows, {positives:,} of them positive, are in no part"
-    return said
+    summary["gap"] = f"{rows:,} rows, {positives:,} of them positive, are in no part"
+    return summary
 
 
 def _oddities(facts: Mapping[str, int], config: RunConfig) -> dict[str, Any]:
     """For the summary: what a user should know of the labels and ids."""
-    said: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     lost = {k[5:]: f"{n:,} values" for k, n in facts.items() if k.startswith("lost ") and n}
     if lost:
-        said["not converted"] = lost
+        summary["not converted"] = lost
     if undone := facts["undone"]:
-        said["taken back"] = f"{undone:,} samples would be positive without sampling.label.undo"
+        summary["taken back"] = f"{undone:,} samples would be positive without sampling.label.undo"
     if ties := facts["same_time"]:
         rule = config.sampling.label.same_time
-        said["same time"] = (
+        summary["same time"] = (
             f"{ties:,} samples have a label event at their very time, which counts as {rule} them "
             "(sampling.label.same_time)"
         )
     if nulls := facts["null_keys"]:
-        said["null keys"] = (
+        summary["null keys"] = (
             f"{nulls:,} samples have a null in sampling.key. Earlier versions left nulls out of "
             "the hash, so these have a new sample_id: weights of a run of such a version cannot "
             "be joined to them"
         )
-    return said
+    return summary

@@ -60,20 +60,20 @@ def check_similarity(
     Raises:
         ValueError: some do not, or a text is neither a feature nor compared.
     """
-    for name, (one, other) in pairs.items():
-        unknown = [text for text in (one, other) if text not in texts]
-        if unknown or repeated([one, other]):
-            known = list(texts)[:2] if len(texts) > 1 else ["query", "title"]
+    for name, (first, second) in pairs.items():
+        unknown = [text for text in (first, second) if text not in texts]
+        if unknown or repeated([first, second]):
+            examples = list(texts)[:2] if len(texts) > 1 else ["query", "title"]
             raise ValueError(
                 f"similarity.{name}: expected two names out of features.text, which has "
-                f"{sorted(texts)}; got {[one, other]}; write {name}: [{', '.join(known)}]"
+                f"{sorted(texts)}; got {[first, second]}; write {name}: [{', '.join(examples)}]"
             )
-        a, b = texts[one], texts[other]
+        a, b = texts[first], texts[second]
         if (a.encoder, a.dim) != (b.encoder, b.dim):
             raise ValueError(
-                f"similarity.{name}: expected texts of one encoder and dim, got {one}: "
-                f"{{encoder: {a.encoder}, dim: {a.dim}}} and {other}: {{encoder: {b.encoder}, "
-                f"dim: {b.dim}}}; write encoder: {a.encoder} and dim: {a.dim} in text.{other}"
+                f"similarity.{name}: expected texts of one encoder and dim, got {first}: "
+                f"{{encoder: {a.encoder}, dim: {a.dim}}} and {second}: {{encoder: {b.encoder}, "
+                f"dim: {b.dim}}}; write encoder: {a.encoder} and dim: {a.dim} in text.{second}"
             )
     compared = {text for pair in pairs.values() for text in pair}
     for name, text in texts.items():

@@ -87,10 +87,10 @@ def count_rows(sources: Mapping[str, Read]) -> tuple[dict[str, int], dict[str, i
                 got="another first line",
                 fix="make a source of the files with another header, or correct the file",
             )
-    found = {row["name"]: row for row in counts}
+    by_name = {row["name"]: row for row in counts}
     return (
-        {name: found[name]["rows"] if name in found else 0 for name in sources},
-        {name: found[name]["left_out"] if name in found else 0 for name in sources},
+        {name: by_name[name]["rows"] if name in by_name else 0 for name in sources},
+        {name: by_name[name]["left_out"] if name in by_name else 0 for name in sources},
     )
 
 
@@ -133,8 +133,10 @@ def rejected(rows: DataFrame, day: date | None = None) -> DataFrame:
 
 def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
     rows = rows.where(F.col("_left_out").isNull())
-    columns, given = cleaning.columns_of(name), cleaning.sources[name].columns
-    keys = {c: f"sources.{name}.columns.{c}" if c in given else f"columns.{c}" for c in columns}
+    columns, source_columns = cleaning.columns_of(name), cleaning.sources[name].columns
+    keys = {
+        c: f"sources.{name}.columns.{c}" if c in source_columns else f"columns.{c}" for c in columns
+    }
     check_expressions(
         rows,
         {keys[c]: sql for c, sql in columns.items()},
@@ -174,13 +176,13 @@ def _type(frames: Mapping[str, DataFrame], cleaning: Cleaning, column: str) -> s
             fix=f"give it a type, such as `{column}: CAST({sql} AS string)`",
         )
     (first, kind), *others = typed.items()
-    for name, other in others:
-        if other != kind:
+    for name, other_kind in others:
+        if other_kind != kind:
             # Spark would silently widen them, such as bigint to double, and ids would lose digits.
             raise SourceError(
                 f"the sources '{first}' and '{name}' differ in the types of event columns",
                 expected="one type for each column",
-                got=f"{column}: {kind} and {other}",
+                got=f"{column}: {kind} and {other_kind}",
                 fix="cast in the columns of cleaning or of the source, for example "
                 "try_cast(x AS bigint)",
             )

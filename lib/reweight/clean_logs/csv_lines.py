@@ -34,8 +34,11 @@ def read_csv(spark: SparkSession, source: Source, key: str, files: Files) -> Dat
     Raises:
         SourceError: there is no first line, or it does not fit the lines after it.
     """
-    given = {k.lower(): v for k, v in source.options.items()}
-    options = {"header": str(not source.names).lower(), "escape": given.get("quote") or '"'} | given
+    source_options = {k.lower(): v for k, v in source.options.items()}
+    options = {
+        "header": str(not source.names).lower(),
+        "escape": source_options.get("quote") or '"',
+    } | source_options
     encoding = options.get("encoding", options.get("charset", "UTF-8"))
     if options.get("multiline", "").lower() == "true" or re.match("(?i)utf-?(16|32)", encoding):
         return _read_records(spark, source, key, files, options | {"multiline": "true"})
@@ -88,7 +91,7 @@ def _fields(
     frame = spark.createDataFrame([(line,) for line in lines], "line string")
     rows = frame.select(F.from_csv(text, schema, dict(options))).collect()
     fields = [list(row[0] or ()) for row in rows]
-    return [found[: found.index(_END)] if _END in found else None for found in fields]
+    return [values[: values.index(_END)] if _END in values else None for values in fields]
 
 
 def _check_names(
@@ -119,11 +122,11 @@ def _check_names(
             fix="rename a column in the files; or give all names as `names`, with "
             "`options: {header: 'false'}`: the header is then rejected as a row",
         )
-    if both := sorted({c for c in folders if c.lower() in lower}):
+    if shared := sorted({c for c in folders if c.lower() in lower}):
         raise SourceError(
             f"the files and the folders of cleaning.{key} have columns of one name",
             expected="names of folders, such as day=2026-01-31, that no column of the files has",
-            got=str(both),
+            got=str(shared),
             fix="to read those of the files alone, let the path end in the names of files, such as "
             f"{source.place.rstrip('/')}/*/*.csv",
         )
@@ -137,17 +140,17 @@ def _check_widths(
     fields: Sequence[Sequence[str | None] | None],
 ) -> None:
     """Refuses a first line, or names, that none of the next lines fits."""
-    lines = [len(found) for found in fields[0 if source.names else 1 :] if found is not None]
-    if len(lines) < 2 or len(names) in lines:
+    widths = [len(values) for values in fields[0 if source.names else 1 :] if values is not None]
+    if len(widths) < 2 or len(names) in widths:
         return
-    width = Counter(lines).most_common(1)[0][0]
-    wanted = [*names[:width], *[f"_c{index}" for index in range(len(names), width)]]
-    what = "`names`" if source.names else "header" if headed else "first line"
+    width = Counter(widths).most_common(1)[0][0]
+    example = [*names[:width], *[f"_c{index}" for index in range(len(names), width)]]
+    origin = "`names`" if source.names else "header" if headed else "first line"
     raise SourceError(
-        f"the {what} of cleaning.{key} has {len(names)} fields, and the lines have {width}",
+        f"the {origin} of cleaning.{key} has {len(names)} fields, and the lines have {width}",
         expected=f"{width} names for the {width} fields of a line",
         got=str(list(names)),
-        fix=f"give the source the names of all columns, such as `names: [{', '.join(wanted)}]`"
+        fix=f"give the source the names of all columns, such as `names: [{', '.join(example)}]`"
         + (", and `options: {header: 'false'}`" if headed else "")
         + ("" if source.names else "; the first line is then a row, and rejected"),
     )
@@ -177,8 +180,8 @@ def _regex(text: str) -> str:
 
 
 def _separator(options: Options) -> str:
-    given = options.get("sep", options.get("delimiter", ","))
-    return given.replace("\\t", "\t")
+    separator = options.get("sep", options.get("delimiter", ","))
+    return separator.replace("\\t", "\t")
 
 
 def _plain(line: Column, options: Options) -> Column:

@@ -22,6 +22,6 @@ def read_events(store: Store, cleaning: Cleaning, run_id: str | None = None) -> 
         TableError: there are no events of the run.
     """
     events = store.read(EVENTS, run_id)
-    there = {column.lower() for column in events.columns}
-    names = [name for name in cleaning.stored_columns if name.lower() in there]
+    table_columns = {column.lower() for column in events.columns}
+    names = [name for name in cleaning.stored_columns if name.lower() in table_columns]
     return events.select(*[F.col(name).alias(name) for name in names])

@@ -53,15 +53,15 @@ def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> Da
     rows = rows.select("*", F.col("_parsed.documents")[0].alias("_document"))
     names = document.names
     check_free(key, names)
-    if both := sorted({c for c in folders if c.lower() in {name.lower() for name in names}}):
+    if shared := sorted({c for c in folders if c.lower() in {name.lower() for name in names}}):
         raise SourceError(
             f"the schema and the folders of cleaning.{key} have columns of one name",
             expected="names of folders, such as day=2026-01-31, that no field has",
-            got=str(both),
+            got=str(shared),
             fix="leave these fields out of `schema` to have those of the folders; for those of the "
             f"documents, let the path end in the names of files: {source.place}/*/*.json",
         )
-    whole = (
+    is_whole = (
         F.col("_document").isNotNull()
         & (F.size("_parsed.documents") == 1)
         & F.col("_parsed._text").isNull()
@@ -70,7 +70,7 @@ def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> Da
     rows = rows.select(
         "_document.*",
         *[F.col(quoted(c)) for c in folders],
-        F.coalesce(~whole, F.lit(True)).alias("_malformed"),
+        F.coalesce(~is_whole, F.lit(True)).alias("_malformed"),
         "_raw",
         "_source_file",
         F.lit(None).cast("string").alias("_left_out"),

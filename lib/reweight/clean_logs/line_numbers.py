@@ -67,9 +67,9 @@ def _numbered(rows: DataFrame, column: str) -> DataFrame:
 
 def _lines(spark: SparkSession, source: Source) -> Any:
     """Number of files, of lines with text, and of the last of these, blank lines included."""
-    found = find(spark, source.place, source.compression)
-    reader = spark.read.options(**source.options, **found.options)
-    text = _numbered(reader.text(found.read), "_line")
+    files = find(spark, source.place, source.compression)
+    reader = spark.read.options(**source.options, **files.options)
+    text = _numbered(reader.text(files.read), "_line")
     written = F.trim("value") != ""
     counts = text.select("value", "_line", "_metadata.file_path").agg(
         F.count_distinct("file_path").alias("files"),

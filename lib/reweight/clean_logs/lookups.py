@@ -34,9 +34,9 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
         facts = [F.expr(sql).alias(column) for column, sql in lookup.columns.items()]
         table = table.select("_source_file", "_malformed", *keys, *facts)
         _check_lookup(rows, table, name, list(lookup.keys))
-        same = reduce(Column.__and__, [F.col(c) == F.col(f"_on_{c}") for c in lookup.keys])
+        same_keys = reduce(Column.__and__, [F.col(c) == F.col(f"_on_{c}") for c in lookup.keys])
         facts_only = table.drop("_source_file", "_malformed")
-        rows = rows.join(F.broadcast(facts_only), on=same, how="left")
+        rows = rows.join(F.broadcast(facts_only), on=same_keys, how="left")
         rows = rows.drop(*[f"_on_{c}" for c in lookup.keys])
     return rows
 
@@ -65,9 +65,9 @@ def _check_lookup(rows: DataFrame, table: DataFrame, name: str, on: list[str]) -
         )
     keys = [f"_on_{c}" for c in on]
     broken = F.min(F.when(F.col("_malformed"), F.col("_source_file"))).alias("broken")
-    whole = reduce(Column.__and__, [F.col(k).isNotNull() for k in keys])
+    has_keys = reduce(Column.__and__, [F.col(k).isNotNull() for k in keys])
     by_key = table.groupBy(*keys).agg(F.count("*").alias("rows"), broken)
-    faulty = by_key.where(F.col("broken").isNotNull() | (whole & (F.col("rows") > 1))).first()
+    faulty = by_key.where(F.col("broken").isNotNull() | (has_keys & (F.col("rows") > 1))).first()
     if faulty is None:
         return
     if faulty["broken"] is not None:

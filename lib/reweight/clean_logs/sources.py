@@ -100,8 +100,8 @@ def read(spark: SparkSession, name: str, key: str, source: Source) -> Read:
     Raises:
         SourceError: files are missing, or settings do not fit them.
     """
-    what = "a table or view" if source.table else f"{source.format} files at"
-    with readable(f"cleaning.{key}", f"{what} {source.place}"):
+    description = "a table or view" if source.table else f"{source.format} files at"
+    with readable(f"cleaning.{key}", f"{description} {source.place}"):
         files = find(spark, source.place, source.compression) if source.kind in _OF_FILES else None
         rows = _rows(spark, source, key, files)
         passed_over = files.passed_over(rows) if files else []
@@ -161,9 +161,9 @@ def version(spark: SparkSession, key: str, source: Source) -> str | None:
     with readable(f"cleaning.{key}", f"{source.format} files at {source.place}"):
         # This format lists files by Spark's own rules, and opens them only when their content is
         # selected.
-        found = find(spark, source.place, source.compression)
-        reader = spark.read.options(**source.options, **found.options)
-        files = reader.format("binaryFile").load(found.read)
+        listing = find(spark, source.place, source.compression)
+        reader = spark.read.options(**source.options, **listing.options)
+        files = reader.format("binaryFile").load(listing.read)
         file = F.xxhash64("path", "length", "modificationTime")
         totals = files.agg(F.count("*"), F.coalesce(F.sum("length"), F.lit(0)), F.bit_xor(file))
         count, size, hashed = totals.first()  # type: ignore[misc]

@@ -76,8 +76,8 @@ def _merged(spark: SparkSession, key: str, files: Files) -> DataFrame:
 
     A column without values fits any type: a file whose values are all missing has some type too.
     """
-    whole = spark.read.options(**WHOLE, **files.options).parquet(*files.read)
-    names = [unquote(name) for name in whole.inputFiles()]
+    all_files = spark.read.options(**WHOLE, **files.options).parquet(*files.read)
+    names = [unquote(name) for name in all_files.inputFiles()]
     _LOG.info("cleaning.%s: comparing the columns of %d Parquet files", key, len(names))
     options = WHOLE | files.options | {"__globPaths__": "false"}
     if "__globPaths__" in files.options:
@@ -90,7 +90,7 @@ def _merged(spark: SparkSession, key: str, files: Files) -> DataFrame:
         group[0]: spark.read.options(**options).parquet(*group) for group in by_schema.values()
     }
     types = _common_types(key, parts)
-    if folders := sorted(set(whole.columns) - set(types)):
+    if folders := sorted(set(all_files.columns) - set(types)):
         raise SourceError(
             f"the files of cleaning.{key} differ in their schemas",
             expected="one schema, where the path is a pattern and folders are columns",
@@ -98,7 +98,7 @@ def _merged(spark: SparkSession, key: str, files: Files) -> DataFrame:
             fix="let `path` be a folder; its files may differ",
         )
     return reduce(
-        lambda one, other: one.unionByName(other, allowMissingColumns=True),
+        lambda left, right: left.unionByName(right, allowMissingColumns=True),
         [_typed(rows, types, files) for rows in parts.values()],
     )
 

@@ -152,8 +152,8 @@ def seen_span(groups: Sequence[Group]) -> Span:
     for g in groups:
         if g.day is not None and not g.reasons:
             by_source.setdefault(g.source, Counter())[g.day] += g.rows
-    whole = sum(by_source.values(), Counter())
-    spans = [span for days in (*by_source.values(), whole) if (span := _span(days)) is not None]
+    pooled = sum(by_source.values(), Counter())
+    spans = [span for days in (*by_source.values(), pooled) if (span := _span(days)) is not None]
     if not spans:
         return Span(None, None)
     return Span(min(s[0] for s in spans), max(s[1] for s in spans))
@@ -181,7 +181,7 @@ def with_span(rows: DataFrame, span: Span) -> DataFrame:
 
 def said(groups: Sequence[Group], span: Span) -> dict[str, str]:
     """For the summary: from when to when the log goes, and which rows are outside."""
-    told = {"times": _shown([g for g in groups if not g.reasons])}
+    summary = {"times": _shown([g for g in groups if not g.reasons])}
     strange = [g for g in groups if g.day in (BEFORE, AFTER)]
     late = [g for g in groups if REASON in g.reasons and g.day is not None and g not in strange]
     for name, part, limit in (
@@ -190,8 +190,8 @@ def said(groups: Sequence[Group], span: Span) -> dict[str, str]:
         ("after the log", [g for g in late if _ends_before(g, span)], _limit(span, "last")),
     ):
         if rows := sum(g.rows for g in part):
-            told[name] = f"{rows:,} row{'s' * (rows > 1)}, {_shown(part)}; rejected{limit}"
-    return told
+            summary[name] = f"{rows:,} row{'s' * (rows > 1)}, {_shown(part)}; rejected{limit}"
+    return summary
 
 
 def suggestion(cleaning: Cleaning, sources: Mapping[str, Read]) -> str | None:
@@ -202,10 +202,10 @@ def suggestion(cleaning: Cleaning, sources: Mapping[str, Read]) -> str | None:
             try:
                 value = F.expr(word).cast("string").alias("value")
                 few = read.rows.where(~F.col("_malformed")).select(value).where("value IS NOT NULL")
-                found = [time_expression(word, row["value"]) for row in few.limit(50).collect()]
+                guesses = [time_expression(word, row["value"]) for row in few.limit(50).collect()]
             except PySparkException:
                 continue  # A function or a type.
-            if meant := Counter(e for e in found if e and e != sql).most_common(1):
+            if meant := Counter(e for e in guesses if e and e != sql).most_common(1):
                 return meant[0][0]
     return None
 

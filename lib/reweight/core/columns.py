@@ -21,9 +21,9 @@ def number(name: str, segments: Sequence[str], value: Column | None = None) -> C
     value = F.col(name) if value is None else value
     if name != "segment":
         return value.cast("float")
-    known = F.array(*[F.lit(segment) for segment in segments]).cast("array<string>")
+    listed = F.array(*[F.lit(segment) for segment in segments]).cast("array<string>")
     # By name: in Spark 3.5 the Python function does not accept a column as the value.
-    position = F.call_function("array_position", known, value)
+    position = F.call_function("array_position", listed, value)
     return F.coalesce(position, F.lit(0)).cast("float")
 
 
@@ -33,8 +33,8 @@ def design_weight(rows: DataFrame) -> Column:
     Args:
         rows: a frame that may have the column, which earlier versions of the tables lack.
     """
-    one = F.lit(1.0)
-    return F.coalesce("design_weight", one) if "design_weight" in rows.columns else one
+    default = F.lit(1.0)
+    return F.coalesce("design_weight", default) if "design_weight" in rows.columns else default
 
 
 def soft_label(method: str) -> str:

@@ -28,12 +28,12 @@ def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
     lines = []
     for details in error.errors(include_url=False):
         key = ".".join(str(part) for part in details["loc"]) or "(the whole)"
-        said = _EXPECTED.get(details["type"], details["msg"])
+        message = _EXPECTED.get(details["type"], details["msg"])
         # What a rule of a whole section refuses is in its message.
-        whole = details["type"] == "missing" or isinstance(details["input"], Mapping)
-        got = "" if whole else f" (got: {str(details['input'])[:80]!r})"
+        is_section = details["type"] == "missing" or isinstance(details["input"], Mapping)
+        got = "" if is_section else f" (got: {str(details['input'])[:80]!r})"
         meant = f"; {line}" if (line := _meant(details)) else ""
-        lines.append(f"\n    {key}: {said}{got}{meant}")
+        lines.append(f"\n    {key}: {message}{got}{meant}")
     return ConfigError(
         what,
         expected=expected,
@@ -77,11 +77,11 @@ def _cut(values: Any, at: str) -> Iterator[str]:
     else:
         return
     for index, text in enumerate(texts):
-        whole, following = text, index + 1
-        while whole and _open(whole) > 0 and following < len(tails) and tails[following]:
-            whole, following = f"{whole}, {tails[following]}", following + 1
-        if whole and following > index + 1 and _open(whole) == 0:
-            yield f"{labels[index]}{in_quotes(whole)} under {at}"
+        joined, following = text, index + 1
+        while joined and _open(joined) > 0 and following < len(tails) and tails[following]:
+            joined, following = f"{joined}, {tails[following]}", following + 1
+        if joined and following > index + 1 and _open(joined) == 0:
+            yield f"{labels[index]}{in_quotes(joined)} under {at}"
     for key, value in items:
         yield from _cut(value, f"{at}.{key}".lstrip("."))
 

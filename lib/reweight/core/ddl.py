@@ -20,9 +20,11 @@ def creation(name: str, columns: StructType, properties: Mapping[str, str]) -> s
         columns: of the table.
         properties: of the table; its constraints cost a commit and a scan if they are added later.
     """
-    made = f"CREATE TABLE IF NOT EXISTS {name} ({ddl(columns)}) USING delta PARTITIONED BY (run_id)"
+    statement = (
+        f"CREATE TABLE IF NOT EXISTS {name} ({ddl(columns)}) USING delta PARTITIONED BY (run_id)"
+    )
     pairs = ", ".join(f"{_text(key)} = {_text(value)}" for key, value in properties.items())
-    return f"{made} TBLPROPERTIES ({pairs})" if properties else made
+    return f"{statement} TBLPROPERTIES ({pairs})" if properties else statement
 
 
 def _text(value: str) -> str:

@@ -52,11 +52,11 @@ def distribution_by(
     for row in counted:
         place = (row["sign"], row["magnitude"])
         for group in {None, row["key"]}:
-            known = bins_of.setdefault(group, {n: {} for n in values})[row["name"]]
-            largest, rows_so_far = known.get(place, (row["value"], 0))
-            known[place] = (max(largest, row["value"]), rows_so_far + row["n"])
+            by_place = bins_of.setdefault(group, {n: {} for n in values})[row["name"]]
+            largest, rows_so_far = by_place.get(place, (row["value"], 0))
+            by_place[place] = (max(largest, row["value"]), rows_so_far + row["n"])
     return {
-        group: {name: _cumulated(list(known.values())) for name, known in by_name.items()}
+        group: {name: _cumulated(list(by_place.values())) for name, by_place in by_name.items()}
         for group, by_name in bins_of.items()
     }
 

@@ -65,9 +65,9 @@ def is_deterministic(empty: DataFrame, sql: str) -> bool:
         sql: the expression, which passes ``check_expressions``.
     """
     # Spark lets the condition of a join be nothing else, and says so when it analyses it.
-    other = empty.sparkSession.range(1).select(F.lit(1).alias("_other"))
+    single_row = empty.sparkSession.range(1).select(F.lit(1).alias("_other"))
     try:
-        analysed(empty.join(other, on=F.expr(sql).isNotNull()))
+        analysed(empty.join(single_row, on=F.expr(sql).isNotNull()))
     except AnalysisException as error:
         return "NON_DETERMINISTIC" not in str(error).upper()
     return True

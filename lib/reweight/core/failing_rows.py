@@ -75,14 +75,14 @@ def _by_row(
     used = _used(frame, " ".join(expressions.values()))
     origin = [c for c in _ORIGIN if c in frame.columns]
     number = F.coalesce(*[F.when(fails, F.lit(i)) for i, fails in enumerate(tried.values())])
-    row = frame.select(
+    failing = frame.select(
         *origin, *[F.col(quoted(c)).cast("string").alias(c) for c in used], number.alias("_number")
     ).where("_number IS NOT NULL")
-    found = row.first()
-    if found is None:
+    first = failing.first()
+    if first is None:
         return None
-    key, part = list(tried)[found["_number"]]
-    shown = found.asDict()
+    key, part = list(tried)[first["_number"]]
+    shown = first.asDict()
     return key, expressions[key], {c: shown[c] for c in (*_used(frame, part), *origin)}
 
 

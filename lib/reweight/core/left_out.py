@@ -64,10 +64,10 @@ class Refusals:
         Raises:
             ReweightError: only the baseline is left.
         """
-        left = tuple(method for method in methods if method.name not in self.errors)
-        if self.errors and all(method.name == BASELINE for method in left):
+        not_refused = tuple(method for method in methods if method.name not in self.errors)
+        if self.errors and all(method.name == BASELINE for method in not_refused):
             raise _none_left(self.errors)
-        return left
+        return not_refused
 
     def reasons(self) -> dict[str, str]:
         """Method -> why it was refused, as one line."""
@@ -119,8 +119,8 @@ def _none_left(errors: Mapping[str, ReweightError]) -> ReweightError:
 def record_left_out(folder: RunFolder, stage: str, reasons: Mapping[str, str]) -> None:
     """Records the methods that a stage refused; later stages have to decide again."""
     earlier = _STAGES[: _STAGES.index(stage)]
-    kept = {name: known for name, known in _recorded(folder).items() if name in earlier}
-    write_json(folder.left_out, kept | ({stage: dict(reasons)} if reasons else {}))
+    recorded = {name: refusals for name, refusals in _recorded(folder).items() if name in earlier}
+    write_json(folder.left_out, recorded | ({stage: dict(reasons)} if reasons else {}))
 
 
 def left_out(folder: RunFolder, *, before: str | None = None) -> dict[str, str]:

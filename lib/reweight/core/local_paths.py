@@ -46,7 +46,7 @@ def _matching(pattern: str) -> list[str]:
     """The names that match a pattern of Hadoop, which also knows alternatives in braces."""
     choice = re.search(r"\{([^{}]*)\}", pattern)
     if choice is None:
-        return sorted(str(found) for found in Path("/").glob(pattern.lstrip("/")))
+        return sorted(str(path) for path in Path("/").glob(pattern.lstrip("/")))
     before, after = pattern[: choice.start()], pattern[choice.end() :]
     parts = [_matching(before + part + after) for part in choice[1].split(",")]
     return sorted({name for names in parts for name in names})

@@ -44,11 +44,11 @@ def persisted(rows: DataFrame) -> Iterator[DataFrame]:
     Yields:
         The same rows.
     """
-    with _kept(rows) as kept:
-        yield kept
+    with _computed_once(rows) as computed:
+        yield computed
 
 
-def _kept(rows: DataFrame) -> AbstractContextManager[DataFrame]:
+def _computed_once(rows: DataFrame) -> AbstractContextManager[DataFrame]:
     folder = _STAGING.get()
     try:
         return _by_spark(rows.persist(StorageLevel.DISK_ONLY))

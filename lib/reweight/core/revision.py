@@ -33,28 +33,28 @@ def code_of(module: str) -> str:
     """
     if not module.startswith(f"{_PACKAGE.name}."):
         return revision()
-    own = _file_of(module).parent
+    folder = _file_of(module).parent
     # With templates. What a config holds is compared by itself, so its class is no part of it.
-    found = {path for path in own.rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    new = {path for path in found if path.suffix == ".py"}
+    files = {path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    new = {path for path in files if path.suffix == ".py"}
     while new:
-        new = {file for path in new for file in _imported(path)} - found
-        found |= new
-    return digest(*[f"{path.relative_to(_PACKAGE)} {_hash(path)}" for path in sorted(found)])
+        new = {file for path in new for file in _imported(path)} - files
+        files |= new
+    return digest(*[f"{path.relative_to(_PACKAGE)} {_hash(path)}" for path in sorted(files)])
 
 
 @functools.cache
 def _imported(path: Path) -> frozenset[Path]:
     """The files of the package that a file imports, but for the config and the package's own."""
-    found: set[Path] = set()
+    imported: set[Path] = set()
     for match in _IMPORT.finditer(path.read_text()):
         package, names = match["package"], re.findall(r"\w+", match["names"])
         modules = [package, *[f"{package}.{name}" for name in names]]
         # Importing a module runs the packages around it.
         modules += [package.rsplit(".", i)[0] for i in range(1, package.count("."))]
         files = {file for module in modules if (file := _file_of(module)).is_file()}
-        found |= files
-    return frozenset(found - {_PACKAGE / "__init__.py", _PACKAGE / "config.py"})
+        imported |= files
+    return frozenset(imported - {_PACKAGE / "__init__.py", _PACKAGE / "config.py"})
 
 
 def _file_of(module: str) -> Path:

@@ -57,7 +57,7 @@ def repeated(names: Iterable[str]) -> list[str]:
     spellings: dict[str, list[str]] = {}
     for name in names:
         spellings.setdefault(name.lower(), []).append(name)
-    return sorted({n for same in spellings.values() if len(same) > 1 for n in same})
+    return sorted({n for variants in spellings.values() if len(variants) > 1 for n in variants})
 
 
 def _differ(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -214,9 +214,9 @@ def saver_of(spark: SparkSession) -> Any:
 
 def metadata_column(rows: DataFrame, name: str) -> Column:
     """A metadata column of files, even if the rows have a column of its name."""
-    known = getattr(rows, "metadataColumn", None)  # not in PySpark 3.5
-    if known is not None:
-        column: Column = known(name)
+    method = getattr(rows, "metadataColumn", None)  # not in PySpark 3.5
+    if method is not None:
+        column: Column = method(name)
         return column
     plan: Any = rows._jdf
     return Column(plan.metadataColumn(name))
@@ -247,10 +247,10 @@ def listed(spark: SparkSession, path: str) -> Listing:
 def _listed_by_hadoop(spark: SparkSession, path: str) -> Listing:
     jvm: Any = spark._jvm
     hadoop = jvm.org.apache.hadoop.fs
-    given = hadoop.Path(path)
-    system = given.getFileSystem(_hadoop_settings(spark))
-    exists = bool(system.exists(given))
-    matching: Any = [system.getFileStatus(given)] if exists else system.globStatus(given) or ()
+    place = hadoop.Path(path)
+    system = place.getFileSystem(_hadoop_settings(spark))
+    exists = bool(system.exists(place))
+    matching: Any = [system.getFileStatus(place)] if exists else system.globStatus(place) or ()
     roots = [(str(status.getPath()), bool(status.isDirectory())) for status in matching]
     under: list[str] = []
     for root, is_folder in roots:
@@ -274,9 +274,9 @@ def _listed_by_reader(spark: SparkSession, path: str) -> Listing:
             files = sorted(row[0] for row in reader.load(path).select("path").collect())
         except PySparkException:
             continue
-        one = len(files) == 1 and files[0].rstrip("/").endswith(path.rstrip("/"))
+        is_file = len(files) == 1 and files[0].rstrip("/").endswith(path.rstrip("/"))
         if exists:
-            return Listing(True, [(path, not one)], files)
+            return Listing(True, [(path, not is_file)], files)
         return Listing(False, [(file, False) for file in files], files)
     return Listing(False)
 
@@ -287,8 +287,8 @@ def first_bytes(spark: SparkSession, file: str, count: int) -> bytes:
         with place.open("rb") as local:
             return local.read(count)
     if is_connect(spark):
-        found = spark.read.format("binaryFile").option("__globPaths__", "false").load(file)
-        small = found.where(F.col("length") <= _PEEKED)
+        frame = spark.read.format("binaryFile").option("__globPaths__", "false").load(file)
+        small = frame.where(F.col("length") <= _PEEKED)
         row = small.select(F.substring("content", 1, count).alias("first")).first()
         return bytes(row["first"]) if row else b""
     jvm: Any = spark._jvm

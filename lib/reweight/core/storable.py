@@ -47,9 +47,9 @@ def _unstorable(at: str, kind: DataType) -> Iterator[tuple[str, str]]:
         yield from _unstorable(f"{at} (keys)", kind.keyType)
         yield from _unstorable(f"{at} (values)", kind.valueType)
     elif isinstance(kind, T.StructType):
-        same = repeated(kind.names)
+        twice = repeated(kind.names)
         for field in kind:
-            if field.name in same or re.search(r"[ ,;{}()\n\t=]", field.name):
+            if field.name in twice or re.search(r"[ ,;{}()\n\t=]", field.name):
                 yield f"{at}.{field.name}", "a field name that is there twice or has odd characters"
             yield from _unstorable(f"{at}.{field.name}", field.dataType)
     elif kind.simpleString() not in _HELD and not isinstance(kind, T.DecimalType):

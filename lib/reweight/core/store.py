@@ -230,8 +230,8 @@ class Store(ABC):
         if schema is None or table.name in self.own:
             return
         name = self.name(table)
-        there = self.spark.sql(f"SELECT * FROM {name} LIMIT 0").columns  # noqa: S608
-        missing = StructType([f for f in schema if f.name not in there])
+        present = self.spark.sql(f"SELECT * FROM {name} LIMIT 0").columns  # noqa: S608
+        missing = StructType([f for f in schema if f.name not in present])
         if missing.fields:
             self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({ddl(missing)})")
 

@@ -32,8 +32,8 @@ def is_untouched(store: Store, table: Table, version: int, *, filled: bool = Tru
     commits = store.history(table, 1)
     if (later := int(commits[0]["version"]) - version) > 0:
         commits = store.history(table, later + 1)
-    own = commits[-1]
-    if int(own["version"]) != version or (filled and _writer(own) != store.run_id):
+    written = commits[-1]
+    if int(written["version"]) != version or (filled and _writer(written) != store.run_id):
         return False
     return all(_is_of_others(commit, store.run_id) for commit in commits[:-1])
 

@@ -44,4 +44,6 @@ def noted(config: Watched, besides: Collection[str] = ()) -> dict[str, str]:
         besides: settings that do not count.
     """
     names = config._noted - set(besides)
-    return {name: own for name, own in config._config.settings().items() if name in names}
+    return {
+        name: value_hash for name, value_hash in config._config.settings().items() if name in names
+    }

@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         """A mapping whose keys differ."""
         keys = [(key.value, key.start_mark) for key, _ in node.value if key.tag != _MERGE]
         for index, (key, mark) in enumerate(keys):
-            if key in [other for other, _ in keys[:index]]:
+            if key in [earlier for earlier, _ in keys[:index]]:
                 raise yaml.constructor.ConstructorError(
                     "while constructing a mapping",
                     node.start_mark,
@@ -98,13 +98,13 @@ _CALL = re.compile(
 )
 
 
-def _at(number: int, line: str, what: str, column: int = 0) -> str:
+def _at(number: int, line: str, problem: str, column: int = 0) -> str:
     """The line, or what goes wrong in its column, with its value in quotes."""
-    whole = re.match(r"\s*(?:- )?([\w.]+): *([^ {\[#].*)$", line)
-    parts = [whole.groups()] if whole else _CALL.findall(line)
+    entry = re.match(r"\s*(?:- )?([\w.]+): *([^ {\[#].*)$", line)
+    parts = [entry.groups()] if entry else _CALL.findall(line)
     key = re.search(r"([\w.]+): *$", line[:column])
     if key and not parts:
         value = re.match(r"`[^`]*`[^,}]*|[^,}]*", line[column:])
         parts = [(key[1], value[0])] if value else []
     quoted = ", ".join(f"{key}: {in_quotes(value.strip())}" for key, value in parts)
-    return f"line {number + 1}: {what}: {quoted or line.strip()}"
+    return f"line {number + 1}: {problem}: {quoted or line.strip()}"

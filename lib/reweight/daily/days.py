@@ -45,8 +45,8 @@ class Day(Section):
 
 def read_days(folder: RunFolder) -> dict[date, Day]:
     """The days that were delivered, in order."""
-    found = [Day.model_validate_json(path.read_text()) for path in folder.days.glob("*.json")]
-    return {day.day: day for day in sorted(found, key=lambda d: d.day)}
+    days = [Day.model_validate_json(path.read_text()) for path in folder.days.glob("*.json")]
+    return {day.day: day for day in sorted(days, key=lambda d: d.day)}
 
 
 def write_day(folder: RunFolder, day: Day) -> None:
@@ -136,13 +136,13 @@ def check_columns(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
         return
     last = before[-1]
     for source, columns in day.columns.items():
-        had = last.columns.get(source, columns)
-        if columns != had:
+        columns_before = last.columns.get(source, columns)
+        if columns != columns_before:
             raise SourceError(
                 f"the columns of cleaning.sources.{source} changed between {last.day} and "
                 f"{day.day}",
-                expected=_shown(had, columns),
-                got=_shown(columns, had),
+                expected=_shown(columns_before, columns),
+                got=_shown(columns, columns_before),
                 fix="deliver the day again with the columns of the days before; after a wanted "
                 "change, begin a new run: write another run_id and daily.first; nothing was "
                 "written",
@@ -170,10 +170,10 @@ def reopened(day: Day, known: Mapping[date, Day], window: int, first: date) -> t
         window: length of the label window in seconds; 0 for none.
         first: the first day.
     """
-    others = [d.last for d in known.values() if d.day != day.day]
+    other_ends = [d.last for d in known.values() if d.day != day.day]
     changed = micros(min(day.changed))
-    since = min([changed, *([max(others)] if others else [])]) - window * 10**6
-    return max(since, micros(first)), max([day.last, *others])
+    since = min([changed, *([max(other_ends)] if other_ends else [])]) - window * 10**6
+    return max(since, micros(first)), max([day.last, *other_ends])
 
 
 def micros(day: date) -> int:
@@ -201,20 +201,20 @@ def since(time: int) -> str:
 
 def literal(time: int) -> str:
     """A time in microseconds since 1970 as SQL."""
-    seconds, rest = divmod(time, 10**6)
+    seconds, fraction = divmod(time, 10**6)
     day, second = divmod(seconds, 86400)
-    clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{rest:06d}"
+    clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{fraction:06d}"
     return f"TIMESTAMP '{EPOCH + timedelta(days=day)} {clock}+00:00'"
 
 
-def _rows_before(day: date, known: Mapping[date, Day]) -> list[int]:
-    return [sum(d.raw.values()) for d in _before(day, known)][-_USUAL_DAYS:]
+def _rows_before(day: date, days: Mapping[date, Day]) -> list[int]:
+    return [sum(d.raw.values()) for d in _before(day, days)][-_USUAL_DAYS:]
 
 
-def _before(day: date, known: Mapping[date, Day]) -> list[Day]:
-    return [d for key, d in known.items() if key < day and d.status == "done"]
+def _before(day: date, days: Mapping[date, Day]) -> list[Day]:
+    return [d for key, d in days.items() if key < day and d.status == "done"]
 
 
-def _shown(columns: Mapping[str, str], other: Mapping[str, str]) -> str:
-    differ = {name: kind for name, kind in columns.items() if other.get(name) != kind}
+def _shown(columns: Mapping[str, str], other_columns: Mapping[str, str]) -> str:
+    differ = {name: kind for name, kind in columns.items() if other_columns.get(name) != kind}
     return ", ".join(f"{name}: {kind}" for name, kind in differ.items()) or "none of the others'"

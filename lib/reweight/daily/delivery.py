@@ -60,13 +60,13 @@ def delivered(spark: SparkSession, day: date, section: Cleaning) -> Iterator[Del
             empty = _empty(rows, section)
         total, bad, by_reason = reasons.count_reasons(groups)
         # A source may have no row on a day; that no source has one is refused with the volume.
-        there = {name: count for name, count in raw.items() if count}
-        if there:
-            reasons.check_counts(there, total, bad, by_reason, section.max_rejected)
+        with_rows = {name: count for name, count in raw.items() if count}
+        if with_rows:
+            reasons.check_counts(with_rows, total, bad, by_reason, section.max_rejected)
         good = [g for g in groups if not g.reasons]
         last = max((g.last for g in good if g.last is not None), default=0)
         changed = {of_micros(g.first) for g in good if g.first is not None} | {day}
-        known = Day(
+        day_record = Day(
             day=day,
             status="running",
             changed=tuple(sorted(changed)),
@@ -85,7 +85,7 @@ def delivered(spark: SparkSession, day: date, section: Cleaning) -> Iterator[Del
         counts = {"raw": sum(raw.values()), "events": total - bad, "rejected": bad}
         yield Delivery(
             rows,
-            known,
+            day_record,
             counts | ({"reasons": by_reason} if bad else {}) | ({"late": late} if late else {}),
         )
 
@@ -102,23 +102,23 @@ def merged(delivery: Delivery, others: DataFrame, section: Cleaning) -> DataFram
         section: the section ``cleaning``.
     """
     none = F.array().cast("array<string>")
-    both = delivery.rows.unionByName(others.withColumn("_reasons", none), allowMissingColumns=True)
+    rows = delivery.rows.unionByName(others.withColumn("_reasons", none), allowMissingColumns=True)
     keys = section.duplicates.keys
     if not keys:
-        return both
+        return rows
     alone = ~(
         reduce(Column.__and__, [F.col(k).isNotNull() for k in keys]) & (F.size("_reasons") == 0)
     )
     spread = F.when(alone, F.xxhash64(*section.stored_columns, "_raw"))
-    same = Window.partitionBy("_spread", *keys).orderBy(
+    same_key = Window.partitionBy("_spread", *keys).orderBy(
         F.expr(section.prefer).asc_nulls_last(), DELIVERED
     )
-    ranked = both.withColumn("_spread", spread).withColumn("_turn", F.row_number().over(same))
+    ranked = rows.withColumn("_spread", spread).withColumn("_turn", F.row_number().over(same_key))
     second = F.col("_spread").isNull() & (F.col("_turn") > 1)
     twice = F.when(second, F.array(F.lit("duplicate_key"))).otherwise(F.col("_reasons"))
-    kept = ~second | F.col("_source").isNotNull()
+    is_kept = ~second | F.col("_source").isNotNull()
     return (
-        ranked.withColumn("_kept", kept)
+        ranked.withColumn("_kept", is_kept)
         .withColumn("_reasons", twice)
         .where("_kept")
         .drop("_spread", "_turn", "_kept")

@@ -50,10 +50,10 @@ class Daily(AskedDays):
 
     @field_validator("paths", "where")
     @classmethod
-    def _name_the_day(cls, given: dict[str, str]) -> dict[str, str]:
-        if without := [text for text in given.values() if DAY not in text]:
+    def _name_the_day(cls, texts: dict[str, str]) -> dict[str, str]:
+        if without := [text for text in texts.values() if DAY not in text]:
             raise ValueError(f"expected `{DAY}` in the place of the day; got {without}")
-        return given
+        return texts
 
     @model_validator(mode="after")
     def _both_ends(self) -> Self:
@@ -154,5 +154,5 @@ def _midnight(day: date) -> datetime:
 
 
 def _utc(time: str) -> datetime:
-    given = datetime.fromisoformat(time)
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
+    parsed = datetime.fromisoformat(time)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -75,8 +75,8 @@ def daily(run: Run) -> dict[str, Any]:
     window = run.config.sampling.label.settles or 0
     for day in section.days:
         with planned_for(run.spark, usual_rows(day, read_days(run.folder), window)):
-            summary[str(day)] = _one_day(run, section, reference, day)
-        run.say(f"{day}: {_said(summary[str(day)])}")
+            summary[str(day)] = _process_day(run, section, reference, day)
+        run.say(f"{day}: {_summary_line(summary[str(day)])}")
     return summary
 
 
@@ -160,28 +160,30 @@ def _count_before(run: Run, section: Daily) -> None:
     run.store.write(HISTORY, reduce(DataFrame.unionByName, rows), where=condition)
 
 
-def _one_day(run: Run, section: Daily, reference: _Reference, day: date) -> dict[str, Any]:
-    config, known = run.config, read_days(run.folder)
-    how = cleaning_of(day, config.cleaning, section)
-    with delivered(run.spark, day, how) as delivery:
-        new, earlier = delivery.day, known.get(day)
+def _process_day(run: Run, section: Daily, reference: _Reference, day: date) -> dict[str, Any]:
+    config, delivered_days = run.config, read_days(run.folder)
+    day_cleaning = cleaning_of(day, config.cleaning, section)
+    with delivered(run.spark, day, day_cleaning) as delivery:
+        new, earlier = delivery.day, delivered_days.get(day)
         if earlier and earlier.status == "done" and _unchanged(earlier, new):
             return {"skipped": "it was delivered before, and nothing has changed"}
-        check_volume(new, known, section)
-        check_columns(new, known, section)
+        check_volume(new, delivered_days, section)
+        check_columns(new, delivered_days, section)
         if earlier is not None:
             # Days that an earlier attempt changed lose what is no longer delivered.
             new = new.model_copy(update={"changed": _union(new.changed, earlier.changed)})
         write_day(run.folder, new)
-        _write_events(run, delivery, new, known)
+        _write_events(run, delivery, new, delivered_days)
     window = config.sampling.label.settles or 0
-    opened = reopened(new, known, window, section.first)
+    opened = reopened(new, delivered_days, window, section.first)
     if config.features.history:
         _write_history(run, new.changed)
     counts = _write_samples(run, section, reference, opened)
     written = _write_weights(run, reference, opened[0], counts["samples"])
     write_day(run.folder, new.model_copy(update={"status": "done"}))
-    days = sorted(d for d in {*known, day} if micros(d) + 86400 * 10**6 > opened[0] and d != day)
+    days = sorted(
+        d for d in {*delivered_days, day} if micros(d) + 86400 * 10**6 > opened[0] and d != day
+    )
     again = {"opened again": ", ".join(map(str, days))} if days else {}
     return {**delivery.summary, **counts, "weights": written, **again}
 
@@ -191,19 +193,19 @@ def _unchanged(earlier: Day, new: Day) -> bool:
     return None not in versions.values() and versions == earlier.versions
 
 
-def _union(one: tuple[date, ...], other: tuple[date, ...]) -> tuple[date, ...]:
-    return tuple(sorted({*one, *other}))
+def _union(first: tuple[date, ...], second: tuple[date, ...]) -> tuple[date, ...]:
+    return tuple(sorted({*first, *second}))
 
 
-def _write_events(run: Run, delivery: Delivery, day: Day, known: Mapping[date, Day]) -> None:
+def _write_events(run: Run, delivery: Delivery, day: Day, days: Mapping[date, Day]) -> None:
     section = run.config.cleaning
     rows = delivery.rows
-    others = [d for d in known.values() if d.day != day.day and {*d.changed} & {*day.changed}]
-    if others:
+    overlapping = [d for d in days.values() if d.day != day.day and {*d.changed} & {*day.changed}]
+    if overlapping:
         names = [F.col(name) for name in section.stored_columns]
-        there = run.store.read(EVENTS, may_be_empty=True)
-        there = there.where(in_days(day.changed)).where(F.col(DELIVERED) != F.lit(day.day))
-        rows = merged(delivery, there.select(*names, DELIVERED), section)
+        stored = run.store.read(EVENTS, may_be_empty=True)
+        stored = stored.where(in_days(day.changed)).where(F.col(DELIVERED) != F.lit(day.day))
+        rows = merged(delivery, stored.select(*names, DELIVERED), section)
     # First the rejected rows: what is known of the events decides whether a day has to be repeated.
     condition = f"day = DATE '{day.day}'"
     run.store.write(REJECTED, cleaning.rejected(rows, day.day), where=condition)
@@ -225,8 +227,10 @@ def _write_samples(
     events = read_events(run.store, config.cleaning).where(since(micros(first)))
     write_json(run.folder.kept, sampling.kept_types(events, config.sampling))
     sections = (config.sampling, config.features, config.splits)
-    made = samples_since(run.store, events, opened, first, sections, reference.stats, config.seed)
-    with made as (samples, summary):
+    new_samples = samples_since(
+        run.store, events, opened, first, sections, reference.stats, config.seed
+    )
+    with new_samples as (samples, summary):
         run.store.write(SAMPLES, samples, where=since(opened[0]))
     return summary
 
@@ -234,12 +238,12 @@ def _write_samples(
 def _write_weights(run: Run, reference: _Reference, opened: int, count: int) -> int:
     config = run.config
     samples = run.store.read(SAMPLES).where(since(opened))
-    there = check_labelled(reference.methods, samples, Refusals())
-    if there != count:
+    rows_read = check_labelled(reference.methods, samples, Refusals())
+    if rows_read != count:
         raise TableError(
             "the samples that were made and those in the table do not match",
             expected=f"{count} samples",
-            got=f"{there}",
+            got=f"{rows_read}",
             fix="start the day again: the samples may have been rewritten meanwhile",
         )
     columns = ("sample_id", "split", "event_time", *config.weighting.reads)
@@ -251,7 +255,7 @@ def _write_weights(run: Run, reference: _Reference, opened: int, count: int) -> 
     return count * len(reference.policies)
 
 
-def _said(summary: Mapping[str, Any]) -> str:
+def _summary_line(summary: Mapping[str, Any]) -> str:
     """One short line while days pass; the summary at the end has all of it."""
     if "skipped" in summary:
         return str(summary["skipped"])

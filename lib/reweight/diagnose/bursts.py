@@ -104,12 +104,12 @@ def _groups(
         F.count(F.when(F.col("_second") % 60 != 0, 1)).alias("to_the_second"),
         *[s.alias(name) for name, s in sums.items()],
     )
-    kept = ("events", "repeats", "to_the_second", *sums)
+    summed = ("events", "repeats", "to_the_second", *sums)
     hourly = seconds.groupBy("_group", F.floor(F.col("_second") / 3600)).agg(
-        F.sum("acts").alias("acts"), *[F.sum(f"`{name}`").alias(name) for name in kept]
+        F.sum("acts").alias("acts"), *[F.sum(f"`{name}`").alias(name) for name in summed]
     )
     return hourly.groupBy("_group").agg(
-        F.max("acts").alias("peak"), *[F.sum(f"`{name}`").alias(name) for name in kept]
+        F.max("acts").alias("peak"), *[F.sum(f"`{name}`").alias(name) for name in summed]
     )
 
 

@@ -63,7 +63,9 @@ class Columns:
 
 def steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
     """Indices of the features that are neither history nor calendar nor padding."""
-    numeric = {name for own in own_features(features) for name in (own.name, own.missing)}
+    numeric = {
+        name for feature in own_features(features) for name in (feature.name, feature.missing)
+    }
     return tuple(
         place
         for place, name in enumerate(names)
@@ -157,12 +159,12 @@ def relation_drift(judged: DataFrame | None, names: Sequence[str]) -> Finding:
 def _area(halves: DataFrame, places: Sequence[int], seed: int) -> Estimate | None:
     """Area under the ROC curve of late against early, on groups unseen by the classifier."""
     rows = vectors(halves.withColumn("label", F.col("late").cast("float")), places)
-    held = drawn(seed, "held") < 0.5
-    train = rows.where(~held)
+    held_out = drawn(seed, "held") < 0.5
+    train = rows.where(~held_out)
     sizes: Any = train.agg(F.count("*"), F.sum("label")).first()
     if not sizes[0] or not 0 < sizes[1] < sizes[0]:
         return None
-    scored = fitted(train, sizes[0]).with_log_odds(rows.where(held), "z")
+    scored = fitted(train, sizes[0]).with_log_odds(rows.where(held_out), "z")
     # Bins of 0.05 in log odds, which are clipped at 10.
     bin_ = F.floor(F.least(F.greatest("z", F.lit(-10.0)), F.lit(10.0)) * 20) + 200
     sums = scored.groupBy(bucket(seed, _BUCKETS).alias("bucket"), bin_.alias("bin")).agg(

@@ -30,8 +30,8 @@ def lacking(sampling: Sampling, features: Features, times: bool = True) -> Itera
         ),
         "sampling.group": (sampling.group is not None or not times, bursts.NAME),
     }
-    for key, (given, mechanism) in wants.items():
-        if not given:
+    for key, (is_set, mechanism) in wants.items():
+        if not is_set:
             yield (
                 f"{mechanism} cannot be seen without {key}: set it and run build_samples again, "
                 "or read on without it"

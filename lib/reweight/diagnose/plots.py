@@ -87,8 +87,8 @@ def _segments(content: Content) -> Figure:
 def _peaks(content: Content) -> Figure:
     points = _points(content, "bursts_and_bots")
     figure, (axis,) = panels(width=6.0)
-    left = [x for x, _ in points["peaks"]]
-    axis.bar(left, [y for _, y in points["peaks"]], width=left, align="edge", color="#9ecae1")
+    edges = [x for x, _ in points["peaks"]]
+    axis.bar(edges, [y for _, y in points["peaks"]], width=edges, align="edge", color="#9ecae1")
     axis.axvline(points["limit"], color=GREY, lw=0.8, ls="--", label="limit of a burst")
     axis.set(xscale="log", xlabel="acts in the busiest hour", ylabel="share of groups")
     # Bursts are rare: on a linear axis they would be invisible.

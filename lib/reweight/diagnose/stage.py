@@ -100,25 +100,25 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
                 drift.relation_drift(judged, [names[i] for i in columns.modelled])
             ],
         }
-        found: dict[str, Finding] = {}
+        by_mechanism: dict[str, Finding] = {}
         for number, (name, step) in enumerate(steps.items(), 1):
             run.say(f"[{number}/{len(steps)}] {name}")
             unseen = name in needs.TIMED and not times
             findings = [needs.untimed(name)] if unseen else step()
-            found |= {finding.mechanism: finding for finding in findings}
+            by_mechanism |= {finding.mechanism: finding for finding in findings}
         # What no log shows comes last.
-        found[delay.MISSING] = found.pop(delay.MISSING)
-        return list(found.values())
+        by_mechanism[delay.MISSING] = by_mechanism.pop(delay.MISSING)
+        return list(by_mechanism.values())
 
 
 def _contents(events: DataFrame, section: Sampling) -> list[str]:
     """Columns in which an event equals another one that it repeats: all but time and identity."""
-    own = {"event_time", *section.key}
+    excluded = {"event_time", *section.key}
     return [
         f.name
         for f in events.schema.fields
         # Spark hashes no maps.
-        if f.name not in own and "map<" not in f.dataType.simpleString()
+        if f.name not in excluded and "map<" not in f.dataType.simpleString()
     ]
 
 

@@ -34,8 +34,8 @@ def inspect(
         SourceError: a log is missing, empty, or of a format that cannot be read.
     """
     names = event_names(_name(path) for path in paths)
-    found = [find(spark, path, given) for path in paths]
-    return proposal([sample(spark, n, f, rows) for n, f in zip(names, found, strict=True)])
+    logs = [find(spark, path, given) for path in paths]
+    return proposal([sample(spark, n, f, rows) for n, f in zip(names, logs, strict=True)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.rows < 1:
         parser.error("--rows: expected at least 1")
     try:
-        given = given_session()
+        existing_session = given_session()
         spark = spark_session(Path(tempfile.mkdtemp(prefix="inspect_logs-")) / "spark.log")
         try:
             text = inspect(spark, arguments.paths, arguments.format, arguments.rows)
         finally:
-            if given is None:
+            if existing_session is None:
                 spark.stop()
     except ReweightError as error:
         print(f"\nerror: {error}", file=sys.stderr, flush=True)

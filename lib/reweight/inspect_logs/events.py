@@ -63,7 +63,7 @@ def events_of(samples: Sequence[Sample]) -> list[Events]:
     alike: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
     for s in samples:
         alike.setdefault(tuple((c.sql, c.kind) for c in s.columns), []).append(s)
-    return [_events(same) for same in alike.values()]
+    return [_events(group) for group in alike.values()]
 
 
 def _events(samples: Sequence[Sample]) -> Events:
@@ -94,8 +94,8 @@ def _events(samples: Sequence[Sample]) -> Events:
     )
 
 
-def _nearly_all_null(found: Guess) -> bool:
-    return found.present < len(found.column.values) / 2
+def _nearly_all_null(column_guess: Guess) -> bool:
+    return column_guess.present < len(column_guess.column.values) / 2
 
 
 def _keepable(event: Event) -> Event:
@@ -114,8 +114,8 @@ def _with_hours(date: Guess, guesses: Sequence[Guess]) -> Guess:
         None if d is None or h is None else f"{d.strip()} {h.strip()}"
         for d, h in zip(date.column.values, hours.column.values, strict=True)
     ]
-    both = f"concat({date.column.sql}, ' ', {hours.column.sql})"
-    column = RawColumn(date.column.name, both, "string", joined)
-    found = guess(column)
+    sql = f"concat({date.column.sql}, ' ', {hours.column.sql})"
+    column = RawColumn(date.column.name, sql, "string", joined)
+    merged = guess(column)
     why = f"the day is {date.column.name}, the hours are {hours.column.name}"
-    return found if found.moments is None else replace(found, evidence=(why, *found.evidence))
+    return merged if merged.moments is None else replace(merged, evidence=(why, *merged.evidence))

@@ -65,14 +65,14 @@ def seen(name: str, head: bytes, given: str | None = None) -> Form:
     Raises:
         SourceError: the file is empty, or of a format that cannot be read.
     """
-    whole = len(head) < HEAD
+    is_whole = len(head) < HEAD
     if head[:4] == b"PAR1":
         return Form("parquet", evidence=("the file begins with PAR1: Parquet",))
     head, packed, evidence = _unpacked(name, head)
     for magic, (kind, fix) in _BINARY.items():
         if head.startswith(magic):
             _refuse(name, kind, fix)
-    text, encoding = _decoded(head, whole)
+    text, encoding = _decoded(head, is_whole)
     if encoding == "windows-1252" and (count := _controls(head)) > len(head) // 100:
         kind = f"not text: {count:,} of its first {len(head):,} bytes are control characters"
         _refuse(name, kind, "name a file with lines of text, or convert it to CSV or Parquet")
@@ -113,13 +113,13 @@ def _unpacked(name: str, head: bytes) -> tuple[bytes, str | None, tuple[str, ...
     return head, kind, (f"packed with {kind}, though its name does not end in {ending}",)
 
 
-def _decoded(head: bytes, whole: bool) -> tuple[str, str | None]:
+def _decoded(head: bytes, is_whole: bool) -> tuple[str, str | None]:
     """The text without a last line that was cut, and the encoding if it is not UTF-8."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[:200].count(b"\0") > 20:
         text, encoding = head[: len(head) // 2 * 2].decode("utf-16", errors="replace"), "UTF-16"
     else:
-        lines = head if whole and head[-1:] == b"\n" else head[: head.rfind(b"\n") + 1] or head
-        lines = head if whole else lines
+        lines = head if is_whole and head[-1:] == b"\n" else head[: head.rfind(b"\n") + 1] or head
+        lines = head if is_whole else lines
         try:
             text, encoding = lines.decode("utf-8-sig"), None
         except UnicodeDecodeError:
@@ -193,14 +193,14 @@ def _separated(text: str) -> tuple[str, bool, list[list[str]]]:
                 continue
             fields, usual = Counter(len(row) for row in rows).most_common(1)[0]
             share = round(usual / len(rows), 2) if fields > 1 else 0.0
-            found = (share, fields, quoted, sep, rows)
+            candidate = (share, fields, quoted, sep, rows)
             # A text may have a separator in each line by chance; more fields are surer.
             if best is None or (share >= 0.8, share * min(fields, 3), quoted) > (
                 best[0] >= 0.8,
                 best[0] * min(best[1], 3),
                 best[2],
             ):
-                best = found
+                best = candidate
     assert best is not None
     return best[3] if best[0] else ",", best[2], best[4]
 

@@ -104,16 +104,16 @@ def guess(column: RawColumn) -> Guess:
     if not real:
         sql = f"CAST({column.sql} AS string)" if column.kind == "void" else column.sql
         return Guess(column, "text", sql, (*odd, "no value in the sample: its type is not known"))
-    found = _boolean(column, sql, real) or _number(column, sql, real) or _time(column, sql, real)
-    found = found or _text(column, sql, real, bool(blank))
+    reading = _boolean(column, sql, real) or _number(column, sql, real) or _time(column, sql, real)
+    reading = reading or _text(column, sql, real, bool(blank))
     return Guess(
         column,
-        found.kind,
-        found.sql,
-        (*found.evidence, *odd),
-        found.others,
-        found.moments,
-        found.counts,
+        reading.kind,
+        reading.sql,
+        (*reading.evidence, *odd),
+        reading.others,
+        reading.moments,
+        reading.counts,
         len(real),
     )
 
@@ -130,13 +130,13 @@ def shown(counts: Counter[str]) -> str:
 
 def _odd(column: RawColumn, blank: int, nothing: Counter[str]) -> tuple[str, ...]:
     rows, nulls = len(column.values), sum(v is None for v in column.values)
-    told = [f"{nulls:,} of {rows:,} rows null"] if nulls else []
+    oddities = [f"{nulls:,} of {rows:,} rows null"] if nulls else []
     if blank:
-        told.append(f"{blank:,} empty text{'s' * (blank > 1)}")
-    told += [
+        oddities.append(f"{blank:,} empty text{'s' * (blank > 1)}")
+    oddities += [
         f"{n:,} text{'s' * (n > 1)} '{v}' read as null" for v, n in nothing.most_common(_SHOWN)
     ]
-    return tuple(told)
+    return tuple(oddities)
 
 
 def _without(sql: str, nothing: Counter[str]) -> str:
@@ -150,41 +150,41 @@ def _without(sql: str, nothing: Counter[str]) -> str:
 def _typed(column: RawColumn, real: Sequence[str], odd: tuple[str, ...]) -> Guess:
     counts = _few(real)
     kind: Kind = "other"
-    sql, evidence, found = column.sql, [column.kind], None
+    sql, evidence, times = column.sql, [column.kind], None
     if column.kind in ("timestamp", "timestamp_ntz", "date"):
-        found = moments.texts(column.sql, real) if real else None
+        times = moments.texts(column.sql, real) if real else None
         if column.kind == "date":
             sql = f"CAST({sql} AS timestamp)"
             evidence.append("dates without hours")
         if column.kind == "timestamp_ntz":
             sql = f"CAST({sql} AS timestamp)"
             evidence.append("no zone: read as UTC")
-        if found is not None:
-            found = Moments(sql, found.seconds, (), (), column.kind != "date")
+        if times is not None:
+            times = Moments(sql, times.seconds, (), (), column.kind != "date")
         kind = "time"
     elif column.kind in _INTEGERS:
-        kind, found = "integer", moments.numbers(column.sql, real)
+        kind, times = "integer", moments.numbers(column.sql, real)
         evidence.append("" if counts else _range(real))
     elif column.kind in ("double", "float") or column.kind.startswith("decimal"):
         kind = "number"
-        found = moments.numbers(column.sql, real) if column.kind == "double" else None
+        times = moments.numbers(column.sql, real) if column.kind == "double" else None
         evidence.append("" if counts else _range(real))
     elif column.kind == "boolean":
         kind = "boolean"
     elif column.kind == "binary":
         sql = f"CAST({sql} AS string)"
-    if found is not None and kind in ("integer", "number"):
-        if _is_timely(column, found):
+    if times is not None and kind in ("integer", "number"):
+        if _is_timely(column, times):
             return Guess(
-                column, "time", found.sql, (*found.evidence, *odd), found.others, found, {},
+                column, "time", times.sql, (*times.evidence, *odd), times.others, times, {},
                 len(real),
             )  # fmt: skip
-        if not _may_be_timely(column, found, real):
-            found = None
+        if not _may_be_timely(column, times, real):
+            times = None
     if counts and kind != "time":
         evidence.append(_values(counts))
     return Guess(
-        column, kind, sql, (*filter(None, evidence), *odd), (), found, dict(counts), len(real)
+        column, kind, sql, (*filter(None, evidence), *odd), (), times, dict(counts), len(real)
     )
 
 
@@ -206,31 +206,31 @@ def _number(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
     if all(_INTEGER.fullmatch(v) for v in stripped):
         return _integer(column, sql, stripped)
     if all(_FLOAT.fullmatch(v) for v in stripped):
-        found = moments.numbers(sql, stripped)
-        if found is not None and _is_timely(column, found):
-            return Guess(column, "time", found.sql, found.evidence, found.others, found)
+        times = moments.numbers(sql, stripped)
+        if times is not None and _is_timely(column, times):
+            return Guess(column, "time", times.sql, times.evidence, times.others, times)
         return Guess(column, "number", f"try_cast({sql} AS double)", (_range(stripped),))
     return _decorated(column, sql, stripped)
 
 
 def _integer(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
     counts = _few(real)
-    found = moments.numbers(sql, real)
-    if found is not None and _is_timely(column, found):
-        return Guess(column, "time", found.sql, found.evidence, found.others, found)
-    if found is not None and not _may_be_timely(column, found, real):
-        found = None
+    times = moments.numbers(sql, real)
+    if times is not None and _is_timely(column, times):
+        return Guess(column, "time", times.sql, times.evidence, times.others, times)
+    if times is not None and not _may_be_timely(column, times, real):
+        times = None
     long = [v for v in real if len(v.lstrip("+-")) > 1 and v.lstrip("+-").startswith("0")]
     as_number = f"try_cast({sql} AS bigint)"
     if long:
         why = f"digits, {len(long):,} with leading zeros such as {long[0]}: kept as text"
         return Guess(
-            column, "text", sql, (why,), ((as_number, "if they are numbers"),), found, dict(counts)
+            column, "text", sql, (why,), ((as_number, "if they are numbers"),), times, dict(counts)
         )
     if any(not -(2**63) <= int(v) < 2**63 for v in real):
         return Guess(column, "text", sql, ("numbers of more than 64 bits: kept as text",))
-    told = (_values(counts) if counts else _range(real),)
-    return Guess(column, "integer", as_number, told, (), found, dict(counts))
+    evidence = (_values(counts) if counts else _range(real),)
+    return Guess(column, "integer", as_number, evidence, (), times, dict(counts))
 
 
 def _decorated(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
@@ -245,9 +245,9 @@ def _decorated(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None
         _POINT_THOUSANDS.fullmatch(v) or _COMMA.fullmatch(v) or _INTEGER.fullmatch(v) for v in real
     )
     if thousands and points:
-        other = ((commas, "if it is a decimal comma"),)
+        alternatives = ((commas, "if it is a decimal comma"),)
         why += ": ambiguous, thousands or decimals; read as thousands"
-        return Guess(column, "number", plain, (why,), other)
+        return Guess(column, "number", plain, (why,), alternatives)
     if thousands:
         return Guess(column, "number", plain, (f"{why}: separators of thousands",))
     if points:
@@ -261,49 +261,54 @@ def _decorated(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None
 def _time(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
     if moments.are_hours(real):
         return Guess(column, "hours", sql, (f"times of a day without a day, such as '{real[0]}'",))
-    found = moments.texts(sql, real)
-    if found is None or found.share < 0.9:
+    times = moments.texts(sql, real)
+    if times is None or times.share < 0.9:
         return None
-    none = [v for v, s in zip(real, found.seconds, strict=True) if s is None]
-    told = found.evidence
+    none = [v for v, s in zip(real, times.seconds, strict=True) if s is None]
+    evidence = times.evidence
     if none:
-        told = (*told, f"{len(none):,} texts that are no times, such as '{_short(none[0])}'")
-    return Guess(column, "time", found.sql, told, found.others, found)
+        evidence = (
+            *evidence,
+            f"{len(none):,} texts that are no times, such as '{_short(none[0])}'",
+        )
+    return Guess(column, "time", times.sql, evidence, times.others, times)
 
 
 def _text(column: RawColumn, sql: str, real: Sequence[str], blank: bool) -> Guess:
     counts = _few(real)
-    told = [_values(counts) if counts else _examples(real)]
+    evidence = [_values(counts) if counts else _examples(real)]
     others = []
     numbers = [v for v in real if _FLOAT.fullmatch(v.strip())]
     words = [v for v in real if v.strip().lower() in _TRUE | _FALSE]
     if 0.8 * len(real) < len(words) > len(numbers) > 0:
         odd = Counter(v for v in real if v.strip().lower() not in _TRUE | _FALSE)
-        told.append(f"{len(words):,} booleans, and {odd.total():,} other texts: {shown(odd)}")
+        evidence.append(f"{len(words):,} booleans, and {odd.total():,} other texts: {shown(odd)}")
         others.append((f"try_cast({sql} AS boolean)", "if the other texts are to be null"))
     if len(numbers) > 0.8 * len(real):
         odd = Counter(v for v in real if not _FLOAT.fullmatch(v.strip()))
-        told = [f"{len(numbers):,} numbers and {odd.total():,} other texts: {shown(odd)}"]
+        evidence = [f"{len(numbers):,} numbers and {odd.total():,} other texts: {shown(odd)}"]
         others.append((f"try_cast({sql} AS double)", "if the other texts are to be null"))
     if blank:
         sql = f"nullif(trim({sql}), '')"
-    return Guess(column, "text", sql, tuple(told), tuple(others), counts=dict(counts))
+    return Guess(column, "text", sql, tuple(evidence), tuple(others), counts=dict(counts))
 
 
-def _may_be_timely(column: RawColumn, found: Moments, real: Sequence[str]) -> bool:
+def _may_be_timely(column: RawColumn, times: Moments, real: Sequence[str]) -> bool:
     """Whether numbers may be times though the name does not say so: they have no better name."""
     nameless = re.fullmatch(r"_?c\d+", column.name) is not None
-    return not found.small and (nameless or all(len(_whole(v)) in (10, 13, 16, 19) for v in real))
+    return not times.small and (
+        nameless or all(len(_integer_digits(v)) in (10, 13, 16, 19) for v in real)
+    )
 
 
-def _is_timely(column: RawColumn, found: Moments) -> bool:
+def _is_timely(column: RawColumn, times: Moments) -> bool:
     """Whether the name says that numbers are times; of small ones that takes a clear name."""
-    if found.small:
+    if times.small:
         return "_".join(column.words) in _BEST
     return bool(_TIME_WORDS & set(column.words))
 
 
-def _whole(number: str) -> str:
+def _integer_digits(number: str) -> str:
     return number.strip().lstrip("+-").split(".")[0]
 
 

@@ -110,10 +110,12 @@ def numbers(sql: str, values: Sequence[str]) -> Moments | None:
     digits = " to ".join(dict.fromkeys((str(lengths[0]), str(lengths[-1]))))
     evidence = [f"{digits} digits, {low} .. {high}: {unit}"]
     others = []
-    for other, count in elsewhere.items():
-        if "string" not in other:
-            evidence.append(f"ambiguous: {count:,} would be times of our days as {_unit(other)[0]}")
-            others.append((_either(sql, chosen, other), "if both units are meant"))
+    for other_sql, count in elsewhere.items():
+        if "string" not in other_sql:
+            evidence.append(
+                f"ambiguous: {count:,} would be times of our days as {_unit(other_sql)[0]}"
+            )
+            others.append((_either(sql, chosen, other_sql), "if both units are meant"))
     if any("." in v or "e" in v.lower() for v in values):
         chosen = _of_fractions(sql, per_second)
     return Moments(chosen, seconds, tuple(evidence), tuple(others))
@@ -128,23 +130,25 @@ def texts(sql: str, values: Sequence[str]) -> Moments | None:
     """
     for name, form in _FORMS.items():
         matches = [form.fullmatch(v.strip()) for v in values]
-        found = [m for m in matches if m]
-        if len(found) <= len(values) * 0.8:
+        matched = [m for m in matches if m]
+        if len(matched) <= len(values) * 0.8:
             continue
-        style = _style(name, found)
+        style = _style(name, matched)
         if style is None:
             return None
-        hours = any(m["t"] for m in found)
+        hours = any(m["t"] for m in matched)
         seconds = [_of_match(m, style.order) if m else None for m in matches]
-        evidence = [f"'{found[0][0]}'" + (f": {style.why}" if style.why else "")]
+        evidence = [f"'{matched[0][0]}'" + (f": {style.why}" if style.why else "")]
         if not hours:
             evidence.append("dates without hours (see `same_time` in docs/own_logs.md)")
-        evidence += _zoneless(next((m["zone"] for m in found if m["zone"]), None))
+        evidence += _zoneless(next((m["zone"] for m in matched if m["zone"]), None))
         others = []
         if not style.sure:
-            other = style.order[1] + style.order[0] + style.order[2]
-            others.append((_parsing(sql, name, found, other), f"if it is {_written(other)}"))
-        chosen = _parsing(sql, name, found, style.order)
+            other_order = style.order[1] + style.order[0] + style.order[2]
+            others.append(
+                (_parsing(sql, name, matched, other_order), f"if it is {_written(other_order)}")
+            )
+        chosen = _parsing(sql, name, matched, style.order)
         return Moments(chosen, seconds, tuple(evidence), tuple(others), hours)
     return None
 
@@ -195,27 +199,27 @@ def _seconds(value: str, sql: str) -> float | None:
 def _of_fractions(sql: str, per_second: int) -> str:
     if per_second == 1:
         return f"timestamp_seconds(try_cast({sql} AS double))"
-    whole = f"CAST(try_cast({sql} AS double) AS bigint)"
+    integer_sql = f"CAST(try_cast({sql} AS double) AS bigint)"
     if per_second == 10**9:
-        return f"timestamp_micros({whole} div 1000)"
-    return f"timestamp_{'millis' if per_second == 10**3 else 'micros'}({whole})"
+        return f"timestamp_micros({integer_sql} div 1000)"
+    return f"timestamp_{'millis' if per_second == 10**3 else 'micros'}({integer_sql})"
 
 
-def _style(name: str, found: Sequence[re.Match[str]]) -> _Style | None:
+def _style(name: str, matched: Sequence[re.Match[str]]) -> _Style | None:
     """The order of day, month and year; None if no order fits all values."""
     if name != "digits":
-        known = all(m["b"].lower() in _MONTHS for m in found)
-        return _Style("dMy", True) if known else None
-    if all(len(m["a"]) == 4 for m in found):
+        are_months = all(m["b"].lower() in _MONTHS for m in matched)
+        return _Style("dMy", True) if are_months else None
+    if all(len(m["a"]) == 4 for m in matched):
         return _Style("yMd", True)
-    first, second = (max(int(m[g]) for m in found) for g in ("a", "b"))
+    first, second = (max(int(m[g]) for m in matched) for g in ("a", "b"))
     if first > 31 or (first > 12 and second > 12):
         return None
     if first > 12:
         return _Style("dMy", True, f"day first, since the first number goes up to {first}")
     if second > 12:
         return _Style("Mdy", True, f"month first, since the second number goes up to {second}")
-    order = "dMy" if found[0]["x"] == "." else "Mdy"
+    order = "dMy" if matched[0]["x"] == "." else "Mdy"
     why = f"ambiguous: day or month first, no number is above 12; read as {_written(order)}"
     return _Style(order, False, why)
 
@@ -258,21 +262,21 @@ def _zoneless(zone: str | None) -> tuple[str, ...]:
     return (f"with a zone, such as {zone.strip()}",) if zone else ("no zone: read as UTC",)
 
 
-def _parsing(sql: str, name: str, found: Sequence[re.Match[str]], order: str) -> str:
+def _parsing(sql: str, name: str, matched: Sequence[re.Match[str]], order: str) -> str:
     """The expression that reads texts of this form."""
-    timed = [m for m in found if m["t"]]
-    iso = name == "digits" and order == "yMd" and found[0]["x"] == "-"
+    timed = [m for m in matched if m["t"]]
+    iso = name == "digits" and order == "yMd" and matched[0]["x"] == "-"
     fractions = [m["f"] for m in timed if m["f"]]
     if iso and not any(m["ampm"] or (m["f"] or "")[:1] == "," or m["t"] not in "T " for m in timed):
         return f"try_to_timestamp({sql})"
     wide = {"d": "dd", "M": "MM"} if name == "digits" else {"d": "dd", "M": "MMM"}
     groups = dict(zip(order, "abc", strict=True))
-    if any(len(m[groups["d"]]) == 1 for m in found):
+    if any(len(m[groups["d"]]) == 1 for m in matched):
         wide["d"] = "d"
-    if name == "digits" and any(len(m[groups["M"]]) == 1 for m in found):
+    if name == "digits" and any(len(m[groups["M"]]) == 1 for m in matched):
         wide["M"] = "M"
-    wide["y"] = "yy" if all(len(m[groups["y"]]) == 2 for m in found) else "yyyy"
-    x = found[0]["x"]
+    wide["y"] = "yy" if all(len(m[groups["y"]]) == 2 for m in matched) else "yyyy"
+    x = matched[0]["x"]
     date = x.join(wide[part] for part in order)
     if name == "named first":
         date = f"MMM {wide['d']}, yyyy"
@@ -291,7 +295,7 @@ def _parsing(sql: str, name: str, found: Sequence[re.Match[str]], order: str) ->
     clock += _zone_form(timed)
     between = {"T": "'T'"}.get(timed[0]["t"], timed[0]["t"])
     rest = between + clock
-    form = date + (rest if len(timed) == len(found) else f"[{rest}]")
+    form = date + (rest if len(timed) == len(matched) else f"[{rest}]")
     mark = '"' if "'" in form else "'"
     return f"try_to_timestamp({sql}, {mark}{form}{mark})"
 

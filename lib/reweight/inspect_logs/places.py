@@ -61,10 +61,10 @@ def find(spark: SparkSession, place: str, given: str | None = None) -> Found:
     if given == "delta" or (path / "_delta_log").is_dir():
         evidence = ("a folder _delta_log: a Delta table",)
         return Found(place, {"path": place, "format": "delta"}, evidence)
-    reading, first, told = _local(place, path)
+    reading, first, notes = _local(place, path)
     with first.open("rb") as file:
         form = seen(str(first), file.read(HEAD), given)
-    return Found(place, {"path": reading} | _settings(form), (*told, *form.evidence))
+    return Found(place, {"path": reading} | _settings(form), (*notes, *form.evidence))
 
 
 def _settings(form: Form) -> dict[str, Any]:
@@ -87,20 +87,20 @@ def _local(place: str, path: Path) -> tuple[str, Path, list[str]]:
         )
     endings = Counter(_ending(f) for f in files)
     ending = endings.most_common(1)[0][0]
-    told = [f"{len(files):,} files" if len(files) > 1 else "1 file"]
+    notes = [f"{len(files):,} files" if len(files) > 1 else "1 file"]
     chosen = [f for f in files if _ending(f) == ending]
     reading = place.rstrip("/") if len(place) > 1 else place
     if path.is_dir():
         plain = [p for p in chosen[0].relative_to(path).parts[:-1] if "=" not in p]
         if plain:
-            told.append(f"they are in folders such as {'/'.join(plain)}, which the path must name")
+            notes.append(f"they are in folders such as {'/'.join(plain)}, which the path must name")
             reading += "/*" * len(plain)
         if len(endings) > 1:
-            others = ", ".join(f"{n} {e or 'without an ending'}" for e, n in endings.items())
-            told.append(f"only those that end in {ending} are read, of {others}")
+            all_endings = ", ".join(f"{n} {e or 'without an ending'}" for e, n in endings.items())
+            notes.append(f"only those that end in {ending} are read, of {all_endings}")
             folders = sum("=" in p for p in chosen[0].relative_to(path).parts[:-1])
             reading += "/*" * folders + f"/*{ending}"
-    return reading, chosen[0], told
+    return reading, chosen[0], notes
 
 
 def _under(root: Path) -> list[Path]:
@@ -120,9 +120,9 @@ def _ending(file: Path) -> str:
     return "".join(suffixes)
 
 
-def _remote(spark: SparkSession, place: str, given: str | None) -> Found:
+def _remote(spark: SparkSession, place: str, named_format: str | None) -> Found:
     """A place that only Spark can open: its lines tell the format as the bytes would."""
-    if given == "delta" or is_delta(spark, place):
+    if named_format == "delta" or is_delta(spark, place):
         return Found(place, {"path": place, "format": "delta"}, ("a Delta table",))
     try:
         # Small: the first lines.
@@ -134,5 +134,5 @@ def _remote(spark: SparkSession, place: str, given: str | None) -> Found:
             got=str(error).splitlines()[0][:300],
             fix="correct the path, or the session's access to it",
         ) from error
-    form = seen(place, "\n".join([*lines, ""]).encode()[: HEAD - 1], given)
+    form = seen(place, "\n".join([*lines, ""]).encode()[: HEAD - 1], named_format)
     return Found(place, {"path": place} | _settings(form), form.evidence)

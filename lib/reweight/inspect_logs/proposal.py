@@ -22,7 +22,7 @@ def proposal(samples: Sequence[Sample]) -> str:
     Args:
         samples: the first rows of each source.
     """
-    found = events_of(samples)
+    groups = events_of(samples)
     page = Page()
     page.comment(
         0,
@@ -33,12 +33,12 @@ def proposal(samples: Sequence[Sample]) -> str:
     page.set(0, "root", f"out/{samples[0].name}")
     page.blank()
     page.set(0, "cleaning")
-    _sources(page, found)
-    _columns(page, found)
-    _limits(page, found)
-    _duplicates(page, found)
+    _sources(page, groups)
+    _columns(page, groups)
+    _limits(page, groups)
+    _duplicates(page, groups)
     page.blank()
-    skeleton.write(page, found)
+    skeleton.write(page, groups)
     return page.text
 
 
@@ -47,16 +47,16 @@ def _looked_at(sample: Sample) -> str:
     return f"all {rows}" if sample.whole else f"the first {rows}"
 
 
-def _shared(found: Sequence[Events]) -> dict[str, str]:
+def _shared(groups: Sequence[Events]) -> dict[str, str]:
     """Event columns that are read by the same expression in all sources."""
-    each = [{e.name: e.sql for e in of.all} for of in found]
-    return {n: sql for n, sql in each[0].items() if all(e.get(n) == sql for e in each)}
+    per_group = [{e.name: e.sql for e in of.all} for of in groups]
+    return {n: sql for n, sql in per_group[0].items() if all(e.get(n) == sql for e in per_group)}
 
 
-def _sources(page: Page, found: Sequence[Events]) -> None:
+def _sources(page: Page, groups: Sequence[Events]) -> None:
     page.set(1, "sources")
-    shared = _shared(found)
-    for of in found:
+    shared = _shared(groups)
+    for of in groups:
         for s in of.samples:
             page.set(2, s.name)
             page.comment(3, *s.evidence)
@@ -65,24 +65,24 @@ def _sources(page: Page, found: Sequence[Events]) -> None:
                 page.comment(3, f"{lines}, such as: {s.malformed[0]}")
             for key, value in s.settings.items():
                 page.set(3, key, value)
-            own = [e for e in of.all if e.name not in shared]
-            if own or (of.time is None and len(found) > 1):
+            unshared = [e for e in of.all if e.name not in shared]
+            if unshared or (of.time is None and len(groups) > 1):
                 page.set(3, "columns")
                 _time(page, 4, of) if "event_time" not in shared else None
-                for e in own:
+                for e in unshared:
                     if e.name != "event_time":
                         _column(page, 4, e)
 
 
-def _columns(page: Page, found: Sequence[Events]) -> None:
+def _columns(page: Page, groups: Sequence[Events]) -> None:
     page.set(1, "columns")
-    shared, first = _shared(found), found[0]
-    if "event_time" in shared or len(found) == 1:
+    shared, first = _shared(groups), groups[0]
+    if "event_time" in shared or len(groups) == 1:
         _time(page, 2, first)
     for e in first.columns:
         if e.name in shared:
             _column(page, 2, e)
-    for of in found:
+    for of in groups:
         for left_out in of.samples[0].left_out:
             page.comment(2, f"left out, since it has no single value: {left_out}")
 
@@ -136,9 +136,9 @@ def _limits_of(of: Events) -> Limits:
     return limits(s for s in of.time.guess.moments.seconds if s is not None)
 
 
-def _limits(page: Page, found: Sequence[Events]) -> None:
-    spans = [_limits_of(of) for of in found if of.time is not None]
-    whole = all(of.whole for of in found)
+def _limits(page: Page, groups: Sequence[Events]) -> None:
+    spans = [_limits_of(of) for of in groups if of.time is not None]
+    is_whole = all(of.whole for of in groups)
     firsts = [s.first for s in spans if s.first is not None]
     lasts = [s.last for s in spans if s.last is not None]
     for key, far, limit in (
@@ -153,7 +153,7 @@ def _limits(page: Page, found: Sequence[Events]) -> None:
         example = f"{moments.text(far[0])}" + (f" .. {moments.text(far[-1])}" if far[1:] else "")
         times = f"{len(far):,} times are" if far[1:] else "1 time is"
         page.comment(1, f"{times} far from the rest, and rejected: {example}")
-        if whole:
+        if is_whole:
             page.set(1, key, time)
         else:
             why = (
@@ -163,15 +163,15 @@ def _limits(page: Page, found: Sequence[Events]) -> None:
             page.off(1, key, time, why)
 
 
-def _duplicates(page: Page, found: Sequence[Events]) -> None:
-    equal = sum(s.equal for of in found for s in of.samples)
-    rows = sum(of.rows for of in found)
+def _duplicates(page: Page, groups: Sequence[Events]) -> None:
+    equal = sum(s.equal for of in groups for s in of.samples)
+    rows = sum(of.rows for of in groups)
     page.comment(1, f"{equal:,} of {rows:,} rows equal an earlier row in all fields")
     page.set(1, "duplicates")
     page.set(2, "exact", True)
-    if len(found) > 1:
+    if len(groups) > 1:
         return
-    of, keys = found[0], []
+    of, keys = groups[0], []
     for e in of.columns:
         values = e.guess.column.values
         if e.guess.kind in ("text", "integer") and None not in values:
@@ -195,6 +195,6 @@ def _together(page: Page, of: Events, time: Event) -> None:
         return
     columns = [e.guess.column.values for e in (*parts, time)]
     counts = Counter(zip(*columns, strict=True))
-    same = sum(n - 1 for n in counts.values())
-    why = f"{same:,} of {of.rows:,} rows have the values of an earlier row in these columns"
+    repeats = sum(n - 1 for n in counts.values())
+    why = f"{repeats:,} of {of.rows:,} rows have the values of an earlier row in these columns"
     page.off(2, "keys", [e.name for e in (*parts, time)], why)

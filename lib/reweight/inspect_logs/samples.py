@@ -79,7 +79,7 @@ def sample(spark: SparkSession, name: str, found: Found, rows: int) -> Sample:
         settings["explode"] = _quoted(arrays[0])
         frame = _read(spark, settings)
         evidence.append(f"a row of each element of the array {arrays[0]}")
-    names = [c for c in _own(frame) if c not in arrays[:1]]
+    names = [c for c in _log_columns(frame) if c not in arrays[:1]]
     leaves, left_out = [], []
     for name_, sql, kind in _leaves(frame.select(*map(_quoted, names)).schema, ()):
         if isinstance(kind, ArrayType | MapType):
@@ -129,7 +129,7 @@ def _read(spark: SparkSession, settings: dict[str, Any]) -> DataFrame:
     return rows.where("_left_out IS NULL")
 
 
-def _own(frame: DataFrame) -> list[str]:
+def _log_columns(frame: DataFrame) -> list[str]:
     """The log's own columns; the reader adds its names for the source after them."""
     last = frame.columns.index("_source")
     added = [c for c in frame.columns[last:] if c == "element"]

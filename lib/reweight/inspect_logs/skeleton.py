@@ -77,13 +77,13 @@ def _features(page: Page, columns: Sequence[Event], timed: bool) -> None:
 
 def _named(columns: dict[str, Event], words: Sequence[str]) -> str | None:
     """The column whose name has one of the words, an id before others."""
-    found = [
+    candidates = [
         (place, "id" not in name, name)
         for name in columns
         for place, word in enumerate(words)
         if (word in name.split("_") or name.startswith(word)) and not _KINDS & set(name.split("_"))
     ]
-    return min(found)[2] if found else None
+    return min(candidates)[2] if candidates else None
 
 
 def _kinds(columns: dict[str, Event]) -> tuple[str | None, str, str]:

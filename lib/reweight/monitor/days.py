@@ -41,13 +41,13 @@ def with_values(
     pairs = [(column, method) for column in ("importance", "weight") for method in methods]
     values = [F.max(F.when(F.col("method") == m, F.col(column))) for column, m in pairs]
     wide = weights.groupBy("sample_id").agg(F.array(*values).alias("weighed"))
-    known = [
+    usable = [
         F.when(F.col("mature") | F.lit(method not in by_age), F.get("weighed", F.lit(i)))
         for i, (_, method) in enumerate(pairs)
     ]
     day = F.floor(F.unix_seconds("event_time") / 86_400).cast("int")
     samples = store.read(SAMPLES, run_id).withColumn("day", day)
-    return samples.join(wide, on="sample_id", how="inner").withColumn("weighed", F.array(*known))
+    return samples.join(wide, on="sample_id", how="inner").withColumn("weighed", F.array(*usable))
 
 
 def within(rows: DataFrame, span: tuple[date | None, date | None]) -> DataFrame:
@@ -102,12 +102,12 @@ class Layout:
     def values(self) -> Column:
         """All variables of a row, an array; NaN where one does not apply."""
         none = F.lit(float("nan"))
-        known = F.when(F.col("mature"), F.col("label").cast("double"))
+        label = F.when(F.col("mature"), F.col("label").cast("double"))
         segments = [
             F.when(F.col("segment") == segment, F.lit(1.0)).otherwise(none)
             for segment in self.segments
         ]
-        single = (F.lit(1.0), F.coalesce(known, none), 1.0 - F.col("mature").cast("double"))
+        single = (F.lit(1.0), F.coalesce(label, none), 1.0 - F.col("mature").cast("double"))
         return F.concat(self.measured, F.array(*single, *segments))
 
 
@@ -115,8 +115,8 @@ def largest_segments(reference: DataFrame) -> tuple[str, ...]:
     """The largest segments of the reference; none if all rows are of one."""
     rows = reference.where("segment IS NOT NULL").groupBy("segment").count()
     # Small by nature: as many as a page shows.
-    found = rows.orderBy(F.desc("count"), "segment").limit(_SEGMENTS).collect()
-    return tuple(row["segment"] for row in found) if len(found) > 1 else ()
+    largest = rows.orderBy(F.desc("count"), "segment").limit(_SEGMENTS).collect()
+    return tuple(row["segment"] for row in largest) if len(largest) > 1 else ()
 
 
 def areas(
@@ -143,26 +143,27 @@ def areas(
     columns = (half(seed).alias("fitted"), features)
     drawn = uniform(seed, "domain", "sample_id")
     # Small by nature: about 5,000 rows.
-    known = reference.where(drawn <= ROWS / counts[REFERENCE]).select(*columns).toPandas()
-    if known.empty:
+    reference_rows = reference.where(drawn <= ROWS / counts[REFERENCE]).select(*columns).toPandas()
+    if reference_rows.empty:
         return {}
-    others, halves = np.stack(known["features"].tolist()), known["fitted"].to_numpy(bool)
+    reference_features = np.stack(reference_rows["features"].tolist())
+    halves = reference_rows["fitted"].to_numpy(bool)
     shares = [(day, min(1.0, ROWS / n)) for day, n in counts.items() if day != REFERENCE]
     share = rows.sparkSession.createDataFrame(shares, "day int, share double")
     chosen = rows.join(F.broadcast(share), on="day", how="inner").where(drawn <= F.col("share"))
 
     def area(frame: pd.DataFrame) -> pd.DataFrame:
-        own = np.stack(frame["features"].tolist())
-        inside = np.repeat([True, False], [len(own), len(others)])
+        day_features = np.stack(frame["features"].tolist())
+        inside = np.repeat([True, False], [len(day_features), len(reference_features)])
         fitted = np.concatenate([frame["fitted"].to_numpy(bool), halves])
-        found = separation(np.concatenate([own, others]), inside, fitted)
+        day_auc = separation(np.concatenate([day_features, reference_features]), inside, fitted)
         scored = min(int((inside & ~fitted).sum()), int((~inside & ~fitted).sum()))
-        return pd.DataFrame({"day": [int(frame["day"].iloc[0])], "area": [found], "n": [scored]})
+        return pd.DataFrame({"day": [int(frame["day"].iloc[0])], "area": [day_auc], "n": [scored]})
 
     by_day = chosen.select("day", *columns).groupBy("day")
     # Small by nature: one row per day.
-    found = by_day.applyInPandas(area, "day int, area double, n bigint").collect()
-    return {row["day"]: (row["area"], row["n"]) for row in found if row["area"] is not None}
+    area_rows = by_day.applyInPandas(area, "day int, area double, n bigint").collect()
+    return {row["day"]: (row["area"], row["n"]) for row in area_rows if row["area"] is not None}
 
 
 def days_to_report(counts: Sequence[int], span: tuple[date | None, date | None]) -> list[int]:

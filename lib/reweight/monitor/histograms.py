@@ -35,7 +35,7 @@ def histogram(days: NDArray[np.int64], values: Array, edges: Sequence[Sequence[f
     Returns:
         Rows of ``COLUMNS``, float64 [cells, 6]: only cells with rows.
     """
-    known, place = np.unique(days, return_inverse=True)
+    distinct_days, place = np.unique(days, return_inverse=True)
     parts = []
     for variable, cuts in enumerate(edges):
         x = values[:, variable]
@@ -44,11 +44,11 @@ def histogram(days: NDArray[np.int64], values: Array, edges: Sequence[Sequence[f
         bins = np.where(missing, MISSING, 1 + np.searchsorted(np.asarray(cuts, float), x, "left"))
         cell, filled = place * size + bins, np.where(missing, 0.0, x)
         n, total, squares = (
-            np.bincount(cell, weights=w, minlength=len(known) * size)
+            np.bincount(cell, weights=w, minlength=len(distinct_days) * size)
             for w in (np.ones(len(x)), filled, filled * filled)
         )
         (used,) = np.nonzero(n)
-        columns = (known[used // size], np.full(len(used), variable), used % size)
+        columns = (distinct_days[used // size], np.full(len(used), variable), used % size)
         parts.append(np.stack([*columns, n[used], total[used], squares[used]], axis=1))
     return np.concatenate(parts) if parts else np.empty((0, 6))
 
@@ -60,7 +60,7 @@ def counted(rows: DataFrame, edges: Sequence[Sequence[float]]) -> pd.DataFrame:
         rows: any number of rows.
         edges: of each variable.
     """
-    cuts = tuple(tuple(own) for own in edges)
+    cuts = tuple(tuple(variable_edges) for variable_edges in edges)
 
     def cells(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -69,13 +69,15 @@ def counted(rows: DataFrame, edges: Sequence[Sequence[float]]) -> pd.DataFrame:
             flat = batch.column("values").flatten().to_numpy(zero_copy_only=False)
             values = flat.astype(np.float64).reshape(batch.num_rows, len(cuts))
             days = batch.column("day").to_numpy(zero_copy_only=False).astype(np.int64)
-            found = histogram(days, values, cuts)
+            batch_cells = histogram(days, values, cuts)
             kinds = (pa.int32(), pa.int32(), pa.int32(), pa.int64(), pa.float64(), pa.float64())
             names = [column.split()[0] for column in COLUMNS.split(", ")]
-            arrays = [pa.array(found[:, i]).cast(kind, safe=False) for i, kind in enumerate(kinds)]
+            arrays = [
+                pa.array(batch_cells[:, i]).cast(kind, safe=False) for i, kind in enumerate(kinds)
+            ]
             yield pa.RecordBatch.from_arrays(arrays, names=names)
 
     sums = [F.sum(name).alias(name) for name in ("n", "total", "squares")]
     # Small by nature: days times variables times bins.
-    found = rows.select("day", "values").mapInArrow(cells, COLUMNS)
-    return found.groupBy("day", "variable", "bin").agg(*sums).toPandas()
+    partial_sums = rows.select("day", "values").mapInArrow(cells, COLUMNS)
+    return partial_sums.groupBy("day", "variable", "bin").agg(*sums).toPandas()

@@ -154,10 +154,10 @@ _NONE = Cells(np.zeros(1), 0.0, 0.0)
 
 
 def _cells(part: pd.DataFrame) -> Cells:
-    known = part[part["bin"] != MISSING]
+    present = part[part["bin"] != MISSING]
     n = np.zeros(int(part["bin"].max()) + 1)
-    n[known["bin"].to_numpy(int)] = known["n"].to_numpy(float)
-    return Cells(n, float(known["total"].sum()), float(known["squares"].sum()))
+    n[present["bin"].to_numpy(int)] = present["n"].to_numpy(float)
+    return Cells(n, float(present["total"].sum()), float(present["squares"].sum()))
 
 
 def _measure(
@@ -187,9 +187,11 @@ def _measure(
         limit = _plus(getattr(section, measure), psi_noise(p, q)) if variable.limited else None
         add(measure, of, psi(p, q), 0.0, above=limit)
         if measure == "psi_weights":
-            share, was = (cells.total**2 / cells.squares / cells.rows for cells in (now, before))
-            lowest = section.ess_share and section.ess_share * was
-            add("ess_share", of, share, was, below=lowest)
+            share, share_before = (
+                cells.total**2 / cells.squares / cells.rows for cells in (now, before)
+            )
+            lowest = section.ess_share and section.ess_share * share_before
+            add("ess_share", of, share, share_before, below=lowest)
 
 
 def _add_ranking(add: _Rows, day: int, ranked: Ranked, fall: float | None) -> None:

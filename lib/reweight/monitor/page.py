@@ -43,7 +43,9 @@ def content(run_id: str, reference: str, rows: pd.DataFrame | None, last: Values
         rows = rows.sort_values(["day", "measure", "of"])
         days = [_day(str(day), part) for day, part in rows.groupby("day")]
         for (measure, of), part in rows.groupby(["measure", "of"]):
-            points = [[_known(x) for x in part[c]] for c in ("value", "limit", "reference")]
+            points = [
+                [_number_or_none(x) for x in part[c]] for c in ("value", "limit", "reference")
+            ]
             series.setdefault(str(measure), {})[str(of)] = [part["day"].tolist(), *points]
     return {
         "run_id": run_id,
@@ -75,7 +77,7 @@ def _day(day: str, rows: pd.DataFrame) -> Values:
     return {"day": day, "cells": cells, "alarms": alarms}
 
 
-def _known(value: Any) -> float | None:
+def _number_or_none(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 

@@ -78,15 +78,15 @@ def usual_auc(
         None if the run has not been evaluated, or has no positive test rows.
     """
     rows = store.read(METRICS, run_id, may_be_empty=True)
-    wanted = {"judge": RECORDED, "ranker": ranker, "method": method, "split": "test"}
-    wanted |= {"name": "auc", "kind": "value"}
-    for column, value in wanted.items():
+    conditions = {"judge": RECORDED, "ranker": ranker, "method": method, "split": "test"}
+    conditions |= {"name": "auc", "kind": "value"}
+    for column, value in conditions.items():
         rows = rows.where(F.col(column) == value)
-    found = rows.where("segment IS NULL").select("value", "low", "high").first()
-    if found is None or found["value"] is None or found["low"] is None:
+    auc_row = rows.where("segment IS NULL").select("value", "low", "high").first()
+    if auc_row is None or auc_row["value"] is None or auc_row["low"] is None:
         return None
-    width = float(found["high"] - found["low"])
-    return float(found["value"]), width / (2 * float(stats.norm.ppf((1 + confidence) / 2)))
+    width = float(auc_row["high"] - auc_row["low"])
+    return float(auc_row["value"]), width / (2 * float(stats.norm.ppf((1 + confidence) / 2)))
 
 
 def orders(rows: DataFrame, ranker: FittedRanker) -> dict[int, Order]:
@@ -109,5 +109,5 @@ def orders(rows: DataFrame, ranker: FittedRanker) -> dict[int, Order]:
 def _order(part: pd.DataFrame) -> Order:
     positive, negative = (part[name].to_numpy(float) for name in ("positive", "negative"))
     area = float(auc(positive, negative))
-    known = None if np.isnan(area) else area
-    return Order(known, round(float(positive.sum())), round(float(negative.sum())))
+    defined_area = None if np.isnan(area) else area
+    return Order(defined_area, round(float(positive.sum())), round(float(negative.sum())))

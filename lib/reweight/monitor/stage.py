@@ -67,35 +67,38 @@ def monitor(run: Run) -> dict[str, Any]:
     values = partial(days.with_values, run.store, methods=weighed, by_age=by_age)
     before = values(reference).where("split = 'train'")
     now = days.within(values(config.run_id), section.span)
-    with persisted(before) as known, persisted(now) as rows:
-        window = days.days_of(known)
+    with persisted(before) as reference_rows, persisted(now) as rows:
+        window = days.days_of(reference_rows)
         _check_first(run, reference, window["first"])
-        layout = Layout(names, places, weighed, days.largest_segments(known))
-        counts = counted(_marked(known, rows, layout), _edges(known, layout, section.bins))
+        layout = Layout(names, places, weighed, days.largest_segments(reference_rows))
+        counts = counted(
+            _marked(reference_rows, rows, layout), _edges(reference_rows, layout, section.bins)
+        )
         volume = counts[counts["variable"] == layout.quantiles].groupby("day")["n"].sum()
         by_day = dict(zip(volume.index.astype(int), volume.astype(float), strict=True))
         chosen = places or tuple(range(len(names)))
-        areas = days.areas(known, rows, by_day, chosen, config.seed)
+        areas = days.areas(reference_rows, rows, by_day, chosen, config.seed)
         ranked = _ranked(run, reference, rows)
     reported = days.days_to_report([day for day in by_day if day != REFERENCE], section.span)
-    found = measures.measured(
+    measured_rows = measures.measured(
         counts, layout.variables, reported, int(window["days"]), areas, ranked, section
     )
-    _write(run, found)
-    return _reported(run, reference, found)
+    _write(run, measured_rows)
+    return _reported(run, reference, measured_rows)
 
 
 def _features(run: Run, reference: str) -> tuple[str, ...]:
     folder = RunFolder.of(run.config.root, reference)
-    own, other = (read_stats(place.features).names for place in (run.folder, folder))
-    if own != other:
+    names, reference_names = (read_stats(place.features).names for place in (run.folder, folder))
+    if names != reference_names:
         raise MonitoringError(
             f"run '{reference}' has other features",
             expected=f"the features of run '{run.config.run_id}'",
-            got=f"in one run alone, or in another order: {sorted({*own} ^ {*other})[:10]}",
+            got="in one run alone, or in another order: "
+            f"{sorted({*names} ^ {*reference_names})[:10]}",
             fix="write monitoring.reference: the run whose models score these samples",
         )
-    return own
+    return names
 
 
 def _ranked(run: Run, reference: str, rows: DataFrame) -> Ranked:
@@ -112,13 +115,13 @@ def _ranked(run: Run, reference: str, rows: DataFrame) -> Ranked:
 
 
 def _check_first(run: Run, reference: str, first: int) -> None:
-    asked = run.config.monitoring.span[0]
-    if asked is not None and (asked - EPOCH).days < first:
+    span_begin = run.config.monitoring.span[0]
+    if span_begin is not None and (span_begin - EPOCH).days < first:
         begin = EPOCH + timedelta(days=first)
         raise MonitoringError(
-            f"the day {asked} is before the reference window",
+            f"the day {span_begin} is before the reference window",
             expected=f"days from {begin} on, when the training split of '{reference}' begins",
-            got=str(asked),
+            got=str(span_begin),
             fix=f"--from {begin}, or another monitoring.reference",
         )
 
@@ -132,7 +135,7 @@ def _marked(before: DataFrame, now: DataFrame, layout: Layout) -> DataFrame:
 def _edges(reference: DataFrame, layout: Layout, bins: int) -> list[tuple[float, ...]]:
     rows = reference.select("sample_id", layout.measured.alias("features"))
     quantiles = feature_quantiles(rows, reference.count(), bins)
-    cut = [edges_of(own) for own in quantiles]
+    cut = [edges_of(points) for points in quantiles]
     # One bin for what is counted or averaged.
     return [*cut, *[()] * (len(layout.variables) - layout.quantiles)]
 
@@ -148,7 +151,7 @@ def _write(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
 def _reported(run: Run, reference: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     raised = measures.alarms(rows)
     days = sorted({str(row["day"]) for row in rows})
-    told = {
+    last_report = {
         "run_id": run.config.run_id,
         "reference": reference,
         "days": days,
@@ -158,11 +161,11 @@ def _reported(run: Run, reference: str, rows: Sequence[Mapping[str, Any]]) -> di
     # Small by nature: some numbers per day.
     stored = run.store.read(MONITORING, may_be_empty=True) if rows else None
     frame = stored.drop("run_id").toPandas() if stored is not None else None
-    values = content(run.config.run_id, reference, frame, told) | {"revision": revision()}
+    values = content(run.config.run_id, reference, frame, last_report) | {"revision": revision()}
     write_json(run.folder.content("monitor"), values)
     page = run.folder.page("monitor")
     page.write_text(render(values))
     kinds: dict[str, int] = {}
     for row in raised:
         kinds[row["measure"]] = kinds.get(row["measure"], 0) + 1
-    return {"days": len(days), "alarms": kinds, "exit": told["exit"], "report": str(page)}
+    return {"days": len(days), "alarms": kinds, "exit": last_report["exit"], "report": str(page)}

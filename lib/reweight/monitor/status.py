@@ -8,7 +8,7 @@ from reweight.core.run import JobRun
 
 def status(run: JobRun[Any]) -> int:
     """The exit status: that of the most urgent alarm of the days that were looked at last."""
-    told = json.loads(run.folder.content("monitor").read_text())["last"]
+    last_report = json.loads(run.folder.content("monitor").read_text())["last"]
     if run.config.monitoring.json_line:
-        print(json.dumps(told), flush=True)
-    return int(told["exit"])
+        print(json.dumps(last_report), flush=True)
+    return int(last_report["exit"])

@@ -138,9 +138,9 @@ class Decision:
         )
 
     def __str__(self) -> str:
-        asked = f"{self.challenger}: " if self.challenger else ""
+        prefix = f"{self.challenger}: " if self.challenger else ""
         return (
-            f"{self.number}. {self.decided_at:%Y-%m-%d %H:%M} UTC, {self.decided_by}: {asked}"
+            f"{self.number}. {self.decided_at:%Y-%m-%d %H:%M} UTC, {self.decided_by}: {prefix}"
             f"{self.decision}; live: {self.live}. {self.reason}"
         )
 

@@ -108,22 +108,22 @@ def decided(
     judgement = found.judgement
     if judgement is None:
         return kept, found.why, stays
-    says = _said(judgement)
+    summary = _judgement_line(judgement)
     if judgement.outcome == BETTER and challenger.method != BASELINE:
         if _promoted_before(history, challenger, judgement.rows_hash):
-            return kept, f"{says} The same rows promoted it before it was replaced.", stays
+            return kept, f"{summary} The same rows promoted it before it was replaced.", stays
         times = _times_better(history, challenger, stays, judgement.rows_hash)
         if times >= horizon:
             more = f" It is the {times}. set of rows in a row." if horizon > 1 else ""
-            return PROMOTED, says + more, challenger
-        says += f" This is the {times}. of {horizon} sets of rows (promotion.horizon)."
+            return PROMOTED, summary + more, challenger
+        summary += f" This is the {times}. of {horizon} sets of rows (promotion.horizon)."
     if found.uniform and stays.method != BASELINE:
-        text = f"{says} Uniform weights are better than the live ones."
+        text = f"{summary} Uniform weights are better than the live ones."
         return UNIFORM, text, Version.uniform(challenger.run)
-    return kept, says, stays
+    return kept, summary, stays
 
 
-def _said(judgement: Judgement) -> str:
+def _judgement_line(judgement: Judgement) -> str:
     low, high = (
         "unknown" if end is None else f"{end:+.5f}" for end in (judgement.low, judgement.high)
     )

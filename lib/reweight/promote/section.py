@@ -30,7 +30,11 @@ class Promotion(Section):
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
-        given = {"challenger": self.challenger, "rollback": self.rollback, "history": self.history}
-        if len(asked := [name for name, value in given.items() if value]) > 1:
-            raise ValueError(f"expected one of {list(given)}, got {asked}; remove all but one")
+        choices = {
+            "challenger": self.challenger,
+            "rollback": self.rollback,
+            "history": self.history,
+        }
+        if len(chosen := [name for name, value in choices.items() if value]) > 1:
+            raise ValueError(f"expected one of {list(choices)}, got {chosen}; remove all but one")
         return self

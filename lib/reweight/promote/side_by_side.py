@@ -27,10 +27,10 @@ def check_features(challenger: RunFolder, live: RunFolder) -> None:
     Raises:
         PromotionError: a difference would be one of the features.
     """
-    mine, its = (read_stats(folder.features) for folder in (challenger, live))
-    if mine.names == its.names and mine.cardinalities == its.cardinalities:
+    stats, live_stats = (read_stats(folder.features) for folder in (challenger, live))
+    if stats.names == live_stats.names and stats.cardinalities == live_stats.cardinalities:
         return
-    names = {*mine.names, *mine.cardinalities} ^ {*its.names, *its.cardinalities}
+    names = {*stats.names, *stats.cardinalities} ^ {*live_stats.names, *live_stats.cardinalities}
     raise PromotionError(
         f"run '{challenger.path.name}' has other features than '{live.path.name}'",
         expected="the features of the live weights: the difference of rankers that see others is "
@@ -71,22 +71,24 @@ def beside_live(
         PromotionError: the two were judged on other rows.
     """
     version, rows = challenger
-    beside, others = live
-    others = others.where(F.col("method") == beside.method).withColumn("method", F.lit(LIVE))
-    mine, its = _identity(rows.where(F.col("method") == version.method)), _identity(others)
-    if mine != its or not mine[0]:
+    beside, live_rows = live
+    live_rows = live_rows.where(F.col("method") == beside.method).withColumn("method", F.lit(LIVE))
+    identity = _identity(rows.where(F.col("method") == version.method))
+    live_identity = _identity(live_rows)
+    if identity != live_identity or not identity[0]:
         raise PromotionError(
             f"run '{version.run}' was judged on other rows than '{beside.run}'",
             expected="the same validation rows, groups and labels in both runs",
-            got=f"{mine[0]:,} rows with the hash {mine[1]}, and {its[0]:,} with {its[1]}",
+            got=f"{identity[0]:,} rows with the hash {identity[1]}, and "
+            f"{live_identity[0]:,} with {live_identity[1]}",
             fix="weigh the challenger's rows by the live models: python jobs/pipeline.py CONFIG "
             f"run_id={version.run}_live model_run_id={beside.model}, with the CONFIG of run "
             f"'{version.run}'; then add --against {version.run}_live",
         )
-    return rows.unionByName(others), *mine
+    return rows.unionByName(live_rows), *identity
 
 
 def _identity(rows: DataFrame) -> tuple[int, str]:
     hashed = F.expr("bit_xor(xxhash64(sample_id, group_id, label))")
-    found: Any = rows.agg(F.count("*"), hashed).first()
-    return int(found[0]), f"{(found[1] or 0) & (2**64 - 1):016x}"
+    totals: Any = rows.agg(F.count("*"), hashed).first()
+    return int(totals[0]), f"{(totals[1] or 0) & (2**64 - 1):016x}"

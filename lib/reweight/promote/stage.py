@@ -52,12 +52,12 @@ def promote(run: Run) -> dict[str, Any]:
     number = history[-1].number + 1 if history else 1
     before = history[-1].live if history else None
     challenger: Version | None = None
-    found = Judged(None)
+    result = Judged(None)
     if section.rollback:
         word, reason, live = ROLLED_BACK, "It was asked for.", _version_before(history)
     else:
-        challenger, beside, found = _judged(run, before)
-        word, reason, live = decided(challenger, beside, found, history, section.horizon)
+        challenger, beside, result = _judged(run, before)
+        word, reason, live = decided(challenger, beside, result, history, section.horizon)
     decision = Decision(
         number=number,
         decided_at=datetime.now(UTC),
@@ -67,7 +67,7 @@ def promote(run: Run) -> dict[str, Any]:
         challenger=challenger,
         before=before,
         live=live,
-        judgement=found.judgement,
+        judgement=result.judgement,
     )
     _write(run, decision)
     return {"decision": word, "live": f"{live}, on the rows of run {live.run}", "reason": reason}
@@ -98,18 +98,22 @@ def _judged(run: Run, live: Version | None) -> tuple[Version, Version | None, Ju
             got="none",
             fix="python jobs/promote.py CONFIG --challenger RUN",
         )
-    other = _opened(run, name)
-    shipped = _content(other, other.folder.decision)
-    model = other.config.model_run_id or name
+    challenger_run = _opened(run, name)
+    shipped = _content(challenger_run, challenger_run.folder.decision)
+    model = challenger_run.config.model_run_id or name
     challenger = Version(name, model, shipped["weights"])
     stays = live or Version.uniform(name)
-    beside = _beside(run, other, stays)
+    beside = _beside(run, challenger_run, stays)
     if challenger.is_same(stays):
         return challenger, live and beside, Judged(None)
     if shipped["judge"] is None:
         why = f"No judge of run {name} has enough positives to tell."
         return challenger, live and beside, Judged(None, why=why)
-    return challenger, live and beside, _compared(run, other, challenger, beside, shipped["judge"])
+    return (
+        challenger,
+        live and beside,
+        _compared(run, challenger_run, challenger, beside, shipped["judge"]),
+    )
 
 
 def _beside(run: Run, challenger: Run, live: Version) -> Version:
@@ -133,13 +137,13 @@ def _beside(run: Run, challenger: Run, live: Version) -> Version:
 
 
 def _compared(run: Run, challenger: Run, version: Version, live: Version, judge: str) -> Judged:
-    other, config = _opened(run, live.run), challenger.config
-    check_features(challenger.folder, other.folder)
-    _check_rankers(config, other.config)
-    rankers = [c.rankers[0].name for c in (config, other.config)]
+    live_run, config = _opened(run, live.run), challenger.config
+    check_features(challenger.folder, live_run.folder)
+    _check_rankers(config, live_run.config)
+    rankers = [c.rankers[0].name for c in (config, live_run.config)]
     rows = validation_rows(challenger.store, rankers[0], challenger=True)
-    others = validation_rows(other.store, rankers[1], challenger=False)
-    predictions, number, rows_hash = beside_live((version, rows), (live, others))
+    live_rows = validation_rows(live_run.store, rankers[1], challenger=False)
+    predictions, number, rows_hash = beside_live((version, rows), (live, live_rows))
     judges = {judge: all_judges(config.evaluation.judges)[judge]}
     if judge != RECORDED or config.sampling.counted:
         simulated = config.simulation is not None
@@ -149,10 +153,10 @@ def _compared(run: Run, challenger: Run, version: Version, live: Version, judge:
         samples = judging.judged_samples(challenger.store, types, judges)
         predictions = judging.with_masses(predictions, samples, judges, known)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
-    said = _content(challenger, challenger.folder.evaluation)["judges"][judge]
+    evaluated = _content(challenger, challenger.folder.evaluation)["judges"][judge]
     facts = {
         "judge": judge,
-        "metric": said["decides"],
+        "metric": evaluated["decides"],
         "rows": number,
         "rows_hash": rows_hash,
         "seed": config.seed,
@@ -162,9 +166,11 @@ def _compared(run: Run, challenger: Run, version: Version, live: Version, judge:
 
 
 def _check_rankers(challenger: RunConfig, live: RunConfig) -> None:
-    mine, its = (c.rankers[0].model_dump(exclude={"recalibrate"}) for c in (challenger, live))
-    if mine != its:
-        differ = sorted(k for k in {*mine, *its} if mine.get(k) != its.get(k))
+    ranker, live_ranker = (
+        c.rankers[0].model_dump(exclude={"recalibrate"}) for c in (challenger, live)
+    )
+    if ranker != live_ranker:
+        differ = sorted(k for k in {*ranker, *live_ranker} if ranker.get(k) != live_ranker.get(k))
         raise PromotionError(
             f"run '{challenger.run_id}' has another ranker than '{live.run_id}'",
             expected="one first ranker, so that a difference is one of the weights",

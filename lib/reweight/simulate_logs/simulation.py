@@ -117,9 +117,9 @@ def _with_list(sessions: DataFrame, simulation: Simulation, seed: int) -> DataFr
         if simulation.search is None:
             return item
         hit = uniform(seed, "hit", "session_id", j) < simulation.search.hits
-        asked = words.asked_thing(F.col("session_id"), seed)
+        thing = words.asked_thing(F.col("session_id"), seed)
         count = _by_world([F.lit(size) for size in items])
-        return F.when(hit, words.found(item, asked, first, count)).otherwise(item)
+        return F.when(hit, words.found(item, thing, first, count)).otherwise(item)
 
     drawn = F.transform(draws, draw)
     chosen = F.slice(F.array_distinct(drawn), 1, simulation.list_size)
@@ -179,7 +179,7 @@ def _with_behaviour(shown: DataFrame, simulation: Simulation, seed: int) -> Data
         )
         logit = logit + words.meets(session, item, simulation.search, seed)
     if has_order(simulation):
-        ahead = F.cos(kind - _wanted(simulation, seed))
+        ahead = F.cos(kind - _wanted_direction(simulation, seed))
         logit = logit + _setting(simulation, "order") * ahead
         shown = shown.withColumn("_viewed", _viewed(simulation, seed))
     bait = F.lit(0.0)
@@ -261,7 +261,7 @@ def _viewed(simulation: Simulation, seed: int) -> Column:
     )
 
 
-def _wanted(simulation: Simulation, seed: int) -> Column:
+def _wanted_direction(simulation: Simulation, seed: int) -> Column:
     """The direction on the circle of categories that they lead to."""
     middle = _middle(simulation, seed) * (2 * math.pi / simulation.categories)
     return middle + _way(seed) * (math.pi / 2)

@@ -50,7 +50,7 @@ class Hashed(Encoder):
 def _grams(text: str) -> Iterator[str]:
     for word in _WORDS.findall(unicodedata.normalize("NFKC", text).casefold()):
         yield word
-        whole = f"<{word}>"
+        marked = f"<{word}>"
         for size in (3, 4):
-            for begin in range(len(whole) - size + 1):
-                yield whole[begin : begin + size]
+            for begin in range(len(marked) - size + 1):
+                yield marked[begin : begin + size]

@@ -84,8 +84,8 @@ class Transformer(Encoder):
             ).to(device)
             with torch.inference_mode():
                 states = model(**tokens).last_hidden_state.float()
-            there = tokens["attention_mask"].unsqueeze(-1)
-            means = (states * there).sum(1) / there.sum(1).clamp(min=1)
+            mask = tokens["attention_mask"].unsqueeze(-1)
+            means = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
             vectors: NDArray[np.float32] = means.cpu().numpy()
             return vectors
 
@@ -122,9 +122,9 @@ class Transformer(Encoder):
 @lru_cache
 def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
     """A hash of files, each given with what changes when it changes."""
-    whole = hashlib.sha256()
+    combined = hashlib.sha256()
     for path, _, _ in files:
-        whole.update(Path(path).name.encode())
+        combined.update(Path(path).name.encode())
         with Path(path).open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()[:16]
+            combined.update(hashlib.file_digest(file, "sha256").digest())
+    return combined.hexdigest()[:16]

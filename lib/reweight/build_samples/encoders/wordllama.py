@@ -88,7 +88,7 @@ class WordLlama(Encoder):
 
 def _folder() -> Path:
     """The folder of the package, found without importing it."""
-    found = importlib.util.find_spec("wordllama")
-    if found is None or found.submodule_search_locations is None:
+    spec = importlib.util.find_spec("wordllama")
+    if spec is None or spec.submodule_search_locations is None:
         raise PackageNotFoundError("wordllama")
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -132,11 +132,11 @@ def _compared(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     content = json.loads(path.read_text())
-    others = content.get("rankers", {}).items()
+    rankers = content.get("rankers", {}).items()
     return _numbers(content.get("comparison", {}), "") | {
         key: value
-        for ranker, other in others
-        for key, value in _numbers(other["comparison"], ranker).items()
+        for ranker, results in rankers
+        for key, value in _numbers(results["comparison"], ranker).items()
     }
 
 

@@ -69,12 +69,12 @@ class MLflow(Tracker):
         id_file = event.folder.path / "tracking" / "mlflow.json"
         # Hashed, since the address may contain a password.
         key = digest(event.key, str(self.uri), self.experiment)
-        known = json.loads(id_file.read_text()) if id_file.exists() else {}
-        if known.get("key") == key:
-            return str(known["run"])
-        known_experiment = client.get_experiment_by_name(self.experiment)
-        if known_experiment:
-            experiment_id = known_experiment.experiment_id
+        recorded = json.loads(id_file.read_text()) if id_file.exists() else {}
+        if recorded.get("key") == key:
+            return str(recorded["run"])
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment:
+            experiment_id = experiment.experiment_id
         else:
             experiment_id = client.create_experiment(self.experiment)
         run = str(client.create_run(experiment_id, run_name=event.run_id).info.run_id)
