@@ -11,7 +11,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -162,9 +162,8 @@ def side_by_side(
     # In a client, Spark ML finds its session in this thread only.
     if at_once == 1 or is_connect(spark):
         return [function(item) for item in items]
-    with warnings.catch_warnings():
-        # Spark 4 says so of the tags of Spark Connect; a classic session's are local properties.
-        warnings.filterwarnings("ignore", "Spark session is not provided")
+    # Its warning is of the tags of Spark Connect; a classic session's are local properties.
+    with warnings.catch_warnings(action="ignore"):
         inheriting = inheritable_thread_target(function)
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(inheriting, items))
@@ -293,11 +292,8 @@ def first_bytes(spark: SparkSession, file: str, count: int) -> bytes:
         return bytes(row["first"]) if row else b""
     jvm: Any = spark._jvm
     path = jvm.org.apache.hadoop.fs.Path(file)
-    stream = path.getFileSystem(_hadoop_settings(spark)).open(path)
-    try:
+    with closing(path.getFileSystem(_hadoop_settings(spark)).open(path)) as stream:
         numbers = [stream.read() for _ in range(count)]
-    finally:
-        stream.close()
     return bytes(number for number in numbers if number >= 0)
 
 
