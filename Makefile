@@ -32,6 +32,10 @@ PACKED := build/package
 COMPRESS ?= 1
 PYTHON_PREFIX ?=
 WHEELS := build/wheel/*.whl
+# uv takes a third of the time of pip, which may know a mirror that uv does not.
+PIP = -m pip install --quiet --disable-pip-version-check
+install = $(1)/bin/python $(PIP) uv && $(1)/bin/python -m uv pip install --quiet \
+  --python $(1)/bin/python -r $(2) || $(1)/bin/python $(PIP) -r $(2)
 # In a fresh folder: the builder would include files that an earlier build left.
 WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
@@ -52,11 +56,10 @@ $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.c
 	  echo "'$(PYTHON311)' is not Python 3.11: install it, or give its path:"; \
 	  echo "  make $(MAKECMDGOALS) PYTHON311=/path/to/python3.11"; exit 1; }
 	@sh scripts/ensure_java.sh
-	@echo "installing $(filter %.lock,$^) into $(@D): no output, about 3 minutes, 6 GB"
+	@echo "installing $(filter %.lock,$^) into $(@D): no output, 1 to 3 minutes, 6 GB"
 	@$(PYTHON311) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(filter %.lock,$^)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --no-build-isolation -e .
+	@$(call install,$(@D),$(filter %.lock,$^))
+	@$(@D)/bin/python $(PIP) --no-deps --no-build-isolation -e .
 	@$(@D)/bin/python scripts/spark_defaults.py conf/spark/local.conf
 	@touch $@
 
