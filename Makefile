@@ -63,8 +63,8 @@ $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.c
 	@$(@D)/bin/python scripts/spark_defaults.py conf/spark/local.conf
 	@touch $@
 
-demo: setup  ## run the pipeline on a simulated log; ARGS="key=value ..." overrides conf/demo.yaml
-	$(PYTHON) jobs/pipeline.py conf/demo.yaml $(ARGS)
+demo: setup  ## run the pipeline on a simulated log, with two rankers; ARGS="key=value ..." overrides the config
+	$(PYTHON) jobs/pipeline.py conf/demo_rankers.yaml $(ARGS)
 
 daily-demo: setup  ## thirty simulated days: a run over the first twenty, then ten days one by one, watched
 	$(PYTHON) jobs/pipeline.py conf/daily_reference.yaml $(ARGS)

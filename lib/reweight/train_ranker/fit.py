@@ -26,7 +26,8 @@ from reweight.train_ranker.recalibration import recalibrated
 from reweight.train_ranker.rows import WeightColumn, weighted
 
 _LOG = logging.getLogger(__name__)
-# Of fewer rows, a pass keeps a machine's cores busy for less time than Spark takes to plan it.
+# Of fewer rows, a pass keeps a machine's cores busy for less time than Spark takes to plan it. Fits
+# in one task hold their rows in memory, and those side by side no more than these in all.
 _ROWS_AT_ONCE = 600_000
 _MOST_AT_ONCE = 4
 
@@ -211,7 +212,7 @@ def _outcomes(
             return error
 
     # The sum of weights with mean 1 is the number of rows.
-    at_once = int(_ROWS_AT_ONCE / max(sums.values())) if ranker.small_jobs else 1
+    at_once = int(_ROWS_AT_ONCE / max(sums.values())) if ranker.idle_cores else 1
     return side_by_side(train.sparkSession, outcome, columns, min(max(1, at_once), _MOST_AT_ONCE))
 
 

@@ -117,8 +117,8 @@ class Ranker(Section, ABC):
         takes: which weights it takes, in a few words.
         needs: what it needs beside features and labels, in a few words.
         cost: of a fit, in a few words.
-        small_jobs: whether a fit is many small Spark jobs, which leave cores idle: where rows are
-            few, some fits then run side by side.
+        idle_cores: whether a fit leaves cores idle, since it is many small Spark jobs or a single
+            task: where rows are few, some fits then run side by side.
         ranker: the kind of ranker.
         name: of the ranker's rows in the tables and of its folder; by default its kind.
         recalibrate: methods after whose fit the log odds are shifted so that the mean prediction on
@@ -129,7 +129,7 @@ class Ranker(Section, ABC):
     takes: ClassVar[str] = "one per row"
     needs: ClassVar[str] = "nothing"
     cost: ClassVar[str]
-    small_jobs: ClassVar[bool] = False
+    idle_cores: ClassVar[bool] = False
 
     ranker: str
     # Set before validation.

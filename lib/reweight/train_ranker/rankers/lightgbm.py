@@ -39,6 +39,7 @@ class LightGbm(Ranker):
 
     needs: ClassVar[str] = "the package lightgbm; rows that fit the memory of one executor"
     cost: ClassVar[str] = "a pass over binned features in memory per tree and level, by one core"
+    idle_cores: ClassVar[bool] = True
 
     ranker: Literal["lightgbm"] = "lightgbm"
     trees: int = Field(default=100, ge=1)

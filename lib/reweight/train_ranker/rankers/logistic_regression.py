@@ -63,7 +63,7 @@ class LogisticRegression(Ranker):
     """
 
     cost: ClassVar[str] = "a pass over the rows per iteration, tens of them"
-    small_jobs: ClassVar[bool] = True
+    idle_cores: ClassVar[bool] = True
 
     ranker: Literal["logistic_regression"] = "logistic_regression"
     C: float = Field(default=1.0, gt=0)

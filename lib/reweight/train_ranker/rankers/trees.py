@@ -35,7 +35,7 @@ class Trees(Ranker):
             other rankers.
     """
 
-    small_jobs: ClassVar[bool] = True
+    idle_cores: ClassVar[bool] = True
 
     max_depth: int = Field(default=5, ge=1, le=30)
     max_bins: int = Field(default=32, ge=2)
