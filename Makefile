@@ -20,6 +20,7 @@ SPREAD = -n $(JOBS) --dist loadscope --no-loadscope-reorder
 TESTS = -m pytest -m "not cluster and not faults and not connect" $(SPREAD) $(ARGS)
 REAL := online_retail online_shoppers open_bandit otto
 DOMAINS := news health customer_service search finance education social
+TWO_RANKERS := ranking=null 'rankers=[{ranker: logistic_regression, tol: 1e-4}, {ranker: lightgbm}]'
 REAL_CONDITIONS := retail_late shoppers_months bandit_policy olist_funnel
 
 # What a client of Spark Connect needs besides, as in the extra `connect`.
@@ -63,8 +64,8 @@ $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.c
 	@$(@D)/bin/python scripts/spark_defaults.py conf/spark/local.conf
 	@touch $@
 
-demo: setup  ## run the pipeline on a simulated log, with two rankers; ARGS="key=value ..." overrides the config
-	$(PYTHON) jobs/pipeline.py conf/demo_rankers.yaml $(ARGS)
+demo: setup  ## run the pipeline on a simulated log, with two rankers; ARGS="key=value ..." overrides conf/demo.yaml
+	$(PYTHON) jobs/pipeline.py conf/demo.yaml $(TWO_RANKERS) $(ARGS)
 
 daily-demo: setup  ## thirty simulated days: a run over the first twenty, then ten days one by one, watched
 	$(PYTHON) jobs/pipeline.py conf/daily_reference.yaml $(ARGS)
