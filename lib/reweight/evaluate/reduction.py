@@ -2,9 +2,10 @@
 
 Three passes: a fine histogram of scores (point values, thresholds, curves), a pass by group (GAUC,
 NDCG), and a coarse histogram by bucket of groups (intervals). Each is by judge, method and split.
+Where there are few rows, one pass gives each judge and method its rows, and all else is in memory.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +17,18 @@ from pyspark.sql import functions as F
 from reweight.core.arithmetic import COLUMNS
 from reweight.core.columns import design_weight
 from reweight.core.persisted import persisted
+from reweight.core.session_kind import slots
 from reweight.evaluate import metrics
+from reweight.evaluate.bins import BINS, KEYS, known_bins, pooled_names
+from reweight.evaluate.in_memory import PARTS, reduced_in_memory
 from reweight.evaluate.judges import RECORDED
-from reweight.evaluate.recalibration import recalibrated
 from reweight.evaluate.section import Evaluation
 from reweight.evaluate.statistics import VALUES, values_of
 from reweight.evaluate.terms import FINE, GROUP_SUMS, after_recalibration, group_terms, loss_terms
 
-KEYS = ("judge", "method", "split")
-_BINS = ("judge", "method", "bin")
+# Of fewer predictions, the sums by bucket and bin are no fewer than they are themselves: each judge
+# and method is a task that reads its rows. There are two methods at least, so up to half of them.
+_FEW = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
         evaluation: the section ``evaluation``.
         seed: seed of the buckets and of the bootstrap.
     """
-    rows = _with_parts(predictions, evaluation, seed)
+    rows, count = _with_parts(predictions, evaluation, seed)
+    if count <= _FEW:
+        return _reduced_in_memory(rows, evaluation, seed)
     with persisted(_summed(rows, ["segment", "bin"])) as fine:
         by_bin = fine.groupBy(*KEYS, "bin").agg(
             *[F.sum(name).alias(name) for name in ("rows", "n", "pos", "predicted")]
@@ -78,9 +84,9 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
         q, pos, neg = F.col("q"), F.col("pos"), F.col("n") - F.col("pos")
         after = after_recalibration(COLUMNS, q, F.col("positive"), F.col("negative"))
         coarse = _summed(
-            rows.join(cut, on=list(_BINS)), ["segment", "bucket", "coarse", "called"], after
+            rows.join(cut, on=list(BINS)), ["segment", "bucket", "coarse", "called"], after
         )
-        exact = fine.join(cut, on=list(_BINS))
+        exact = fine.join(cut, on=list(BINS))
         exact = exact.withColumns(after_recalibration(COLUMNS, q, pos, neg))
         sums = exact.unionByName(coarse, allowMissingColumns=True)
         # Small by nature: a few numbers and their resamples per judge, method and split.
@@ -88,45 +94,25 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
     return Reduced(bins, thresholds, metric_values)
 
 
-def known_bins(
-    bins: pd.DataFrame, evaluation: Evaluation
-) -> tuple[pd.DataFrame, dict[tuple[str, str], int]]:
-    """Assigns each fine bin of a method to a coarse bin, a predicted class and a probability.
+def _reduced_in_memory(rows: DataFrame, evaluation: Evaluation, seed: int) -> Reduced:
+    def reduced(of_method: pd.DataFrame) -> pd.DataFrame:
+        bins, values = reduced_in_memory(of_method, evaluation, seed)
+        # Not NaN, which is no array.
+        bins["resampled"] = None
+        return pd.concat([bins, values]).reindex(columns=columns)
 
-    Args:
-        bins: ``rows``, the masses ``n`` and positive masses ``pos`` by ``judge``, ``method``,
-            ``split`` and ``bin``.
-        evaluation: the section ``evaluation``.
-
-    Returns:
-        One row per ``judge``, ``method`` and ``bin`` with its ``coarse`` bin, whether its rows are
-        ``called`` positive, and its probability ``q`` after recalibration; and (judge, method) ->
-        lowest fine bin that is called positive.
-    """
-    owners = list(_BINS[:2])
-    held_out = bins[bins["split"] == "validation"]
-    validation: dict[Any, pd.DataFrame] = dict(list(held_out.groupby(owners)))
-    tables, thresholds = [], dict[tuple[str, str], int]()
-    counts: Any
-    owner: Any
-    for owner, counts in bins.groupby([*owners, "bin"])["rows"].sum().groupby(level=[0, 1]):
-        rows, bin_ = counts.to_numpy(float), counts.index.get_level_values("bin").to_numpy()
-        # Coarse bins hold about the same number of rows.
-        middle = (rows.cumsum() - rows / 2) / rows.sum()
-        judged = validation.get(owner, bins[:0]).groupby("bin")[["n", "pos"]].sum().sort_index()
-        n, pos = judged["n"].to_numpy(float), judged["pos"].to_numpy(float)
-        z, shown = (FINE * (np.asarray(x, dtype=float) + 0.5) for x in (judged.index, bin_))
-        thresholds[owner] = threshold = _threshold(judged)
-        tables.append(
-            counts.index.to_frame(index=False).assign(
-                coarse=np.minimum(evaluation.bins - 1, np.floor(middle * evaluation.bins)).astype(
-                    int
-                ),
-                called=bin_ >= threshold,
-                q=recalibrated(z, n, pos, evaluation.recalibration, shown),
-            )
-        )
-    return pd.concat(tables, ignore_index=True), thresholds
+    schema = f"{VALUES}, bin int, rows double, n double, pos double, predicted double"
+    columns = [column.split()[0] for column in schema.split(", ")]
+    # By number, so that Spark does not join what it takes for small parts: a core each is busy.
+    parts = 4 * slots(rows.sparkSession)
+    small = rows.select(*KEYS, *PARTS).repartition(parts, *KEYS[:2])
+    # Small by nature: as the bins and the values of the other way.
+    both = small.groupBy(*KEYS[:2]).applyInPandas(reduced, schema).toPandas()
+    of_bins = both["name"].isna()
+    bins = both.loc[of_bins, [*KEYS, "bin", "rows", "n", "pos", "predicted"]].astype({"bin": int})
+    _, thresholds = known_bins(bins, evaluation)
+    values = both.loc[~of_bins, [column.split()[0] for column in VALUES.split(", ")]]
+    return Reduced(bins, thresholds, values)
 
 
 def curves(reduced: Reduced) -> dict[str, Any]:
@@ -157,51 +143,37 @@ def curves(reduced: Reduced) -> dict[str, Any]:
     return result
 
 
-def pooled_names(shown: Collection[str]) -> tuple[str, str]:
-    """What rows without a segment, and those of all segments that are not shown, are called.
-
-    ``all`` and ``other``, unless a segment that is shown has this name.
-
-    Args:
-        shown: the segments that are shown.
-    """
-    none, rest = "all", "other"
-    while none in shown:
-        none = f"({none})"
-    while rest in shown:
-        rest = f"({rest})"
-    return none, rest
-
-
-def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> DataFrame:
-    """Adds each row's segment, bin, bucket and contributions to the sums."""
+def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> tuple[DataFrame, int]:
+    """Adds each row's segment, bin, bucket and contributions to the sums; and counts the rows."""
     if "judge" not in predictions.columns:
         masses = recorded_masses(F.col("label"), design_weight(predictions))
         predictions = predictions.withColumns(masses)
     positive, negative = F.col("positive"), F.col("negative")
     terms = loss_terms(COLUMNS, F.col("probability"), positive, negative)
-    largest = [
-        row["segment"]
-        for row in predictions.where(F.col("segment").isNotNull())
-        .groupBy("segment")
-        .count()
-        .orderBy(F.desc("count"), "segment")
-        .limit(evaluation.max_segments)
+    # Small by nature: the segments that are shown, rows without one, and the sum of all.
+    counted = (
+        predictions.rollup("segment")
+        .agg(F.count("*").alias("n"), F.grouping_id().alias("all"))
+        .orderBy(F.desc("all"), F.col("segment").isNull(), F.desc("n"), "segment")
+        .limit(evaluation.max_segments + 1)
         .collect()
-    ]
+    )
+    count = counted[0]["n"] if counted else 0
+    largest = [row["segment"] for row in counted[1:] if row["segment"] is not None]
     none, rest = pooled_names(largest)
     segment = F.when(F.col("segment").isNull(), none).when(
         F.col("segment").isin(largest), F.col("segment")
     )
-    return predictions.select(
+    bucket = F.pmod(F.xxhash64("group_id", F.lit(seed)), F.lit(evaluation.buckets))
+    parts = predictions.select(
         *KEYS,
         "group_id",
-        "sample_id",
         F.coalesce(segment, F.lit(rest)).alias("segment"),
         terms.bin.cast("int").alias("bin"),
-        F.pmod(F.xxhash64("group_id", F.lit(seed)), F.lit(evaluation.buckets))
-        .cast("int")
-        .alias("bucket"),
+        bucket.cast("int").alias("bucket"),
+        F.xxhash64("group_id").alias("group"),
+        # Ties are broken independently of the label.
+        F.xxhash64("sample_id").alias("tie"),
         "positive",
         "negative",
         design_weight(predictions).alias("counts"),
@@ -209,6 +181,7 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> Da
         terms.loss.alias("loss"),
         terms.square.alias("square"),
     )
+    return parts, count
 
 
 def recorded_masses(label: Column, counts: Column) -> dict[str, Column]:
@@ -246,8 +219,7 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     ranked = rows.withColumns(
         {
             "_lower": F.sum(negative).over(group.orderBy("p")) - F.sum(negative).over(ties) / 2,
-            # Ties are broken independently of the label.
-            "_place": F.row_number().over(group.orderBy(F.desc("p"), F.xxhash64("sample_id"))),
+            "_place": F.row_number().over(group.orderBy(F.desc("p"), "tie")),
             "_best": F.row_number().over(group.orderBy(F.desc("positive"))),
         }
     )
@@ -271,12 +243,3 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
         .agg(*[F.sum(term).alias(name) for name, term in terms.items()])
         .toPandas()
     )
-
-
-def _threshold(judged: pd.DataFrame) -> int:
-    """The fine bin with the highest macro F1 on validation rows; other splits are not used."""
-    if judged.empty:
-        return 0  # probability 0.5
-    pos, n = judged["pos"].to_numpy(float), judged["n"].to_numpy(float)
-    best = int(np.argmax(metrics.macro_f1(*metrics.confusion(pos, n - pos))))
-    return int(judged.index[best])
