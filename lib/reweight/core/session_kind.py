@@ -213,8 +213,7 @@ def saver_of(spark: SparkSession) -> Any:
 
 def metadata_column(rows: DataFrame, name: str) -> Column:
     """A metadata column of files, even if the rows have a column of its name."""
-    method = getattr(rows, "metadataColumn", None)  # not in PySpark 3.5
-    if method is not None:
+    if (method := getattr(rows, "metadataColumn", None)) is not None:  # not in PySpark 3.5
         column: Column = method(name)
         return column
     plan: Any = rows._jdf

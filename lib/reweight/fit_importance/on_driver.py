@@ -8,10 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pyspark.sql import SparkSession
-
 from reweight.core.errors import TrainingError
-from reweight.core.session_kind import is_connect, master
+from reweight.core.session_kind import master
 from reweight.fit_importance.job import FitJob
 from reweight.importance.training import TrainFacts
 from reweight.training import rank
@@ -40,7 +38,9 @@ def fits_driver(job: FitJob, facts: TrainFacts, extra: int) -> bool:
     size = row * facts.rows
     if fitting.where == "auto":
         alone = fitting.ranks == 1 and not fitting.use_gpu
-        return alone and size <= DRIVER_LIMIT and _executes_here(job.spark)
+        # A server of Spark Connect on this machine is as near.
+        here = re.match(r"local(\[|$)", master(job.spark)) is not None
+        return alone and size <= DRIVER_LIMIT and here
     if size > DRIVER_LIMIT:
         raise TrainingError(
             "there are too many rows to train on the driver",
@@ -51,10 +51,6 @@ def fits_driver(job: FitJob, facts: TrainFacts, extra: int) -> bool:
             "sample fewer rows",
         )
     return True
-
-
-def _executes_here(spark: SparkSession) -> bool:
-    return not is_connect(spark) and re.match(r"local(\[|$)", master(spark)) is not None
 
 
 @contextmanager
