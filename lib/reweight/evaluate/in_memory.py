@@ -19,18 +19,8 @@ PARTS = ("segment", "bin", "bucket", "group", "tie", "p", "positive", "negative"
 of its group, hashes of group and sample, its probability, its masses, and how many rows it stands
 for."""
 
-_SUMS: dict[str, Any] = {
-    "rows": ("p", "size"),
-    "n": ("mass", "sum"),
-    "pos": ("positive", "sum"),
-    "squares": ("square_mass", "sum"),
-    "predicted": ("predicted", "sum"),
-    "log_loss": ("loss", "sum"),
-    "brier": ("square", "sum"),
-}
-_AFTER: dict[str, Any] = {
-    name: (name, "sum") for name in ("ranking_log_loss", "ranking_brier", "ranking_predicted")
-}
+_BY_BIN = ("rows", "n", "pos", "predicted")
+_SUMS = (*_BY_BIN, "squares", "log_loss", "brier")
 
 
 def reduced_in_memory(
@@ -51,38 +41,36 @@ def reduced_in_memory(
     terms = loss_terms(ARRAYS, rows["p"].to_numpy(float), positive, negative)
     mass = positive + negative
     rows = rows.assign(
-        mass=mass,
-        square_mass=positive**2,
+        rows=1,
+        n=mass,
+        pos=positive,
         predicted=mass * terms.p,
-        loss=terms.loss,
-        square=terms.square,
+        squares=positive**2,
+        log_loss=terms.loss,
+        brier=terms.square,
     )
-    fine = rows.groupby([*keys, "segment", "bin"], as_index=False).agg(**_SUMS)
+    fine = rows.groupby([*keys, "segment", "bin"], as_index=False)[list(_SUMS)].sum()
     table, _ = known_bins(fine, evaluation)
     fine, rows = (
         frame.merge(table, on=["judge", "method", "bin"], how="left") for frame in (fine, rows)
     )
-    fine = fine.assign(**_after(fine, fine["pos"], fine["n"] - fine["pos"]))
-    rows = rows.assign(**_after(rows, rows["positive"], rows["negative"]))
-    coarse_keys = [*keys, "segment", "bucket", "coarse", "called"]
-    sums = rows.groupby(coarse_keys, as_index=False).agg(**_SUMS, **_AFTER)
-    coarse: dict[Any, pd.DataFrame] = dict(list(sums.groupby(keys)))
+    fine = fine.assign(**_after(fine))
+    rows = rows.assign(**_after(rows))
+    # Not summed by bucket and bin: of few rows, these are no fewer.
+    coarse: dict[Any, pd.DataFrame] = dict(list(rows.groupby(keys)))
     groups = pd.concat(
         _group_sums(part, evaluation.ndcg_k).assign(**dict(zip(keys, key, strict=True)))
-        for key, part in rows.groupby(keys)
+        for key, part in coarse.items()
     )
     values = pd.concat(
         values_of(part, coarse[key], groups, evaluation, seed) for key, part in fine.groupby(keys)
     )
-    of_bins = ["rows", "n", "pos", "predicted"]
-    return fine.groupby([*keys, "bin"], as_index=False)[of_bins].sum(), values
+    return fine.groupby([*keys, "bin"], as_index=False)[list(_BY_BIN)].sum(), values
 
 
-def _after(
-    frame: pd.DataFrame, positive: "pd.Series[float]", negative: "pd.Series[float]"
-) -> dict[str, Any]:
-    arrays = (x.to_numpy(float) for x in (frame["q"], positive, negative))
-    return after_recalibration(ARRAYS, *arrays)
+def _after(sums: pd.DataFrame) -> dict[str, Any]:
+    q, n, pos = (sums[c].to_numpy(float) for c in ("q", "n", "pos"))
+    return after_recalibration(ARRAYS, q, pos, n - pos)
 
 
 def _group_sums(rows: pd.DataFrame, k: int) -> pd.DataFrame:
