@@ -119,6 +119,16 @@ def test_a_drift_raises_the_alarm_of_its_kind(change: dict[str, float], kind: se
     assert raised(reported(day(2000, 1, **change))) == kind
 
 
+def test_a_source_that_falls_silent_is_an_alarm_that_names_it() -> None:
+    cells = pd.DataFrame([], columns=NAMES)
+    sources = {DAY: {"web": (100, 90.0), "app": (20, 80.0), "new": (5, None)}}
+    rows = measured(cells, [], [DAY], 10, {}, NOT_RANKED, Monitoring(), sources)
+    assert {row["of"]: row["alarm"] for row in rows} == {"web": False, "app": True, "new": False}
+    app = next(row for row in rows if row["of"] == "app")
+    assert (app["value"], app["reference"], app["limit"]) == (20, 80, pytest.approx(80 / 3))
+    assert exit_status(rows) == STATUS["source_volume"]
+
+
 def test_a_day_ten_times_as_large_and_an_empty_one_are_alarms_of_the_volume() -> None:
     for rows in (20_000, 0):
         found = reported(day(rows, 1))

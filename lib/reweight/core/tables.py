@@ -272,8 +272,8 @@ MONITORING = Table(
 Attributes:
     day: the day, UTC.
     measure: ``volume``, ``label_rate``, ``open_windows``, ``psi_features``, ``domain_auc``,
-        ``psi_importance``, ``psi_weights``, ``ess_share`` or ``ranker_auc``.
-    of: the feature, method or segment; null for all rows.
+        ``psi_importance``, ``psi_weights``, ``ess_share``, ``ranker_auc`` or ``source_volume``.
+    of: the feature, method, segment or source; null for all rows.
     value: the number; null where the day has no rows for it.
     reference: what it is in the reference window, a volume by day; what it is without drift, for
         indices and the AUC.

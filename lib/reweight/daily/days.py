@@ -207,6 +207,18 @@ def literal(time: int) -> str:
     return f"TIMESTAMP '{EPOCH + timedelta(days=day)} {clock}+00:00'"
 
 
+def usual_raw_rows(day: date, known: Mapping[date, Day], source: str) -> float | None:
+    """The median of a source's raw rows over the days before a day; None if these are too few.
+
+    Args:
+        day: the day.
+        known: the days that were delivered.
+        source: the source; it has no rows on days on which it is not known.
+    """
+    before = [d.raw.get(source, 0) for d in _before(day, known)][-_USUAL_DAYS:]
+    return median(before) if len(before) >= _FEWEST_DAYS else None
+
+
 def _rows_before(day: date, days: Mapping[date, Day]) -> list[int]:
     return [sum(d.raw.values()) for d in _before(day, days)][-_USUAL_DAYS:]
 

@@ -12,8 +12,10 @@ from pyspark.sql import functions as F
 
 from reweight.core.asked_days import EPOCH
 from reweight.core.hashing import uniform
+from reweight.core.run_folder import RunFolder
 from reweight.core.store import Store
 from reweight.core.tables import SAMPLES, WEIGHTS
+from reweight.daily.days import read_days, usual_raw_rows
 from reweight.evaluate.random_slice import ROWS, half, separation
 from reweight.monitor.measures import REFERENCE, Variable
 
@@ -164,6 +166,22 @@ def areas(
     # Small by nature: one row per day.
     area_rows = by_day.applyInPandas(area, "day int, area double, n bigint").collect()
     return {row["day"]: (row["area"], row["n"]) for row in area_rows if row["area"] is not None}
+
+
+def raw_rows(folder: RunFolder) -> dict[int, dict[str, tuple[int, float | None]]]:
+    """Day -> source -> the raw rows that it delivered, and how many are usual by the days before.
+
+    Args:
+        folder: of the run; only days of the job ``daily`` are known by source.
+    """
+    known = read_days(folder)
+    return {
+        (day - EPOCH).days: {
+            source: (rows, usual_raw_rows(day, known, source))
+            for source, rows in delivered.raw.items()
+        }
+        for day, delivered in known.items()
+    }
 
 
 def days_to_report(counts: Sequence[int], span: tuple[date | None, date | None]) -> list[int]:

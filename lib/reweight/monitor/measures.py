@@ -10,6 +10,7 @@ bins - 1 degrees of freedom (Yurdakul 2018): limits are widened by its quantile.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ STATUS = {
     "psi_weights": 16,
     "ess_share": 17,
     "ranker_auc": 18,
+    "source_volume": 19,
 }
 # A day without drift raises an alarm by chance in one of so many comparisons.
 _CHANCE = 1e-4
@@ -93,6 +95,7 @@ def measured(
     areas: Mapping[int, tuple[float, int]],
     ranked: Ranked,
     section: Monitoring,
+    sources: Mapping[int, Mapping[str, tuple[int, float | None]]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Rows of the table ``monitoring``.
 
@@ -104,6 +107,7 @@ def measured(
         areas: day -> AUC of the domain classifier, and the rows of each side that it was scored on.
         ranked: how well the reference's ranker orders the days.
         section: the section ``monitoring``.
+        sources: the output of ``days.raw_rows``.
     """
     cells = {key: _cells(part) for key, part in counts.groupby(["day", "variable"])}
     rows = []
@@ -118,6 +122,9 @@ def measured(
             noise = stats.norm.ppf(1 - _CHANCE) * ((2 * scored + 1) / 12) ** 0.5 / scored
             add("domain_auc", "", area, 0.5, above=_plus(section.domain_auc, noise))
         _add_ranking(add, day, ranked, section.ranker_auc)
+        for source, (delivered, usual) in sources.get(day, {}).items():
+            limits = _volume_limits(usual, section.volume)
+            add("source_volume", source, delivered, usual, **limits)
         rows += add.rows
     return rows
 
@@ -166,8 +173,8 @@ def _measure(
     """Adds the rows of one variable."""
     measure, of = variable.measure, variable.of
     if measure == "volume":
-        usual, factor = before.rows / max(1, days), section.volume
-        limits = {"above": usual * factor, "below": usual / factor} if factor else {}
+        usual = before.rows / max(1, days)
+        limits = _volume_limits(usual, section.volume)
         add(measure, of, now.rows, usual, **(limits if variable.limited else {}))
     elif measure == "label_rate":
         rate = before.total / before.rows if before.rows else None
@@ -200,6 +207,12 @@ def _add_ranking(add: _Rows, day: int, ranked: Ranked, fall: float | None) -> No
         return
     noise = stats.norm.ppf(1 - _CHANCE) * (order.variance(usual) + ranked.error**2) ** 0.5
     add("ranker_auc", "", order.auc, usual, below=None if fall is None else usual - fall - noise)
+
+
+def _volume_limits(usual: float | None, factor: float | None) -> dict[str, float]:
+    if usual is None or factor is None:
+        return {}
+    return {"above": usual * factor, "below": usual / factor}
 
 
 def _plus(limit: float | None, noise: float) -> float | None:

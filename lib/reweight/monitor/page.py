@@ -20,6 +20,7 @@ TITLES = {
     "psi_weights": "stability index of weights",
     "ess_share": "ESS as a share of the rows",
     "ranker_auc": "AUC of the reference's ranker",
+    "source_volume": "raw rows of a source",
 }
 # Lines of a picture: those that go furthest.
 _LINES = 6

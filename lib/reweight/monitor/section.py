@@ -20,7 +20,7 @@ class Monitoring(AskedDays):
         end: the last of several (``--to``).
         bins: number of quantiles of the reference that a stability index is computed over.
         volume: largest factor by which a day may have more or fewer samples than a mean day of the
-            reference.
+            reference, or a source more or fewer raw rows than on a median day of the 28 before.
         label_rate: largest relative change of the label rate of rows whose windows have closed.
         open_windows: largest share of rows whose label windows are open.
         psi_features: largest population stability index of a feature. Features that follow the

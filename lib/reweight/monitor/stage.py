@@ -80,8 +80,9 @@ def monitor(run: Run) -> dict[str, Any]:
         areas = days.areas(reference_rows, rows, by_day, chosen, config.seed)
         ranked = _ranked(run, reference, rows)
     reported = days.days_to_report([day for day in by_day if day != REFERENCE], section.span)
+    sources = days.raw_rows(run.folder)
     measured_rows = measures.measured(
-        counts, layout.variables, reported, int(window["days"]), areas, ranked, section
+        counts, layout.variables, reported, int(window["days"]), areas, ranked, section, sources
     )
     _write(run, measured_rows)
     return _reported(run, reference, measured_rows)
