@@ -89,7 +89,7 @@ test-connect: setup $(CONNECT)/.made  ## run everything on a real server of Spar
 
 $(CONNECT)/.made: pyproject.toml
 	@rm -rf $(CONNECT)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target $(CONNECT) \
+	@$(PYTHON) $(PIP) --no-deps --target $(CONNECT) \
 	  $(CONNECT_PACKAGES)
 	@touch $@
 
@@ -150,7 +150,7 @@ docs: $(VENV_DOCS)/.made  ## build the docs into build/docs, without importing t
 $(VENV_DOCS)/.made: requirements-docs.lock
 	@echo "installing $< into $(@D): no output, about half a minute, 170 MB"
 	@$(PYTHON311) -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@$(@D)/bin/python $(PIP) -r $<
 	@touch $@
 
 notebooks:  ## write the notebooks for Jupyter, next to their sources

@@ -13,6 +13,8 @@ from reweight.evaluate.terms import FINE
 
 KEYS = ("judge", "method", "split")
 BINS = ("judge", "method", "bin")
+BIN_SUMS = ("rows", "n", "pos", "predicted")
+"""Of the rows of a bin: their number, masses, positive masses, and predictions by mass."""
 
 
 def known_bins(

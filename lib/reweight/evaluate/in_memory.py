@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reweight.core.arithmetic import ARRAYS
-from reweight.evaluate.bins import KEYS, known_bins
+from reweight.evaluate.bins import BIN_SUMS, KEYS, known_bins
 from reweight.evaluate.section import Evaluation
 from reweight.evaluate.statistics import values_of
 from reweight.evaluate.terms import GROUP_SUMS, after_recalibration, group_terms, loss_terms
@@ -19,8 +19,7 @@ PARTS = ("segment", "bin", "bucket", "group", "tie", "p", "positive", "negative"
 of its group, hashes of group and sample, its probability, its masses, and how many rows it stands
 for."""
 
-_BY_BIN = ("rows", "n", "pos", "predicted")
-_SUMS = (*_BY_BIN, "squares", "log_loss", "brier")
+_SUMS = (*BIN_SUMS, "squares", "log_loss", "brier")
 
 
 def reduced_in_memory(
@@ -65,7 +64,7 @@ def reduced_in_memory(
     values = pd.concat(
         values_of(part, coarse[key], groups, evaluation, seed) for key, part in fine.groupby(keys)
     )
-    return fine.groupby([*keys, "bin"], as_index=False)[list(_BY_BIN)].sum(), values
+    return fine.groupby([*keys, "bin"], as_index=False)[list(BIN_SUMS)].sum(), values
 
 
 def _after(sums: pd.DataFrame) -> dict[str, Any]:

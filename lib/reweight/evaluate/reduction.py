@@ -19,11 +19,11 @@ from reweight.core.columns import design_weight
 from reweight.core.persisted import persisted
 from reweight.core.session_kind import slots
 from reweight.evaluate import metrics
-from reweight.evaluate.bins import BINS, KEYS, known_bins, pooled_names
+from reweight.evaluate.bins import BIN_SUMS, BINS, KEYS, known_bins, pooled_names
 from reweight.evaluate.in_memory import PARTS, reduced_in_memory
 from reweight.evaluate.judges import RECORDED
 from reweight.evaluate.section import Evaluation
-from reweight.evaluate.statistics import VALUES, values_of
+from reweight.evaluate.statistics import VALUE_COLUMNS, VALUES, values_of
 from reweight.evaluate.terms import FINE, GROUP_SUMS, after_recalibration, group_terms, loss_terms
 
 # Of fewer predictions, the sums by bucket and bin are no fewer than they are themselves: each judge
@@ -68,9 +68,7 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
     if count <= _FEW:
         return _reduced_in_memory(rows, evaluation, seed)
     with persisted(_summed(rows, ["segment", "bin"])) as fine:
-        by_bin = fine.groupBy(*KEYS, "bin").agg(
-            *[F.sum(name).alias(name) for name in ("rows", "n", "pos", "predicted")]
-        )
+        by_bin = fine.groupBy(*KEYS, "bin").agg(*[F.sum(name).alias(name) for name in BIN_SUMS])
         # Small by nature: the occupied bins, at most 8,000 per judge, method and split.
         bins = by_bin.toPandas()
         bin_table, thresholds = known_bins(bins, evaluation)
@@ -101,17 +99,17 @@ def _reduced_in_memory(rows: DataFrame, evaluation: Evaluation, seed: int) -> Re
         bins["resampled"] = None
         return pd.concat([bins, values]).reindex(columns=columns)
 
-    schema = f"{VALUES}, bin int, rows double, n double, pos double, predicted double"
-    columns = [column.split()[0] for column in schema.split(", ")]
+    columns = [*VALUE_COLUMNS, "bin", *BIN_SUMS]
+    schema = ", ".join([VALUES, "bin int", *[f"{name} double" for name in BIN_SUMS]])
     # By number, so that Spark does not join what it takes for small parts: a core each is busy.
     parts = 4 * slots(rows.sparkSession)
     small = rows.select(*KEYS, *PARTS).repartition(parts, *KEYS[:2])
     # Small by nature: as the bins and the values of the other way.
     both = small.groupBy(*KEYS[:2]).applyInPandas(reduced, schema).toPandas()
     of_bins = both["name"].isna()
-    bins = both.loc[of_bins, [*KEYS, "bin", "rows", "n", "pos", "predicted"]].astype({"bin": int})
+    bins = both.loc[of_bins, [*KEYS, "bin", *BIN_SUMS]].astype({"bin": int})
     _, thresholds = known_bins(bins, evaluation)
-    values = both.loc[~of_bins, [column.split()[0] for column in VALUES.split(", ")]]
+    values = both.loc[~of_bins, list(VALUE_COLUMNS)]
     return Reduced(bins, thresholds, values)
 
 

@@ -52,6 +52,7 @@ VALUES = (
     "judge string, method string, split string, segment string, name string, value double, "
     "coarse double, resampled array<double>"
 )
+VALUE_COLUMNS = tuple(column.split()[0] for column in VALUES.split(", "))
 
 
 def values_of(
@@ -107,8 +108,7 @@ def values_of(
         )
         for key, value in _all_metrics(exact, evaluation).items()
     ]
-    columns = [column.split()[0] for column in VALUES.split(", ")]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(VALUE_COLUMNS))
 
 
 _SUMS = (
