@@ -11,7 +11,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from reweight.benchmark.conditions import page, protocol, worlds
+from reweight.benchmark.conditions import page, protocol
 from reweight.benchmark.conditions.judges import judges_of, masses
 from reweight.benchmark.conditions.worlds import (
     POSITION_AS_FEATURE,
@@ -295,16 +295,6 @@ def test_ranking_and_level_add_up_and_recalibration_leaves_no_level(unseen: Any)
         assert loss == pytest.approx(ranking + level)
     free = value_of(unseen, "truth", "uniform_recalibrated", "log_loss", "value")
     assert free == value_of(unseen, "truth", "uniform", "ranking_log_loss", "value")
-
-
-def test_scoring_in_parts_gives_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = World(pa.Table.from_pandas(world(missing=0.5)), (3,))
-    (method,) = [method for method in METHODS if isinstance(method, SelfConfidence)]
-    (fit,) = fits((method,), made.rows_for(0), 128)
-    whole, _ = made.scored({"m": fit.stored})
-    monkeypatch.setattr(worlds, "_SCORED", 700)
-    parts, _ = made.scored({"m": fit.stored})
-    np.testing.assert_allclose(parts["m"], whole["m"], rtol=1e-5)
 
 
 def test_masses_in_memory_are_those_of_the_judge_on_spark(spark: SparkSession) -> None:

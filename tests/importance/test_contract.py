@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from union import MEMBERS, columns_of, facts_of, planted, small
 
+from reweight.importance import batch as rows_of_torch
 from reweight.importance.artifact import ModelArtifact, Scorer
 from reweight.importance.base import ImportanceMethod, ImportanceModel, Polarity
 from reweight.importance.batch import Batch
@@ -146,6 +147,21 @@ def test_a_method_scores_the_same_alone_with_its_own_columns_and_beside_all_othe
     own = replace(NEW, extra={name: NEW.extra[name] for name in method.columns()})
     alone = Scorer({method.name: stored[method.name]})(own)[method.name]
     assert torch.equal(Scorer(stored)(NEW)[method.name], alone)
+
+
+def test_rows_are_scored_in_parts_as_they_are_together(
+    stored: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer(stored)
+    whole = scorer.scored(NEW)
+    monkeypatch.setattr(rows_of_torch, "_PART", 7)
+    parts = scorer.scored(NEW)
+    for field in ("importance", "soft_labels", "in_sample"):
+        together, in_parts = getattr(whole, field), getattr(parts, field)
+        assert together.keys() == in_parts.keys() != set()
+        for name, values in together.items():
+            torch.testing.assert_close(in_parts[name], values, rtol=1e-5, atol=1e-6)
+    assert scorer.scored(NEW.rows(torch.arange(0))).importance["uniform"].shape == (0,)
 
 
 def test_a_soft_label_is_a_probability_and_1_for_recorded_positives(

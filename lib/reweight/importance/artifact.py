@@ -1,7 +1,7 @@
 """A fitted model as a self-contained folder: tensors and JSON, no pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,22 @@ class ModelArtifact:
         return method, TrainFacts.model_validate_json(json.dumps(values["facts"]))
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What fitted models say of B rows, by method name.
+
+    Attributes:
+        importance: float32 [B].
+        soft_labels: p(y = 1) by the soft methods, float32 [B].
+        in_sample: of methods with trained members, whether all of these see the row, bool [B]: a
+            training row is then scored by networks that were trained on it.
+    """
+
+    importance: dict[str, Tensor]
+    soft_labels: dict[str, Tensor]
+    in_sample: dict[str, Tensor]
+
+
 class Scorer:
     """Scores rows with several methods; what they share is stored and computed once.
 
@@ -122,40 +138,44 @@ class Scorer:
                 if _equal(first, learner):
                     model.learners[epoch] = first
 
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """The importance of each row under each method, float32 [B]."""
+        return self.scored(batch).importance
+
     @torch.inference_mode()
-    def __call__(self, batch: Batch, outputs: EnsembleOutputs | None = None) -> dict[str, Tensor]:
-        """The importance of each row under each method, float32 [B].
+    def scored(self, batch: Batch) -> Scored:
+        """All that the models say of the rows."""
+        parts = [self._scored(part) for part in batch.parts()]
+        return Scored(*[_joined(of_parts) for of_parts in zip(*parts, strict=True)])
+
+    def scores(self, batch: Batch, outputs: EnsembleOutputs | None = None) -> dict[str, Tensor]:
+        """The importance as a call gives it, but differentiable.
 
         Args:
             batch: the rows.
-            outputs: the ensemble outputs of the same rows, shared with ``soft_labels``.
+            outputs: the ensemble outputs of the same rows, for what else is made of them.
         """
-        return self.scores(batch, outputs)
-
-    def scores(self, batch: Batch, outputs: EnsembleOutputs | None = None) -> dict[str, Tensor]:
-        """Same as a call, but differentiable."""
         outputs = outputs or EnsembleOutputs(batch)
         for name in self._order:
             outputs.scores[name] = self.models[name](batch, outputs)
         return {name: outputs.scores[name] for name in self.models}
 
-    @torch.inference_mode()
-    def soft_labels(self, outputs: EnsembleOutputs) -> dict[str, Tensor]:
-        """p(y = 1) of each row under each soft method, float32 [B]."""
-        return {name: self.models[name].soft_label(outputs) for name in self.soft}
-
-    @torch.inference_mode()
-    def in_sample(self, outputs: EnsembleOutputs) -> dict[str, Tensor]:
-        """Which rows each trained method scores with members that see them, bool [B].
-
-        Such training rows were scored by networks that were trained on them.
-        """
-        return {
+    def _scored(self, batch: Batch) -> tuple[dict[str, Tensor], ...]:
+        """The fields of ``Scored``."""
+        outputs = EnsembleOutputs(batch)
+        importance = self.scores(batch, outputs)
+        soft_labels = {name: self.models[name].soft_label(outputs) for name in self.soft}
+        in_sample = {
             name: torch.stack(
                 [outputs.in_sample(self.models[part].checkpoints()[-1]) for part in parts]
             ).any(0)
             for name, parts in self._trained.items()
         }
+        return importance, soft_labels, in_sample
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def trained(methods: Mapping[str, ImportanceMethod]) -> dict[str, list[str]]:

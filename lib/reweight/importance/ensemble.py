@@ -180,14 +180,15 @@ class Ensemble(nn.Module):
 
     def _outputs(self, dense: Tensor, embedded: list[Tensor]) -> list[Tensor]:
         """The output of each layer, float32 [M, B, width]: activations after ReLU, then logits."""
+        # All members read the same features: one product instead of M, and in training no gradient
+        # with respect to them.
+        own = dense.shape[1]
+        weight = self.weights[0][:, :own].permute(1, 0, 2).flatten(1)
+        flat = torch.addmm(self.biases[0].flatten(), dense, weight)
+        first = flat.view(-1, self.members, self.weights[0].shape[2]).transpose(0, 1)
         if embedded:
-            joined = torch.cat([dense.expand(self.members, -1, -1), *embedded], dim=-1)
-            outputs = [torch.baddbmm(self.biases[0], joined, self.weights[0])]
-        else:
-            # All members read the same rows: one product instead of M.
-            weight = self.weights[0].permute(1, 0, 2).flatten(1)
-            flat = torch.addmm(self.biases[0].flatten(), dense, weight)
-            outputs = [flat.view(-1, self.members, self.weights[0].shape[2]).transpose(0, 1)]
+            first = torch.baddbmm(first, torch.cat(embedded, dim=-1), self.weights[0][:, own:])
+        outputs = [first]
         last = len(self.weights) - 1
         for layer in range(1, last + 1):
             outputs[-1] = x = outputs[-1].relu()

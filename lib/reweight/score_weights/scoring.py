@@ -20,7 +20,6 @@ from reweight.importance.artifact import ModelArtifact, Scorer, trained
 from reweight.importance.attribution import BESIDE, attributions
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
-from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.training import TrainFacts
 
 _READ = ("sample_id", "features", "ids", "label")
@@ -80,12 +79,10 @@ def scored(
         torch.set_num_threads(1)
         scorer = Scorer(sent)
         for rows in batches:
-            outputs = EnsembleOutputs(_batch(rows, extra))
-            added = [*scorer(outputs.batch, outputs).values()]
-            added += scorer.soft_labels(outputs).values()
-            added += scorer.in_sample(outputs).values()
+            outputs = scorer.scored(_batch(rows, extra))
             columns = [rows.column(name) for name in names]
-            columns += [pa.array(values.numpy()) for values in added]
+            for part in (outputs.importance, outputs.soft_labels, outputs.in_sample):
+                columns += [pa.array(values.numpy()) for values in part.values()]
             yield pa.RecordBatch.from_arrays(columns, names=schema.names)
 
     return rows.mapInArrow(score, schema)
@@ -115,8 +112,7 @@ def explained(
     def explain(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         torch.set_num_threads(1)
         scorer = Scorer(sent)
-        for rows in batches:
-            batch = _batch(rows, extra)
+        for batch in (part for rows in batches for part in _batch(rows, extra).parts()):
             positive = (batch.label > 0.5).double()
             by_label = torch.stack([1 - positive, positive])
             for method, contributions in attributions(scorer.scores, batch, steps).items():
@@ -187,10 +183,12 @@ def importance_column(
         scorer = Scorer(sent)
         for columns in batches:
             arrays = dict(zip(columns_read, map(pa.array, columns), strict=True))
-            outputs = EnsembleOutputs(Batch.from_arrow(arrays, {n: n for n in extra}))
-            output = {"importance": scorer(outputs.batch, outputs)[name].numpy(), "label": None}
-            for soft in scorer.soft_labels(outputs).values():
-                output["label"] = soft.numpy()
+            outputs = scorer.scored(Batch.from_arrow(arrays, {n: n for n in extra}))
+            soft = outputs.soft_labels.get(name)
+            output = {
+                "importance": outputs.importance[name].numpy(),
+                "label": None if soft is None else soft.numpy(),
+            }
             yield pd.DataFrame(output)
 
     untyped_udf: Any = pandas_udf

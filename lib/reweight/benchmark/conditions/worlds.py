@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from reweight.benchmark.conditions.judges import judges_of, masses
@@ -36,7 +35,6 @@ from reweight.evaluate.verdict import verdicts
 from reweight.importance.artifact import ModelArtifact, Scorer
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
-from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.training import TrainFacts
 from reweight.score_weights.policy import Weighting, fit_policy, weight_in_memory
 from reweight.score_weights.training_rows import MemoryRows
@@ -51,8 +49,6 @@ SECONDS = "fit_seconds_per_1e6"
 # Columns that methods may read besides features, ids and label; `segment` becomes a number.
 EXTRA = ("position", "propensity", "value", "target", "mature", "elapsed", "delay", "undone")
 _HELD_OUT = ("validation", "test")
-# Rows that are scored at a time: the outputs of all members are in memory.
-_SCORED = 65_536
 
 
 @dataclass(frozen=True)
@@ -245,17 +241,12 @@ class World:
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Importance of the training rows by each method, and soft labels, float64 [N]."""
         scorer = Scorer({name: model for name, model in models.items() if model is not None})
-        train, parts = self.batches["train"], []
-        for rows in torch.split(torch.arange(len(train)), _SCORED):
-            outputs = EnsembleOutputs(train.rows(rows))
-            parts.append((scorer(outputs.batch, outputs), scorer.soft_labels(outputs)))
-        return tuple(
-            {
-                name: torch.cat([part[i][name] for part in parts]).numpy().astype(np.float64)
-                for name in parts[0][i]
-            }
-            for i in range(2)
-        )  # type: ignore[return-value]
+        scored = scorer.scored(self.batches["train"])
+        importance, soft_labels = (
+            {name: values.numpy().astype(np.float64) for name, values in part.items()}
+            for part in (scored.importance, scored.soft_labels)
+        )
+        return importance, soft_labels
 
     def weights(self, fit: Fit, importance: Array, policy: Weighting) -> Array:
         """Weights of the training rows by a method, float64 [N].
