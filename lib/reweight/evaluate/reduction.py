@@ -26,9 +26,9 @@ from reweight.evaluate.section import Evaluation
 from reweight.evaluate.statistics import VALUE_COLUMNS, VALUES, values_of
 from reweight.evaluate.terms import FINE, GROUP_SUMS, after_recalibration, group_terms, loss_terms
 
-# Of fewer predictions, the sums by bucket and bin are no fewer than they are themselves: each judge
-# and method is a task that reads its rows. There are two methods at least, so up to half of them.
-_FEW = 2_000_000
+# Of fewer rows of a judge and method, the sums by bucket and bin are no fewer than they are
+# themselves, and a task holds them in half a gigabyte.
+_FEW = 600_000
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def reduce_predictions(predictions: DataFrame, evaluation: Evaluation, seed: int
         evaluation: the section ``evaluation``.
         seed: seed of the buckets and of the bootstrap.
     """
-    rows, count = _with_parts(predictions, evaluation, seed)
-    if count <= _FEW:
+    rows, largest = _with_parts(predictions, evaluation, seed)
+    if largest <= _FEW:
         return _reduced_in_memory(rows, evaluation, seed)
     with persisted(_summed(rows, ["segment", "bin"])) as fine:
         by_bin = fine.groupBy(*KEYS, "bin").agg(*[F.sum(name).alias(name) for name in BIN_SUMS])
@@ -142,25 +142,38 @@ def curves(reduced: Reduced) -> dict[str, Any]:
 
 
 def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> tuple[DataFrame, int]:
-    """Adds each row's segment, bin, bucket and contributions to the sums; and counts the rows."""
+    """Adds each row's segment, bin, bucket and contributions to the sums.
+
+    Returns:
+        The rows, and how many of them a judge and method has, of the judge that has most.
+    """
     if "judge" not in predictions.columns:
         masses = recorded_masses(F.col("label"), design_weight(predictions))
         predictions = predictions.withColumns(masses)
     positive, negative = F.col("positive"), F.col("negative")
     terms = loss_terms(COLUMNS, F.col("probability"), positive, negative)
+    judges = sorted({*evaluation.judges, RECORDED})
     # Small by nature: the segments that are shown, rows without one, and the sum of all.
     counted = (
         predictions.rollup("segment")
-        .agg(F.count("*").alias("n"), F.grouping_id().alias("all"))
+        .agg(
+            F.count("*").alias("n"),
+            F.grouping_id().alias("all"),
+            # Exact of so few.
+            F.approx_count_distinct("method").alias("methods"),
+            F.array(*[F.count_if(F.col("judge") == name) for name in judges]).alias("by_judge"),
+        )
         .orderBy(F.desc("all"), F.col("segment").isNull(), F.desc("n"), "segment")
         .limit(evaluation.max_segments + 1)
         .collect()
     )
-    count = counted[0]["n"] if counted else 0
-    largest = [row["segment"] for row in counted[1:] if row["segment"] is not None]
-    none, rest = pooled_names(largest)
+    # Whoever judges alone need not be listed.
+    of_judge = (max(counted[0]["by_judge"]) or counted[0]["n"]) if counted else 0
+    largest = of_judge // max(1, counted[0]["methods"]) if counted else 0
+    shown = [row["segment"] for row in counted[1:] if row["segment"] is not None]
+    none, rest = pooled_names(shown)
     segment = F.when(F.col("segment").isNull(), none).when(
-        F.col("segment").isin(largest), F.col("segment")
+        F.col("segment").isin(shown), F.col("segment")
     )
     bucket = F.pmod(F.xxhash64("group_id", F.lit(seed)), F.lit(evaluation.buckets))
     parts = predictions.select(
@@ -179,7 +192,7 @@ def _with_parts(predictions: DataFrame, evaluation: Evaluation, seed: int) -> tu
         terms.loss.alias("loss"),
         terms.square.alias("square"),
     )
-    return parts, count
+    return parts, largest
 
 
 def recorded_masses(label: Column, counts: Column) -> dict[str, Column]:

@@ -61,7 +61,7 @@ class Encoding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """float32 [B, D] -> float32 [B, components]."""
-        x = features[:, self.column]
+        x = features.index_select(1, self.column)
         binned = self.span > 0
         part = (x - self.low) / torch.where(binned, self.span, 1.0)
         part = torch.maximum(torch.minimum(part, self.most), self.least)

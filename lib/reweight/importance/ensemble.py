@@ -182,21 +182,18 @@ class Ensemble(nn.Module):
         """The output of each layer, float32 [M, B, width]: activations after ReLU, then logits."""
         # All members read the same features: one product instead of M, and in training no gradient
         # with respect to them.
-        own = dense.shape[1]
+        own, scoring = dense.shape[1], not torch.is_grad_enabled()
+        # A gradient would cost more after an operation in place, which copies what it needs.
+        add, relu = (Tensor.baddbmm_, Tensor.relu_) if scoring else (Tensor.baddbmm, Tensor.relu)
         weight = self.weights[0][:, :own].permute(1, 0, 2).flatten(1)
         flat = torch.addmm(self.biases[0].flatten(), dense, weight)
         first = flat.view(-1, self.members, self.weights[0].shape[2]).transpose(0, 1)
         if embedded:
-            first = torch.baddbmm(first, torch.cat(embedded, dim=-1), self.weights[0][:, own:])
+            first = add(first, torch.cat(embedded, dim=-1), self.weights[0][:, own:])
         outputs = [first]
-        last = len(self.weights) - 1
-        for layer in range(1, last + 1):
-            outputs[-1] = x = outputs[-1].relu()
-            if layer < last:
-                outputs.append(torch.baddbmm(self.biases[layer], x, self.weights[layer]))
-            else:
-                logits = (x * self.weights[layer].mT).sum(-1, keepdim=True) + self.biases[layer]
-                outputs.append(logits)
+        for layer in range(1, len(self.weights)):
+            outputs[-1] = x = relu(outputs[-1])
+            outputs.append(torch.baddbmm(self.biases[layer], x, self.weights[layer]))
         return outputs
 
     def multiplicity(self, sample_id: Tensor) -> Tensor:
