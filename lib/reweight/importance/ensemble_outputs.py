@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
+import torch
 from torch import Tensor
 
 from reweight.importance.batch import Batch
@@ -20,6 +21,7 @@ class EnsembleOutputs:
         self.batch = batch
         self.scores: dict[str, Tensor] = {}
         self._cache: dict[tuple[Hashable, str], Tensor] = {}
+        self._parts: dict[Hashable, EnsembleOutputs] = {}
 
     def logits(self, learner: Learner) -> Tensor:
         """Log odds of each row under each member, float32 [B, M]."""
@@ -46,6 +48,28 @@ class EnsembleOutputs:
     def once(self, learner: Learner, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """A tensor derived from a learner, computed on first use."""
         return self._once(id(learner), name, compute)
+
+    def at(
+        self,
+        chosen: Tensor,
+        name: Hashable,
+        formula: Callable[["EnsembleOutputs"], Tensor],
+        otherwise: Tensor,
+    ) -> Tensor:
+        """A formula at some of the rows, for which alone members are asked, float32 [B].
+
+        Args:
+            chosen: these rows, bool [B].
+            name: of the choice, under which what is computed for it is shared.
+            formula: returns a value for each row of a batch, float32 [B].
+            otherwise: the values of the other rows, float32 [B].
+        """
+        # A recorded program computes the same for every row.
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return torch.where(chosen, formula(self), otherwise)
+        if name not in self._parts:
+            self._parts[name] = EnsembleOutputs(self.batch.rows(chosen))
+        return otherwise.masked_scatter(chosen, formula(self._parts[name]))
 
     def _once(self, source: Hashable, name: str, compute: Callable[[], Tensor]) -> Tensor:
         key = (source, name)

@@ -49,6 +49,7 @@ that was not known at the cut, and rows are scored by members that did not see t
 """
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -155,6 +156,15 @@ class DelayModel(ImportanceModel):
             return (batch.extra["mature"] < 0.5) & ~elapsed.isnan()
         return elapsed < self.end
 
+    def at_open(
+        self,
+        outputs: EnsembleOutputs,
+        formula: Callable[[EnsembleOutputs], Tensor],
+        settled: Tensor,
+    ) -> Tensor:
+        """A formula at open rows and a value at settled ones, which are most, float32 [B]."""
+        return outputs.at(self.open(outputs.batch), (self.end, self.undo), formula, settled)
+
     def now(self, outputs: EnsembleOutputs) -> tuple[Tensor, Tensor, Tensor]:
         """p, and F and A at the elapsed time of each row, float32 [B] each.
 
@@ -220,11 +230,14 @@ class ShiftModel(DelayModel):
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """The importance weights, float32 [B]."""
-        batch, (p, _, a) = outputs.batch, self.now(outputs)
-        positive = (1 / a).clamp(max=self.clip)
-        negative = (1 - p) / (1 - p * a).clamp(min=1e-6)
-        weights = torch.where(batch.label > 0.5, positive, negative)
-        return torch.where(self.open(batch), weights, 1.0)
+
+        def of_open(rows: EnsembleOutputs) -> Tensor:
+            p, _, a = self.now(rows)
+            positive = (1 / a).clamp(max=self.clip)
+            negative = (1 - p) / (1 - p * a).clamp(min=1e-6)
+            return torch.where(rows.batch.label > 0.5, positive, negative)
+
+        return self.at_open(outputs, of_open, torch.ones_like(outputs.batch.label))
 
 
 class PosteriorModel(DelayModel):
@@ -236,12 +249,13 @@ class PosteriorModel(DelayModel):
 
     def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
         """The chance that the label has arrived or will, and stays, float32 [B]."""
-        batch, (p, f, a) = outputs.batch, self.now(outputs)
-        late = p * (1 - f) / (1 - p * a).clamp(min=1e-6)
-        staying = f / a if self.undo else batch.label
-        return torch.where(
-            self.open(batch), torch.where(batch.label < 0.5, late, staying), batch.label
-        )
+
+        def of_open(rows: EnsembleOutputs) -> Tensor:
+            label, (p, f, a) = rows.batch.label, self.now(rows)
+            late = p * (1 - f) / (1 - p * a).clamp(min=1e-6)
+            return torch.where(label < 0.5, late, f / a if self.undo else label)
+
+        return self.at_open(outputs, of_open, outputs.batch.label)
 
 
 class SampledModel(DelayModel):

@@ -11,6 +11,7 @@ for Deep Neural Networks") takes the likelier label as the true one; a probabili
 rate, which for rare positives would otherwise become 0.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -18,7 +19,6 @@ from pydantic import Field
 from torch import Tensor
 
 from reweight.importance.base import ImportanceModel
-from reweight.importance.batch import Batch
 from reweight.importance.ensemble import FoldsTraining
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.label_windows import SettledLearner
@@ -83,17 +83,28 @@ class SelfTrainingModel(ImportanceModel):
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
         """1 for settled rows, c(p)^power for open ones, float32 [B]."""
-        p = self.mean_unseen(outputs, outputs.probability)
-        # In bits: 1 for a fair coin, 0 where p is 0 or 1.
-        entropy = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / torch.tensor(2.0).log()
-        certainty = (1 - entropy).clamp(0, 1) ** self.power
-        return torch.where(self._open(outputs.batch), certainty, 1.0)
+
+        def certainty(rows: EnsembleOutputs) -> Tensor:
+            p = self._expected(rows)
+            # In bits: 1 for a fair coin, 0 where p is 0 or 1.
+            entropy = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / torch.tensor(2.0).log()
+            return (1 - entropy).clamp(0, 1) ** self.power
+
+        return self._at_open(outputs, certainty, torch.ones_like(outputs.batch.label))
 
     def soft_label(self, outputs: EnsembleOutputs) -> Tensor:
         """p(y = 1), float32 [B]."""
-        batch = outputs.batch
-        expected = self.mean_unseen(outputs, outputs.probability)
-        return torch.where(self._open(batch), expected, batch.label)
+        return self._at_open(outputs, self._expected, outputs.batch.label)
 
-    def _open(self, batch: Batch) -> Tensor:
-        return ~((batch.extra["mature"] > 0) | (batch.label > 0.5))
+    def _expected(self, outputs: EnsembleOutputs) -> Tensor:
+        return self.mean_unseen(outputs, outputs.probability)
+
+    def _at_open(
+        self,
+        outputs: EnsembleOutputs,
+        formula: Callable[[EnsembleOutputs], Tensor],
+        settled: Tensor,
+    ) -> Tensor:
+        batch = outputs.batch
+        is_open = ~((batch.extra["mature"] > 0) | (batch.label > 0.5))
+        return outputs.at(is_open, "negatives with an open window", formula, settled)
