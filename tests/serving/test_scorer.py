@@ -21,7 +21,6 @@ from reweight.importance.artifact import ModelArtifact
 from reweight.importance.artifact import Scorer as BatchScorer
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
-from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.methods.product import Product
 from reweight.importance.valuation import ValuationMethod
 from reweight.score_weights.policy import PolicyStats, Weighting, fit_policy, weight_in_memory
@@ -82,10 +81,9 @@ class Exported:
         self.name = list(parts)[-1]
         self.batch = batch
         scorer = BatchScorer(parts)
-        with torch.inference_mode():
-            outputs = EnsembleOutputs(batch)
-            importance = scorer(batch, outputs)[self.name].numpy().astype(np.float64)
-            self.label = dict(scorer.soft_labels(outputs)).get(self.name)
+        scored = scorer.scored(batch)
+        importance = scored.importance[self.name].numpy().astype(np.float64)
+        self.label = scored.soft_labels.get(self.name)
         self.segments = [None if s == 0 else SEGMENTS[int(s) - 1] for s in segments_of(batch)]
         rows = MemoryRows({self.name: importance}, np.array([s or "" for s in self.segments]))
         method = parts[self.name].read_method()
