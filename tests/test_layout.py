@@ -39,7 +39,7 @@ def test_the_root_of_the_library_is_a_table_of_contents() -> None:
     assert len(names) <= 25
 
 
-def test_one_module_knows_which_kind_of_session_it_has() -> None:
+def test_two_modules_know_which_kind_of_session_they_have() -> None:
     words = re.compile(r"sparkContext|\b_jvm\b|\b_jsc\b|\b_jdf\b|\.rdd\b|is_connect")
     named = {p.name for p in LIBRARY.rglob("*.py") if words.search(p.read_text())}
-    assert named == {"session_kind.py"}
+    assert named == {"session_kind.py", "spark_files.py"}

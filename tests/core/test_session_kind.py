@@ -2,51 +2,17 @@
 
 from pathlib import Path
 from threading import Barrier, get_ident
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from clients import Client, client
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.core import persisted, session_kind
 from reweight.core.errors import SetupError
 from reweight.core.expressions import is_deterministic
-
-
-class Client:
-    """Looks like a client of Spark Connect."""
-
-    __module__ = "pyspark.sql.connect.session"
-
-    def __init__(self) -> None:
-        self.client = SimpleNamespace(host="localhost")
-        self.tags: list[str] = []
-        self.conf = SimpleNamespace(get=lambda *_: "local[2]", set=self.refuse)
-
-    def sql(self, text: str) -> None:
-        self.tags.append(text.split()[0])
-        if text.startswith("DESCRIBE"):
-            raise PySparkException("[DELTA_TABLE_ONLY_OPERATION]")
-
-    def refuse(self, key: str, value: str) -> None:
-        if "timeZone" not in key:
-            raise PySparkException(f"[CONFIG_NOT_AVAILABLE] {key}")
-
-    def addTag(self, tag: str) -> None:  # noqa: N802
-        self.tags.append(tag)
-
-    def removeTag(self, tag: str) -> None:  # noqa: N802
-        self.tags.append(f"no {tag}")
-
-    def interruptTag(self, tag: str) -> None:  # noqa: N802
-        self.tags.append(f"stop {tag}")
-
-
-def client() -> SparkSession:
-    return cast(SparkSession, Client())
 
 
 def test_a_client_is_known_by_its_class(spark: SparkSession) -> None:
@@ -81,61 +47,6 @@ def test_what_is_sent_to_a_server_has_a_limit(spark: SparkSession) -> None:
         session_kind.check_sent(client(), session_kind.SENT_LIMIT + (1 << 20), "the models")
     assert (error.value.expected[:15], error.value.got) == ("at most 60 MiB,", "61 MiB")
     assert "classic session" in error.value.fix
-
-
-def test_a_client_lists_the_files_that_hadoop_lists(spark: SparkSession, tmp_path: Path) -> None:
-    for name in ("a/x 1.csv", "a/_hidden.csv", "b/day=1/y.csv", "b/.z.csv", "c/[1].csv"):
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("PAR1 and more")
-    paths = ["", "/a", "/a/x 1.csv", "/c/[1].csv", "/*/x*.csv", "/{a,b}", "/none", "/b/day=*"]
-    for path in paths:
-        for scheme in ("", "file:"):
-            place = f"{scheme}{tmp_path}{path}"
-            by_hadoop = session_kind.listed(spark, place)
-            here = session_kind.listed(client(), place)
-            assert here.exists == by_hadoop.exists, place
-            assert sorted(here.roots) == sorted(by_hadoop.roots), place
-            assert sorted(here.under) == sorted(by_hadoop.under), place
-    file = f"file:{tmp_path}/a/x 1.csv"
-    assert session_kind.first_bytes(client(), file, 4) == b"PAR1"
-    assert session_kind.first_bytes(spark, file, 4) == b"PAR1"
-
-
-def test_a_client_lists_what_only_the_server_sees(spark: SparkSession, tmp_path: Path) -> None:
-    spark.range(4, numPartitions=2).write.csv(str(tmp_path / "log"))
-    found = session_kind._listed_by_reader(spark, str(tmp_path / "log"))
-    assert (found.exists, found.roots) == (True, [(str(tmp_path / "log"), True)])
-    assert len(found.under) == 2
-    one = session_kind._listed_by_reader(spark, found.under[0])
-    assert (one.exists, one.roots) == (True, [(found.under[0], False)])
-    assert not session_kind._listed_by_reader(spark, str(tmp_path / "none")).under
-
-
-def test_folders_are_copied_there_and_back(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.json").write_text("{}")
-    session_kind.upload(client(), tmp_path / "model", str(tmp_path / "saved" / "model"))
-    session_kind.download(client(), f"file:{tmp_path}/saved/model", tmp_path / "back")
-    assert (tmp_path / "back" / "model.json").read_text() == "{}"
-
-
-@pytest.mark.parametrize("commit", [False, True])
-def test_only_a_log_without_a_commit_is_dropped(tmp_path: Path, commit: bool) -> None:
-    log = tmp_path / "table" / "_delta_log"
-    log.mkdir(parents=True)
-    (log / ("00000000000000000000.json" if commit else ".tmp")).touch()
-    session_kind.drop_empty_log(client(), str(tmp_path / "table"))
-    assert log.exists() == commit
-
-
-def test_a_client_makes_no_table_around_other_files(tmp_path: Path) -> None:
-    session, columns = client(), StructType([StructField("run_id", StringType())])
-    session_kind.make_delta(session, str(tmp_path / "table"), columns, {})
-    assert session.tags == ["CREATE"]  # type: ignore[attr-defined]
-    (tmp_path / "part-0.parquet").touch()
-    with pytest.raises(PySparkException, match="NON_EMPTY_LOCATION"):
-        session_kind.make_delta(session, str(tmp_path), columns, {})
 
 
 def test_expressions_of_chance_are_known(spark: SparkSession) -> None:

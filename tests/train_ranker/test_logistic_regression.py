@@ -9,11 +9,13 @@ from sklearn.linear_model import LogisticRegression as ScikitLearn
 
 from reweight.core.columns import soft_label
 from reweight.core.errors import WeightError
+from reweight.train_ranker import rotation
 from reweight.train_ranker.checks import check_training
 from reweight.train_ranker.rankers.base import FittedRanker, with_probabilities
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 from reweight.train_ranker.recalibration import recalibrated
-from reweight.train_ranker.rows import doubled, gathered, with_vector
+from reweight.train_ranker.rotation import Rotation
+from reweight.train_ranker.rows import doubled, gathered, with_columns, with_vector
 
 Array = NDArray[np.float64]
 ROWS = 500
@@ -88,6 +90,34 @@ def test_ids_are_fitted_as_scikit_learn_fits_their_one_hot_columns(samples: Data
     found = EXACT.fitted(rows, "gamma", WEIGHTS["gamma"].sum())
     wanted = scikit_learns(design(), WEIGHTS["gamma"], 1.0)
     np.testing.assert_allclose(coefficients(found), wanted, atol=1e-4)
+
+
+def test_on_principal_components_it_is_the_same_model_in_fewer_iterations(
+    samples: DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two features that say almost the same, one that says exactly what another says, a constant.
+    more = [
+        "transform(slice(features, 1, 1), x -> x + float(0.01) * features[2] * features[3])",
+        "slice(features, 2, 1)",
+        "array(float(3))",
+    ]
+    samples = samples.withColumn("features", F.expr(f"concat(features, {', '.join(more)})"))
+    dim = FEATURES.shape[1] + len(more)
+    assert Rotation.of(samples, dim) is None
+    monkeypatch.setattr(rotation, "_FEWEST", ROWS)
+    by = Rotation.of(samples, dim)
+    assert by is not None
+    # Neither the copy nor the constant varies on its own.
+    q = by.components
+    np.testing.assert_allclose(q.T @ q, np.eye(dim - 2), atol=1e-12)
+    rows = with_columns(samples, ("vector", "rotated"), CARDINALITIES, rotation=by)
+    ranking, total = EXACT.model_copy(update={"C": 1e5}), WEIGHTS["gamma"].sum()
+    plain, turned = (ranking.fitted(rows, "gamma", total, r) for r in (None, by))
+    np.testing.assert_allclose(coefficients(turned), coefficients(plain), atol=1e-3)
+    assert turned.iterations < plain.iterations / 2
+    log_odds = turned.with_margin(plain.with_margin(rows, "plain"), "turned")
+    assert log_odds.where("abs(plain - turned) > 1e-3").count() == 0
+    assert Rotation.of(samples, 300) is None
 
 
 def test_weights_of_mean_1_with_the_raw_sum_are_fitted_as_the_raw_weights(

@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.errors import SourceError
-from reweight.core.session_kind import first_bytes, input_files, listed, metadata_column
+from reweight.core.spark_files import first_bytes, input_files, listed, metadata_column
 
 # A file that cannot be read to its end is an error; its first part alone is never used.
 WHOLE = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}

@@ -21,7 +21,7 @@ from reweight.core.ddl import ddl
 from reweight.core.errors import TableError
 from reweight.core.failed_commits import HALF_CREATED, OvertakenError, lost_race, now_nullable
 from reweight.core.section import quoted
-from reweight.core.session_kind import drop_empty_log
+from reweight.core.spark_files import drop_empty_log
 from reweight.core.storable import stored, unstorable
 from reweight.core.tables import Table
 

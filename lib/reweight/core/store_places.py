@@ -10,7 +10,7 @@ from pyspark.sql.types import StructType
 from reweight.core.ddl import creation
 from reweight.core.errors import TableError
 from reweight.core.section import quoted
-from reweight.core.session_kind import is_delta, make_delta
+from reweight.core.spark_files import is_delta, make_delta
 from reweight.core.store import Store
 from reweight.core.tables import Table
 

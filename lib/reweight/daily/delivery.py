@@ -15,7 +15,7 @@ from reweight.clean_logs.sources import Read, readable
 from reweight.clean_logs.typed_rows import typed_rows
 from reweight.core.errors import SourceError
 from reweight.core.persisted import persisted
-from reweight.core.session_kind import listed
+from reweight.core.spark_files import listed
 from reweight.daily.days import Day, of_micros
 
 DELIVERED = "_delivered"

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from reweight.core.errors import SourceError
 from reweight.core.section import expanded
-from reweight.core.session_kind import is_delta
+from reweight.core.spark_files import is_delta
 from reweight.inspect_logs.formats import HEAD, Form, seen
 
 _TABLE = re.compile(r"\w+(\.\w+){0,2}")

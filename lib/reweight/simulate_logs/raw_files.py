@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from reweight.core.digest import digest
 from reweight.core.hashing import uniform
 from reweight.core.local_paths import here
-from reweight.core.session_kind import listed
+from reweight.core.spark_files import listed
 from reweight.simulate_logs.section import Simulation
 from reweight.simulate_logs.simulation import begin, has_order, has_refunds, world_name
 

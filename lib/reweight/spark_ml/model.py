@@ -18,7 +18,8 @@ from pyspark.sql.types import DoubleType, FloatType, StructField, StructType
 
 from reweight.build_samples.encoding import scaled
 from reweight.core.section import Section
-from reweight.core.session_kind import download, saver_of, upload
+from reweight.core.session_kind import saver_of
+from reweight.core.spark_files import download, upload
 from reweight.importance.artifact import ModelArtifact
 from reweight.score_weights.policy import PolicyStats, Weighting, weight
 from reweight.score_weights.scoring import importance_column

@@ -23,6 +23,7 @@ from reweight.train_ranker.checks import check_training
 from reweight.train_ranker.rankers import FittedRanker, Ranker, RankerJob
 from reweight.train_ranker.rankers.base import with_probabilities
 from reweight.train_ranker.recalibration import recalibrated
+from reweight.train_ranker.rotation import Rotation
 from reweight.train_ranker.rows import WeightColumn, weighted
 
 _LOG = logging.getLogger(__name__)
@@ -101,6 +102,26 @@ def columns_of(rankers: Sequence[Ranker]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column for ranker in rankers for column in ranker.columns()))
 
 
+def training_columns_of(
+    rankers: Sequence[Ranker], train: DataFrame, dim: int
+) -> tuple[tuple[str, ...], Rotation | None]:
+    """The columns that the rankers read in training, each once; and the rotation of one of them.
+
+    Args:
+        rankers: of the run.
+        train: training rows of the table ``samples``.
+        dim: D, length of ``features``.
+    """
+
+    def columns(*, rotated: bool) -> tuple[str, ...]:
+        every = [c for ranker in rankers for c in ranker.training_columns(rotated=rotated)]
+        return tuple(dict.fromkeys(every))
+
+    wanted = "rotated" in columns(rotated=True)
+    rotation = Rotation.of(train, dim) if wanted else None
+    return columns(rotated=rotation is not None), rotation
+
+
 def weight_columns(
     methods: Sequence[RankedMethod], policies: Mapping[str, PolicyStats]
 ) -> tuple[WeightColumn, ...]:
@@ -118,6 +139,7 @@ def job_of(
     *,
     seed: int,
     fitting: Any,
+    rotation: Rotation | None = None,
 ) -> RankerJob:
     """What all fits of a run share.
 
@@ -127,6 +149,7 @@ def job_of(
         columns: what the rankers read.
         seed: of the run.
         fitting: the section ``fitting``.
+        rotation: of ``rotated`` in the training rows; None if they have no such column.
     """
     validation = held_out.where("split = 'validation'")
     return RankerJob(
@@ -136,6 +159,7 @@ def job_of(
         fields=stats.cardinalities,
         validation=validation.select(F.col("label").cast("double").alias("label"), *columns),
         fitting=fitting,
+        rotation=rotation,
     )
 
 
@@ -226,7 +250,8 @@ def _fit(
 ) -> Fit:
     start, name = time.monotonic() - seconds, column.name
     if together is None:
-        fitted = ranker.fit(weighted(train, column, ranker.columns(), soft=ranker.soft), job)
+        columns = ranker.training_columns(rotated=job.rotation is not None)
+        fitted = ranker.fit(weighted(train, column, columns, soft=ranker.soft), job)
     elif isinstance(outcome := together[name], ReweightError):
         raise outcome
     else:

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from reweight.core.columns import design_weight, soft_label
 from reweight.core.kept import with_kept
 from reweight.core.session_kind import slots
+from reweight.train_ranker.rotation import Rotation
 
 # A value of a sparse vector takes 12 bytes: an int32 and a float64.
 _VALUE_BYTES = 12
@@ -44,38 +45,50 @@ def with_columns(
     columns: Sequence[str],
     cardinalities: Sequence[int],
     kept: Mapping[str, str] | None = None,
+    rotation: Rotation | None = None,
 ) -> DataFrame:
     """The samples with the columns that rankers read.
 
     Args:
         samples: rows of the table ``samples``.
-        columns: what rankers name in ``Ranker.columns``.
+        columns: what rankers name in ``Ranker.columns`` or ``Ranker.training_columns``.
         cardinalities: size of the id space of each field of ``ids``.
         kept: name -> type of the columns of ``sampling.keep``.
+        rotation: of the dense features, if ``rotated`` is among the columns.
     """
     if unfolded := {n: t for n, t in (kept or {}).items() if n in set(columns)}:
         # Those that are columns of samples already stand there.
         new = {n: t for n, t in unfolded.items() if n not in samples.columns}
         samples = with_kept(samples, new)
+    if "rotated" in columns:
+        samples = with_vector(samples, cardinalities, rotation)
     return with_vector(samples, cardinalities) if "vector" in columns else samples
 
 
-def with_vector(samples: DataFrame, cardinalities: Sequence[int]) -> DataFrame:
-    """Adds ``vector``: the dense features, then every id field one-hot (sparse)."""
-    dense = array_to_vector(F.col("features"))
+def with_vector(
+    samples: DataFrame, cardinalities: Sequence[int], rotation: Rotation | None = None
+) -> DataFrame:
+    """Adds ``vector``: the dense features, then every id field one-hot (sparse).
+
+    With a rotation, the dense features are rotated and the column is named ``rotated``.
+    """
+    name = "vector" if rotation is None else "rotated"
+    samples = samples.withColumn("_dense", array_to_vector(F.col("features")))
+    if rotation is not None:
+        samples = rotation.turned(samples, "_dense")
     if not cardinalities:
-        return samples.withColumn("vector", dense)
+        return samples.withColumnRenamed("_dense", name)
     fields = [f"_id_{f}" for f in range(len(cardinalities))]
     # With the sizes as metadata, the encoder needs no pass to find them.
-    columns = {
-        name: F.col("ids")[f].cast("double").alias(name, metadata=_nominal(size))
-        for f, (name, size) in enumerate(zip(fields, cardinalities, strict=True))
-    }
-    samples = samples.select("*", dense.alias("_dense"), *columns.values())
-    hot = [f"{name}_hot" for name in fields]
+    numbers = [
+        F.col("ids")[f].cast("double").alias(field, metadata=_nominal(size))
+        for f, (field, size) in enumerate(zip(fields, cardinalities, strict=True))
+    ]
+    samples = samples.select("*", *numbers)
+    hot = [f"{field}_hot" for field in fields]
     encoder = OneHotEncoder(inputCols=fields, outputCols=hot, dropLast=False)
     samples = encoder.fit(samples).transform(samples)
-    assembler = VectorAssembler(inputCols=["_dense", *hot], outputCol="vector")
+    assembler = VectorAssembler(inputCols=["_dense", *hot], outputCol=name)
     return assembler.transform(samples).drop("_dense", *fields, *hot)
 
 
@@ -88,6 +101,7 @@ def weighted_train(
     *,
     columns: Sequence[str] = ("vector",),
     kept: Mapping[str, str] | None = None,
+    rotation: Rotation | None = None,
 ) -> DataFrame:
     """The training rows of all rankers.
 
@@ -99,6 +113,7 @@ def weighted_train(
         soft: the methods that give soft labels.
         columns: what the rankers read.
         kept: name -> type of the columns of ``sampling.keep``.
+        rotation: as for ``with_columns``.
 
     Returns:
         Rows with ``label``, ``design_weight``, the columns that rankers read, the weights of each
@@ -107,7 +122,7 @@ def weighted_train(
     train = samples.where("split = 'train'")
     size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
     joined = train.join(wide, on="sample_id", how="inner")
-    joined = with_columns(joined, columns, cardinalities, kept)
+    joined = with_columns(joined, columns, cardinalities, kept, rotation)
     labels = [F.col(name).cast("double").alias(name) for name in ("label", *map(soft_label, soft))]
     counted = design_weight(samples).alias("design_weight")
     joined = joined.select(*labels, counted, *columns, *names)

@@ -40,6 +40,7 @@ from reweight.train_ranker.fit import (
     job_of,
     predictions,
     told,
+    training_columns_of,
     weight_columns,
 )
 from reweight.train_ranker.rows import doubled, weighted_train, with_columns
@@ -71,10 +72,17 @@ def train_ranker(run: Run) -> dict[str, Any]:
     soft = [column.name for column in columns if column.soft]
     wide = wide_weights(run.store.read(WEIGHTS), names, soft)
     kept = kept_types(run.folder)
-    train = weighted_train(samples, wide, sizes, names, soft, columns=reads, kept=kept)
+    columns_read, rotation = training_columns_of(
+        rankers, samples.where("split = 'train'"), len(stats.names)
+    )
+    train = weighted_train(
+        samples, wide, sizes, names, soft, columns=columns_read, kept=kept, rotation=rotation
+    )
     held_out = samples.where("split in ('validation', 'test')")
     held_out = with_columns(held_out, reads, sizes, kept)
-    job = job_of(held_out, stats, reads, seed=config.seed, fitting=config.fitting)
+    job = job_of(
+        held_out, stats, reads, seed=config.seed, fitting=config.fitting, rotation=rotation
+    )
     # On disk, since Spark ML holds its own blocks in memory while it iterates.
     with persisted(train) as train:
         fits = fit_rankers(

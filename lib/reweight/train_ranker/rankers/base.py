@@ -21,6 +21,7 @@ from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ReweightError, SetupError
 from reweight.core.files import write_json
 from reweight.core.section import MethodName, Name, Section
+from reweight.train_ranker.rotation import Rotation
 from reweight.train_ranker.rows import WeightColumn
 
 
@@ -38,6 +39,7 @@ class RankerJob:
         folder: of the fitted ranker, shared by the driver and the executors, for checkpoints; None
             where nothing is saved.
         fitting: the section ``fitting``, for rankers that train as importance methods do.
+        rotation: of the dense features in ``rotated``; None where the rows have no such column.
     """
 
     weight_sum: float
@@ -47,6 +49,7 @@ class RankerJob:
     validation: DataFrame | None = None
     folder: Path | None = None
     fitting: Any = None
+    rotation: Rotation | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,15 @@ class Ranker(Section, ABC):
         """
         return ("vector",)
 
+    def training_columns(self, *, rotated: bool) -> tuple[str, ...]:
+        """The columns that it reads in training, if others than ``columns``.
+
+        Args:
+            rotated: whether there is a column ``rotated``, ``vector`` with the principal components
+                of the dense features in their place.
+        """
+        return self.columns()
+
     def check(self, features: Features, sampling: Sampling) -> None:
         """Refuses what the config alone shows it cannot rank, before any work is done.
 
@@ -166,7 +178,8 @@ class Ranker(Section, ABC):
         A row of weight 0 counts as one that is not there, and a row of weight 2 as two rows.
 
         Args:
-            rows: with ``label`` and ``weight`` (doubles) and ``columns()``; in any order, on disk.
+            rows: with ``label`` and ``weight`` (doubles) and ``training_columns``; in any order, on
+                disk.
             job: what it needs besides.
 
         Raises:

@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob
+from reweight.train_ranker.rotation import Rotation
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,30 @@ class LogisticRegression(Ranker):
     tol: float = Field(default=1e-6, gt=0)
     aggregation_depth: int = Field(default=2, ge=2)
 
+    def training_columns(self, *, rotated: bool) -> tuple[str, ...]:
+        """Principal components where there are some; recalibration reads ``vector``, too."""
+        if not rotated:
+            return self.columns()
+        return ("rotated", *(self.columns() if self.recalibrate else ()))
+
     def fit(self, rows: DataFrame, job: RankerJob) -> FittedLogisticRegression:
         """Fits the regression on the column ``weight``."""
-        return self.fitted(rows, "weight", job.weight_sum)
+        return self.fitted(rows, "weight", job.weight_sum, job.rotation)
 
-    def fitted(self, train: DataFrame, weight: str, weight_sum: float) -> FittedLogisticRegression:
+    def fitted(
+        self, train: DataFrame, weight: str, weight_sum: float, rotation: Rotation | None = None
+    ) -> FittedLogisticRegression:
         """Fits the regression on one column of weights.
 
         Args:
             train: rows with ``vector``, ``label`` and the weights; should be cached.
             weight: name of the column of weights.
             weight_sum: the sum of weights in r = 1 / (C sum w).
+            rotation: where the rows have ``rotated`` in place of ``vector``; the model is one of
+                ``vector`` all the same.
         """
         regression = classification.LogisticRegression(
-            featuresCol="vector",
+            featuresCol="vector" if rotation is None else "rotated",
             labelCol="label",
             weightCol=weight,
             regParam=1 / (self.C * weight_sum),
@@ -95,7 +106,9 @@ class LogisticRegression(Ranker):
             aggregationDepth=self.aggregation_depth,
         )
         model = regression.fit(train)
-        return FittedLogisticRegression(model, model.summary.totalIterations, self.max_iter)
+        iterations = model.summary.totalIterations
+        model = model if rotation is None else rotation.back(model)
+        return FittedLogisticRegression(model, iterations, self.max_iter)
 
     def read(self, folder: Path) -> FittedLogisticRegression:
         """Reads the Spark ML model."""
