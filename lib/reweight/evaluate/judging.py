@@ -20,6 +20,7 @@ _HELD_OUT = "split IN ('validation', 'test')"
 # Beside the columns of samples, which a judge may use.
 _TRUTH = ("wanted", "would_buy", "seen", "bot", "relevance")
 _Judges = Mapping[str, Judge]
+_MOST_CLIPPED = 0.01
 
 
 def known_of(models: ModelsFolder, methods: Iterable[str], *, simulated: bool) -> Known:
@@ -144,6 +145,32 @@ def with_masses(
     wide = samples.select("sample_id", masses.alias("_masses"), counts.alias("design_weight"))
     joined = mine.join(wide, on="sample_id", how="inner")
     return joined.select(*mine.columns, "design_weight", F.inline("_masses"))
+
+
+def clipped(samples: DataFrame, judges: _Judges, known: Known) -> dict[str, str]:
+    """A note by judge, of those whose clip takes more than a hundredth of the positive mass.
+
+    Args:
+        samples: the output of ``judged_samples``.
+        judges: name -> judge.
+        known: what judges may know besides.
+    """
+    limited = {n: j for n, j in judges.items() if j.unclipped(known) != j.factor(known)}
+    if not limited:
+        return {}
+    sums = []
+    for name, judge in limited.items():
+        label, weight, counts = _parts(judge)
+        for key, factor in (("kept", judge.factor(known)), ("whole", judge.unclipped(known))):
+            mass = weight * label * F.expr(factor).cast("double")
+            sums.append(F.sum(F.when(counts & (label > 0), mass)).alias(f"{name}.{key}"))
+    row: Any = samples.agg(*sums).first()
+    lost = {n: 1 - (row[f"{n}.kept"] or 0.0) / (row[f"{n}.whole"] or 1.0) for n in limited}
+    return {
+        name: f"its clip takes {share:.0%} of the positive mass, a bias that intervals do not show"
+        for name, share in lost.items()
+        if share > _MOST_CLIPPED
+    }
 
 
 def _masses(name: str, judge: Judge, known: Known, often: Column) -> Column:

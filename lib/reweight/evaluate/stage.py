@@ -69,6 +69,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
         predictions = judging.with_masses(predictions, samples, judges, known)
         notes = random_slice.separated(samples, judges, config.seed)
+        notes |= judging.clipped(samples, judges, known)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
     late = config.splits.open_windows == "train" and config.sampling.label.never_closes
     decides = verdict.WHOLE if late else verdict.RANKING

@@ -65,6 +65,10 @@ class Judge(Section, ABC):
         """An expression that multiplies the label: 1 unless a judge corrects for something."""
         return "1.0"
 
+    def unclipped(self, known: Known) -> str:
+        """The factor without a clip, for judges that have one."""
+        return self.factor(known)
+
     def unusable(self, known: Known) -> str | None:
         """Why the config or the run does not let it judge; None if it can."""
         return None

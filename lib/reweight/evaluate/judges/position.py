@@ -5,7 +5,8 @@
 for a recorded label c at a place that is looked at with probability theta. Their expected values
 are those of the label that would be recorded if everything were seen (Joachims, Swaminathan and
 Schnabel 2017, "Unbiased Learning-to-Rank with Biased Feedback"). The negative mass of a positive is
-below 0, which judging bears and fitting does not. c / theta is clipped.
+below 0, which judging bears and fitting does not. c / theta is clipped late: what a clip takes is a
+bias that no interval shows, while a large factor costs effective positives, which intervals show.
 """
 
 from typing import ClassVar, Literal
@@ -33,7 +34,7 @@ class Position(Judge):
     judge: Literal["position"] = "position"
     propensity: Sql | None = None
     model: MethodName | None = None
-    clip: float = Field(default=10.0, gt=1)
+    clip: float = Field(default=100.0, gt=1)
 
     def expressions(self) -> dict[str, str]:
         """Also the propensity."""
@@ -42,7 +43,11 @@ class Position(Judge):
 
     def factor(self, known: Known) -> str:
         """1 / theta, clipped."""
-        return f"least({self.clip}D, 1D / ({self.propensity or self._estimated(known)}))"
+        return f"least({self.clip}D, {self.unclipped(known)})"
+
+    def unclipped(self, known: Known) -> str:
+        """1 / theta."""
+        return f"1D / ({self.propensity or self._estimated(known)})"
 
     def unusable(self, known: Known) -> str | None:
         """Without a propensity it needs a position model."""
