@@ -126,15 +126,17 @@ def test_propensities_of_a_model_are_looked_up_by_position(store: Tables) -> Non
     assert "'ips'" in reason
 
 
-def test_a_clip_that_takes_positive_mass_is_noted_with_its_share(store: Tables) -> None:
+def test_what_a_clip_takes_is_measured_and_told(store: Tables) -> None:
     samples = judging.judged_samples(store, TYPES, EXAMPLES)  # type: ignore[arg-type]
-    # Positive rows stand at the positions 1 and 6, and as many at each: 2 of 7 are beyond 4.
-    notes = judging.clipped(samples, EXAMPLES, KNOWN)
-    assert notes.keys() == {"position"}
-    assert "29%" in notes["position"]
+    # Twice as many positive rows are at position 1 as at 6, which counts as 4: 2 of 8 are lost.
+    shares = judging.clipped(samples, EXAMPLES, KNOWN)
+    assert shares.keys() == {"position"}
+    assert shares["position"] == pytest.approx(0.25)
     late = EXAMPLES | {"position": Position(propensity="1 / position")}
-    assert judging.clipped(samples, late, KNOWN) == {}
+    assert judging.clipped(samples, late, KNOWN) == {"position": 0.0}
     assert judging.clipped(samples, {"recorded": Recorded()}, KNOWN) == {}
+    assert "25%" in judging.said_of_clip(0.25)
+    assert "raise `clip`" in judging.said_of_clip(0.51)
 
 
 def test_what_the_config_shows_is_refused_before_any_work(spark: SparkSession) -> None:

@@ -67,9 +67,12 @@ def evaluate(run: Run) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     if list(judges) != [RECORDED] or config.sampling.counted:
         samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
+        shares = judging.clipped(samples, judges, known)
+        said = {n: judging.said_of_clip(s) for n, s in shares.items() if s > judging.SAID_CLIPPED}
+        unusable |= {n: said.pop(n) for n, s in shares.items() if s > judging.MOST_CLIPPED}
+        judges = {name: judge for name, judge in judges.items() if name not in unusable}
+        notes = random_slice.separated(samples, judges, config.seed) | said
         predictions = judging.with_masses(predictions, samples, judges, known)
-        notes = random_slice.separated(samples, judges, config.seed)
-        notes |= judging.clipped(samples, judges, known)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
     late = config.splits.open_windows == "train" and config.sampling.label.never_closes
     decides = verdict.WHOLE if late else verdict.RANKING

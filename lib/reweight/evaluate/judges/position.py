@@ -5,8 +5,9 @@
 for a recorded label c at a place that is looked at with probability theta. Their expected values
 are those of the label that would be recorded if everything were seen (Joachims, Swaminathan and
 Schnabel 2017, "Unbiased Learning-to-Rank with Biased Feedback"). The negative mass of a positive is
-below 0, which judging bears and fitting does not. c / theta is clipped late: what a clip takes is a
-bias that no interval shows, while a large factor costs effective positives, which intervals show.
+below 0, which judging bears and fitting does not. c / theta is clipped, since propensities of
+places that are hardly looked at are hardly known. What the clip takes is a bias that no interval
+shows.
 """
 
 from typing import ClassVar, Literal
@@ -34,7 +35,7 @@ class Position(Judge):
     judge: Literal["position"] = "position"
     propensity: Sql | None = None
     model: MethodName | None = None
-    clip: float = Field(default=100.0, gt=1)
+    clip: float = Field(default=10.0, gt=1)
 
     def expressions(self) -> dict[str, str]:
         """Also the propensity."""
