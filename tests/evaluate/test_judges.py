@@ -1,5 +1,7 @@
 """The contract of every judge, and what each of them counts."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -127,14 +129,16 @@ def test_propensities_of_a_model_are_looked_up_by_position(store: Tables) -> Non
 
 
 def test_what_a_clip_takes_is_measured_and_told(store: Tables) -> None:
-    samples = judging.judged_samples(store, TYPES, EXAMPLES)  # type: ignore[arg-type]
+    def clipped(judges: dict[str, Any]) -> dict[str, float]:
+        return judging.clipped(store, TYPES, judges, KNOWN)  # type: ignore[arg-type]
+
     # Twice as many positive rows are at position 1 as at 6, which counts as 4: 2 of 8 are lost.
-    shares = judging.clipped(samples, EXAMPLES, KNOWN)
+    shares = clipped(EXAMPLES)
     assert shares.keys() == {"position"}
     assert shares["position"] == pytest.approx(0.25)
     late = EXAMPLES | {"position": Position(propensity="1 / position")}
-    assert judging.clipped(samples, late, KNOWN) == {"position": 0.0}
-    assert judging.clipped(samples, {"recorded": Recorded()}, KNOWN) == {}
+    assert clipped(late) == {"position": 0.0}
+    assert clipped({"recorded": Recorded()}) == {}
     assert "25%" in judging.said_of_clip(0.25)
     assert "raise `clip`" in judging.said_of_clip(0.51)
 

@@ -168,7 +168,7 @@ def _interrupt(spark: SparkSession, tag: str) -> None:
     spark.interruptTag(tag)
 
 
-def takes_parts(spark: SparkSession) -> bool:
+def can_build_models(spark: SparkSession) -> bool:
     """Whether fitted models of Spark ML can be made of their parts: only beside a JVM."""
     return not is_connect(spark)
 
@@ -176,7 +176,7 @@ def takes_parts(spark: SparkSession) -> bool:
 def linear_model(
     like: LogisticRegressionModel, coefficients: NDArray[np.float64]
 ) -> LogisticRegressionModel:
-    """A logistic regression with other coefficients and the same intercept; see ``takes_parts``.
+    """A logistic regression with other coefficients, same intercept; see ``can_build_models``.
 
     Args:
         like: a fitted model.

@@ -149,23 +149,28 @@ def with_masses(
     return joined.select(*mine.columns, "design_weight", F.inline("_masses"))
 
 
-def clipped(samples: DataFrame, judges: _Judges, known: Known) -> dict[str, float]:
+def clipped(
+    store: Store, types: Mapping[str, str], judges: _Judges, known: Known
+) -> dict[str, float]:
     """The share of the positive mass that a judge's clip takes, by judge, of those that have one.
 
     Args:
-        samples: the output of ``judged_samples``.
+        store: the tables.
+        types: name -> type of the kept columns.
         judges: name -> judge.
         known: what judges may know besides.
     """
     limited = {n: j for n, j in judges.items() if j.unclipped(known) != j.factor(known)}
     if not limited:
         return {}
-    sums = []
-    for name, judge in limited.items():
-        label, weight, counts = _parts(judge)
-        for key, factor in (("kept", judge.factor(known)), ("whole", judge.unclipped(known))):
-            mass = weight * label * F.expr(factor).cast("double")
-            sums.append(F.sum(F.when(counts & (label > 0), mass)).alias(f"{name}.{key}"))
+    # Only their own columns: without the truth, which others read.
+    samples = judged_samples(store, types, limited)
+    counts = design_weight(samples)
+    sums = [
+        F.sum(_positive(judge, factor, counts)).alias(f"{name}.{key}")
+        for name, judge in limited.items()
+        for key, factor in (("kept", judge.factor(known)), ("whole", judge.unclipped(known)))
+    ]
     row: Any = samples.agg(*sums).first()
     return {n: 1 - (row[f"{n}.kept"] or 0.0) / (row[f"{n}.whole"] or 1.0) for n in limited}
 
@@ -178,15 +183,20 @@ def said_of_clip(share: float) -> str:
 
 def _masses(name: str, judge: Judge, known: Known, often: Column) -> Column:
     """The struct of a row, which counts so often; its masses are null where it does not count."""
-    label, weight, counts = _parts(judge)
-    weight = weight * often
-    factor = F.expr(judge.factor(known)).cast("double")
-    positive = F.when(counts, weight * label * F.when(label > 0, factor).otherwise(1.0))
+    _, weight, _ = _parts(judge)
+    positive = _positive(judge, judge.factor(known), often)
     return F.struct(
         F.lit(name).alias("judge"),
         positive.alias("positive"),
-        (weight - positive).alias("negative"),
+        (weight * often - positive).alias("negative"),
     )
+
+
+def _positive(judge: Judge, factor: str, often: Column) -> Column:
+    """The positive mass of a row, which counts so often, with a factor; null if it does not."""
+    label, weight, counts = _parts(judge)
+    multiplied = F.when(label > 0, F.expr(factor).cast("double")).otherwise(1.0)
+    return F.when(counts, weight * often * label * multiplied)
 
 
 def _parts(judge: Judge) -> tuple[Column, Column, Column]:

@@ -11,7 +11,8 @@ Writes:
     first ranker and, beside it, for each other one.
 
 Leaves out:
-    Judges that need a position model which this run has not fitted.
+    Judges that need a position model which this run has not fitted, and those whose clip takes more
+    than a quarter of the positive mass.
 
 Refuses:
     Tables without rows of this run; judges whose expressions do not fit the samples, and those
@@ -66,11 +67,12 @@ def evaluate(run: Run) -> dict[str, Any]:
     predictions = run.store.read(PREDICTIONS).transform(arms.as_arms, rankers[0])
     notes: dict[str, Any] = {}
     if list(judges) != [RECORDED] or config.sampling.counted:
-        samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
-        shares = judging.clipped(samples, judges, known)
+        types = kept_types(run.folder)
+        shares = judging.clipped(run.store, types, judges, known)
         said = {n: judging.said_of_clip(s) for n, s in shares.items() if s > judging.SAID_CLIPPED}
         unusable |= {n: said.pop(n) for n, s in shares.items() if s > judging.MOST_CLIPPED}
         judges = {name: judge for name, judge in judges.items() if name not in unusable}
+        samples = judging.judged_samples(run.store, types, judges)
         notes = random_slice.separated(samples, judges, config.seed) | said
         predictions = judging.with_masses(predictions, samples, judges, known)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)

@@ -17,7 +17,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.session_kind import linear_model, takes_parts
+from reweight.core.session_kind import can_build_models, linear_model
 
 # Beyond, a product with the matrix costs a row more than the passes that it saves.
 _WIDEST = 256
@@ -48,7 +48,7 @@ class Rotation:
             train: rows of the table ``samples``.
             dim: D, length of ``features``.
         """
-        if not takes_parts(train.sparkSession) or not 1 < dim <= _WIDEST:
+        if not can_build_models(train.sparkSession) or not 1 < dim <= _WIDEST:
             return None
         if train.limit(_FEWEST).count() < _FEWEST:
             return None
