@@ -300,8 +300,10 @@ def test_ranking_and_level_add_up_and_recalibration_leaves_no_level(unseen: Any)
 def test_masses_in_memory_are_those_of_the_judge_on_spark(spark: SparkSession) -> None:
     theta = [1.0, 1.0, 0.5, 0.05]
     rows = pd.DataFrame({"label": [1.0, 1.0, 0.0, 1.0, 1.0], "position": [1, 2, 2, 3, 9]})
-    rows = rows.assign(truth=1.0, bot=False)
-    judges = judges_of(theta)
+    # So many positives that the clip is 15.
+    rows = pd.concat([rows, rows.iloc[:1].sample(225 - 1, replace=True, random_state=0)])
+    rows = rows.assign(truth=1.0, bot=False, split=["test"] * 4 + ["validation"] * 225)
+    judges = judges_of(rows, theta)
     here = masses(rows, judges, theta)["position"]
     known = Known(propensities={"ipw_position": theta})
     factor = F.expr(judges["position"].factor(known)).alias("f")
@@ -309,7 +311,9 @@ def test_masses_in_memory_are_those_of_the_judge_on_spark(spark: SparkSession) -
     frame = frame.select("label", factor)
     there = [row["label"] * row["f"] for row in frame.collect()]
     np.testing.assert_allclose(here, there)
-    np.testing.assert_allclose(here, [1, 2, 0, 10, 10])
+    np.testing.assert_allclose(here[:6], [1, 2, 0, 15, 15, 1])
+    # Few positives, and its clip takes more than half of their mass: it does not judge.
+    assert "position" not in judges_of(rows[:5], theta)
 
 
 def test_trees_in_memory_take_weights_and_find_what_a_line_cannot() -> None:

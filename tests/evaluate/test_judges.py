@@ -129,18 +129,27 @@ def test_propensities_of_a_model_are_looked_up_by_position(store: Tables) -> Non
 
 
 def test_what_a_clip_takes_is_measured_and_told(store: Tables) -> None:
-    def clipped(judges: dict[str, Any]) -> dict[str, float]:
-        return judging.clipped(store, TYPES, judges, KNOWN)  # type: ignore[arg-type]
+    def fitted(**settings: Any) -> judging.Fitted:
+        judges = EXAMPLES | {"position": Position(propensity="1 / position", **settings)}
+        return judging.fitted(store, TYPES, judges, KNOWN)  # type: ignore[arg-type]
 
     # Twice as many positive rows are at position 1 as at 6, which counts as 4: 2 of 8 are lost.
-    shares = clipped(EXAMPLES)
-    assert shares.keys() == {"position"}
-    assert shares["position"] == pytest.approx(0.25)
-    late = EXAMPLES | {"position": Position(propensity="1 / position")}
-    assert clipped(late) == {"position": 0.0}
-    assert clipped({"recorded": Recorded()}) == {}
-    assert "25%" in judging.said_of_clip(0.25)
-    assert "raise `clip`" in judging.said_of_clip(0.51)
+    some = fitted(clip=4)
+    assert some.judges == EXAMPLES
+    assert some.notes.keys() == {"position"}
+    assert "25%" in some.notes["position"]
+    much = fitted(clip=1.5)
+    assert list(much.judges) == [name for name in EXAMPLES if name != "position"]
+    assert "raise `clip`" in much.left_out["position"]
+    # By default it grows with the log, and is 10 here.
+    late = fitted()
+    assert late.judges["position"].clip == 10  # type: ignore[attr-defined]
+    assert not late.notes
+    many = Position().fitted(250_000)
+    assert (many.clip, many.factor(Known({"ips": [1.0]}))[:12]) == (500, "least(500.0D")
+    assert Position(clip=3).fitted(250_000).clip == 3
+    only = judging.fitted(store, TYPES, {"recorded": Recorded()}, KNOWN)  # type: ignore[arg-type]
+    assert only == judging.Fitted({"recorded": Recorded()}, {}, {})
 
 
 def test_what_the_config_shows_is_refused_before_any_work(spark: SparkSession) -> None:

@@ -370,6 +370,27 @@ def test_differences_are_paired_and_clustered_by_group(frame: pd.DataFrame, get:
     assert (row["high"] - row["low"]) / (2 * 1.96) == pytest.approx(error, rel=0.25)
 
 
+def test_a_sure_difference_must_also_be_surely_larger_than_what_matters(found: Reduced) -> None:
+    def p_of(name: str, smallest: float) -> float:
+        section = SECTION.model_copy(update={"smallest_difference": smallest})
+        rows = measure(found.values, section, "uniform")
+        key = ("sharper", "test", None, name, "difference")
+        keys = ("method", "split", "segment", "name", "kind")
+        return next(float(r["p"]) for r in rows if tuple(r[k] for k in keys) == key)
+
+    loss = found.values.set_index(["method", "split", "name"])["value"]
+    loss = loss[found.values["segment"].isna().to_numpy()]
+    base, own = loss["uniform", "test", "log_loss"], loss["sharper", "test", "log_loss"]
+    share = (base - own) / base
+    assert p_of("log_loss", 0) < 1e-6
+    assert p_of("log_loss", 0.9 * share) > p_of("log_loss", 0.5 * share) > p_of("log_loss", 0)
+    # Half of all differences are measured larger than they are.
+    assert p_of("log_loss", share - 1e-9) == pytest.approx(0.5, abs=1e-3)
+    assert p_of("log_loss", share + 1e-9) == 1
+    # Metrics without a loss are not measured in it.
+    assert p_of("auc", 0.5) == p_of("auc", 0)
+
+
 def test_the_better_method_is_told_apart(get: Get) -> None:
     assert get("sharper", "auc", kind="difference")["low"] > 0
     assert get("sharper", "brier", kind="difference")["high"] < 0

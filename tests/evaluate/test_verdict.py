@@ -78,14 +78,6 @@ def test_where_no_label_can_repair_the_level_in_time_the_whole_loss_decides() ->
     assert shipped["test"]["log_loss"]["value"] == pytest.approx(-0.049)
 
 
-def test_a_difference_too_small_to_matter_is_not_called() -> None:
-    rows = rows_of({"a": (-0.0001, 1e-9, 0.0, 1.0), "b": (0.0001, 1e-9, 0.0, 1.0)})
-    loss = {"judge": "truth", "segment": None, "method": "uniform", "name": "log_loss"}
-    for split in ("test", "validation"):
-        rows.append(loss | {"split": split, "kind": "value", "value": 0.3})
-    assert set(outcomes(said_of(rows)).values()) == {"no significant difference"}
-
-
 def test_a_difference_that_random_weights_also_make_is_not_called() -> None:
     rows = rows_of({"random": (-0.01, 1e-9, 0, 1), "a": (-0.009, 1e-9, 0, 1), "b": BETTER})
     said = said_of(rows)

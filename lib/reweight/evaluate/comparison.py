@@ -2,7 +2,10 @@
 
 ``uniform_recalibrated`` is the baseline after the recalibration of its level, which costs nothing:
 weights help only if they do more. All methods share the draws of the bootstrap, so a difference is
-one of pairs. Its p-value is that of a normal distribution with the bootstrap's standard error.
+one of pairs. Its p-value is that of a normal distribution with the bootstrap's standard error. For
+losses the hypothesis is that the difference is no larger than ``evaluation.smallest_difference``
+(a minimum-effect test: Murphy and Myors 1999, "Testing the Hypothesis That Treatments Have
+Negligible Effects"), for other metrics that it is 0.
 """
 
 from typing import Any
@@ -32,6 +35,8 @@ _UNKNOWN = ("ece", "macro_precision", "macro_recall", "worst_group_log_loss")
 # Equal predictions differ by the rounding of their sums.
 _NOISE = 1e-12
 _NO_LEVEL = ("level_log_loss", "level_brier")
+# Where a difference can be sure and still too small to matter.
+_LOSSES = ("log_loss", "ranking_log_loss", "level_log_loss")
 
 
 def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list[Row]:
@@ -61,11 +66,15 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
             if baseline in frames:
                 frames[RECALIBRATED] = _recalibrated(frames[baseline])
             of = {"judge": judge, "split": split, "segment": segment}
+            margin = 0.0
+            if baseline in frames:
+                loss = frames[baseline]["value"].get("log_loss", 0.0)
+                margin = evaluation.smallest_difference * loss
             for method, frame in frames.items():
                 row = of | {"method": method}
                 if method != baseline:
                     difference = frame - frames[baseline].loc[frame.index]
-                    rows += _rows(row, "difference", difference, evaluation.confidence)
+                    rows += _rows(row, "difference", difference, evaluation.confidence, margin)
                 rows += _rows(row, "value", frame, evaluation.confidence)
     return rows
 
@@ -82,13 +91,16 @@ def _recalibrated(baseline: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _rows(row: Row, kind: str, frame: pd.DataFrame, confidence: float) -> list[Row]:
+def _rows(
+    row: Row, kind: str, frame: pd.DataFrame, confidence: float, margin: float = 0.0
+) -> list[Row]:
     rows = []
     for name, value, coarse, resampled in frame.itertuples():
         if kind == "difference" and name in _COUNTS:
             continue
         low, high = bootstrap.interval(resampled, value, coarse, confidence)
-        p = _p_value(value, resampled) if kind == "difference" else np.nan
+        least = margin if name in _LOSSES else 0.0
+        p = _p_value(value, resampled, least) if kind == "difference" else np.nan
         if name in _COUNTS:
             low = high = np.nan
         numbers = {"value": value, "low": low, "high": high, "p": p}
@@ -100,12 +112,15 @@ def _rows(row: Row, kind: str, frame: pd.DataFrame, confidence: float) -> list[R
     return rows
 
 
-def _p_value(difference: float, resampled: NDArray[np.float64]) -> float:
-    """Two-sided; NaN where resamples do not show how the difference varies."""
+def _p_value(difference: float, resampled: NDArray[np.float64], margin: float) -> float:
+    """Of a difference of at most the margin; NaN where resamples do not show how it varies."""
     known = resampled[np.isfinite(resampled)]
     if len(known) < 2 or not np.isfinite(difference):
         return float("nan")
-    if abs(difference) < _NOISE:
+    size, error = abs(difference), float(known.std(ddof=1))
+    if size <= max(margin, _NOISE):
         return 1.0
-    error = float(known.std(ddof=1))
-    return float(2 * stats.norm.sf(abs(difference) / error)) if error else 0.0
+    if not error:
+        return 0.0
+    # The chances of both tails at the edge of the hypothesis; two-sided for a margin of 0.
+    return float(stats.norm.sf((size - margin) / error) + stats.norm.sf((size + margin) / error))

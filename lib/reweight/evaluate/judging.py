@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -149,36 +150,68 @@ def with_masses(
     return joined.select(*mine.columns, "design_weight", F.inline("_masses"))
 
 
-def clipped(
-    store: Store, types: Mapping[str, str], judges: _Judges, known: Known
-) -> dict[str, float]:
-    """The share of the positive mass that a judge's clip takes, by judge, of those that have one.
+@dataclass(frozen=True)
+class Fitted:
+    """Judges that are ready to judge.
+
+    Attributes:
+        judges: name -> judge.
+        notes: what the page must say of some of them.
+        left_out: name -> why a judge cannot judge.
+    """
+
+    judges: dict[str, Judge]
+    notes: dict[str, str]
+    left_out: dict[str, str]
+
+
+def fitted(store: Store, types: Mapping[str, str], judges: _Judges, known: Known) -> Fitted:
+    """Fits judges to their validation rows, and measures what their clips take.
 
     Args:
         store: the tables.
         types: name -> type of the kept columns.
-        judges: name -> judge.
+        judges: name -> judge, each of which has rows.
         known: what judges may know besides.
     """
-    limited = {n: j for n, j in judges.items() if j.unclipped(known) != j.factor(known)}
-    if not limited:
-        return {}
+    clipping = {n: j for n, j in judges.items() if j.unclipped(known) != j.factor(known)}
+    if not clipping:
+        return Fitted(dict(judges), {}, {})
     # Only their own columns: without the truth, which others read.
-    samples = judged_samples(store, types, limited)
+    samples = judged_samples(store, types, clipping)
     counts = design_weight(samples)
-    sums = [
-        F.sum(_positive(judge, factor, counts)).alias(f"{name}.{key}")
-        for name, judge in limited.items()
-        for key, factor in (("kept", judge.factor(known)), ("whole", judge.unclipped(known)))
-    ]
-    row: Any = samples.agg(*sums).first()
-    return {n: 1 - (row[f"{n}.kept"] or 0.0) / (row[f"{n}.whole"] or 1.0) for n in limited}
+    validation = F.col("split") == "validation"
+    positives = {n: F.sum(F.when(validation, _positives(j))) for n, j in clipping.items()}
+    found = _sums(samples, positives)
+    clipping = {name: judge.fitted(found[name]) for name, judge in clipping.items()}
+    masses = {
+        (name, which): F.sum(_positive(judge, factor, counts))
+        for name, judge in clipping.items()
+        for which, factor in (("kept", judge.factor(known)), ("all", judge.unclipped(known)))
+    }
+    sums = _sums(samples, masses)
+    taken = {n: share_clipped(sums[n, "kept"], sums[n, "all"]) for n in clipping}
+    left_out = {n: said_of_clip(s) for n, s in taken.items() if s > MOST_CLIPPED}
+    notes = {n: said_of_clip(s) for n, s in taken.items() if SAID_CLIPPED < s <= MOST_CLIPPED}
+    ready = {n: clipping.get(n, judge) for n, judge in judges.items() if n not in left_out}
+    return Fitted(ready, notes, left_out)
+
+
+def share_clipped(kept: float, whole: float) -> float:
+    """The share of the positive mass that a clip takes."""
+    return 1 - kept / whole if whole else 0.0
 
 
 def said_of_clip(share: float) -> str:
     """What to say of a judge whose clip takes this share of the positive mass."""
     taken = f"its clip takes {share:.0%} of the positive mass, a bias that intervals do not show"
     return f"{taken}; raise `clip`" if share > MOST_CLIPPED else taken
+
+
+def _sums(frame: DataFrame, sums: Mapping[Any, Column]) -> dict[Any, float]:
+    """Sums over all rows by their keys, in one pass; 0 where there is no row."""
+    row: Any = frame.agg(*[F.coalesce(column, F.lit(0.0)) for column in sums.values()]).first()
+    return dict(zip(sums, row, strict=True))
 
 
 def _masses(name: str, judge: Judge, known: Known, often: Column) -> Column:
@@ -197,6 +230,12 @@ def _positive(judge: Judge, factor: str, often: Column) -> Column:
     label, weight, counts = _parts(judge)
     multiplied = F.when(label > 0, F.expr(factor).cast("double")).otherwise(1.0)
     return F.when(counts, weight * often * label * multiplied)
+
+
+def _positives(judge: Judge) -> Column:
+    """The label of a row that counts; null if it does not."""
+    label, _, counts = _parts(judge)
+    return F.when(counts, label)
 
 
 def _parts(judge: Judge) -> tuple[Column, Column, Column]:

@@ -21,8 +21,8 @@ class Evaluation(Section):
         judges: name -> who says whether weights helped, in the order in which they are believed;
             ``recorded``, the labels of the log, is always the last unless it is listed.
         judge_positives: effective number of positives that a judge needs for a verdict.
-        smallest_difference: share of the log loss of `uniform` below which a difference is not
-            called, however sure it is.
+        smallest_difference: share of the log loss of `uniform` that a difference must surely exceed
+            to be called: its p-value is that of a smaller one.
         bins: number of bins of the coarse histogram.
         max_segments: number of segments shown, largest first; the rest are pooled as ``other``.
         min_positives: positives that a segment needs to count for the worst-group AUC and log loss,

@@ -68,12 +68,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     if list(judges) != [RECORDED] or config.sampling.counted:
         types = kept_types(run.folder)
-        shares = judging.clipped(run.store, types, judges, known)
-        said = {n: judging.said_of_clip(s) for n, s in shares.items() if s > judging.SAID_CLIPPED}
-        unusable |= {n: said.pop(n) for n, s in shares.items() if s > judging.MOST_CLIPPED}
-        judges = {name: judge for name, judge in judges.items() if name not in unusable}
+        fitted = judging.fitted(run.store, types, judges, known)
+        judges, unusable = fitted.judges, unusable | fitted.left_out
         samples = judging.judged_samples(run.store, types, judges)
-        notes = random_slice.separated(samples, judges, config.seed) | said
+        notes = random_slice.separated(samples, judges, config.seed) | fitted.notes
         predictions = judging.with_masses(predictions, samples, judges, known)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)
     late = config.splits.open_windows == "train" and config.sampling.label.never_closes

@@ -3,9 +3,10 @@
 Weights help if they rank better than uniform ones: a lower loss after the recalibration of both. A
 loss that only differs in its level is repaired by two numbers, with no weights at all. Differences
 are tested with Holm's correction for the number of methods, times that of rankers, and Bonferroni's
-for that of judges. Those below ``evaluation.smallest_difference`` are not called, nor those that
-random weights make too: intervals cover the choice of test rows only, and that control also shows
-the noise of training. The control itself neither helps nor hurts.
+for that of judges. Only those are called that are surely larger than
+``evaluation.smallest_difference``, and larger than what random weights make: intervals cover the
+choice of test rows only, and that control also shows the noise of training. The control itself
+neither helps nor hurts.
 
 A recalibration needs labels of validation rows. Where open labels have no window, these arrive only
 when the weights have long been in use: there the whole loss decides.
@@ -62,11 +63,7 @@ def verdicts(
     for name, fact in facts.items():
         for split in ("validation", "test"):
             fact[split] = (
-                _outcomes(
-                    cells, (name, split), decides, able, evaluation.smallest_difference, others
-                )
-                if fact["able"]
-                else {}
+                _outcomes(cells, (name, split), decides, able, others) if fact["able"] else {}
             )
         fact["text"] = _sentence(name, fact)
     return facts
@@ -119,9 +116,7 @@ def decision(rows: Sequence[Row], said: Mapping[str, Values]) -> Values:
     }
 
 
-def compared(
-    rows: Sequence[Row], judge: str, split: str, decides: str, evaluation: Evaluation
-) -> dict[str, Values]:
+def compared(rows: Sequence[Row], judge: str, split: str, decides: str) -> dict[str, Values]:
     """What one judge says of each method against the baseline of the rows, by method.
 
     Args:
@@ -129,13 +124,11 @@ def compared(
         judge: name of the judge.
         split: ``validation`` or ``test``.
         decides: the loss that decides.
-        evaluation: the section ``evaluation``.
 
     Returns:
         Method -> ``outcome``, ``difference`` and ``p``, corrected for the number of methods.
     """
-    smallest = evaluation.smallest_difference
-    return _outcomes(_cells(rows), (judge, split), decides, 1, smallest, ())
+    return _outcomes(_cells(rows), (judge, split), decides, 1, ())
 
 
 def leading(said: Mapping[str, Values]) -> str | None:
@@ -218,7 +211,6 @@ def _outcomes(
     at: tuple[str, str],
     decides: str,
     judges: int,
-    smallest: float,
     others: Sequence[Row],
 ) -> dict[str, Values]:
     """Method -> its outcome, and what ranking and level contribute, for a judge and a split."""
@@ -227,12 +219,11 @@ def _outcomes(
         for (*own, method, name, kind) in cells
         if (tuple(own), name, kind) == (at, decides, "difference") and method != RECALIBRATED
     ]
-    loss = (cells.get((*at, BASELINE, WHOLE, "value")) or {}).get("value") or 0.0
     parts = {}
     for name in dict.fromkeys((decides, RANKING, _OFF)):
         rows = {m: cells[*at, m, name, "difference"] for m in methods}
         beside = _differences(others, *at, name)
-        parts[name] = _called(rows, beside, judges, smallest * loss)
+        parts[name] = _called(rows, beside, judges)
     outcomes = {}
     for method in methods:
         decided, level = parts[decides][method], parts[_OFF][method]["word"]
@@ -251,15 +242,13 @@ def _outcomes(
     return outcomes
 
 
-def _called(
-    rows: Mapping[str, Row], beside: Sequence[Row], judges: int, smallest: float
-) -> dict[str, Values]:
+def _called(rows: Mapping[str, Row], beside: Sequence[Row], judges: int) -> dict[str, Values]:
     """Method -> its difference, corrected p-value, and whether it is better or worse."""
     known = [1.0 if row["p"] is None else row["p"] for row in (*rows.values(), *beside)]
     corrected = holm(known)[: len(rows)]
     p_values = {m: min(1.0, judges * p) for m, p in zip(rows, corrected, strict=True)}
     sizes = {m: abs(row["value"] or 0.0) for m, row in rows.items()}
-    least = max(smallest, sizes.get(CONTROL, 0.0))
+    least = sizes.get(CONTROL, 0.0)
     called = {}
     for method, row in rows.items():
         sure = p_values[method] < _LEVEL and sizes[method] > least

@@ -61,7 +61,7 @@ def judged(
         evaluation: the section ``evaluation`` of the challenger's run.
     """
     judge, metric = facts["judge"], facts["metric"]
-    outcomes = verdict.compared(rows, judge, "validation", metric, evaluation)
+    outcomes = verdict.compared(rows, judge, "validation", metric)
     outcome = outcomes[method]
     word = _OUTCOMES.get(outcome["outcome"], verdict.NO_DIFFERENCE)
     cell = next(

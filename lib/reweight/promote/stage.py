@@ -150,6 +150,7 @@ def _compared(run: Run, challenger: Run, version: Version, live: Version, judge:
         names = [method.name for method in config.importance]
         known = judging.known_of(config.model_folder.models, names, simulated=simulated)
         types = kept_types(challenger.folder)
+        judges = judging.fitted(challenger.store, types, judges, known).judges
         samples = judging.judged_samples(challenger.store, types, judges)
         predictions = judging.with_masses(predictions, samples, judges, known)
     reduced = reduction.reduce_predictions(predictions, config.evaluation, config.seed)

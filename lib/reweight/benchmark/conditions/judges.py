@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reweight.evaluate import judging
 from reweight.evaluate.judges import RECORDED, Judge
 from reweight.evaluate.judges.position import Position
 from reweight.evaluate.judges.recorded import Recorded
@@ -19,15 +20,24 @@ Array = NDArray[np.float64]
 TRUTH, POSITION = "truth", "position"
 
 
-def judges_of(theta: Sequence[float] | None) -> dict[str, Judge]:
+def judges_of(rows: pd.DataFrame, theta: Sequence[float] | None) -> dict[str, Judge]:
     """The judges of a world, in the order in which they are believed.
 
+    ``position`` is left out where its clip takes too much, as in the pipeline.
+
     Args:
+        rows: held-out rows with ``split``, ``label`` and ``position``.
         theta: the propensities that a position model of the world estimated on training rows, for
             rows without a position, then for positions 1, 2, ...; None without such a model.
     """
-    estimated: dict[str, Judge] = {} if theta is None else {POSITION: Position()}
-    return {TRUTH: Truth(), **estimated, RECORDED: Recorded()}
+    judges: dict[str, Judge] = {TRUTH: Truth()}
+    if theta is not None:
+        label, factor = rows["label"].to_numpy(float), _factors(rows, theta)
+        judge = Position().fitted(label[rows["split"] == "validation"].sum())
+        kept = float(label @ np.minimum(judge.largest, factor))
+        if judging.share_clipped(kept, float(label @ factor)) <= judging.MOST_CLIPPED:
+            judges[POSITION] = judge
+    return judges | {RECORDED: Recorded()}
 
 
 def masses(
@@ -44,7 +54,12 @@ def masses(
     mass = {RECORDED: label, TRUTH: np.where(rows["bot"], np.nan, rows["truth"].to_numpy(float))}
     judge = judges.get(POSITION)
     if theta is not None and isinstance(judge, Position):
-        position = rows["position"].astype(float).to_numpy()
-        place = np.where(np.isnan(position), 0, np.clip(position, 1, len(theta) - 1)).astype(int)
-        mass[POSITION] = label * np.minimum(judge.clip, 1 / np.asarray(theta)[place])
+        mass[POSITION] = label * np.minimum(judge.largest, _factors(rows, theta))
     return {name: mass[name] for name in judges}
+
+
+def _factors(rows: pd.DataFrame, theta: Sequence[float]) -> Array:
+    """1 / theta by position, float64 [N]; element 0 is for rows without one."""
+    position = rows["position"].astype(float).to_numpy()
+    place = np.where(np.isnan(position), 0, np.clip(position, 1, len(theta) - 1)).astype(int)
+    return np.asarray(1 / np.asarray(theta, dtype=np.float64)[place])

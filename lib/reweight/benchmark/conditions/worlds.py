@@ -152,7 +152,7 @@ def _judge_rows(
 ) -> Iterator[Row]:
     """What each judge measures and says of the rankers, on test rows."""
     evaluation, held_out = sections.evaluation, world.held_out
-    judges = judges_of(theta)
+    judges = judges_of(held_out, theta)
     segments = largest_segments(held_out["segment"], evaluation)
     values = []
     for judge, positive in masses(held_out, judges, theta).items():

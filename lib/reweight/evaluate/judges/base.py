@@ -8,7 +8,7 @@ as a positive with the mass w y and as a negative with the mass w (1 - y).
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from reweight.core.section import Section, Sql
 
@@ -60,6 +60,10 @@ class Judge(Section, ABC):
             "label": self.label or "label",
             "weight": self.weight or "1.0",
         }
+
+    def fitted(self, positives: float) -> Self:
+        """The judge with all that depends on its number of positives among validation rows."""
+        return self
 
     def factor(self, known: Known) -> str:
         """An expression that multiplies the label: 1 unless a judge corrects for something."""

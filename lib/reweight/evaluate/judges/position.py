@@ -7,15 +7,19 @@ are those of the label that would be recorded if everything were seen (Joachims,
 Schnabel 2017, "Unbiased Learning-to-Rank with Biased Feedback"). The negative mass of a positive is
 below 0, which judging bears and fitting does not. c / theta is clipped, since propensities of
 places that are hardly looked at are hardly known. What the clip takes is a bias that no interval
-shows.
+shows, so it must grow with the log: with the square root of the number of positives (Ionides 2008,
+"Truncated Importance Sampling").
 """
 
-from typing import ClassVar, Literal
+import math
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
 from reweight.core.section import MethodName, Sql
 from reweight.evaluate.judges.base import BOTS, DELAY, MISSING, Judge, Known
+
+_LEAST_CLIP = 10.0
 
 
 class Position(Judge):
@@ -26,7 +30,8 @@ class Position(Judge):
             column; in (0, 1]. By default it is that of a position model of this run, which was
             fitted on training rows alone.
         model: the method whose position model it is; by default the first one.
-        clip: largest factor.
+        clip: largest factor; by default the square root of the number of positives among the
+            judge's validation rows, and at least 10.
     """
 
     says: ClassVar[str] = "labels divided by the probability that their position was looked at"
@@ -35,16 +40,26 @@ class Position(Judge):
     judge: Literal["position"] = "position"
     propensity: Sql | None = None
     model: MethodName | None = None
-    clip: float = Field(default=10.0, gt=1)
+    clip: float | None = Field(default=None, gt=1)
 
     def expressions(self) -> dict[str, str]:
         """Also the propensity."""
         known = {"propensity": self.propensity} if self.propensity else {}
         return super().expressions() | known
 
+    @property
+    def largest(self) -> float:
+        """The clip; the least one before it is fitted."""
+        return self.clip or _LEAST_CLIP
+
+    def fitted(self, positives: float) -> Self:
+        """With a clip, if the config does not give one."""
+        clip = self.clip or max(self.largest, math.sqrt(positives))
+        return self.model_copy(update={"clip": clip})
+
     def factor(self, known: Known) -> str:
         """1 / theta, clipped."""
-        return f"least({self.clip}D, {self.unclipped(known)})"
+        return f"least({self.largest}D, {self.unclipped(known)})"
 
     def unclipped(self, known: Known) -> str:
         """1 / theta."""
