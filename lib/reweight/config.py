@@ -252,8 +252,8 @@ class ConditionsConfig(RunConfig):
         kinds = [ranker.ranker for ranker in self.rankers]
         if len(self.in_memory) < len(kinds):
             raise ValueError(
-                "rankers: the worlds are ranked in memory, by logistic_regression or lightgbm; "
-                f"got {kinds}; write [{{ranker: logistic_regression}}, {{ranker: lightgbm}}]"
+                "rankers: the worlds are ranked in memory, by logistic_regression, lightgbm or "
+                f"deep; got {kinds}; write [{{ranker: logistic_regression}}, {{ranker: lightgbm}}]"
             )
         return self
 

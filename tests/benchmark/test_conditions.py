@@ -326,7 +326,7 @@ def test_worlds_of_several_sizes_have_sessions_and_users_in_proportion() -> None
 def test_the_worlds_are_ranked_in_memory_by_rankers_that_can() -> None:
     (ranker,) = read_config(ConditionsConfig, CONF, ("ranking.C=0.5",)).in_memory
     assert ranker == LogisticRegression(C=0.5)
-    with pytest.raises(ConfigError, match="in memory, by logistic_regression or lightgbm"):
+    with pytest.raises(ConfigError, match="in memory, by logistic_regression, lightgbm or deep"):
         read_config(ConditionsConfig, CONF, ("rankers=[{ranker: gbt}]",))
     both = (
         "rankers=[{ranker: logistic_regression}, {ranker: lightgbm}]",

@@ -13,11 +13,12 @@ from pyspark.sql import functions as F
 
 from reweight.benchmark.conditions import page, protocol
 from reweight.benchmark.conditions.judges import judges_of, masses
+from reweight.benchmark.conditions.ranking import Labelled, probabilities
+from reweight.benchmark.conditions.world import World
 from reweight.benchmark.conditions.worlds import (
     POSITION_AS_FEATURE,
     SECONDS,
     Sections,
-    World,
     judged,
 )
 from reweight.benchmark.conditions.wrong_labels import WRONG_LABELS, auroc
@@ -32,6 +33,7 @@ from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.methods.uniform import Uniform
 from reweight.score_weights.policy import Weighting
 from reweight.train_ranker.rankers.base import with_probabilities
+from reweight.train_ranker.rankers.deep import Deep
 from reweight.train_ranker.rankers.lightgbm import LightGbm
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 
@@ -316,7 +318,7 @@ def test_masses_in_memory_are_those_of_the_judge_on_spark(spark: SparkSession) -
     assert "position" not in judges_of(rows[:5], theta)
 
 
-def test_trees_in_memory_take_weights_and_find_what_a_line_cannot() -> None:
+def test_trees_and_networks_in_memory_take_weights_and_find_what_a_line_cannot() -> None:
     frame = world()
     x = np.stack(frame["features"])
     # What counts is whether two features have the same sign, which a sum cannot say.
@@ -324,16 +326,31 @@ def test_trees_in_memory_take_weights_and_find_what_a_line_cannot() -> None:
     made, trees = World(pa.Table.from_pandas(frame), (3,)), LightGbm(trees=20, min_weight=0.01)
     labels = made.held_out["label"].to_numpy(float)
     line = made.predicted(None, None, LogisticRegression())
-    found = made.predicted(None, None, trees)
     assert np.abs(line - 0.5).max() < 0.2
-    assert ((found > 0.5) == labels).mean() > 0.95
     # Rows without weight are not there: with wrong labels they change nothing.
-    weights = np.random.default_rng(5).integers(0, 2, len(made.parts["train"])).astype(float)
-    wrong = made.parts["train"]["label"].to_numpy(float).copy()
-    wrong[weights == 0] = 1 - wrong[weights == 0]
-    np.testing.assert_allclose(
-        made.predicted(weights, None, trees), made.predicted(weights, wrong, trees), atol=1e-6
-    )
+    right = made.parts["train"]["label"].to_numpy(float)
+    weights = np.random.default_rng(5).integers(0, 2, len(right)).astype(float)
+    wrong = np.where(weights == 0, 1 - right, right)
+    held_out = [
+        Labelled(made.matrices[split], part["label"].to_numpy(float), np.ones(len(part)))
+        for split, part in made.parts.items()
+        if split != "train"
+    ]
+    for ranker in (trees, Deep(epochs=4)):
+        found = made.predicted(None, None, ranker, batch_size=128)
+        assert ((found > 0.5) == labels).mean() > 0.95, ranker.name
+        here, there = (
+            probabilities(
+                ranker,
+                Labelled(made.matrices["train"], y, weights),
+                held_out,
+                (3,),
+                batch_size=128,
+                seed=0,
+            )
+            for y in (right, wrong)
+        )
+        np.testing.assert_allclose(here, there, atol=1e-6)
     both = replace(SECTIONS, rankers=(LogisticRegression(), trees))
     rows = list(judged(pa.Table.from_pandas(frame), (3,), (Uniform(),), both))
     assert {row.get("ranker") for row in rows} == {None, "lightgbm"}

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from reweight.benchmark import incremental
 from reweight.benchmark.conditions import agreement, curves, page, protocol, worlds, wrong_labels
+from reweight.benchmark.conditions.world import EXTRA
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import said
 from reweight.build_samples.feature_stats import read_stats
@@ -208,7 +209,7 @@ def _rows(run: ConditionsRun, names: Sequence[str]) -> DataFrame:
     samples = run.store.read(SAMPLES).where(
         F.col("split").isin("train", "validation", "test") & parts[0].isin(list(names))
     )
-    columns = ["sample_id", "group_id", "split", "label", "features", "ids", *worlds.EXTRA]
+    columns = ["sample_id", "group_id", "split", "label", "features", "ids", *EXTRA]
     columns += SEQUENCE if run.config.features.sequence else ()
     return samples.join(truth, on="sample_id", how="inner").select(
         *columns, "truth", "bot", parts[0].alias("world"), parts[1].alias("segment")
