@@ -184,9 +184,11 @@ def content(rows: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str
     labels = [label(c, size) for c, size in zip(rows["condition"], sizes, strict=True)]
     rows = rows.assign(group=rows["condition"], condition=np.array(labels, dtype=object))
     differences = rows[(rows["kind"] == "difference") & (rows["judge"] == TRUTH)]
+    parts: dict[Any, pd.DataFrame] = dict(list(differences.groupby(["name", "condition"])))
     cells_by_metric = {
         metric: {
-            condition: _cells(differences, metric, condition, methods) for condition in conditions
+            condition: _cells(parts.get((metric, condition), rows[:0]), metric, methods)
+            for condition in conditions
         }
         for metric in METRICS
     }
@@ -240,10 +242,7 @@ def told(cell: Mapping[str, Any] | None, method: str) -> str:
     return text + {"better": "", "worse": " WORSE"}.get(cell["verdict"], " n.s.")
 
 
-def _cells(
-    differences: pd.DataFrame, metric: str, condition: str, methods: Sequence[str]
-) -> Values:
-    rows = differences[(differences["name"] == metric) & (differences["condition"] == condition)]
+def _cells(rows: pd.DataFrame, metric: str, methods: Sequence[str]) -> Values:
     wide = rows.pivot_table(index="seed", columns="method", values="value", dropna=False)
     if ORACLE not in wide:
         return {ORACLE: _mean(np.array([])) | {"clear": False}}
