@@ -49,8 +49,8 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     Equal rows of two sources are different events, unless ``duplicates.across_sources`` says
     otherwise.
 
-    One shuffle serves both: rows are partitioned by the hash of the key, or of the raw row where
-    there is no key, so that neither null keys nor malformed lines pile up in one task.
+    One shuffle and one sort serve both: rows are partitioned by the hash of the key, or of the raw
+    row where there is no key, so that neither null keys nor malformed lines pile up in one task.
     """
     rule = cleaning.duplicates
     if not rule.exact and not rule.keys:
@@ -65,24 +65,33 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     raw_hash = [F.xxhash64("_raw").alias("_h1"), F.xxhash64(F.lit(1), "_raw").alias("_h2")]
     rows = rows.select("*", *raw_hash, keyed.alias("_keyed"))
     rows = rows.withColumn("_key", F.coalesce(key, F.col("_h1"))).repartition("_key")
-    identity = ["_keyed", *rule.keys] if rule.keys else ["_keyed"]
     faulty = F.size("_reasons") > 0
-    equal = ["_key", "_h1", "_h2"] if rule.across_sources else ["_key", "_h1", "_h2", "_source"]
-    same_row = Window.partitionBy(*equal).orderBy(faulty, "_source_file", "_source")
-    same_key = Window.partitionBy("_key", *identity).orderBy(
-        faulty, F.expr(cleaning.prefer).asc_nulls_last(), "_h1", "_h2", "_copy", "_source"
+    # Equal rows follow one another. Of the rows of a key, the first one stays.
+    in_order = Window.partitionBy("_key", "_keyed", *[_of_keyed(F.col(k)) for k in rule.keys])
+    in_order = in_order.orderBy(
+        _of_keyed(faulty),
+        _of_keyed(F.expr(cleaning.prefer)).asc_nulls_last(),
+        *("_h1", "_h2", "_source"),
+        faulty,
+        "_source_file",
     )
-    rows = rows.withColumn("_copy", F.row_number().over(same_row) if rule.exact else F.lit(1))
-    rows = rows.withColumn("_turn", F.when(F.col("_keyed"), F.row_number().over(same_key)))
+    equal = ["_h1", "_h2", *["_source"][: not rule.across_sources]]
+    same = [F.lag(c).over(in_order).eqNullSafe(F.col(c)) for c in equal]
+    is_copy = reduce(Column.__and__, same, F.lit(rule.exact))
+    rows = rows.select("*", is_copy.alias("_copy"), F.row_number().over(in_order).alias("_turn"))
     duplicates = F.array_compact(
         F.array(
-            _when(F.col("_copy") > 1, "duplicate"),
-            _when((F.col("_copy") == 1) & (F.col("_turn") > 1), "duplicate_key"),
+            _when(F.col("_copy"), "duplicate"),
+            _when(~F.col("_copy") & F.col("_keyed") & (F.col("_turn") > 1), "duplicate_key"),
         )
     )
     return rows.withColumn("_reasons", F.concat("_reasons", duplicates)).drop(
         "_h1", "_h2", "_keyed", "_key", "_copy", "_turn"
     )
+
+
+def _of_keyed(value: Column) -> Column:
+    return F.when(F.col("_keyed"), value)
 
 
 def count_groups(rows: DataFrame, cleaning: Cleaning) -> list[Group]:
