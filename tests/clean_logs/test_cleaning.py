@@ -252,6 +252,11 @@ def test_a_copy_without_fault_stays_rather_than_one_with(
     rows = cleaned(spark, config).persist()
     assert [r["file"][-6:] for r in cleaning.events(rows).collect()] == ["b.json"]
     assert [r["reasons"] for r in cleaning.rejected(rows).collect()] == [["untrusted", "duplicate"]]
+    # Nor is the event lost where the copy of a later file is the preferred one.
+    rule = {"exact": True, "keys": ["id"], "prefer": "if(file LIKE '%b.json', 0, 1)"}
+    preferred = Duplicates.model_validate(rule)
+    rows = cleaned(spark, config.model_copy(update={"reject": {}, "duplicates": preferred}))
+    assert [r["file"][-6:] for r in cleaning.events(rows).collect()] == ["b.json"]
 
 
 def test_of_rows_with_one_key_the_stated_one_stays(spark: SparkSession, tmp_path: Path) -> None:
