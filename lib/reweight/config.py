@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from reweight.benchmark.conditions.protocol import Conditions
-from reweight.benchmark.conditions.ranking import InMemory
 from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark
+from reweight.benchmark.ranking import InMemory
 from reweight.build_samples.checks import wrong_open_labels
 from reweight.build_samples.features import Features
 from reweight.build_samples.named_columns import wrong_columns

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from reweight.benchmark.detection import detection
-from reweight.benchmark.detection.detection import curves, drawn, judged
+from reweight.benchmark.detection.detection import curves, judged
+from reweight.benchmark.detection.draws import drawn
 from reweight.benchmark.detection.protocol import FOREST, Benchmark, Cell, cells
 from reweight.benchmark.detection.public import Data, PublicTable
 from reweight.importance.base import ImportanceMethod
@@ -208,3 +211,26 @@ def test_cells_are_all_combinations_draw_by_draw_and_their_keys_differ() -> None
     # More seeds are more cells, and leave those that are there as they are.
     more = wanted.model_copy(update={"seeds": 3})
     assert keys < {c.key(more.identity(c.table), "methods") for c in cells(more)}
+
+
+def test_rankers_on_the_weights_are_judged_on_clean_rows() -> None:
+    rankers: Any = [{"ranker": "logistic_regression"}, {"ranker": "lightgbm", "trees": 20}]
+    section = Benchmark.model_validate(
+        BENCHMARK.model_dump() | {"rankers": rankers, "method_seeds": 0, "removed": [0.1]}
+    )
+    cell = Cell("line", "uniform", 0.4, 0)
+    found = judged(cell, DATA, methods({"method": "random"}, {"method": "uniform"}), section)
+    areas = {
+        (row["method"], row["name"]): row["value"] for row in found if row["name"][:4] == "auc_"
+    }
+    assert {name for _, name in areas} == {"auc_logistic_regression", "auc_lightgbm"}
+    # The forest gives no weights.
+    assert {method for method, _ in areas} == {"random", "uniform", "oracle"}
+    draw = drawn(cell, DATA, section)
+    right = ~draw.wrong
+    clean = LogisticRegression(C=1.0).fit(draw.train.matrix()[right], draw.train.label[right])
+    area = roc_auc_score(draw.test.label, clean.predict_proba(draw.test.matrix())[:, 1])
+    assert areas["oracle", "auc_logistic_regression"] == pytest.approx(area, abs=2e-3)
+    assert areas["oracle", "auc_lightgbm"] > areas["uniform", "auc_lightgbm"] + 0.02
+    # Another list of rankers is another result.
+    assert section.identity("line") != BENCHMARK.identity("line")

@@ -13,7 +13,6 @@ from pyspark.sql import functions as F
 
 from reweight.benchmark.conditions import page, protocol
 from reweight.benchmark.conditions.judges import judges_of, masses
-from reweight.benchmark.conditions.ranking import Labelled, probabilities
 from reweight.benchmark.conditions.world import World
 from reweight.benchmark.conditions.worlds import (
     POSITION_AS_FEATURE,
@@ -23,6 +22,7 @@ from reweight.benchmark.conditions.worlds import (
 )
 from reweight.benchmark.conditions.wrong_labels import WRONG_LABELS, auroc
 from reweight.benchmark.fits import fits
+from reweight.benchmark.ranking import Labelled, probabilities
 from reweight.core.sequences import SequenceShape
 from reweight.evaluate.judges import Known
 from reweight.evaluate.section import Evaluation

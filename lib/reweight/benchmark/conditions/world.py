@@ -10,20 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from reweight.benchmark.conditions.ranking import (
+from reweight.benchmark.fits import Fit, facts_of
+from reweight.benchmark.ranking import (
     InMemory,
     Labelled,
     of_positions,
     probabilities,
+    weights_of,
 )
-from reweight.benchmark.fits import Fit, facts_of
 from reweight.core.sequences import SEQUENCE, SequenceShape
 from reweight.importance.artifact import ModelArtifact, Scorer
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
 from reweight.importance.training import TrainFacts
-from reweight.score_weights.policy import Weighting, fit_policy, weight_in_memory
-from reweight.score_weights.training_rows import MemoryRows
+from reweight.score_weights.policy import Weighting
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 
 Array = NDArray[np.float64]
@@ -112,12 +112,8 @@ class World:
             importance: importance of the training rows, float64 [N].
             policy: the weight policy.
         """
-        method, segments = fit.method, self.parts["train"]["segment"].to_numpy()
-        rows = MemoryRows({method.name: importance}, segments)
-        stats = fit_policy(rows, policy, [method])[method.name]
-        weights = weight_in_memory(importance, policy, stats, segments)
-        # As in the pipeline's ranker: regularisation uses the sum of raw importance.
-        return weights * importance.mean() if method.keeps_scale else weights
+        segments = self.parts["train"]["segment"].to_numpy()
+        return weights_of(fit.method, importance, policy, segments)
 
     def predicted(
         self,

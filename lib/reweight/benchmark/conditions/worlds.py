@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from reweight.benchmark.conditions.judges import judges_of, masses
 from reweight.benchmark.conditions.metrics_in_memory import largest_segments, values_in_memory
-from reweight.benchmark.conditions.ranking import (
-    InMemory,
-)
 from reweight.benchmark.conditions.world import World
 from reweight.benchmark.conditions.wrong_labels import WRONG_LABELS, auroc
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.benchmark.fits import Fit, fits, said
+from reweight.benchmark.ranking import (
+    InMemory,
+)
 from reweight.core.baselines import BASELINE
 from reweight.core.errors import ReweightError
 from reweight.core.sequences import SequenceShape

@@ -1,12 +1,12 @@
 """One cell: plants damage, fits all methods on the recorded labels, and judges them on the truth.
 
 T1 finds the damaged rows; T2 removes rows in order of their value and trains a plain logistic
-regression on the rest; T4 compares the rankings of a method under different seeds; T5 measures the
-cost of fitting and scoring. A method that fails gets a row with the reason.
+regression on the rest; T3 trains the rankers of the config on the weights; T4 compares the rankings
+of a method under different seeds; T5 measures the cost of fitting and scoring. A method that fails
+gets a row with the reason.
 """
 
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,42 +15,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reweight.benchmark.detection import statistics
-from reweight.benchmark.detection.corruption import damaged
+from reweight.benchmark.detection import rankers, statistics
+from reweight.benchmark.detection.draws import Draw, drawn, generator, linear
 from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark, Cell
 from reweight.benchmark.detection.public import Data
 from reweight.benchmark.fits import Fit, facts_of, fits, said
+from reweight.benchmark.ranking import weights_of
 from reweight.benchmark.suspects import trust
 from reweight.core.errors import ReweightError, SampleError
 from reweight.importance.artifact import Scorer
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
 from reweight.importance.training import TrainFacts
+from reweight.score_weights.policy import Weighting
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
 # Keeps the method seeds of different draws apart.
 _SEEDS = 1000
+# Every row counts: a method that trusts few rows is a result, and no reason to refuse it.
+_POLICY = Weighting(ess_refuse=0, ess_warn=0)
 # Floor of probabilities before a logarithm: a few hundred votes cannot distinguish it from 0.
 _LEAST = 1e-3
-
-
-@dataclass(frozen=True)
-class Draw:
-    """The rows of a cell.
-
-    Attributes:
-        train: the rows to value, with recorded labels.
-        wrong: which of these labels are wrong, bool [N].
-        validation: more rows with recorded labels.
-        test: rows with true labels.
-    """
-
-    train: Data
-    wrong: NDArray[np.bool_]
-    validation: Data
-    test: Data
 
 
 @dataclass(frozen=True)
@@ -61,6 +48,7 @@ class Valued:
         method: name of the method.
         value: float64 [N], low means suspect; None if the method failed.
         scaled: the values on the scale for two-means clustering, float64 [N].
+        weight: the weights, float64 [N]; None if the values are none of a method.
         cost: seconds by name.
         reason: reason of a failure.
     """
@@ -68,6 +56,7 @@ class Valued:
     method: str
     value: Array | None = None
     scaled: Array | None = None
+    weight: Array | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
 
@@ -102,51 +91,12 @@ def _rows(
         return [key | _row(name, "failed", reason=said(error)) for name in names]
     valued = list(values(draw, methods, cell.seed * _SEEDS, benchmark))
     oracle = np.where(draw.wrong, 0.0, 1.0)
-    valued.append(Valued(ORACLE, oracle, oracle))
+    valued.append(Valued(ORACLE, oracle, oracle, oracle))
     rows = [row for each in valued for row in _judged(each, draw, benchmark.removed)]
+    rows += [row for each in valued for row in _ranked(each, draw, benchmark, cell.seed * _SEEDS)]
     if cell.seed == 0 and benchmark.method_seeds > 1:
         rows += _stabilities(draw, methods, valued, benchmark)
     return [key | row for row in rows]
-
-
-def drawn(cell: Cell, data: Data, benchmark: Benchmark) -> Draw:
-    """Draws rows and damage; for a table and seed, the rows are the same for all damage.
-
-    Args:
-        cell: the cell.
-        data: the rows of its table.
-        benchmark: the section ``benchmark``.
-
-    Raises:
-        SampleError: the table has too few rows, or a draw has only one class.
-    """
-    sizes = (benchmark.train, benchmark.validation, benchmark.test)
-    if len(data) < sum(sizes):
-        raise SampleError(
-            f"the table '{cell.table}' is too small for the benchmark",
-            expected=f"{sum(sizes)} rows ({' + '.join(map(str, sizes))})",
-            got=f"{len(data)} rows",
-            fix="lower benchmark.train, benchmark.validation or benchmark.test",
-        )
-    order = _generator(cell.seed, cell.table).permutation(len(data))
-    train, validation, test = (
-        data.rows(places) for places in np.split(order, np.cumsum(sizes))[:3]
-    )
-    margins = _margins(train, validation) if cell.damage == "by_difficulty" else None
-    generator = _generator(cell.seed, f"{cell.table} {cell.damage} {cell.rate}")
-    recorded = []
-    for part, rows in enumerate((train, validation)):
-        margin = margins[part] if margins else np.zeros(len(rows))
-        recorded.append(damaged(cell.damage, rows.label, margin, cell.rate, generator))
-    (label, wrong), (validation_label, _) = recorded
-    if wrong.sum() in (0, len(wrong)) or np.ptp(label) == 0:
-        raise SampleError(
-            f"a draw of '{cell.table}' cannot be judged",
-            expected="correct and wrong labels, and two recorded classes",
-            got=f"{int(wrong.sum())} wrong labels, {int(label.sum())} positives of {len(label)}",
-            fix="raise benchmark.train, or choose another rate",
-        )
-    return Draw(train.labelled(label), wrong, validation.labelled(validation_label), test)
 
 
 def values(
@@ -181,7 +131,7 @@ def forest(train: Data, seed: int, trees: int) -> Valued:
     classifier.fit(train.matrix(), train.label.astype(np.int64))
     seconds = time.perf_counter() - start
     p = classifier.oob_decision_function_[np.arange(len(train)), train.label.astype(np.int64)]
-    return Valued(FOREST, p, _logarithm(p), {"fit_seconds": seconds})
+    return Valued(FOREST, p, _logarithm(p), cost={"fit_seconds": seconds})
 
 
 def curves(
@@ -197,7 +147,7 @@ def curves(
         removed: shares of the rows to remove.
     """
     x, test = draw.train.matrix(), draw.test.matrix()
-    ties = _generator(0, "ties").permutation(len(value))
+    ties = generator(0, "ties").permutation(len(value))
     ascending = np.lexsort((ties, value))
     for end, order in (("lowest", ascending), ("highest", ascending[::-1])):
         for share in (0.0, *removed):
@@ -218,6 +168,16 @@ def _judged(valued: Valued, draw: Draw, removed: Sequence[float]) -> Iterator[Ro
         yield _row(valued.method, name, number, share=share)
     for name, number in valued.cost.items():
         yield _row(valued.method, name, number)
+
+
+def _ranked(valued: Valued, draw: Draw, benchmark: Benchmark, seed: int) -> Iterator[Row]:
+    if valued.weight is None:
+        return
+    try:
+        for name, area in rankers.areas(valued.weight, draw, benchmark, seed):
+            yield _row(valued.method, name, area)
+    except (ReweightError, ValueError) as error:
+        yield _row(valued.method, "failed", reason=said(error))
 
 
 def _stabilities(
@@ -262,7 +222,13 @@ def _scored(fit: Fit, parts: Sequence[Fit], draw: Draw) -> Valued:
     # The F1 of two means depends on the scale, which must not be chosen by the results.
     logged = method.probability and not method.signed
     cost = {"fit_seconds": fit.seconds, "score_seconds_per_million": scoring}
-    return Valued(method.name, value, _logarithm(value) if logged else value, cost)
+    scaled = _logarithm(value) if logged else value
+    segments = np.zeros(len(value), dtype=np.int64)
+    try:
+        weight = weights_of(method, importance, _POLICY, segments)
+    except ReweightError as error:
+        return Valued(method.name, reason=said(error))
+    return Valued(method.name, value, scaled, weight, cost)
 
 
 def _batches(draw: Draw, columns: set[str]) -> tuple[Batch, Batch]:
@@ -298,36 +264,17 @@ def _batch(data: Data, first_id: int) -> Batch:
     )
 
 
-def _margins(train: Data, validation: Data) -> tuple[Array, Array]:
-    """Log odds from a linear model of the true labels."""
-    if np.ptp(train.label) == 0:
-        return np.zeros(len(train)), np.zeros(len(validation))
-    model = _linear(train.matrix(), train.label)
-    return model.decision_function(train.matrix()), model.decision_function(validation.matrix())
-
-
 def _probabilities(x: NDArray[Any], label: NDArray[Any], test: NDArray[Any]) -> Array:
     """p(y = 1) of the test rows by a logistic regression, or the only class if there is one."""
     if np.ptp(label) == 0:
         p = np.full(len(test), float(label[0]))
     else:
-        p = _linear(x, label).predict_proba(test)[:, 1]
+        p = linear(x, label).predict_proba(test)[:, 1]
     return np.clip(p, 1e-6, 1 - 1e-6)
-
-
-def _linear(x: NDArray[Any], label: NDArray[Any]) -> Any:
-    """A logistic regression with C = 1 on standardised features."""
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(solver="newton-cholesky").fit(x.astype(np.float64), label)
 
 
 def _logarithm(p: Array) -> Array:
     return np.asarray(np.log(np.clip(p, _LEAST, None)))
-
-
-def _generator(seed: int, stream: str) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(stream.encode())])
 
 
 def _row(

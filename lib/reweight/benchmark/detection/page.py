@@ -9,7 +9,8 @@ import pandas as pd
 
 from reweight.benchmark.detection import statistics
 from reweight.benchmark.detection.plots import ALL, plots
-from reweight.benchmark.detection.protocol import FOREST, ORACLE
+from reweight.benchmark.detection.protocol import FOREST, ORACLE, auc_of
+from reweight.core.baselines import BASELINE
 from reweight.importance.base import ImportanceMethod
 from reweight.report.page import number, outcome, rendered
 
@@ -37,7 +38,8 @@ def content(
         published: published figures, or None.
     """
     failed = rows[rows["name"] == "failed"]
-    scores = rows[rows["name"].isin(METRICS)]
+    rankers = [auc_of(ranker["name"]) for ranker in config["benchmark"].get("rankers", ())]
+    scores = rows[rows["name"].isin([*METRICS, *rankers])]
     auroc = scores[scores["name"] == "auroc"]
     tables = list(config["benchmark"]["tables"])
     names = _ordered(auroc)
@@ -53,10 +55,17 @@ def content(
         "seeds": int(rows["seed"].nunique()),
         "cells": int(rows["cell"].nunique()),
         "results": [
-            {"damage": d, "rate": r, "metric": metric, "cells": _cells(part, names, tables)}
+            {
+                "damage": d,
+                "rate": r,
+                "metric": metric,
+                "cells": _cells(part, names, tables, BASELINE if metric in rankers else FOREST),
+            }
             for d, r in conditions
-            for metric, part in _parts(scores, d, r)
+            for metric, part in _parts(scores, [*METRICS, *rankers], d, r)
         ],
+        "rankers": rankers,
+        "uniform": BASELINE,
         "comparison": _comparison(auroc),
         "curves": _curves(rows, names),
         "facts": {name: _facts(name, kinds.get(name), rows) for name in names},
@@ -90,9 +99,11 @@ def _text(cell: Values) -> str:
     return number(cell.get("mean"), 3) + ("" if error is None else f" +- {number(error, 3)}")
 
 
-def _parts(scores: pd.DataFrame, damage: str, rate: float) -> list[tuple[str, pd.DataFrame]]:
+def _parts(
+    scores: pd.DataFrame, metrics: Sequence[str], damage: str, rate: float
+) -> list[tuple[str, pd.DataFrame]]:
     part = scores[(scores["damage"] == damage) & (scores["rate"] == rate)]
-    return [(metric, part[part["name"] == metric]) for metric in METRICS]
+    return [(metric, part[part["name"] == metric]) for metric in metrics]
 
 
 def _ordered(auroc: pd.DataFrame) -> list[str]:
@@ -109,12 +120,14 @@ def _over_blocks(rows: pd.DataFrame, keys: list[str]) -> "pd.Series[float]":
 
 
 def _cells(
-    rows: pd.DataFrame, names: Sequence[str], tables: Sequence[str]
+    rows: pd.DataFrame, names: Sequence[str], tables: Sequence[str], compared_to: str
 ) -> dict[str, dict[str, Values]]:
     """Method -> table -> mean over seeds, its error, and the difference to the baseline."""
     wide = rows.pivot_table(index="seed", columns=["method", "table"], values="value")
     cells: dict[str, dict[str, Values]] = {}
-    baseline = wide.get(FOREST)
+    baseline = wide.get(compared_to)
+    # How well the oracle finds wrong rows is no question; what its weights are worth is one.
+    alone = (compared_to, *[ORACLE][: compared_to == FOREST])
     for method in names:
         if method not in wide:
             continue
@@ -122,7 +135,8 @@ def _cells(
         of_baseline = None if baseline is None else _with_all(pd.DataFrame(baseline), tables)
         cells[method] = {
             str(name): _cell(
-                method, of_method[name], None if of_baseline is None else of_baseline.get(name)
+                of_method[name],
+                None if of_baseline is None or method in alone else of_baseline.get(name),
             )
             for name in of_method
             if of_method[name].notna().any()
@@ -136,14 +150,12 @@ def _with_all(part: pd.DataFrame, tables: Sequence[str]) -> pd.DataFrame:
     return part.assign(**{ALL: part.T.mean(skipna=False)})
 
 
-def _cell(
-    method: str, of_method: "pd.Series[float]", of_baseline: "pd.Series[float] | None"
-) -> Values:
+def _cell(of_method: "pd.Series[float]", of_baseline: "pd.Series[float] | None") -> Values:
     """Mean over seeds, and the difference to the baseline over the seeds that both have."""
     values = of_method.dropna().to_numpy(np.float64)
     mean, error = statistics.mean_and_error(values)
     cell: Values = {"mean": mean, "error": error, "draws": len(values)}
-    if method not in (FOREST, ORACLE) and of_baseline is not None:
+    if of_baseline is not None:
         paired = (of_method - of_baseline).dropna().to_numpy(np.float64)
         if len(paired):
             low, high = statistics.interval(paired) or (None, None)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from reweight.benchmark.detection.corruption import Damage
 from reweight.benchmark.detection.public import PublicTable, SampleTable
+from reweight.benchmark.ranking import InMemory
 from reweight.core.digest import digest
 from reweight.core.section import Place, RunId, Section
 
@@ -16,6 +17,11 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 # Always included, besides `uniform` and `random`: the upper bound, and the baseline to beat.
 ORACLE = "oracle"
 FOREST = "random_forest_oob"
+
+
+def auc_of(ranker: str) -> str:
+    """Name of the metric of a ranker that was trained on a method's weights."""
+    return f"auc_{ranker}"
 
 
 class Benchmark(Section):
@@ -33,6 +39,8 @@ class Benchmark(Section):
         test: number of clean rows that judge the model after rows were removed.
         batch_size: rows per training step.
         trees: number of trees of the random forest.
+        rankers: rankers that are trained on the weights of each method, of the default policy, and
+            judged by their AUC on the clean rows; kinds that train in memory.
         removed: shares of the rows that are removed in order of their value.
         method_seeds: number of seeds with which the methods are fitted on the first draw, for the
             stability of their ranks; below 2 for none.
@@ -49,6 +57,7 @@ class Benchmark(Section):
     test: int = Field(default=3000, ge=20)
     batch_size: int = Field(default=128, ge=1)
     trees: int = Field(default=500, ge=1)
+    rankers: tuple[Annotated[InMemory, Field(discriminator="ranker")], ...] = ()
     removed: tuple[Share, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
     method_seeds: int = Field(default=3, ge=0)
     published: Place | None = None
@@ -60,6 +69,7 @@ class Benchmark(Section):
             table: name of the cell's table.
         """
         fields = {"train", "validation", "test", "batch_size", "trees", "removed", "method_seeds"}
+        fields |= {"rankers"}
         return self.model_dump_json(include=fields) + self.tables[table].model_dump_json()
 
 

@@ -1,4 +1,4 @@
-"""The rankers of a world in memory: classes of the pipeline, fitted to arrays.
+"""Weights and rankers in memory: classes of the pipeline, fitted to arrays.
 
 `logistic_regression` is scikit-learn's, sum_i w_i l_i + |b|^2 / (2 C) with w of mean 1, which has
 the same minimum as Spark's at r = 1 / (C sum w). `lightgbm` is what the pipeline fits in a task,
@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reweight.importance.base import ImportanceMethod
+from reweight.score_weights.policy import Weighting, fit_policy, weight_in_memory
+from reweight.score_weights.training_rows import MemoryRows
 from reweight.train_ranker.in_python import TrainingRows
 from reweight.train_ranker.rankers.deep import Deep
 from reweight.train_ranker.rankers.lightgbm import LightGbm
@@ -68,6 +71,24 @@ def probabilities(
     else:
         margins = _by_trees(ranker, train, matrices, cardinalities, seed)
     return np.asarray(1 / (1 + np.exp(-margins)))
+
+
+def weights_of(
+    method: ImportanceMethod, importance: Array, policy: Weighting, segments: NDArray[Any]
+) -> Array:
+    """Weights of the training rows by a method, float64 [N].
+
+    Args:
+        method: the method.
+        importance: importance of the training rows, float64 [N].
+        policy: the weight policy.
+        segments: their segments, [N].
+    """
+    rows = MemoryRows({method.name: importance}, segments)
+    stats = fit_policy(rows, policy, [method])[method.name]
+    weights = weight_in_memory(importance, policy, stats, segments)
+    # As in the pipeline's ranker: regularisation uses the sum of raw importance.
+    return weights * importance.mean() if method.keeps_scale else weights
 
 
 def of_positions(position: "pd.Series[Any]") -> Array:
