@@ -111,7 +111,12 @@ def test_the_page_and_the_console_stand_them_side_by_side(evaluated: Any) -> Non
             "run_id": "two",
             "importance": [{"name": name} for name in names],
             "rankers": [{"name": "linear"}, {"name": "boosted"}],
-            "evaluation": {"confidence": 0.95, "ndcg_k": 10, "min_positives": 10},
+            "evaluation": {
+                "confidence": 0.95,
+                "smallest_difference": 0.001,
+                "ndcg_k": 10,
+                "min_positives": 10,
+            },
         },
         records={"report": record},
         metrics=metrics,

@@ -126,7 +126,7 @@ def values_of(
             "run_id": "run_7",
             # The baseline comes first on the page wherever the config has it.
             "importance": [{"name": name} for name in [*differences, "uniform"]],
-            "evaluation": {"confidence": 0.95, "ndcg_k": 10},
+            "evaluation": {"confidence": 0.95, "smallest_difference": 0.001, "ndcg_k": 10},
         },
         records={
             "clean_logs": record(
