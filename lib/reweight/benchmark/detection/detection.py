@@ -48,7 +48,7 @@ class Valued:
         method: name of the method.
         value: float64 [N], low means suspect; None if the method failed.
         scaled: the values on the scale for two-means clustering, float64 [N].
-        weight: the weights, float64 [N]; None if the values are none of a method.
+        importance: what weights are made of, float64 [N]; None where there are none.
         cost: seconds by name.
         reason: reason of a failure.
     """
@@ -56,7 +56,7 @@ class Valued:
     method: str
     value: Array | None = None
     scaled: Array | None = None
-    weight: Array | None = None
+    importance: Array | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
 
@@ -93,7 +93,9 @@ def _rows(
     oracle = np.where(draw.wrong, 0.0, 1.0)
     valued.append(Valued(ORACLE, oracle, oracle, oracle))
     rows = [row for each in valued for row in _judged(each, draw, benchmark.removed)]
-    rows += [row for each in valued for row in _ranked(each, draw, benchmark, cell.seed * _SEEDS)]
+    kinds = {method.name: method for method in methods}
+    for each in valued if benchmark.rankers else ():
+        rows += _ranked(each, draw, benchmark, kinds.get(each.method), cell.seed * _SEEDS)
     if cell.seed == 0 and benchmark.method_seeds > 1:
         rows += _stabilities(draw, methods, valued, benchmark)
     return [key | row for row in rows]
@@ -170,11 +172,16 @@ def _judged(valued: Valued, draw: Draw, removed: Sequence[float]) -> Iterator[Ro
         yield _row(valued.method, name, number)
 
 
-def _ranked(valued: Valued, draw: Draw, benchmark: Benchmark, seed: int) -> Iterator[Row]:
-    if valued.weight is None:
+def _ranked(
+    valued: Valued, draw: Draw, benchmark: Benchmark, method: ImportanceMethod | None, seed: int
+) -> Iterator[Row]:
+    if valued.importance is None:
         return
+    weight = valued.importance
     try:
-        for name, area in rankers.areas(valued.weight, draw, benchmark, seed):
+        if method is not None:
+            weight = weights_of(method, weight, _POLICY, np.zeros(len(weight), dtype=np.int64))
+        for name, area in rankers.areas(weight, draw, benchmark, seed):
             yield _row(valued.method, name, area)
     except (ReweightError, ValueError) as error:
         yield _row(valued.method, "failed", reason=said(error))
@@ -223,12 +230,7 @@ def _scored(fit: Fit, parts: Sequence[Fit], draw: Draw) -> Valued:
     logged = method.probability and not method.signed
     cost = {"fit_seconds": fit.seconds, "score_seconds_per_million": scoring}
     scaled = _logarithm(value) if logged else value
-    segments = np.zeros(len(value), dtype=np.int64)
-    try:
-        weight = weights_of(method, importance, _POLICY, segments)
-    except ReweightError as error:
-        return Valued(method.name, reason=said(error))
-    return Valued(method.name, value, scaled, weight, cost)
+    return Valued(method.name, value, scaled, importance, cost)
 
 
 def _batches(draw: Draw, columns: set[str]) -> tuple[Batch, Batch]:
