@@ -111,7 +111,11 @@ def _curves(points: Mapping[str, Any], colours: Mapping[str, str]) -> Figure:
                     axis.plot([point["size"]] * 2, ends, color=colours[method], lw=0.8)
         axis.axhline(0, color=GREY, lw=0.8, ls="--")
         axis.axhline(1, color=GREY, lw=0.8, ls=":")
-        axis.set(title=title, xlabel="samples", ylabel="share of the gap", xscale="log")
+        axis.set(title=title, xlabel="samples", ylabel="share of the gap")
+        if not any(points[metric].values()):
+            axis.text(0.5, 0.5, "no clear gap at any size", transform=axis.transAxes, ha="center")
+            continue
+        axis.set_xscale("log")
         # One bad method would otherwise hide what the others do.
         axis.set_ylim(max(-1.5, axis.get_ylim()[0]), min(1.6, axis.get_ylim()[1]))
         plain(axis.xaxis)
