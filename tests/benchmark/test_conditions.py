@@ -403,8 +403,8 @@ def test_how_often_judges_agree_with_the_truth_and_say_that_a_method_helps() -> 
             ("a", "uniform_recalibrated"): [-0.5, -0.5],
         }
     )
-    right = rows.assign(judge="position", value=rows["value"] / 2)
-    wrong = rows.assign(judge="recorded", value=0.02)
+    right = rows.assign(judge="position", value=rows["value"] / 2, low=-1.0, high=1.0)
+    wrong = rows.assign(judge="recorded", value=0.02, low=0.01, high=0.03)
     verdict = {"name": "outcome", "kind": "verdict"}
     told = [
         frame[frame["method"] == "m"].assign(**verdict, reason=reason)
@@ -416,7 +416,11 @@ def test_how_often_judges_agree_with_the_truth_and_say_that_a_method_helps() -> 
     assert by_key["a", "recorded"]["agree"] == 0.5
     assert by_key["all", "position"]["pairs"] == 2
     assert by_key["b", "position"]["agree"] is None
+    # The one cannot tell by itself, the other is sure of both and wrong on one.
+    assert (by_key["a", "position"]["sure"], by_key["a", "position"]["sure_agree"]) == (0, None)
+    assert (by_key["a", "recorded"]["sure"], by_key["a", "recorded"]["sure_agree"]) == (2, 0.5)
     assert by_key["a", "recorded"]["helps"] == 0
     assert by_key["a", None]["helps"] == by_key["a", None]["worlds"] == 2
     lines = agreement.lines(found)
-    assert "recorded agrees with truth: a 50% of 2, all 50% of 2" in lines
+    said = "recorded agrees with truth: a 50% of 2, all 50% of 2"
+    assert f"{said}; where its own interval excludes 0, 50% of 2" in lines
