@@ -79,7 +79,8 @@ test: setup  ## run all tests that need one machine; ARGS="tests/training" runs 
 	$(PYTHON) $(TESTS)
 
 test-fast: setup  ## run the tests that need no JVM
-	$(PYTHON) -m pytest -m "unit and not long" $(SPREAD) $(ARGS)
+	@# A thread for each process: with one per core, they wait for one another.
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m "unit and not long" $(SPREAD) $(ARGS)
 
 test-cluster: setup  ## run the pipeline on clusters of several executors on this machine
 	$(PYTHON) -m pytest -m cluster -n 1 $(ARGS)
