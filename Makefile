@@ -12,7 +12,6 @@ ARGS ?=
 KILLS ?= 50
 RUNS ?= $(KILLS)
 LOGS ?= 20
-WORLDS ?= 200
 SEEDS ?= 3
 # Number of test processes, each with its own JVM.
 JOBS ?= 2
@@ -43,7 +42,7 @@ WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
 SOURCES := $(shell find lib/reweight -name '*.py' -o -path '*/templates/*' -type f)
 
-.PHONY: help setup demo daily-demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs intervals check real domains perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
+.PHONY: help setup demo daily-demo test test-fast test-cluster test-connect test-spark35 test-spark4x faults clean-logs check real domains perf perf-large bench bench-sizes bench-real bench-detection docs notebooks package lock audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -106,9 +105,6 @@ faults: setup  ## kill the pipeline at KILLS=50 random moments, spread over RUNS
 
 clean-logs: setup  ## diagnose LOGS=20 logs without faults: nothing may be visible
 	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/diagnose/test_diagnose.py -k nothing_is_visible
-
-intervals: setup  ## count in WORLDS=200 worlds how often the intervals of judges hold the true difference
-	REWEIGHT_WORLDS=$(WORLDS) $(PYTHON) -m pytest tests/benchmark/test_metrics_in_memory.py $(ARGS)
 
 check: setup  ## check format, lint, types and import directions
 	$(VENV)/bin/ruff format --check .

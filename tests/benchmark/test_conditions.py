@@ -297,7 +297,7 @@ def test_the_page_shows_every_cell_and_what_is_worse(made_up: dict[str, Any]) ->
 def test_methods_that_do_nothing_are_called_better_in_one_condition_of_twenty() -> None:
     """With a 95 % interval for each of eight it would be in one of three."""
     draw = np.random.default_rng(1)
-    names, count = [f"m{i}" for i in range(8)], 100
+    names, count = [f"m{i}" for i in range(8)], 200
     worlds = [f"c{i}" for i in range(count)]
     values = {(c, m): list(draw.normal(size=5)) for c in worlds for m in [*names, "oracle"]}
     cells = conditions.content(rows_of(values), worlds, names)["metrics"][LEADING]

@@ -336,6 +336,9 @@ def test_trees_and_networks_in_memory_take_weights_and_find_what_a_line_cannot()
         for split, part in made.parts.items()
         if split != "train"
     ]
+    np.testing.assert_allclose(
+        made.predicted(weights, None, trees), made.predicted(weights, wrong, trees), atol=1e-6
+    )
     for ranker in (trees, Deep(epochs=4)):
         found = made.predicted(None, None, ranker, batch_size=128)
         assert ((found > 0.5) == labels).mean() > 0.95, ranker.name
