@@ -100,7 +100,7 @@ def test_two_runs_that_make_the_same_tables_at_once_both_get_their_rows(
     with pytest.raises(Exception, match="weight_range"):
         spark.sql(
             f"INSERT INTO {stores['one'].name(WEIGHTS)} "
-            "VALUES ('x', 'uniform', 1, 1.0, -1.0, null, false)"
+            "VALUES ('x', 'uniform', 1, 1.0, -1.0, null, false, null)"
         )
 
 
