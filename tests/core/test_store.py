@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -189,8 +189,10 @@ def test_rows_may_be_replaced_by_fewer_of_themselves_and_by_none(
 class Overtaken:
     """Its first commit is replaced by another process's, as where a rename is not atomic."""
 
-    def _overwrite(self, table: Table, rows: DataFrame, own: str, options: dict[str, str]) -> None:
-        super()._overwrite(table, rows, own, options)
+    def _commit(
+        self, table: Table, rows: DataFrame, instead_of: str | None, options: dict[str, str]
+    ) -> None:
+        super()._commit(table, rows, instead_of, options)
         if self.retries:
             return
         log = place(self, table) / "_delta_log"
@@ -205,15 +207,15 @@ class Overtaken:
 
 
 def test_a_commit_that_another_process_replaced_is_made_again(
-    spark: SparkSession, store_of: StoreOf
+    spark: SparkSession, store_of: StoreOf, empty_place: Store
 ) -> None:
     store_of("before").write(FACTS, facts(spark, "x"))
-    plain = store_of("overtaken")
-    kind = type("OvertakenStore", (Overtaken, type(plain)), {})
-    store = kind(**{f.name: getattr(plain, f.name) for f in fields(plain)})
-    assert store.write(FACTS, facts(spark, "a", "b")) == 2
-    assert store.retries == 1
-    assert notes(store) == notes(store_of("overtaken")) == ["a", "b"]
+    for plain in (store_of("overtaken"), empty_place):
+        kind = type("OvertakenStore", (Overtaken, type(plain)), {})
+        store = kind(**{f.name: getattr(plain, f.name) for f in fields(plain)})
+        assert store.write(FACTS, facts(spark, "a", "b")) == 2
+        assert store.retries == 1
+        assert notes(store) == notes(plain) == ["a", "b"]
     assert notes(store_of("before")) == ["x"]
 
 
@@ -222,6 +224,24 @@ def weighted(spark: SparkSession, store_of: StoreOf) -> Store:
     store = store_of("weighted")
     store.write(WEIGHTS, weights(spark, 0.0, 0.5, 1e300))
     return store
+
+
+def test_two_jobs_of_a_run_that_make_a_table_at_once_leave_the_rows_of_one(
+    spark: SparkSession, empty_place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(empty_place, own={}, outputs={})
+    exists = empty_place.exists
+
+    def just_before(table: Table) -> bool:
+        found = exists(table)
+        if not found:
+            other.write(FACTS, facts(spark, "other"))
+        return found
+
+    monkeypatch.setattr(empty_place, "exists", just_before)
+    assert empty_place.write(FACTS, facts(spark, "a", "b")) == 2
+    assert empty_place.retries == 1
+    assert notes(empty_place) == notes(replace(empty_place, own={})) == ["a", "b"]
 
 
 @pytest.mark.parametrize("left", [None, ".00000000000000000000.json.1.tmp"])
@@ -254,6 +274,30 @@ def test_a_table_is_made_in_one_commit_and_each_write_is_one_more(
     assert len(empty_place.history(WEIGHTS, 20)) == 3
     with pytest.raises(TableError, match="weight_range"):
         empty_place.write(WEIGHTS, weights(spark, -1.0))
+
+
+def test_small_slices_are_kept_while_stages_run_and_a_rewrite_is_seen(
+    spark: SparkSession, empty_place: Store
+) -> None:
+    store = empty_place
+
+    def is_kept() -> bool:
+        plan: Any = store.read(FACTS)
+        return "InMemory" in plan._jdf.queryExecution().optimizedPlan().toString()
+
+    context: Any = spark.sparkContext
+    store.write(FACTS, facts(spark, "a"))
+    assert not is_kept()
+    before = len(context._jsc.getPersistentRDDs())
+    with store.keeping_small_slices():
+        assert is_kept() and notes(store) == ["a"]
+        store.write(FACTS, facts(spark, "b", "c"))
+        assert is_kept() and notes(store) == ["b", "c"]
+        # Of a slice of which a part was written, the size is not known.
+        store.write(FACTS, facts(spark, "d"), where="n = 0")
+        assert not is_kept() and notes(store) == ["c", "d"]
+    assert not is_kept() and notes(store) == ["c", "d"]
+    assert len(context._jsc.getPersistentRDDs()) == before
 
 
 @pytest.mark.parametrize("stays", [False, True])
@@ -425,7 +469,7 @@ def test_a_column_without_a_type_that_an_earlier_version_wrote_is_passed_over(
     before, broken = store_of("sound"), store_of("broken")
     before.write(EVENTS, spark.sql("SELECT 1 AS user_id"))
     rows = spark.sql("SELECT 'broken' AS run_id, 7 AS user_id, null AS nothing")
-    broken._overwrite(EVENTS, rows, "run_id = 'broken'", {"mergeSchema": "true"})
+    broken._commit(EVENTS, rows, "run_id = 'broken'", {"mergeSchema": "true"})
     for run_id, user in (("sound", 1), ("broken", 7)):
         frame = store_of(run_id).read(EVENTS)
         assert "nothing" not in frame.columns

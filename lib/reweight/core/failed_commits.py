@@ -2,6 +2,9 @@
 
 import re
 
+from pyspark.errors import AnalysisException
+
+from reweight.core.errors import TableError
 from reweight.core.tables import Table
 
 # The commit lost a race with another writer; nothing was written, so it can be retried.
@@ -36,3 +39,48 @@ def lost_race(error: Exception) -> bool:
         isinstance(error, OvertakenError)
         or _LOST_RACE.search(f"{type(error).__name__}: {error}") is not None
     )
+
+
+def explained(error: Exception, table: Table, place: str, attempts: int) -> Exception:
+    """What the user is told of a commit that cannot be made.
+
+    Args:
+        error: what Delta raised.
+        table: the table.
+        place: its name and folder.
+        attempts: how often it was tried.
+    """
+    text = str(error)
+    for mark in ("DELTA_VIOLATE_CONSTRAINT", "DELTA_NOT_NULL_CONSTRAINT", "CHECK constraint"):
+        if mark in text:
+            line = next(line for line in text.splitlines() if mark in line)
+            return TableError(
+                f"a row breaks a constraint of the table '{table.name}'",
+                expected=f"{dict(table.checks)} and the NOT NULL columns",
+                got=line.strip()[:500],
+                fix="correct the rows that the stage reads; nothing was written",
+            )
+    if lost_race(error):
+        return TableError(
+            f"other runs kept writing to the table '{table.name}'",
+            expected=f"a successful commit within {attempts} attempts",
+            got=text.splitlines()[0][:300],
+            fix="start the job again; nothing was written",
+        )
+    if HALF_CREATED.search(text):
+        return TableError(
+            f"the table '{table.name}' cannot be created",
+            expected=f"nothing else in the place of {place}",
+            got=text.splitlines()[0][:300],
+            fix="move away whatever is there, or use another root or catalog for this run; "
+            "nothing was written",
+        )
+    if isinstance(error, AnalysisException):
+        return TableError(
+            f"table '{table.name}' refuses the rows",
+            expected="the columns and types that earlier runs wrote to it",
+            got=" ".join(text.split("\n\nJVM")[0].split())[:600],
+            fix="use another root or catalog for this run, or name and type the columns as in "
+            "the table",
+        )
+    return error

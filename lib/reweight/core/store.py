@@ -9,18 +9,26 @@ import random
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from reweight.core.ddl import ddl
 from reweight.core.errors import TableError
-from reweight.core.failed_commits import HALF_CREATED, OvertakenError, lost_race, now_nullable
+from reweight.core.failed_commits import (
+    HALF_CREATED,
+    OvertakenError,
+    explained,
+    lost_race,
+    now_nullable,
+)
 from reweight.core.section import quoted
+from reweight.core.slices import KeptSlices, Written, kept_slices
 from reweight.core.spark_files import drop_empty_log
 from reweight.core.storable import stored, unstorable
 from reweight.core.tables import Table
@@ -40,10 +48,10 @@ class Store(ABC):
         lineage: facts for the metadata of commits (stage, config hash, revision).
         inputs: table name -> version read; filled by ``read``.
         outputs: table name -> version written; filled by ``write``.
-        own: table name -> newest version that this store wrote, and whether it is known to hold
-            rows of the run; filled by ``write``.
+        own: table name -> the run's slice as this store wrote it; filled by ``write``.
         retries: how often a commit was retried because it lost a race with another run or found a
             half-created table.
+        kept: the small slices that Spark keeps while stages are run; None at other times.
     """
 
     spark: SparkSession
@@ -51,8 +59,9 @@ class Store(ABC):
     lineage: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
-    own: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    own: dict[str, Written] = field(default_factory=dict)
     retries: int = 0
+    kept: KeptSlices | None = None
 
     @abstractmethod
     def name(self, table: Table) -> str:
@@ -88,10 +97,10 @@ class Store(ABC):
         """Creates the table if it does not exist."""
 
     @abstractmethod
-    def _overwrite(
-        self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
+    def _commit(
+        self, table: Table, rows: DataFrame, instead_of: str | None, options: dict[str, str]
     ) -> None:
-        """Replaces the rows that meet a condition, in one commit."""
+        """Writes rows in one commit, in place of those that meet a condition if there is one."""
 
     @abstractmethod
     def _can_be_foreign(self) -> bool:
@@ -99,6 +108,15 @@ class Store(ABC):
 
         If not, a table that this store has just made has the constraints that it was made with.
         """
+
+    @contextmanager
+    def keeping_small_slices(self) -> Iterator[None]:
+        """Lets Spark keep the small slices that this store writes and reads within the block."""
+        with kept_slices() as self.kept:
+            try:
+                yield
+            finally:
+                self.kept = None
 
     def read(
         self, table: Table, run_id: str | None = None, *, may_be_empty: bool = False
@@ -117,15 +135,17 @@ class Store(ABC):
             TableError: the table does not exist or has no rows of the run.
         """
         run_id = run_id or self.run_id
-        version, filled = self.own.get(table.name, (None, False))
-        if version is None or run_id != self.run_id:
+        own = self.own.get(table.name) if run_id == self.run_id else None
+        if own is None:
             if not self.exists(table):
                 raise self._missing(table, run_id, "no such table")
-            version, filled = int(self.history(table, 1)[0]["version"]), False
-        frame = self._pinned(table, version).where(F.col("run_id") == run_id)
-        if not (filled or may_be_empty) and frame.isEmpty():
+            own = Written(int(self.history(table, 1)[0]["version"]))
+        frame = self._pinned(table, own.version).where(F.col("run_id") == run_id)
+        if own.small and self.kept is not None:
+            self.kept.keep(table.name, own.version, frame)
+        if not (own.rows or may_be_empty) and frame.isEmpty():
             raise self._missing(table, run_id, "the table has no row of this run")
-        self.inputs[table.name] = version
+        self.inputs[table.name] = own.version
         return frame
 
     def read_of_all_runs(self, table: Table) -> DataFrame | None:
@@ -181,18 +201,23 @@ class Store(ABC):
         rows = self._conformed(table, rows)
         facts = {"run_id": self.run_id, **self.lineage, "inputs": self.inputs}
         commit = json.dumps(facts | {"commit": uuid.uuid4().hex})
+        # An earlier version may have made the table without a column that is declared now.
+        options = {"mergeSchema": "true", "userMetadata": commit}
+        condition = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
         nullable = ""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._create(table, rows.schema)
+                is_new = self._create(table, rows.schema)
                 if nullable:
                     self._allow_nulls(table, nullable)
                 if where is not None:
                     self._add_columns(table)
-                self._replace(table, rows, where, commit)
-                written = self._committed(table, commit, rows)
-                self.own[table.name] = (self.outputs[table.name], written > 0)
-                return written
+                # What is new has nothing to replace, and looking takes as long as writing few rows.
+                self._commit(table, rows, None if is_new else condition, options)
+                written = self._committed(table, commit, rows, is_new)
+                written = written._replace(whole=where is None)
+                self.own[table.name], self.outputs[table.name] = written, written.version
+                return written.rows
             except Exception as error:
                 half_created = HALF_CREATED.search(str(error)) is not None
                 if isinstance(error, TableError):
@@ -204,7 +229,9 @@ class Store(ABC):
                 ):
                     continue
                 if attempt == _ATTEMPTS or not (half_created or lost_race(error)):
-                    raise self._explained(table, error) from error
+                    place = self.folder(table) or "a folder of the catalog"
+                    named = f"{self.name(table)} ({place})"
+                    raise explained(error, table, named, _ATTEMPTS) from error
                 if half_created and attempt == _PATIENCE:
                     self._clear(table)
                 # Somebody else is at it: nothing that was known of the table holds.
@@ -213,12 +240,6 @@ class Store(ABC):
                 # Random, so that runs that collided do not collide again.
                 time.sleep(random.uniform(0.5, 1.5) * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
-
-    def _replace(self, table: Table, rows: DataFrame, where: str | None, commit: str) -> None:
-        condition = f"run_id = '{self.run_id}'" + (f" AND ({where})" if where else "")
-        # An earlier version may have made the table without a column that is declared now.
-        options = {"mergeSchema": "true", "userMetadata": commit}
-        self._overwrite(table, rows, condition, options)
 
     def _add_columns(self, table: Table) -> None:
         """Adds the declared columns that an earlier version did not have: a condition may use them.
@@ -260,18 +281,23 @@ class Store(ABC):
             )
         return rows.select(*schema.names)
 
-    def _create(self, table: Table, schema: StructType) -> None:
-        """Makes the table, or checks the one that is there, unless this store wrote it before."""
+    def _create(self, table: Table, schema: StructType) -> bool:
+        """Makes the table, or checks the one that is there, unless this store wrote it before.
+
+        Returns:
+            Whether there was none, and so no row of the run.
+        """
         if table.name in self.own:
-            return
-        if not self.exists(table):
+            return False
+        is_new = not self.exists(table)
+        if is_new:
             # The rows of one run cannot tell which columns of an open table are never null.
             nullable = StructType([StructField(f.name, f.dataType) for f in schema])
             self._make(table, table.columns() or nullable)
             if not self._can_be_foreign():
-                return
+                return True
         if not (table.checks or self._can_be_foreign()):
-            return
+            return False
         detail: Any = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").first()
         if (detail["format"], detail["partitionColumns"]) != ("delta", ["run_id"]):
             raise TableError(
@@ -285,6 +311,7 @@ class Store(ABC):
                 self.spark.sql(
                     f"ALTER TABLE {self.name(table)} ADD CONSTRAINT {name} CHECK ({condition})"
                 )
+        return is_new
 
     def _clear(self, table: Table) -> None:
         """Removes the log of a half-created table, over which Delta refuses to create one."""
@@ -292,17 +319,22 @@ class Store(ABC):
         if folder and not self.exists(table):
             drop_empty_log(self.spark, folder)
 
-    def _committed(self, table: Table, commit: str, rows: DataFrame) -> int:
+    def _committed(self, table: Table, commit: str, rows: DataFrame, is_new: bool) -> Written:
         # Several entries, since other runs may have committed in the meantime.
         history = self.history(table, 20)
         matching = [entry for entry in history if entry["userMetadata"] == commit]
+        if matching:
+            before = history[history.index(matching[0]) + 1 :]
+            own = f'"run_id": "{self.run_id}"'
+            if is_new and any(own in (entry["userMetadata"] or "") for entry in before):
+                raise OvertakenError(f"another job of the run wrote to the new table {table.name}")
+            measured, version = matching[0]["operationMetrics"], int(matching[0]["version"])
+            written, size = (int(measured.get(f"numOutput{of}", 0)) for of in ("Rows", "Bytes"))
+            return Written(version, written, size)
         # Replacing no rows with no rows makes no commit; writing rows always does.
-        if not matching and not rows.isEmpty():
+        if not rows.isEmpty():
             raise OvertakenError(f"a commit to '{table.name}' is not in its history")
-        self.outputs[table.name] = int((matching or history)[0]["version"])
-        if not matching:
-            return 0
-        return int(matching[0]["operationMetrics"].get("numOutputRows", 0))
+        return Written(int(history[0]["version"]))
 
     def _missing(self, table: Table, run_id: str, got: str) -> TableError:
         return TableError(
@@ -311,40 +343,3 @@ class Store(ABC):
             got=got,
             fix=f"run the stage '{table.made_by}' first",
         )
-
-    def _explained(self, table: Table, error: Exception) -> Exception:
-        text = str(error)
-        for mark in ("DELTA_VIOLATE_CONSTRAINT", "DELTA_NOT_NULL_CONSTRAINT", "CHECK constraint"):
-            if mark in text:
-                line = next(line for line in text.splitlines() if mark in line)
-                return TableError(
-                    f"a row breaks a constraint of the table '{table.name}'",
-                    expected=f"{dict(table.checks)} and the NOT NULL columns",
-                    got=line.strip()[:500],
-                    fix="correct the rows that the stage reads; nothing was written",
-                )
-        if lost_race(error):
-            return TableError(
-                f"other runs kept writing to the table '{table.name}'",
-                expected=f"a successful commit within {_ATTEMPTS} attempts",
-                got=text.splitlines()[0][:300],
-                fix="start the job again; nothing was written",
-            )
-        if HALF_CREATED.search(text):
-            return TableError(
-                f"the table '{table.name}' cannot be created",
-                expected=f"nothing else in the place of {self.name(table)} "
-                f"({self.folder(table) or 'a folder of the catalog'})",
-                got=text.splitlines()[0][:300],
-                fix="move away whatever is there, or use another root or catalog for this run; "
-                "nothing was written",
-            )
-        if isinstance(error, AnalysisException):
-            return TableError(
-                f"table '{table.name}' refuses the rows",
-                expected="the columns and types that earlier runs wrote to it",
-                got=" ".join(text.split("\n\nJVM")[0].split())[:600],
-                fix="use another root or catalog for this run, or name and type the columns as in "
-                "the table",
-            )
-        return error

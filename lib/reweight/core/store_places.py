@@ -62,11 +62,15 @@ class FolderStore(Store):
         # With its constraints at once: adding one later costs a commit and a scan.
         make_delta(self.spark, self.folder(table), columns, _constraints(table))
 
-    def _overwrite(
-        self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
+    def _commit(
+        self, table: Table, rows: DataFrame, instead_of: str | None, options: dict[str, str]
     ) -> None:
-        writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", condition)
-        writer.options(**options).save(self.folder(table))
+        writer = rows.write.format("delta").options(**options)
+        if instead_of is None:
+            writer = writer.mode("append")
+        else:
+            writer = writer.mode("overwrite").option("replaceWhere", instead_of)
+        writer.save(self.folder(table))
 
     def _can_be_foreign(self) -> bool:
         return False
@@ -130,10 +134,14 @@ class CatalogStore(Store):
                 raise
             self.spark.sql(creation(self.name(table), columns, {}))
 
-    def _overwrite(
-        self, table: Table, rows: DataFrame, condition: str, options: dict[str, str]
+    def _commit(
+        self, table: Table, rows: DataFrame, instead_of: str | None, options: dict[str, str]
     ) -> None:
-        rows.writeTo(self.name(table)).options(**options).overwrite(F.expr(condition))
+        writer = rows.writeTo(self.name(table)).options(**options)
+        if instead_of is None:
+            writer.append()
+        else:
+            writer.overwrite(F.expr(instead_of))
 
     def _can_be_foreign(self) -> bool:
         return True

@@ -151,6 +151,14 @@ def run_stages(
             fix="use one of these names",
         )
     warn_of_older(run, stages, order)
+    with run.store.keeping_small_slices():
+        _run_stages(run, stages, again, order)
+
+
+def _run_stages(
+    run: JobRun[Any], stages: Sequence[Stage], again: str | None, order: Sequence[Stage]
+) -> None:
+    names = [stage.__name__ for stage in stages]
     checked = announced = False
     for stage, why in _to_run(run, stages, again, order):
         number = names.index(stage.__name__)

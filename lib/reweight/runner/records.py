@@ -70,7 +70,8 @@ def run_stage(run: JobRun[Any], stage: Stage, order: Sequence[Stage] = PIPELINE)
     finally:
         spent = {"seconds": round(time.monotonic() - start, 2), "retries": store.retries}
         tables = {"inputs": store.inputs, "outputs": store.outputs, "logs": logs}
-        filled = [name for name in store.outputs if store.own.get(name, (0, False))[1]]
+        own = store.own
+        filled = [name for name in store.outputs if name in own and own[name].rows]
         record |= spent | tables | {"filled": filled, "summary": {}} | end
         write_json(path, record | {"key": _key(record)})
         log_to_trackers(run, record)
