@@ -1,5 +1,6 @@
 """What differs between a session with a JVM and a client of Spark Connect."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier, get_ident
 from typing import Any, cast
@@ -67,6 +68,11 @@ def test_rows_that_a_server_does_not_keep_are_staged(
 
     with persisted.persisted(rows) as kept:
         assert kept.storageLevel.useDisk
+        with persisted.persisted(rows), ExitStack() as stack:
+            persisted.keep(rows, stack)
+        # Who keeps them first frees them.
+        assert kept.storageLevel.useDisk
+    assert not kept.storageLevel.useDisk
     monkeypatch.setattr(type(rows), "persist", refused)
     folder = tmp_path / "staged"
     (folder / "of a killed attempt").mkdir(parents=True)
@@ -79,6 +85,9 @@ def test_rows_that_a_server_does_not_keep_are_staged(
     assert not folder.exists()
     with pytest.raises(PySparkException), persisted.persisted(rows):
         pass
+    with ExitStack() as stack:
+        persisted.keep(rows, stack)
+        assert not rows.storageLevel.useDisk
 
 
 def test_calls_side_by_side_give_their_results_in_order_and_can_be_cancelled(

@@ -1,13 +1,14 @@
 """Rows that are computed once and read several times.
 
 Spark keeps them on its disks. Where a server refuses that (serverless compute), they are Parquet in
-a folder of the run, which is removed at the end, or by the next attempt if this one is killed.
+a folder of the run, which is removed at the end, or by the next attempt if this one is killed. Who
+keeps rows first frees them: a block within that asks for the same rows leaves them as they are.
 """
 
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -48,18 +49,36 @@ def persisted(rows: DataFrame) -> Iterator[DataFrame]:
         yield computed
 
 
+def keep(rows: DataFrame, until: ExitStack) -> None:
+    """Lets Spark compute rows once until a stack is closed; does nothing where a server refuses.
+
+    Args:
+        rows: rows that can be read again at little cost, so that no copy of them is worth writing.
+        until: frees them when it is closed.
+    """
+    with suppress(PySparkException):
+        until.enter_context(_by_spark(rows))
+
+
 def _computed_once(rows: DataFrame) -> AbstractContextManager[DataFrame]:
     folder = _STAGING.get()
     try:
-        return _by_spark(rows.persist(StorageLevel.DISK_ONLY))
+        return _by_spark(rows)
     except PySparkException:
         if folder is None:
             raise
     return _staged(rows, folder / uuid.uuid4().hex)
 
 
+def _by_spark(rows: DataFrame) -> AbstractContextManager[DataFrame]:
+    level = rows.storageLevel
+    if level.useDisk or level.useMemory:
+        return nullcontext(rows)
+    return _freed(rows.persist(StorageLevel.DISK_ONLY))
+
+
 @contextmanager
-def _by_spark(rows: DataFrame) -> Iterator[DataFrame]:
+def _freed(rows: DataFrame) -> Iterator[DataFrame]:
     try:
         yield rows
     finally:

@@ -10,7 +10,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +27,9 @@ from reweight.core.failed_commits import (
     lost_race,
     now_nullable,
 )
+from reweight.core.persisted import keep
 from reweight.core.section import quoted
-from reweight.core.slices import KeptSlices, Written, kept_slices
+from reweight.core.slices import Written
 from reweight.core.spark_files import drop_empty_log
 from reweight.core.storable import stored, unstorable
 from reweight.core.tables import Table
@@ -51,7 +52,7 @@ class Store(ABC):
         own: table name -> the run's slice as this store wrote it; filled by ``write``.
         retries: how often a commit was retried because it lost a race with another run or found a
             half-created table.
-        kept: the small slices that Spark keeps while stages are run; None at other times.
+        kept: frees the small slices that Spark keeps while stages are run; None at other times.
     """
 
     spark: SparkSession
@@ -61,7 +62,7 @@ class Store(ABC):
     outputs: dict[str, int] = field(default_factory=dict)
     own: dict[str, Written] = field(default_factory=dict)
     retries: int = 0
-    kept: KeptSlices | None = None
+    kept: ExitStack | None = None
 
     @abstractmethod
     def name(self, table: Table) -> str:
@@ -112,7 +113,7 @@ class Store(ABC):
     @contextmanager
     def keeping_small_slices(self) -> Iterator[None]:
         """Lets Spark keep the small slices that this store writes and reads within the block."""
-        with kept_slices() as self.kept:
+        with ExitStack() as self.kept:
             try:
                 yield
             finally:
@@ -142,7 +143,7 @@ class Store(ABC):
             own = Written(int(self.history(table, 1)[0]["version"]))
         frame = self._pinned(table, own.version).where(F.col("run_id") == run_id)
         if own.small and self.kept is not None:
-            self.kept.keep(table.name, own.version, frame)
+            keep(frame, self.kept)
         if not (own.rows or may_be_empty) and frame.isEmpty():
             raise self._missing(table, run_id, "the table has no row of this run")
         self.inputs[table.name] = own.version
@@ -215,7 +216,8 @@ class Store(ABC):
                 # What is new has nothing to replace, and looking takes as long as writing few rows.
                 self._commit(table, rows, None if is_new else condition, options)
                 written = self._committed(table, commit, rows, is_new)
-                written = written._replace(whole=where is None)
+                if where is not None:
+                    written = written._replace(bytes=None)
                 self.own[table.name], self.outputs[table.name] = written, written.version
                 return written.rows
             except Exception as error:
@@ -329,8 +331,9 @@ class Store(ABC):
             if is_new and any(own in (entry["userMetadata"] or "") for entry in before):
                 raise OvertakenError(f"another job of the run wrote to the new table {table.name}")
             measured, version = matching[0]["operationMetrics"], int(matching[0]["version"])
-            written, size = (int(measured.get(f"numOutput{of}", 0)) for of in ("Rows", "Bytes"))
-            return Written(version, written, size)
+            size = measured.get("numOutputBytes")
+            count = int(measured.get("numOutputRows", 0))
+            return Written(version, count, None if size is None else int(size))
         # Replacing no rows with no rows makes no commit; writing rows always does.
         if not rows.isEmpty():
             raise OvertakenError(f"a commit to '{table.name}' is not in its history")

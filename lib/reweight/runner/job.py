@@ -158,10 +158,9 @@ def run_stages(
 def _run_stages(
     run: JobRun[Any], stages: Sequence[Stage], again: str | None, order: Sequence[Stage]
 ) -> None:
-    names = [stage.__name__ for stage in stages]
     checked = announced = False
     for stage, why in _to_run(run, stages, again, order):
-        number = names.index(stage.__name__)
+        number = stages.index(stage)
         remaining = stages[number:]
         if not checked:
             _check_early(run, remaining)
