@@ -103,7 +103,7 @@ test-spark4x: $(VENV4X)/.made  ## run the tests on the newest Spark, without Pet
 faults: setup  ## kill the pipeline at KILLS=50 random moments, spread over RUNS=KILLS runs, and compare the results
 	REWEIGHT_KILLS=$(KILLS) REWEIGHT_RUNS=$(RUNS) $(PYTHON) -m pytest tests/faults -n $(JOBS) --dist worksteal $(ARGS)
 
-clean-logs: setup  ## diagnose LOGS=20 logs without faults: nothing may be visible
+clean-logs: setup  ## simulate LOGS=20 logs without faults; diagnose may find nothing in them
 	REWEIGHT_CLEAN_LOGS=$(LOGS) $(PYTHON) -m pytest tests/diagnose/test_diagnose.py -k nothing_is_visible
 
 check: setup  ## check format, lint, types and import directions
@@ -128,7 +128,7 @@ perf: setup  ## measure performance ratios and write build/perf/perf.html
 perf-large: setup  ## the same, on the largest log that a small machine can handle
 	$(PYTHON) -m tests.perf --large $(ARGS)
 
-bench-detection: setup  ## benchmark: which methods find wrong labels, on public tables in DATA; SEEDS=25 is the full protocol
+bench-detection: setup  ## benchmark: which methods find wrong labels, on public tables in DATA; SEEDS=25 as published
 	$(PYTHON) jobs/benchmark.py conf/benchmark/published.yaml data_dir=$(DATA) benchmark.seeds=$(SEEDS) $(ARGS)
 
 bench: setup  ## benchmark: which weights help the ranker, in simulated worlds with known truth

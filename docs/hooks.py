@@ -7,7 +7,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-# Generated pages, and what replaces placeholders in the navigation and in written pages.
+# Generated pages and tables, and the lists for the navigation.
 _made: dict[str, Any] = {}
 
 
@@ -27,9 +27,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Replaces each placeholder that is alone on its line by its table."""
-    for placeholder, table in _made["tables"].items():
-        markdown = markdown.replace(f"\n{placeholder}\n", f"\n{table}\n")
+    """Replaces each line that stands for a table, and says so where pages are read unbuilt."""
+    for name, table in _made["tables"].items():
+        stand_in = f"*{name}: a table on the pages that `make docs` builds.*"
+        markdown = markdown.replace(f"\n{stand_in}\n", f"\n{table}\n")
     return markdown
 
 

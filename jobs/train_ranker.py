@@ -1,4 +1,4 @@
-"""Trains one weighted ranker per method.
+"""Trains each ranker on the weights of each method.
 
 spark-submit jobs/train_ranker.py conf/demo.yaml [key=value ...]
 """

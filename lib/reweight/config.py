@@ -195,8 +195,8 @@ class RunConfig(MethodsConfig):
         no_segments = self.sampling.segment == Sampling.model_fields["segment"].default
         if no_segments and self.weighting.segment_cap is not None:
             raise ValueError(
-                "weighting.segment_cap has no effect without segments; write sampling.segment: "
-                "country, or another expression"
+                "weighting.segment_cap has no effect without segments; write sampling: "
+                "{segment: country}, or another expression"
             )
         return self
 

@@ -65,6 +65,7 @@ def other_settings(spark: SparkSession) -> Iterator[dict[str, str]]:
         "spark.sql.sources.partitionColumnTypeInference.enabled": "true",
         "spark.sql.legacy.javaCharsets": "false",
         "spark.sql.legacy.codingErrorAction": "false",
+        "spark.databricks.delta.history.metricsEnabled": "false",
     }
     for key, value in other.items():
         spark.conf.set(key, value)

@@ -147,7 +147,7 @@ def test_a_column_that_loses_all_its_values_is_named() -> None:
     before = known(day(6), day(7, empty=("coupon",)))
     with pytest.raises(SourceError, match=r"\['price'\] have no value on 2026-01-08") as caught:
         check_columns(now, before, SECTION)
-    assert "daily.may_be_empty: [price]" in caught.value.fix
+    assert "daily: {may_be_empty: [price]}" in caught.value.fix
     check_columns(now, before, SECTION.model_copy(update={"may_be_empty": ("price",)}))
 
 

@@ -104,7 +104,7 @@ def test_the_driver_trains_on_a_limited_number_of_rows() -> None:
         fits_driver(job_of(None, where="driver"), TOO_MANY, extra=2)
     assert error.value.expected.startswith("at most 4 GiB of training rows")
     assert error.value.got == f"{TOO_MANY.rows:,} rows of {ROW} bytes: 4.0 GiB"
-    assert "fitting.where: executors" in error.value.fix
+    assert "fitting: {where: executors}" in error.value.fix
 
 
 def test_a_single_rank_of_a_local_session_trains_on_the_driver(spark: SparkSession) -> None:

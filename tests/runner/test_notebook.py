@@ -11,6 +11,7 @@ import reweight
 from reweight.clean_logs.stage import clean_logs
 from reweight.config import load_config
 from reweight.core.errors import ConfigError, RunError, TableError
+from reweight.core.session_kind import set_settings
 from reweight.simulate_logs.section import Dirt
 from reweight.simulate_logs.stage import simulate_logs
 
@@ -35,15 +36,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def view(spark: SparkSession, root: Path) -> reweight.RunView:
     """The whole line, in a session whose settings are not the library's."""
-    spark.conf.set("spark.sql.ansi.enabled", "true")
-    spark.conf.set("spark.sql.session.timeZone", "Europe/Vienna")
+    others = {
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.session.timeZone": "Europe/Vienna",
+        "spark.databricks.delta.history.metricsEnabled": "false",
+    }
+    before = {key: spark.conf.get(key, None) for key in others}
+    set_settings(spark, others)
     try:
         found = reweight.run(DEMO, "run_id=whole", f"root={root}", *SMALL)
-        assert spark.conf.get("spark.sql.ansi.enabled") == "true"
-        assert spark.conf.get("spark.sql.session.timeZone") == "Europe/Vienna"
+        assert {key: spark.conf.get(key) for key in others} == others
     finally:
-        spark.conf.set("spark.sql.ansi.enabled", "false")
-        spark.conf.set("spark.sql.session.timeZone", "UTC")
+        set_settings(spark, before)
     return found
 
 

@@ -108,7 +108,7 @@ def test_what_cannot_be_exported_is_named(
     with pytest.raises(ServingError, match="without weights") as caught:
         run_stage(open_run("first", judges, "exporting.methods=[random, jtt]"), export)
     assert caught.value.got == "jtt: not in the run"
-    assert caught.value.fix == "write exporting.methods: [random]"
+    assert caught.value.fix == "write exporting: {methods: [random]}"
     columns = "split string, group_id string, weight double"
     rows = [("train", "a", 1.0), ("train", "a", 1.0), ("train", "b", 1.0), ("train", "b", 2.0)]
     frame = spark.createDataFrame(rows, columns)

@@ -33,8 +33,8 @@ def _of_samples(columns: Sequence[str], sampling: Sampling, features: Features) 
     if taken := taken_names(columns, sampling):
         yield (
             f"event columns {taken}: samples have columns of these names; rename them, or write "
-            "sampling.keep: {position: position} and likewise for propensity and value, and "
-            "sampling.segment: segment"
+            "sampling: {keep: {position: position}, segment: segment}, with propensity and value "
+            "in keep likewise"
         )
 
 

@@ -260,8 +260,8 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
             expected=f"any names except {[c for c in RESERVED if c[0] != '_']}, and {list(_SET)} "
             "only where the section sampling uses them unchanged",
             got=str(taken),
-            fix="rename them in cleaning.columns, or set sampling.keep.position: position and "
-            "likewise for the others",
+            fix="rename them in cleaning.columns, or write sampling: {keep: {position: "
+            "position}} and likewise for the others",
         )
     expressions: dict[str, str | None] = {
         "anchor": sampling.anchor,

@@ -23,7 +23,7 @@ def wrong_times(
             yield "sampling.collapse.columns: expected `event_time`, such as min(event_time)"
         return
     label, merged = sampling.label, collapse.columns if collapse else {}
-    no_order = "nothing follows anything; write sampling.label: {value: ...}, the label of a row"
+    no_order = "nothing follows anything; write sampling: {label: {value: ...}}, the label of a row"
     needing = {
         "sampling.collapse.columns.event_time": (
             TIME in {name.lower() for name in merged},

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from reweight.core.errors import ConfigError
 
 _EXPECTED = {
+    "missing": "missing",
+    "extra_forbidden": "unknown key",
     "string_type": "expected a text",
     "tuple_type": "expected a list",
     "dict_type": "expected keys with their values",
@@ -27,13 +29,14 @@ def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
     """
     lines = []
     for details in error.errors(include_url=False):
-        key = ".".join(str(part) for part in details["loc"]) or "(the whole)"
-        message = _EXPECTED.get(details["type"], details["msg"])
+        # A rule of several sections begins its message with the keys that it is about.
+        key = "".join(f"{part}." for part in details["loc"]).rstrip(".")
+        message = _EXPECTED.get(details["type"], details["msg"]).removeprefix("Value error, ")
         # What a rule of a whole section refuses is in its message.
         is_section = details["type"] == "missing" or isinstance(details["input"], Mapping)
         got = "" if is_section else f" (got: {str(details['input'])[:80]!r})"
         meant = f"; {line}" if (line := _meant(details)) else ""
-        lines.append(f"\n    {key}: {message}{got}{meant}")
+        lines.append(f"\n    {key and key + ': '}{message}{got}{meant}")
     return ConfigError(
         what,
         expected=expected,
@@ -114,8 +117,14 @@ def _meant(details: Any) -> str | None:
         )
     if kind == "string_type":
         return _as_text(key, value)
+    if kind == "missing" and "shares" in loc:
+        return "write all of its parts, such as [0.6, 0.2, 0.2]"
     if kind == "missing" and isinstance(loc[-1], int):
         return "write all of its parts, such as [0, null] for a range without an upper limit"
+    if kind == "extra_forbidden" and "." in key:
+        first, *rest = [*map(str, loc[:-1]), *key.split(".")]
+        line = f"{first}: " + "".join(f"{{{part}: " for part in rest) + "..." + "}" * len(rest)
+        return f"in a file, write {line}; a key with dots is for the command line, {key}=..."
     return None
 
 

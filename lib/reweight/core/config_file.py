@@ -25,6 +25,8 @@ def meant_instead(error: Exception, path: str) -> str:
             "set the key, such as data_dir=/data; write $NAME for a variable of the environment "
             "(in paths), and \\${1} for a text that has ${1}"
         )
+    if isinstance(error, FileNotFoundError) and str(error.filename) != path:
+        return "correct `base`, a path that begins in the folder of the file that has it"
     file = Path(path)
     line = (
         meant(error, file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else None

@@ -93,7 +93,7 @@ def refuse_combinations(methods: Sequence[Combining], refusals: Refusals) -> Non
                 f"'{method.name}' combines methods that are left out",
                 expected="all of its parts",
                 got=f"none of {lost}",
-                fix="mend these parts, or name others",
+                fix="fix these methods, or name others",
             )
             refusals.add(method.name, error)
 

@@ -17,7 +17,8 @@ from reweight.core.session_kind import set_settings
 
 _LOG = logging.getLogger(__name__)
 
-# For the same rows on Spark 3.5 and 4, whose defaults differ, and nothing guessed from values.
+# For the same rows and counts in every session: Spark 3.5 and 4 have different defaults, and those
+# of a given session may be any. Nothing is guessed from values.
 SEMANTICS = {
     "spark.sql.ansi.enabled": "false",
     "spark.sql.legacy.timeParserPolicy": "CORRECTED",
@@ -27,6 +28,8 @@ SEMANTICS = {
     # All encodings that Java has; what cannot be decoded is marked, and no error.
     "spark.sql.legacy.javaCharsets": "true",
     "spark.sql.legacy.codingErrorAction": "true",
+    # What a commit wrote is counted by Delta, and read from the table's history.
+    "spark.databricks.delta.history.metricsEnabled": "true",
 }
 
 # For few rows, where planning a query takes longer than running it: no generated code, and no plans

@@ -86,7 +86,7 @@ def meant(error: Exception, text: str) -> str | None:
     if "duplicate key" in problem:
         if _CALL.search(line):
             return _at(number, line, "quote an expression with a comma")
-        return f"line {number + 1}: `{line.strip()}` is there before; merge the two into one"
+        return f"line {number + 1}: `{line.strip()}` appears twice; merge the two into one"
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return f"line {number + 1}: indent with spaces, since YAML allows no tabs"
     return _at(number, line, "quote the value", error.problem_mark.column) if ": " in line else None

@@ -143,8 +143,8 @@ def check_columns(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
                 f"{day.day}",
                 expected=_shown(columns_before, columns),
                 got=_shown(columns, columns_before),
-                fix="deliver the day again with the columns of the days before; after a wanted "
-                "change, begin a new run: write another run_id and daily.first; nothing was "
+                fix="deliver the day again with the columns of the days before; if the change is "
+                "intended, begin a new run: write another run_id and daily.first; nothing was "
                 "written",
             )
     always = set(day.empty).difference(*[d.empty for d in before[-7:]]) - set(daily.may_be_empty)
@@ -153,8 +153,8 @@ def check_columns(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
             f"the event columns {lost} have no value on {day.day}",
             expected=f"values, as on the days before ({last.day})",
             got="null in all events",
-            fix="look whether the fields have other names in the log now; if the day is right, "
-            f"write daily.may_be_empty: [{', '.join(lost)}]; nothing was written",
+            fix="check whether the fields were renamed in the log; if the day is right, write "
+            f"daily: {{may_be_empty: [{', '.join(lost)}]}}; nothing was written",
         )
 
 

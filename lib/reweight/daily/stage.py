@@ -133,7 +133,7 @@ def _begin(run: Run, section: Daily, reference: _Reference) -> None:
                 f"{', '.join(changed)} changed since the first day of run '{config.run_id}'",
                 expected="the same settings and models for all days",
                 got=f"others than on {section.first}, when the run began",
-                fix="take the change back; or write another run_id, and deliver its days by "
+                fix="undo the change; or write another run_id, and deliver its days by "
                 "--from and --to; nothing was changed",
             )
         return

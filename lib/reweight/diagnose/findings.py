@@ -67,7 +67,7 @@ _FOLLOW_TARGET = ("influence_lr", "tracin", "mw_net")
 
 ADVICE = {
     "position bias": _Advice(
-        ("doubly_robust", "ipw_position"),
+        ("ipw_position", "doubly_robust"),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES, *_PREFER_HARD),
         "Negatives far down the list may never have been seen, so they are the doubtful rows, and "
         "methods that trust recorded labels learn the bias. Showing some of the lists in random "

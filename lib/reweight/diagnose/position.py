@@ -47,8 +47,8 @@ def position_bias(
     text = (
         f"{labels.shared:,} of {labels.events:,} label events are shared by several samples of the "
         f"same {', '.join(labels.keys)}: each of these samples is positive, whichever was looked "
-        "at, and that blurs the effect. doubly_robust and ipw_position need sampling.label: "
-        "{..., attribute: last}, or the key of the sample in sampling.label.keys."
+        "at, and that blurs the effect. ipw_position and doubly_robust need sampling: {label: "
+        "{..., attribute: last}}, or the key of the sample in sampling.label.keys."
     )
     measure = Measure("share of label events that several samples share", labels.shared_share)
     return replace(finding, text=f"{finding.text} {text}", measures=(*finding.measures, measure))

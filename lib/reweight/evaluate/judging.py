@@ -80,7 +80,7 @@ def check_judges(
             frame,
             expressions,
             of="the samples",
-            fix="correct them, or add the columns to sampling.keep: {rating: rating}",
+            fix="correct them, or add the columns: sampling: {keep: {rating: rating}}",
         )
 
 

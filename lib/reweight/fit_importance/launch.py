@@ -106,7 +106,7 @@ def _explained(plan: FitPlan, error: Exception) -> TrainingError:
             expected=f"{ranks} free cores (tasks) at the same time",
             got=next(line for line in text.splitlines() if "slots" in line).strip()[:300],
             fix="lower fitting.ranks, or give Spark more cores; turn dynamic allocation off, which "
-            "barrier stages do not allow; where there are none, set fitting.where: driver",
+            "barrier stages do not allow; where there are none, write fitting: {where: driver}",
         )
     messages = failed_ranks(plan.models)
     # The library would raise its own errors again; any other failure may not recur.

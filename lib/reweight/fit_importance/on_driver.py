@@ -47,8 +47,8 @@ def fits_driver(job: FitJob, facts: TrainFacts, extra: int) -> bool:
             expected=f"at most {DRIVER_LIMIT >> 30} GiB of training rows, since one process reads "
             "all of them in every epoch",
             got=f"{facts.rows:,} rows of {row} bytes: {size / (1 << 30):.1f} GiB",
-            fix="set fitting.where: executors and train on a cluster that runs barrier tasks, or "
-            "sample fewer rows",
+            fix="write fitting: {where: executors} and train on a cluster that runs barrier tasks, "
+            "or sample fewer rows",
         )
     return True
 

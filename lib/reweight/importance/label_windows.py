@@ -87,7 +87,7 @@ def check_undone(method: str, undone: int, outside: int) -> None:
             f"'{method}' cannot learn how labels are taken back",
             expected="settled training rows whose label event was taken back",
             got="none",
-            fix="write training.undo: false, or use a log in which some are",
+            fix="write training: {undo: false}, or use a log in which some are",
         )
 
 

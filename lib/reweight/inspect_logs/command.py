@@ -48,7 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Reads a sample of raw logs and prints a config that reads them."
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, folder, glob or table")
-    parser.add_argument("--format", choices=["csv", "json", "parquet", "delta"])
+    parser.add_argument(
+        "--format",
+        choices=["csv", "json", "parquet", "delta"],
+        help="format of the files; guessed by default",
+    )
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each path (%(default)s)")
     parser.add_argument("--output", type=Path, help="write the config to this file")
     arguments = parser.parse_args(argv)

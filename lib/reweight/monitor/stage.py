@@ -97,7 +97,7 @@ def _features(run: Run, reference: str) -> tuple[str, ...]:
             expected=f"the features of run '{run.config.run_id}'",
             got="in one run alone, or in another order: "
             f"{sorted({*names} ^ {*reference_names})[:10]}",
-            fix="write monitoring.reference: the run whose models score these samples",
+            fix="write monitoring: {reference: ...}, the run whose models score these samples",
         )
     return names
 

@@ -280,18 +280,16 @@ def _parser(
 def _add_first(parser: argparse.ArgumentParser, stages: Sequence[Stage]) -> None:
     """Adds the options that choose a first stage."""
     again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--from",
-        dest="first",
-        metavar="STAGE",
-        choices=[stage.__name__ for stage in stages],
-        help="run this stage and those after it, even if nothing has changed since they were run",
-    )
-    again.add_argument(
-        "--force",
-        action="store_true",
-        help="run all stages, even if nothing has changed since they were run",
-    )
+    if len(stages) > 1:
+        again.add_argument(
+            "--from",
+            dest="first",
+            metavar="STAGE",
+            choices=[stage.__name__ for stage in stages],
+            help="run this stage and those after it, even if nothing has changed",
+        )
+    again.add_argument("--force", action="store_true", help="run even if nothing has changed")
+    parser.set_defaults(first=None)
 
 
 def _first_stage(arguments: argparse.Namespace, stages: Sequence[Stage]) -> str | None:

@@ -95,14 +95,14 @@ def petastorm(shard: Shard) -> Generator[Batch]:
             "Petastorm is not installed",
             expected="petastorm 0.12.1, which needs pyarrow < 15 and numpy < 2",
             got=str(error),
-            fix="set fitting.feed: arrow",
+            fix="write fitting: {feed: arrow}",
         ) from error
     if not _petastorm_opens(shard.folder):
         raise TrainingError(
             "Petastorm cannot open the path of the snapshot",
             expected="a path without '#', '?' or control characters",
             got=str(shard.folder),
-            fix="set fitting.feed: auto or arrow, or rename the folder",
+            fix="write fitting: {feed: arrow}, or rename the folder",
         )
     shuffle = shard.seed is not None
     # A new reader per epoch, with one worker: with more workers, or a reader of several epochs, the

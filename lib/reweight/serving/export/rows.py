@@ -61,8 +61,8 @@ def group_weights(rows: DataFrame, rule: str, method: str) -> DataFrame:
                 f"the weights of '{method}' differ within groups",
                 expected="one weight for each group: exporting.groups is equal",
                 got=f"{counts[1]} of {counts[0]} groups whose rows have different weights",
-                fix="write exporting.groups: mean for the mean of a group's weights, or train on "
-                "rows",
+                fix="write exporting: {groups: mean} for the mean of a group's weights, or train "
+                "on rows",
             )
     return groups.drop("_spread")
 

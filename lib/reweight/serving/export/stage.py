@@ -95,7 +95,8 @@ def _chosen(run: Run, methods: tuple[ImportanceMethod, ...]) -> tuple[Importance
             "exporting.methods names methods without weights",
             expected=f"names among {sorted(method.name for method in methods)}",
             got="; ".join(f"{n}: {reasons.get(n, 'not in the run')}" for n in unknown),
-            fix=f"write exporting.methods: [{', '.join(n for n in names if n not in unknown)}]",
+            fix="write exporting: "
+            f"{{methods: [{', '.join(n for n in names if n not in unknown)}]}}",
         )
     return tuple(method for method in methods if method.name in names)
 

@@ -171,8 +171,8 @@ class Als(Ranker):
                 f"the ranker '{self.name}' has no {key}s",
                 expected=f"ids of {key}s: one of {[*fields, *[_KEEP + k for k in sampling.keep]]}",
                 got=f"{key}: {name}, which no sample has",
-                fix=f"write features.categorical.{kept}: {{value: {kept}, buckets: 4096}}, or "
-                f"sampling.keep.{kept}: {kept} and {key}: {_KEEP}{kept}",
+                fix=f"write features: {{categorical: {{{kept}: {{value: {kept}, buckets: 4096}}}}"
+                f"}}; or sampling: {{keep: {{{kept}: {kept}}}}}, and {key}: {_KEEP}{kept}",
             )
 
     def fit(self, rows: DataFrame, job: RankerJob) -> FittedAls:
