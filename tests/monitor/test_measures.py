@@ -119,6 +119,15 @@ def test_a_drift_raises_the_alarm_of_its_kind(change: dict[str, float], kind: se
     assert raised(reported(day(2000, 1, **change))) == kind
 
 
+def test_weights_that_are_all_0_are_an_alarm_of_an_ess_share_of_0() -> None:
+    now = day(2000, 1)
+    now[:, 2] = 0
+    found = reported(now)
+    assert raised(found) == {"psi_weights", "ess_share"}
+    assert found["ess_share", "a"]["value"] == 0
+    assert found["ess_share", "a"]["reference"] == pytest.approx(np.exp(-0.09), abs=0.01)
+
+
 def test_a_source_that_falls_silent_is_an_alarm_that_names_it() -> None:
     cells = pd.DataFrame([], columns=NAMES)
     sources = {DAY: {"web": (100, 90.0), "app": (20, 80.0), "new": (5, None)}}

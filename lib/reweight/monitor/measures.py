@@ -71,6 +71,11 @@ class Cells:
         """Rows with a value."""
         return float(self.n.sum())
 
+    @property
+    def ess_share(self) -> float:
+        """The effective sample size as a share of the rows with a value; 0 if all values are 0."""
+        return self.total**2 / self.squares / self.rows if self.squares else 0.0
+
 
 def psi(reference: Array, day: Array) -> float:
     """The population stability index of counts by bin, [bins] each."""
@@ -194,11 +199,8 @@ def _measure(
         limit = _plus(getattr(section, measure), psi_noise(p, q)) if variable.limited else None
         add(measure, of, psi(p, q), 0.0, above=limit)
         if measure == "psi_weights":
-            share, share_before = (
-                cells.total**2 / cells.squares / cells.rows for cells in (now, before)
-            )
-            lowest = section.ess_share and section.ess_share * share_before
-            add("ess_share", of, share, share_before, below=lowest)
+            lowest = section.ess_share and section.ess_share * before.ess_share
+            add("ess_share", of, now.ess_share, before.ess_share, below=lowest)
 
 
 def _add_ranking(add: _Rows, day: int, ranked: Ranked, fall: float | None) -> None:
