@@ -383,6 +383,56 @@ def test_the_page_begins_with_the_size_at_which_a_method_pays() -> None:
     assert "no clear gap at any size" in curves.plots(values)["one"]
 
 
+def pays(values: dict[int, dict[str, list[float]]]) -> dict[str, int | None]:
+    """Size -> method -> differences by seed: from which size each method pays."""
+    frames = [
+        rows_of({("one", m): differences for m, differences in by_method.items()}).assign(size=size)
+        for size, by_method in values.items()
+    ]
+    methods = list(dict.fromkeys(m for by_method in values.values() for m in by_method))
+    labels = [f"one at {size:,}" for size in values]
+    found = conditions.content(pd.concat(frames), labels, [m for m in methods if m != "oracle"])
+    sizes: dict[str, int | None] = found["curves"]["one"]["pays"]
+    return sizes
+
+
+def test_a_method_pays_from_a_size_only_if_it_does_at_all_larger_ones() -> None:
+    spread = np.array([-0.0002, 0.0001, 0.0, 0.0002, -0.0001])
+    means = {
+        "falls_back": (-0.001, 0.002, 0.003),
+        "late": (0.001, 0.0, -0.002),
+        "always": (-0.001, -0.002, -0.003),
+        "lost": (-0.001, -0.002, None),
+    }
+    values = {
+        size: {"oracle": list(-0.01 + spread)}
+        | {m: list(by_size[i] + spread) for m, by_size in means.items() if by_size[i] is not None}
+        for i, size in enumerate((1_000, 10_000, 100_000))
+    }
+    wanted = {"falls_back": None, "late": 100_000, "always": 1_000, "lost": None}
+    assert pays(values) == wanted
+
+
+def test_methods_that_do_nothing_pay_in_one_condition_of_forty() -> None:
+    """With an interval for each of ten, at either size, it would be in nearly half."""
+    draw = np.random.default_rng(0)
+    names, sizes, count = [*(f"m{i}" for i in range(10)), "oracle"], (1_000, 100_000), 40
+    worlds = [f"c{i}" for i in range(count)]
+    frames = [
+        rows_of({(c, m): list(draw.normal(size=5)) for c in worlds for m in names}).assign(size=n)
+        for n in sizes
+    ]
+    rows = pd.concat(frames).assign(group=lambda frame: frame["condition"])
+    rows["condition"] += " at " + rows["size"].astype(str)
+    cells = {
+        condition: conditions._cells(part, LEADING, names[:-1])
+        for condition, part in rows.groupby("condition")
+    }
+    found = curves.content(rows, {"auc": cells, LEADING: cells}, names[:-1])
+    wrong = [any(size is not None for size in found[c]["pays"].values()) for c in worlds]
+    assert np.mean(wrong) < 0.08
+
+
 def test_the_free_alternative_is_no_method_to_correct_for() -> None:
     values = {("c", "oracle"): [-0.1, -0.11, -0.1], ("c", "m"): [-0.05, -0.051, -0.03]}
     free = {("c", "uniform_recalibrated"): [0.0, 0.0, 0.0]}

@@ -1,7 +1,8 @@
 """Learning curves: the share of the gap by size, and the size at which a method begins to pay.
 
-A method pays at a size if the interval of its difference to `uniform, recalibrated`, in log loss
-after recalibration and over the seeds, is below 0.
+A method pays from a size if its verdict is "better" there and at every larger size that was run:
+Student's test of its difference to `uniform, recalibrated`, in log loss after recalibration and
+over the seeds, with Holm's correction for the number of methods (see ``protocol``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +35,8 @@ def content(
 
     Returns:
         Condition -> ``points``, metric -> method -> points with ``size``, ``share``, ``low`` and
-        ``high``, and ``pays``, method -> the smallest size at which it pays, or None. Empty without
-        at least two sizes.
+        ``high``, and ``pays``, method -> the smallest size from which it pays, or None. Empty
+        without at least two sizes.
     """
     places = rows[["group", "condition", "size"]].dropna().drop_duplicates()
     if places["size"].nunique() < 2:
@@ -55,12 +56,7 @@ def content(
             }
             for metric in SHOWN
         }
-        pays = {
-            method: next(
-                (n for c, n in sizes if cells[_PAYS][c].get(method, {}).get("clear")), None
-            )
-            for method in drawn
-        }
+        pays = {method: _pays_from(sizes, cells[_PAYS], method) for method in drawn}
         by_condition[str(group)] = {"points": points, "pays": pays}
     return by_condition
 
@@ -87,6 +83,24 @@ def plots(values: Content) -> dict[str, str]:
         return lambda content: _curves(content["curves"][condition]["points"], colours)
 
     return pictures({condition: drawing(condition) for condition in values["curves"]}, values)
+
+
+def _pays_from(
+    sizes: Sequence[tuple[str, int]], cells: Mapping[str, Mapping[str, Values]], method: str
+) -> int | None:
+    """The smallest size at which, as at all larger ones, a method is better; None if there is none.
+
+    Args:
+        sizes: the conditions of the tables with their sizes, ascending.
+        cells: condition of the tables -> method -> cell. A method that failed at a size has none.
+        method: the method.
+    """
+    smallest = None
+    for condition, size in reversed(sizes):
+        if cells[condition].get(method, {}).get("verdict") != "better":
+            break
+        smallest = size
+    return smallest
 
 
 def _point(size: int, cell: Mapping[str, Any]) -> Values:

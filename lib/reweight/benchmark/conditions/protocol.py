@@ -256,7 +256,6 @@ def _cells(rows: pd.DataFrame, metric: str, methods: Sequence[str]) -> Values:
         # Empty where a metric is not known, such as the worst group's after recalibration.
         cell = _mean(paired[method].to_numpy())
         cell["p"] = _p(paired[method].to_numpy())
-        cell["clear"] = _better(cell, METRICS[metric])
         if gap["clear"] and len(paired):
             cell |= _share(paired[method].to_numpy(), paired[ORACLE].to_numpy())
         cells[method] = cell
