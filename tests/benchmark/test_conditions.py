@@ -219,6 +219,28 @@ def test_where_knowing_the_truth_harms_there_is_no_gap_to_share() -> None:
     assert cells["m"]["verdict"] == "better"
 
 
+def test_a_method_without_the_seeds_of_the_gap_has_no_share() -> None:
+    gap = [-0.02, -0.018, -0.022, -0.019, -0.0005]
+    rows = rows_of(
+        {
+            ("c", "oracle"): gap,
+            ("c", "all"): [0.5 * g for g in gap],
+            ("c", "last"): [0.0] * 3 + [-0.005, -0.0052],
+        }
+    )
+    # It ran in the last two worlds, one of which has no gap.
+    rows = rows[(rows["method"] != "last") | (rows["seed"] > 2)]
+    values = conditions.content(rows, ["c"], ["all", "last"])
+    cells = values["metrics"][LEADING]["c"]
+    assert cells["oracle"]["clear"]
+    assert cells["all"]["share"] == pytest.approx(0.5)
+    assert "share" not in cells["last"]
+    assert cells["last"]["verdict"] == "better"
+    assert conditions.told(cells["last"], "last") == "-0.0051"
+    alone = conditions_page.advice(conditions.content(rows, ["c"], ["last"]))
+    assert alone["c"].startswith("Use last, which is better than uniform (in the worlds that it ha")
+
+
 def test_more_auc_is_better() -> None:
     rows = rows_of({("c", "oracle"): [0.1, 0.11], ("c", "m"): [0.05, 0.051]})
     values = conditions.content(rows.assign(name="auc"), ["c"], ["m"])

@@ -52,16 +52,18 @@ def _line(values: Mapping[str, Any], condition: str) -> str:
         text = "Use uniform: no method is significantly better."
     else:
         best = better[0]
-        text = f"Use {best}, which reaches {_gain(judged[best])}{_cost(values, condition, best)}."
+        text = f"Use {best}, which {_gain(judged[best])}{_cost(values, condition, best)}."
         if better[1:]:
             text += f" Also better than uniform: {', '.join(better[1:])}."
     return text + (f" Avoid {', '.join(worse)}: worse than uniform." if worse else "")
 
 
 def _gain(cell: Mapping[str, Any]) -> str:
+    if "share" not in cell:
+        return "is better than uniform (in the worlds that it has, the gap is not clear)"
     between = "" if cell["share_low"] is None else f" ({cell['share_low']:.2f} to "
     between += "" if cell["share_low"] is None else f"{cell['share_high']:.2f})"
-    return f"{cell['share']:.2f}{between} of the gain from knowing the truth"
+    return f"reaches {cell['share']:.2f}{between} of the gain from knowing the truth"
 
 
 def _cost(values: Mapping[str, Any], condition: str, method: str) -> str:

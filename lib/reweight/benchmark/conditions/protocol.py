@@ -2,8 +2,9 @@
 
     share of the gap = mean_s (m_s - uniform_s) / mean_s (oracle_s - uniform_s)
 
-over the seeds s of a condition, for each metric; 1 is the gain from knowing the truth, below 0 is
-worse than uniform. It is given only if the interval of the gap shows that the oracle is better.
+over the seeds s of a condition that the method has, for each metric; 1 is the gain from knowing the
+truth, below 0 is worse than uniform. It is given only if the interval of the gap over these seeds
+shows that the oracle is better. Its own interval is Fieller's.
 A loss has two parts, which are shown apart: ranking, the loss after the ranker's recalibration on
 validation rows of the judge, and level, what recalibration takes away at no cost. So a method that
 is better in the ranking part is better than `uniform, recalibrated`.
@@ -27,7 +28,7 @@ from reweight.benchmark.conditions import agreement, curves, wrong_labels
 from reweight.benchmark.conditions.judges import TRUTH
 from reweight.benchmark.conditions.worlds import POSITION_AS_FEATURE, SECONDS
 from reweight.benchmark.detection.protocol import ORACLE
-from reweight.benchmark.detection.statistics import interval
+from reweight.benchmark.detection.statistics import interval, ratio_interval
 from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.core.multiple_tests import holm
 from reweight.core.section import Name, RunId, Section
@@ -50,7 +51,6 @@ METRICS = {
 # Samples of a world. One takes about 2 KB of a task's memory, since there are about six matrices of
 # 40 features of 8 bytes: 3 GB for the largest.
 _SMALLEST, _LARGEST = 1_000, 1_500_000
-_RESAMPLES = 2000
 _LEVEL = 0.05
 NO_DIFFERENCE = "no significant difference"
 
@@ -256,7 +256,8 @@ def _cells(rows: pd.DataFrame, metric: str, methods: Sequence[str]) -> Values:
         # Empty where a metric is not known, such as the worst group's after recalibration.
         cell = _mean(paired[method].to_numpy())
         cell["p"] = _p(paired[method].to_numpy())
-        if gap["clear"] and len(paired):
+        # A method that lacks seeds may lack those with a gap.
+        if gap["clear"] and _better(_mean(paired[ORACLE].to_numpy()), METRICS[metric]):
             cell |= _share(paired[method].to_numpy(), paired[ORACLE].to_numpy())
         cells[method] = cell
     # Recalibration is no method: it would only make the correction for their number stricter.
@@ -299,12 +300,7 @@ def _verdict(cell: Mapping[str, Any], more_is_better: bool) -> str:
 
 
 def _share(method: Array, oracle: Array) -> Values:
-    """The share of the gap, with a percentile interval over resampled seeds."""
+    """The share of the gap with its interval."""
+    low, high = ratio_interval(method, oracle) or (None, None)
     share = float(method.mean() / oracle.mean())
-    if len(method) < 2:
-        return {"share": share, "share_low": None, "share_high": None}
-    drawn = np.random.default_rng(0).integers(0, len(method), (_RESAMPLES, len(method)))
-    below = oracle[drawn].mean(1)
-    shares = method[drawn].mean(1) / np.where(below == 0, np.nan, below)
-    low, high = np.nanpercentile(shares, [2.5, 97.5])
-    return {"share": share, "share_low": float(low), "share_high": float(high)}
+    return {"share": share, "share_low": low, "share_high": high}

@@ -82,6 +82,40 @@ def interval(differences: Array, confidence: float = 0.95) -> tuple[float, float
     return mean - half, mean + half
 
 
+def ratio_interval(
+    above: Array, below: Array, confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Fieller's interval of the ratio of two means, of paired values (Fieller 1954).
+
+    All r for which Student's test finds no mean of above - r below. With d = above - ratio below,
+    whose mean is 0, and r = ratio + e, that is
+
+        e^2 mean(below)^2 <= (t^2 / N) (var(d) - 2 e cov(d, below) + e^2 var(below))
+
+    Args:
+        above: the values whose mean is divided, [N].
+        below: those by whose mean it is divided, [N].
+        confidence: the confidence.
+
+    Returns:
+        None for fewer than two pairs, and where the set is no interval: the mean of ``below`` may
+        then be 0.
+    """
+    count = len(above)
+    if count < 2:
+        return None
+    mean = float(below.mean())
+    factor = float(stats.t.ppf((1 + confidence) / 2, count - 1)) ** 2 / count
+    curvature = mean**2 - factor * float(below.var(ddof=1))
+    if curvature <= 0:
+        return None
+    ratio = float(above.mean()) / mean
+    variance, covariance = factor * np.cov(above - ratio * below, below)[0]
+    half = float(np.sqrt(covariance**2 + curvature * variance))
+    low, high = ((sign * half - float(covariance)) / curvature for sign in (-1, 1))
+    return ratio + low, ratio + high
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The comparison of methods over blocks.
