@@ -58,7 +58,7 @@ def reported(now: np.ndarray, ranked: Ranked = NOT_RANKED, **settings: Any) -> R
     days = np.repeat([REFERENCE, DAY], [len(before), len(now)])
     cells = histogram(days, np.concatenate([before, now]), [*edges, (), (), ()])
     cells = pd.DataFrame(cells, columns=NAMES)
-    rows = measured(cells, VARIABLES, [DAY], 10, {}, ranked, Monitoring(**settings))
+    rows = measured(cells, VARIABLES, [DAY], {"": 2000.0}, {}, ranked, Monitoring(**settings))
     assert {row["day"] for row in rows} == {date(1970, 1, 11)}
     kinds = {type(row[name]) for row in rows for name in ("value", "reference", "limit")}
     assert kinds <= {float, type(None)}
@@ -131,7 +131,7 @@ def test_weights_that_are_all_0_are_an_alarm_of_an_ess_share_of_0() -> None:
 def test_a_source_that_falls_silent_is_an_alarm_that_names_it() -> None:
     cells = pd.DataFrame([], columns=NAMES)
     sources = {DAY: {"web": (100, 90.0), "app": (20, 80.0), "new": (5, None)}}
-    rows = measured(cells, [], [DAY], 10, {}, NOT_RANKED, Monitoring(), sources)
+    rows = measured(cells, [], [DAY], {}, {}, NOT_RANKED, Monitoring(), sources)
     assert {row["of"]: row["alarm"] for row in rows} == {"web": False, "app": True, "new": False}
     app = next(row for row in rows if row["of"] == "app")
     assert (app["value"], app["reference"], app["limit"]) == (20, 80, pytest.approx(80 / 3))
@@ -164,7 +164,7 @@ def test_open_windows_are_an_alarm_where_there_is_a_limit() -> None:
 def test_the_classifier_is_an_alarm_beyond_what_chance_separates() -> None:
     def of(area: float, scored: int) -> bool:
         areas, cells = {DAY: (area, scored)}, pd.DataFrame(columns=NAMES)
-        (row,) = measured(cells, (), [DAY], 1, areas, NOT_RANKED, Monitoring())
+        (row,) = measured(cells, (), [DAY], {}, areas, NOT_RANKED, Monitoring())
         return bool(row["alarm"])
 
     assert not of(0.75, 30)

@@ -26,8 +26,9 @@ from reweight.train_ranker.rows import with_vector
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("runs_stages")]
 
 OpenRun = Callable[..., Run]
-# Of the reference, 300 rows on each of 5 days; then a day as usual, one of other prices and no
-# settled labels, one without rows, and one with few rows.
+# Of the reference, 300 rows on each of 5 days, two in seven of which are training rows, and 900 on
+# a day without any; then a day as usual, one of other prices and no settled labels, one without
+# rows, and one with few rows.
 FIRST = date(2026, 1, 5)
 USUAL, DEAR, NONE, FEW = (date(2026, 1, day) for day in (12, 13, 14, 15))
 
@@ -50,7 +51,16 @@ def opened(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ope
     )
 
 
-def filled(run: Run, days: dict[date, tuple[int, float, str]], names: tuple[str, ...]) -> None:
+TESTED = date(2026, 1, 10)
+SPLIT = f"if(day < '{TESTED}' AND id % 7 < 2, 'train', 'test')"
+
+
+def filled(
+    run: Run,
+    days: dict[date, tuple[int, float, str]],
+    names: tuple[str, ...],
+    split: str = "'train'",
+) -> None:
     """Writes samples and weights: day -> rows, shift of the price, and whether labels are known."""
     parts = [
         f"SELECT '{day}' AS day, {shift}D AS shift, {mature} AS mature, id FROM range({rows})"
@@ -64,7 +74,7 @@ def filled(run: Run, days: dict[date, tuple[int, float, str]], names: tuple[str,
         "event_time": "timestamp(concat(day, ' 23:30:00'))",
         "label": "float(int(id % 5 = 0))",
         "mature": "mature",
-        "split": "'train'",
+        "split": split,
         "target": "false",
         "segment": "if(id % 3 = 0, 'a', 'b')",
         # Of a normal distribution, as far as it matters.
@@ -113,7 +123,7 @@ def today(opened: OpenRun) -> OpenRun:
     """Opens the run of the days, whose reference is there."""
     names = ("price", "day_of_week_sin", "day_of_week_cos")
     before = {date(2026, 1, day): (300, 0.0, "true") for day in range(5, 10)}
-    filled(opened("monday"), before, names)
+    filled(opened("monday"), before | {TESTED: (900, 0.0, "true")}, names, SPLIT)
     ranked(opened("monday"))
     days = {USUAL: (300, 0.0, "true"), DEAR: (300, 2.0, "false"), FEW: (20, 0.0, "true")}
     filled(opened("today"), days, names)
@@ -138,7 +148,7 @@ def test_each_day_is_compared_and_a_day_looked_at_again_replaces_its_rows(
     volumes = {day: n["value"] for (day, m, of), n in rows.items() if (m, of) == ("volume", "")}
     assert volumes == {USUAL: 300, DEAR: 300, NONE: 0, FEW: 20}
     assert rows[USUAL, "volume", ""]["reference"] == 300
-    assert rows[USUAL, "volume", "a"]["value"] == 100
+    assert rows[USUAL, "volume", "a"]["value"] == rows[USUAL, "volume", "a"]["reference"] == 100
     alarms = {key for key, row in rows.items() if row["alarm"]}
     assert alarms == {
         (NONE, "volume", ""),

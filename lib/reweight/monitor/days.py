@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,9 +46,14 @@ def with_values(
         F.when(F.col("mature") | F.lit(method not in by_age), F.get("weighed", F.lit(i)))
         for i, (_, method) in enumerate(pairs)
     ]
-    day = F.floor(F.unix_seconds("event_time") / 86_400).cast("int")
-    samples = store.read(SAMPLES, run_id).withColumn("day", day)
+    samples = with_day(store.read(SAMPLES, run_id))
     return samples.join(wide, on="sample_id", how="inner").withColumn("weighed", F.array(*usable))
+
+
+def with_day(samples: DataFrame) -> DataFrame:
+    """Samples with ``day``, days since 1970; null without a time."""
+    day = F.floor(F.unix_seconds("event_time") / 86_400).cast("int")
+    return samples.withColumn("day", day)
 
 
 def within(rows: DataFrame, span: tuple[date | None, date | None]) -> DataFrame:
@@ -192,6 +196,35 @@ def days_to_report(counts: Sequence[int], span: tuple[date | None, date | None])
     return [] if first is None or last is None else list(range(first, last + 1))
 
 
-def days_of(rows: DataFrame) -> Any:
-    """The first day of rows, and how many days they have."""
-    return rows.agg(F.min("day").alias("first"), F.count_distinct("day").alias("days")).first()
+@dataclass(frozen=True)
+class Window:
+    """The days of the reference: those with training rows.
+
+    Attributes:
+        first: the first of them, in days since 1970; None if there are none.
+        volume: segment -> the samples that it has on a mean day, of all splits, since those of the
+            days that are compared are of all splits too. Under "": of all segments.
+    """
+
+    first: int | None
+    volume: dict[str, float]
+
+
+def window(samples: DataFrame, segments: Sequence[str]) -> Window:
+    """The window of samples with ``day``, ``split`` and ``segment``, and its volume."""
+    # All samples come last, so that a segment without a name does not take their place.
+    counts = [*[F.count_if(F.col("segment") == s) for s in segments], F.count(F.lit(1))]
+    names = [f"n{i}" for i in range(len(counts))]
+    by_day = (
+        samples.where("day IS NOT NULL")
+        .groupBy("day")
+        .agg(
+            F.bool_or(F.col("split") == "train").alias("trained"),
+            *[count.alias(name) for count, name in zip(counts, names, strict=True)],
+        )
+    )
+    means = [F.mean(name).alias(name) for name in names]
+    row = by_day.where("trained").agg(F.min("day").alias("first"), *means).first()
+    assert row is not None
+    volume = dict(zip((*segments, ""), [row[name] for name in names], strict=True))
+    return Window(row["first"], volume if row["first"] is not None else {})

@@ -96,7 +96,7 @@ def measured(
     counts: pd.DataFrame,
     variables: Sequence[Variable],
     days: Sequence[int],
-    days_of_reference: int,
+    usual_volume: Mapping[str, float],
     areas: Mapping[int, tuple[float, int]],
     ranked: Ranked,
     section: Monitoring,
@@ -108,7 +108,7 @@ def measured(
         counts: the output of ``histograms.counted``, with the day ``REFERENCE``.
         variables: what was counted, by index.
         days: the days to report, in days since 1970; those without rows too.
-        days_of_reference: number of days of the reference.
+        usual_volume: segment -> samples of a mean day of the reference; "" for all samples.
         areas: day -> AUC of the domain classifier, and the rows of each side that it was scored on.
         ranked: how well the reference's ranker orders the days.
         section: the section ``monitoring``.
@@ -120,7 +120,7 @@ def measured(
         add = _Rows(EPOCH + timedelta(days=day))
         for index, variable in enumerate(variables):
             before, now = (cells.get((at, index), _NONE) for at in (REFERENCE, day))
-            _measure(add, variable, before, now, days_of_reference, section)
+            _measure(add, variable, before, now, usual_volume, section)
         if day in areas:
             area, scored = areas[day]
             # The standard deviation of the AUC of two samples of one distribution.
@@ -173,12 +173,17 @@ def _cells(part: pd.DataFrame) -> Cells:
 
 
 def _measure(
-    add: _Rows, variable: Variable, before: Cells, now: Cells, days: int, section: Monitoring
+    add: _Rows,
+    variable: Variable,
+    before: Cells,
+    now: Cells,
+    usual_volume: Mapping[str, float],
+    section: Monitoring,
 ) -> None:
     """Adds the rows of one variable."""
     measure, of = variable.measure, variable.of
     if measure == "volume":
-        usual = before.rows / max(1, days)
+        usual = usual_volume.get(of)
         limits = _volume_limits(usual, section.volume)
         add(measure, of, now.rows, usual, **(limits if variable.limited else {}))
     elif measure == "label_rate":

@@ -2,8 +2,8 @@
 
 Reads:
     The tables ``samples`` and ``weights`` of this run, and those of the training split of the
-    reference run; the reference's ranker that was trained with uniform weights, and its AUC in
-    ``metrics``, if it has them.
+    reference run; how many samples of all splits the reference has; its ranker that was trained
+    with uniform weights, and its AUC in ``metrics``, if it has them.
 
 Writes:
     The table ``monitoring``: the days that were looked at replace what was there of them; and
@@ -33,7 +33,7 @@ from reweight.core.persisted import persisted
 from reweight.core.revision import revision
 from reweight.core.run_folder import RunFolder
 from reweight.core.small_rows import frame_of
-from reweight.core.tables import MONITORING
+from reweight.core.tables import MONITORING, SAMPLES
 from reweight.diagnose.drift import steady
 from reweight.monitor import days, measures
 from reweight.monitor.days import Layout
@@ -47,6 +47,7 @@ from reweight.train_ranker.rows import with_columns
 def monitor(run: Run) -> dict[str, Any]:
     """Compares each day of samples and weights with the training rows of the reference.
 
+    The volume is compared with that of all its samples, on the days that have training rows.
     The exit status of the job says which kind of alarm there is; 0 is none.
     """
     config, section = run.config, run.config.monitoring
@@ -68,9 +69,10 @@ def monitor(run: Run) -> dict[str, Any]:
     before = values(reference).where("split = 'train'")
     now = days.within(values(config.run_id), section.span)
     with persisted(before) as reference_rows, persisted(now) as rows:
-        window = days.days_of(reference_rows)
-        _check_first(run, reference, window["first"])
         layout = Layout(names, places, weighed, days.largest_segments(reference_rows))
+        samples = days.with_day(run.store.read(SAMPLES, reference))
+        window = days.window(samples, layout.segments)
+        _check_first(run, reference, window.first)
         counts = counted(
             _marked(reference_rows, rows, layout), _edges(reference_rows, layout, section.bins)
         )
@@ -82,7 +84,7 @@ def monitor(run: Run) -> dict[str, Any]:
     reported = days.days_to_report([day for day in by_day if day != REFERENCE], section.span)
     sources = days.raw_rows(run.folder)
     measured_rows = measures.measured(
-        counts, layout.variables, reported, int(window["days"]), areas, ranked, section, sources
+        counts, layout.variables, reported, window.volume, areas, ranked, section, sources
     )
     _write(run, measured_rows)
     return _reported(run, reference, measured_rows)
@@ -115,9 +117,9 @@ def _ranked(run: Run, reference: str, rows: DataFrame) -> Ranked:
     return Ranked(*usual, orders(rows, fitted))
 
 
-def _check_first(run: Run, reference: str, first: int) -> None:
+def _check_first(run: Run, reference: str, first: int | None) -> None:
     span_begin = run.config.monitoring.span[0]
-    if span_begin is not None and (span_begin - EPOCH).days < first:
+    if span_begin is not None and first is not None and (span_begin - EPOCH).days < first:
         begin = EPOCH + timedelta(days=first)
         raise MonitoringError(
             f"the day {span_begin} is before the reference window",
