@@ -43,7 +43,11 @@ def opened(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ope
         },
         "sampling": {"key": ["shown"], "label": {"value": "bought"}, "segment": "string(shown)"},
         "features": {"numeric": {"price": "price"}, "cyclic": ["day_of_week"]},
-        "importance": [{"method": "density_ratio"}, {"method": "mature_only"}],
+        "importance": [
+            {"method": "density_ratio"},
+            {"method": "mature_only"},
+            {"method": "product", "of": ["density_ratio", "mature_only"]},
+        ],
         "evaluation": {"replicates": 100},
     }
     return lambda run_id, *more: Run.open(
@@ -91,7 +95,7 @@ def filled(
     ]
     run.store.write(SAMPLES, rows.selectExpr(*selected))
     weights = rows.selectExpr(
-        "explode(array('density_ratio', 'mature_only')) AS method",
+        "explode(array('density_ratio', 'mature_only', 'product')) AS method",
         "xxhash64(day, id) AS sample_id",
         "exp(probit / 3) AS importance",
         "exp(probit / 3) AS weight",
@@ -158,8 +162,9 @@ def test_each_day_is_compared_and_a_day_looked_at_again_replaces_its_rows(
     }
     assert rows[DEAR, "open_windows", ""]["value"] == 1
     # A method that goes by the age of labels says nothing of a day without settled rows.
-    compared = {day for day, measure, of in rows if (measure, of) == ("psi_weights", "mature_only")}
-    assert compared == {USUAL, FEW}
+    for method in ("mature_only", "product"):
+        days = {day for day, measure, of in rows if (measure, of) == ("psi_weights", method)}
+        assert days == {USUAL, FEW}
     assert (DEAR, "psi_weights", "density_ratio") in rows
     assert rows[USUAL, "label_rate", ""]["value"] == pytest.approx(0.2)
     assert rows[DEAR, "domain_auc", ""]["value"] > 0.85

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -229,6 +229,19 @@ class ImportanceMethod(Section, ABC):
             for epoch in epochs or (training.epochs,):
                 model.learners[str(epoch)] = training.build(facts)
         return model
+
+
+def columns_scored_by(methods: Sequence[ImportanceMethod]) -> dict[str, set[str]]:
+    """Method -> the columns that its importance depends on; with those of what it combines.
+
+    Args:
+        methods: all methods of a run.
+    """
+    columns = {method.name: {*method.scoring_columns()} for method in methods}
+    return {
+        method.name: columns[method.name].union(*[columns[part] for part in method.combines()])
+        for method in methods
+    }
 
 
 def not_combinable(method: ImportanceMethod | None) -> str | None:

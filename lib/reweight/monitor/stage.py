@@ -35,6 +35,7 @@ from reweight.core.run_folder import RunFolder
 from reweight.core.small_rows import frame_of
 from reweight.core.tables import MONITORING, SAMPLES
 from reweight.diagnose.drift import steady
+from reweight.importance.base import columns_scored_by
 from reweight.monitor import days, measures
 from reweight.monitor.days import Layout
 from reweight.monitor.histograms import counted, edges_of
@@ -63,7 +64,8 @@ def monitor(run: Run) -> dict[str, Any]:
     methods = without(config.importance, left_out(run.folder, before="train_ranker"))
     methods = tuple(method for method in methods if method.name != BASELINE)
     weighed = tuple(method.name for method in methods)
-    by_age = {m.name for m in methods if {"elapsed", "mature"} & {*m.scoring_columns()}}
+    reads = columns_scored_by(config.importance)
+    by_age = {name for name in weighed if {"elapsed", "mature"} & reads[name]}
     places = steady(names, config.features)
     values = partial(days.with_values, run.store, methods=weighed, by_age=by_age)
     before = values(reference).where("split = 'train'")

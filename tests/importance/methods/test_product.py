@@ -10,10 +10,12 @@ from torch import Tensor
 
 from reweight.core.errors import ConfigError
 from reweight.importance.artifact import ModelArtifact, Scorer
-from reweight.importance.base import ImportanceMethod
+from reweight.importance.base import ImportanceMethod, columns_scored_by
 from reweight.importance.batch import Batch
 from reweight.importance.methods import Method
 from reweight.importance.methods.class_balanced import ClassBalanced
+from reweight.importance.methods.delayed_feedback import DelayedFeedback
+from reweight.importance.methods.mature_only import MatureOnly
 from reweight.importance.methods.product import Product
 from reweight.importance.methods.r_ce import RCe
 from reweight.importance.methods.self_confidence import SelfConfidence
@@ -111,6 +113,20 @@ def test_it_trains_nothing_and_asks_for_nothing() -> None:
     assert not PRODUCT.trained
     assert PRODUCT.columns() == ()
     assert Uniform().combines() == ()
+
+
+def test_its_importance_depends_on_the_columns_of_its_parts() -> None:
+    run = (
+        Product(of=("class_balanced", "mature_only"), name="settled"),
+        Product(of=("class_balanced", "delayed_feedback"), name="arrived"),
+        ClassBalanced(),
+        MatureOnly(),
+        DelayedFeedback(),
+    )
+    found = columns_scored_by(run)
+    assert found["class_balanced"] == {*ClassBalanced().columns()}
+    assert found["settled"] == {"mature"}
+    assert found["arrived"] == found["delayed_feedback"] >= {"elapsed", "delay"}
 
 
 def test_it_survives_json_and_refuses_what_is_no_product() -> None:
