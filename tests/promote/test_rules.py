@@ -92,11 +92,17 @@ def test_with_nothing_to_trust_uniform_weights_are_live() -> None:
 
 
 def row(
-    word: str, live: Version, challenger: Version | None, rows: str = "1", outcome: str = BETTER
+    word: str,
+    live: Version,
+    challenger: Version | None,
+    rows: str = "1",
+    outcome: str = BETTER,
+    before: Version | None = None,
 ) -> Decision:
+    before = live if word == KEPT else before
     said = Judgement("recorded", "log_loss", outcome, -0.1, -0.2, -0.05, 1e-4, 0.95, 9, rows, 0)
     when = datetime(2026, 1, 5, tzinfo=UTC)
-    return Decision(1, when, "ann", word, "", challenger, None, live, challenger and said)
+    return Decision(1, when, "ann", word, "", challenger, before, live, challenger and said)
 
 
 def better(rows: str) -> Judged:
@@ -109,7 +115,7 @@ def test_a_horizon_counts_different_rows_in_a_row() -> None:
     assert decided(again, FIRST, better("3"), history, 3)[0] == PROMOTED
     word, reason, live = decided(again, FIRST, better("2"), history, 3)
     assert (word, live) == (KEPT, FIRST)
-    assert "2. of 3 sets of rows" in reason
+    assert "better on 2 of 3 sets of rows" in reason
     # Other challengers do not count, and a day without a difference starts anew.
     others = [*history, row(KEPT, FIRST, TUESDAY, "4", "worse")]
     assert decided(again, FIRST, better("3"), others, 3)[0] == PROMOTED
@@ -117,6 +123,32 @@ def test_a_horizon_counts_different_rows_in_a_row() -> None:
     assert decided(again, FIRST, better("3"), missed, 2)[0] == KEPT
     # So do other live weights.
     assert decided(again, TUESDAY, better("3"), history, 2)[0] == KEPT
+
+
+def test_a_horizon_does_not_count_what_was_judged_against_other_weights() -> None:
+    uniform = Version.uniform("b")
+    # Better than the live weights, as uniform ones are, which take their place.
+    found = replace(better("1"), uniform=True)
+    history = [row(PROMOTED, FIRST, FIRST, "0", before=uniform)]
+    word, _, live = decided(MONDAY, FIRST, found, history, 2)
+    assert (word, live) == (UNIFORM, uniform)
+    history.append(row(word, live, MONDAY, "1", before=FIRST))
+    word, reason, _ = decided(MONDAY, live, better("2"), history, 2)
+    assert word == KEPT
+    assert "better on 1 of 2 sets of rows" in reason
+    history.append(row(word, live, MONDAY, "2"))
+    word, reason, _ = decided(MONDAY, live, better("3"), history, 2)
+    assert word == PROMOTED
+    assert "better on 2 sets of rows in a row" in reason
+
+
+def test_a_horizon_counts_a_first_decision_as_judged_against_uniform_weights() -> None:
+    first = row(UNIFORM, Version.uniform("b"), MONDAY, "1")
+    assert first.before is None
+    assert decided(MONDAY, first.live, better("2"), [first], 2)[0] == PROMOTED
+    # Other weights went live at once: nothing was judged against them.
+    first = row(PROMOTED, FIRST, FIRST, "1")
+    assert decided(MONDAY, FIRST, better("2"), [first], 2)[0] == KEPT
 
 
 def test_after_a_rollback_the_same_rows_promote_nothing() -> None:

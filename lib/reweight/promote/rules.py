@@ -114,9 +114,11 @@ def decided(
             return kept, f"{summary} The same rows promoted it before it was replaced.", stays
         times = _times_better(history, challenger, stays, judgement.rows_hash)
         if times >= horizon:
-            more = f" It is the {times}. set of rows in a row." if horizon > 1 else ""
+            more = f" It was better on {times} sets of rows in a row." if horizon > 1 else ""
             return PROMOTED, summary + more, challenger
-        summary += f" This is the {times}. of {horizon} sets of rows (promotion.horizon)."
+        summary += (
+            f" So far it was better on {times} of {horizon} sets of rows (promotion.horizon)."
+        )
     if found.uniform and stays.method != BASELINE:
         text = f"{summary} Uniform weights are better than the live ones."
         return UNIFORM, text, Version.uniform(challenger.run)
@@ -140,7 +142,8 @@ def _times_better(
     """On how many sets of rows in a row the challenger was better, with those of now."""
     sets = {rows_hash}
     for decision in reversed(history):
-        if not live.is_same(decision.live):
+        # It was judged against what was live before it; before the first one, uniform weights were.
+        if not live.is_same(decision.before or Version.uniform(decision.live.run)):
             break
         judgement = decision.judgement
         if judgement is None or not challenger.is_same(decision.challenger):
