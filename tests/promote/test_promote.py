@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 from tests.promote.arms import arms
+from tests.promote.records import write_records
 
 from reweight.build_samples.feature_stats import FeatureStats
 from reweight.config import Run, RunConfig, read_config
@@ -66,6 +67,7 @@ def finished(run: Run, predictions: pd.DataFrame, *, price: str = "price") -> No
     write_json(run.folder.decision, {"weights": "density_ratio", "judge": "recorded"})
     said = {"recorded": {"decides": "ranking_log_loss"}}
     write_json(run.folder.evaluation, {"judges": said})
+    write_records(run.folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def asked(opened: OpenRun, *settings: str) -> dict[str, Any]:
 def live(line: Run) -> float:
     """The mark of the live weights, which the view and the frame show alike."""
     (by_view,) = line.spark.table(f"{SCHEMA}.{NAME}").where("run_id = 'shop'").collect()
-    (by_frame,) = published_weights(line.store).collect()
+    (by_frame,) = published_weights(line).collect()
     assert by_view["weight"] == by_frame["weight"]
     return float(by_frame["weight"])
 
@@ -94,7 +96,7 @@ def test_only_a_better_challenger_goes_live_and_it_can_be_taken_back(
     line: Run, opened: OpenRun
 ) -> None:
     with pytest.raises(TableError, match="are live"):
-        published_weights(line.store)
+        published_weights(line)
     assert asked(opened, "challenger=first")["decision"] == "promoted"
     assert live(line) == MARKS["first"]
     assert asked(opened, "challenger=worse")["decision"] == "kept"
@@ -138,8 +140,72 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_published(
         asked(opened, "challenger=better", "against=worse")
     with pytest.raises(PromotionError, match="no challenger"):
         asked(opened)
+    write_records(deeper.folder, attempt=2)
+    killed = deeper.folder.record("train_ranker")
+    write_json(killed, json.loads(killed.read_text()) | {"status": "running"})
+    with pytest.raises(PromotionError, match="run 'deeper' is not finished: train_ranker"):
+        asked(opened, "challenger=deeper")
+    write_records(deeper.folder)
     deeper.folder.decision.unlink()
     with pytest.raises(PromotionError, match="has not been evaluated"):
         asked(opened, "challenger=deeper")
     assert line.store.history(PROMOTIONS, 1)[0]["version"] == before
     assert json.loads(line.folder.record("promote").read_text())["status"] == "failed"
+
+
+def test_live_weights_that_their_run_makes_again_are_another_version(opened: OpenRun) -> None:
+    monday, line = opened("monday"), opened("again")
+    finished(monday, arms(3, {"uniform": 2.0, "density_ratio": 0.3}))
+    finished(opened("worst"), arms(3, {"uniform": 2.0, "density_ratio": 3.0}))
+
+    def decision(*settings: str) -> dict[str, Any]:
+        run = opened("again", *[f"promotion.{s}" for s in settings])
+        return dict(run_stage(run, promote))
+
+    def versions() -> list[str]:
+        return [row["live_key"] for row in line.store.read(PROMOTIONS).orderBy("number").collect()]
+
+    assert decision("challenger=monday")["decision"] == "promoted"
+    assert "live already" in decision("challenger=monday")["reason"]
+    assert published_weights(line).count() == 1
+    write_records(monday.folder, attempt=2)
+    with pytest.raises(TableError, match="'monday' does not have the live weights any more"):
+        published_weights(line)
+    told = decision("challenger=monday")
+    assert told["decision"] == "promoted"
+    assert "Run monday has made its weights again since they went live" in told["reason"]
+    assert "live already" not in told["reason"]
+    assert versions() == [f"monday_score_weights{i}" for i in (1, 1, 2)]
+    assert published_weights(line).count() == 1
+    with pytest.raises(PromotionError, match="before the live one is not there any more"):
+        decision("rollback=true")
+    # Weights that were not judged do not stay, whoever is the challenger.
+    write_records(monday.folder, attempt=3)
+    assert decision("challenger=worst")["live"] == "uniform, on the rows of run worst"
+    assert published_weights(line).count() == 1
+    assert versions()[3] is None
+
+
+def test_the_models_of_a_run_that_was_made_again_are_not_those_that_are_live(
+    opened: OpenRun,
+) -> None:
+    models = opened("models")
+    finished(models, arms(4, {"uniform": 2.0, "density_ratio": 0.8}))
+    later = opened("later", "model_run_id=models")
+    finished(later, arms(4, {"uniform": 2.0, "density_ratio": 0.8}))
+
+    def decision(challenger: str, *more: str) -> dict[str, Any]:
+        run = opened("others", f"promotion.challenger={challenger}", *more)
+        return dict(run_stage(run, promote))
+
+    assert decision("models")["decision"] == "promoted"
+    assert "live already" in decision("later")["reason"]
+    write_records(models.folder, attempt=2)
+    # The run that has the live weights still has them.
+    told = decision("models")
+    assert told["decision"] == "kept"
+    assert "no significant difference" in told["reason"]
+    assert told["live"] == "density_ratio of models, on the rows of run later"
+    write_records(opened("newer", "model_run_id=models").folder)
+    with pytest.raises(PromotionError, match="has made other models or weights since"):
+        decision("models", "promotion.against=newer")

@@ -180,6 +180,36 @@ def test_what_is_live_already_is_not_judged(challenger: Version) -> None:
     assert "live already" in reason
 
 
+def test_a_run_that_made_its_weights_again_has_another_version() -> None:
+    one, other = (replace(MONDAY, key=key) for key in ("k1", "k2"))
+    assert one.is_same(replace(one, run="b_on_tuesday", key="k9 k1"))
+    assert not one.is_same(other)
+    assert not one.is_same(replace(other, run="b_on_tuesday", key="k9 k2"))
+    # Earlier versions of the library wrote no keys.
+    assert one.is_same(MONDAY)
+    assert MONDAY.is_same(one)
+    word, reason, _ = decided(other, one, better("2"), [row(PROMOTED, one, one, "1")], 1)
+    assert word == PROMOTED
+    assert "live already" not in reason
+
+
+def test_a_version_is_left_while_its_run_has_the_weights_that_were_judged() -> None:
+    one = replace(MONDAY, run="b_on_tuesday", key="k9 k1")
+    assert one.is_left("k9")
+    assert not one.is_left("k1")
+    assert not one.is_left(None)
+    assert MONDAY.is_left("k9")
+    assert replace(Version.uniform("b"), key="k1").is_left("k2")
+
+
+def test_a_row_of_an_earlier_version_of_the_library_has_no_keys() -> None:
+    one = row(PROMOTED, replace(MONDAY, key="k1"), replace(MONDAY, key="k1"))
+    written = one.row() | {"decided_at": int(one.decided_at.timestamp() * 1e6)}
+    assert Decision.of(written) == one
+    older = {name: value for name, value in written.items() if not name.endswith("_key")}
+    assert Decision.of(older).live == MONDAY
+
+
 def test_a_decision_is_the_row_that_it_was_written_as() -> None:
     for one in (row(PROMOTED, MONDAY, MONDAY), row(ROLLED_BACK, FIRST, None)):
         micros = int(one.decided_at.timestamp() * 1e6)

@@ -1,7 +1,6 @@
 """The Delta tables of the runs: their schemas, and what their columns mean.
 
-They are folders under the root of the runs, or tables of a catalog. Every table holds the rows of
-many runs.
+They are folders under the root of the runs, or tables of a catalog; each has rows of many runs.
 """
 
 from collections.abc import Mapping
@@ -157,8 +156,7 @@ Attributes:
         includes the row's ``design_weight``, and the weights of that split sum to its number of
         rows in the whole log.
     label: soft label to train on; null where the recorded label is used.
-    in_sample: whether all networks that scored this training row were trained on it; false with
-        ``model_run_id``.
+    in_sample: whether all networks that scored it had trained on it; false with ``model_run_id``.
     event_time: time of the sample, in runs of the job daily; null in all others.
 """
 HISTORY = Table(
@@ -208,8 +206,7 @@ METRICS = Table(
 Attributes:
     judge: who measured it (``evaluation.judges``); null for metrics of weights.
     ranker: who was trained (``rankers``); null for metrics of weights.
-    method: the method that was measured; ``uniform_recalibrated`` is ``uniform`` with its level
-        repaired.
+    method: the method; ``uniform_recalibrated`` is ``uniform`` with its level repaired.
     seed: seed of the run.
     split: the split on which it was measured.
     segment: the segment on which it was measured; null for all rows.
@@ -225,12 +222,12 @@ PROMOTIONS = Table(
     "promotions",
     "promote",
     "number bigint not null, decided_at timestamp not null, decided_by string not null, "
-    "decision string not null, reason string not null, "
-    "challenger_run string, challenger_model string, challenger_method string, "
-    "before_run string, before_model string, before_method string, "
+    "decision string not null, reason string not null, challenger_run string, "
+    "challenger_model string, challenger_method string, challenger_key string, "
+    "before_run string, before_model string, before_method string, before_key string, "
     "live_run string not null, live_model string not null, live_method string not null, "
-    "judge string, metric string, outcome string, estimate double, low double, high double, "
-    "p double, confidence double, rows bigint, rows_hash string, seed bigint",
+    "live_key string, judge string, metric string, outcome string, estimate double, low double, "
+    "high double, p double, confidence double, rows bigint, rows_hash string, seed bigint",
 )
 """Which weights went live, and why: one row for each decision; the last one holds.
 
@@ -243,12 +240,15 @@ Attributes:
     challenger_run: run whose weights were judged; null for a rollback.
     challenger_model: run whose models gave them.
     challenger_method: method of these weights.
+    challenger_key: what ``score_weights`` left in that run, and in that of the models; or null.
     before_run: run whose weights were live before; null for the first decision.
     before_model: run whose models gave them.
     before_method: method of these weights.
+    before_key: what ``score_weights`` left there, likewise.
     live_run: run whose weights are live since.
     live_model: run whose models gave them.
     live_method: method of these weights.
+    live_key: what ``score_weights`` left there, likewise; null in rows of earlier versions.
     judge: who judged; null if nobody did.
     metric: the loss that decided.
     outcome: ``better``, ``worse`` or ``no significant difference``.

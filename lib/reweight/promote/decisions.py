@@ -9,7 +9,7 @@ from reweight.core.baselines import BASELINE
 
 PROMOTED, KEPT, ROLLED_BACK, UNIFORM = "promoted", "kept", "rolled back", "uniform"
 BETTER, WORSE = "better", "worse"
-_PARTS = ("run", "model", "method")
+_PARTS = ("run", "model", "method", "key")
 _JUDGED = (
     *("judge", "metric", "outcome", "estimate", "low", "high", "p", "confidence"),
     *("rows", "rows_hash", "seed"),
@@ -24,11 +24,15 @@ class Version:
         run: the run whose rows of the table ``weights`` they are.
         model: the run whose models gave them.
         method: the method.
+        key: names the weights that were judged, since a run may be run again: the key of its
+            ``score_weights``, and after it that of ``model`` if this is another run. None for
+            uniform weights, and in decisions that an earlier version of the library made.
     """
 
     run: str
     model: str
     method: str
+    key: str | None = None
 
     @classmethod
     def uniform(cls, run: str) -> Self:
@@ -39,7 +43,15 @@ class Version:
         """Whether both are of one model: of which run's rows does not count."""
         if other is None or self.method != other.method:
             return False
-        return self.method == BASELINE or self.model == other.model
+        # Where a key is not known, the name has to do.
+        keys = {version.key.split()[-1] for version in (self, other) if version.key}
+        return self.method == BASELINE or (self.model == other.model and len(keys) < 2)
+
+    def is_left(self, key: str | None) -> bool:
+        """Whether these weights are those that the run has now, which this key names."""
+        if self.method == BASELINE or self.key is None:
+            return True
+        return self.key.split()[0] == key
 
     def __str__(self) -> str:
         return BASELINE if self.method == BASELINE else f"{self.method} of {self.model}"
@@ -146,8 +158,9 @@ class Decision:
 
 
 def _version(row: dict[str, Any], name: str) -> Version | None:
-    parts = [row[f"{name}_{part}"] for part in _PARTS]
-    return None if parts[0] is None else Version(*parts)
+    # An earlier version of the library made the table without keys.
+    parts: dict[str, Any] = {part: row.get(f"{name}_{part}") for part in _PARTS}
+    return None if parts["run"] is None else Version(**parts)
 
 
 def versions_so_far(history: Sequence[Decision]) -> list[Version]:

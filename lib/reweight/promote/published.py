@@ -1,12 +1,17 @@
 """The live weights as rows: a view where the tables are in a catalog, and a frame everywhere."""
 
+from typing import Any
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.errors import TableError
+from reweight.core.run import JobRun
+from reweight.core.run_folder import RunFolder
 from reweight.core.store import Store
 from reweight.core.tables import PROMOTIONS, WEIGHTS
 from reweight.promote.decisions import Decision, Version
+from reweight.promote.records import weights_key
 
 NAME = "published_weights"
 
@@ -22,15 +27,17 @@ def read_history(store: Store) -> list[Decision]:
     return [Decision.of(row.asDict()) for row in rows.orderBy("number").collect()]
 
 
-def published_weights(store: Store) -> DataFrame:
+def published_weights(run: JobRun[Any]) -> DataFrame:
     """The live weights: ``sample_id``, ``importance``, ``weight``, ``label`` and ``method``.
 
     Args:
-        store: the tables, as the run of the decisions sees them.
+        run: the run of the decisions.
 
     Raises:
-        TableError: no decision has been made.
+        TableError: no decision has been made, or the run that has the live weights has made others
+            since.
     """
+    store = run.store
     history = read_history(store)
     if not history:
         raise TableError(
@@ -40,6 +47,14 @@ def published_weights(store: Store) -> DataFrame:
             fix="python jobs/promote.py CONFIG --challenger RUN",
         )
     live: Version = history[-1].live
+    if not live.is_left(weights_key(RunFolder.of(run.config.root, live.run))):
+        raise TableError(
+            f"run '{live.run}' does not have the live weights any more",
+            expected="the weights that were judged",
+            got="its score_weights was run again, or is at work",
+            fix=f"python jobs/promote.py CONFIG --challenger {live.run} judges the new ones; "
+            "--rollback goes back to the version before",
+        )
     rows = store.read(WEIGHTS, run_id=live.run).where(F.col("method") == live.method)
     return rows.select("sample_id", "importance", "weight", "label", "method")
 

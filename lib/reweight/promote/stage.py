@@ -9,9 +9,11 @@ Writes:
     catalog, the view ``published_weights`` shows them.
 
 Refuses:
-    A challenger without a decision of evaluate; one with other features or another ranker than the
-    live weights, or one that was judged on other validation rows; a run in place of the live one
-    that does not have the live weights; and a rollback with nothing to go back to.
+    A challenger without a decision of evaluate; a run of which ``score_weights``, ``train_ranker``
+    and ``evaluate`` are not done, or not one after the other; a challenger with other features or
+    another ranker than the live weights, or one that was judged on other validation rows; a run in
+    place of the live one that does not have the live weights; and a rollback with nothing to go
+    back to.
 """
 
 import getpass
@@ -35,6 +37,7 @@ from reweight.evaluate import comparison, judging, reduction
 from reweight.evaluate.judges import RECORDED, all_judges
 from reweight.promote.decisions import ROLLED_BACK, Decision, Version, versions_so_far
 from reweight.promote.published import NAME, read_history, view
+from reweight.promote.records import WEIGHING, check_done, weights_key
 from reweight.promote.rules import LIVE, Judged, decided, judged
 from reweight.promote.side_by_side import beside_live, check_features, validation_rows
 
@@ -54,10 +57,16 @@ def promote(run: Run) -> dict[str, Any]:
     challenger: Version | None = None
     result = Judged(None)
     if section.rollback:
-        word, reason, live = ROLLED_BACK, "It was asked for.", _version_before(history)
+        word, reason, live = ROLLED_BACK, "It was asked for.", _version_before(run, history)
     else:
-        challenger, beside, result = _judged(run, before)
+        left = before and _left(run, before)
+        challenger, beside, result = _judged(run, left)
         word, reason, live = decided(challenger, beside, result, history, section.horizon)
+        if before and left is None:
+            reason = (
+                f"Run {before.run} has made its weights again since they went live, so the "
+                f"challenger is compared with uniform ones. {reason}"
+            )
     decision = Decision(
         number=number,
         decided_at=datetime.now(UTC),
@@ -73,7 +82,27 @@ def promote(run: Run) -> dict[str, Any]:
     return {"decision": word, "live": f"{live}, on the rows of run {live.run}", "reason": reason}
 
 
-def _version_before(history: Sequence[Decision]) -> Version:
+def _left(run: Run, live: Version) -> Version | None:
+    """The live version as its run has it now; None if the run has made other weights since."""
+    if live.method == BASELINE:
+        return live
+    opened = _opened(run, live.run)
+    current = _version(opened, live.method)
+    if current.is_same(live):
+        return current
+    # The run of the models may have made others, while this one still has the rows of before.
+    return live if live.is_left(weights_key(opened.folder)) else None
+
+
+def _version(run: Run, method: str) -> Version:
+    """The weights of a method as a run has them now."""
+    folder, models = run.folder, run.config.model_folder
+    check_done(models, (WEIGHING,))
+    keys = [str(weights_key(one)) for one in dict.fromkeys((folder, models))]
+    return Version(folder.path.name, models.path.name, method, " ".join(keys))
+
+
+def _version_before(run: Run, history: Sequence[Decision]) -> Version:
     versions = versions_so_far(history)
     if len(versions) < 2:
         raise PromotionError(
@@ -82,7 +111,15 @@ def _version_before(history: Sequence[Decision]) -> Version:
             got=f"{len(versions)} in {len(history)} decisions",
             fix="python jobs/promote.py CONFIG --history shows them",
         )
-    return versions[-2]
+    version = versions[-2]
+    if not version.is_left(weights_key(RunFolder.of(run.config.root, version.run))):
+        raise PromotionError(
+            "the version before the live one is not there any more",
+            expected=f"{version}, as it was judged",
+            got=f"the score_weights of run '{version.run}' was run again, or is at work",
+            fix=f"python jobs/promote.py CONFIG --challenger {version.run} judges the new weights",
+        )
+    return version
 
 
 def _judged(run: Run, live: Version | None) -> tuple[Version, Version | None, Judged]:
@@ -100,8 +137,7 @@ def _judged(run: Run, live: Version | None) -> tuple[Version, Version | None, Ju
         )
     challenger_run = _opened(run, name)
     shipped = _content(challenger_run, challenger_run.folder.decision)
-    model = challenger_run.config.model_run_id or name
-    challenger = Version(name, model, shipped["weights"])
+    challenger = _version(challenger_run, shipped["weights"])
     stays = live or Version.uniform(name)
     beside = _beside(run, challenger_run, stays)
     if challenger.is_same(stays):
@@ -123,17 +159,24 @@ def _beside(run: Run, challenger: Run, live: Version) -> Version:
         return Version.uniform(challenger.config.run_id)
     if against is None:
         return live
-    config = _opened(run, against).config
-    model = config.model_run_id or against
-    if model != live.model or live.method not in {m.name for m in config.importance}:
+    opened = _opened(run, against)
+    version = _version(opened, live.method)
+    if version.model == live.model and not version.is_same(live):
+        raise PromotionError(
+            f"run '{live.model}' has made other models or weights since its weights went live",
+            expected=f"the live weights in run '{against}'",
+            got=f"those that run '{live.model}' has made since",
+            fix=f"judge the new ones: --challenger {live.model}",
+        )
+    if not version.is_same(live) or live.method not in {m.name for m in opened.config.importance}:
         raise PromotionError(
             f"run '{against}' does not have the live weights",
             expected=f"a run with model_run_id: {live.model} and the method {live.method}",
-            got=f"the models of run '{model}'",
+            got=f"the models of run '{version.model}'",
             fix=f"python jobs/pipeline.py CONFIG run_id={challenger.config.run_id}_live "
             f"model_run_id={live.model}, and add --against {challenger.config.run_id}_live",
         )
-    return Version(against, live.model, live.method)
+    return version
 
 
 def _compared(run: Run, challenger: Run, version: Version, live: Version, judge: str) -> Judged:
@@ -181,7 +224,7 @@ def _check_rankers(challenger: RunConfig, live: RunConfig) -> None:
 
 
 def _opened(run: Run, name: str) -> Run:
-    """Another run of the same root, to read from."""
+    """Another run of the same root, to read from: one whose judges have judged its weights."""
     root, catalog = run.config.root, run.config.catalog
     folder = RunFolder.of(root, name)
     if not folder.config.is_file():
@@ -191,6 +234,7 @@ def _opened(run: Run, name: str) -> Run:
             got="no config.json",
             fix="use the name of a run under the same root, or run its pipeline first",
         )
+    check_done(folder)
     values = json.loads(folder.config.read_text()) | {"root": root, "catalog": catalog}
     config = RunConfig.model_validate(values)
     store = open_store(run.spark, run.folder.path.parents[1].absolute().as_posix(), name, catalog)
