@@ -32,6 +32,8 @@ def test_calls_are_found_with_their_arguments() -> None:
         ("1709301694000000000", "timestamp_micros(try_cast(ts AS bigint) div 1000)"),
         ("5221", "timestamp_seconds(try_cast(ts AS bigint))"),
         ("20240301", "try_to_timestamp(CAST(ts AS string), 'yyyyMMdd')"),
+        ("2024030112", "try_to_timestamp(CAST(ts AS string), 'yyyyMMddHH')"),
+        ("202403011230", "try_to_timestamp(CAST(ts AS string), 'yyyyMMddHHmm')"),
         ("20240301123000", "try_to_timestamp(CAST(ts AS string), 'yyyyMMddHHmmss')"),
         ("2024-03-01", None),
         ("-5", None),

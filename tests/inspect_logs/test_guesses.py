@@ -3,8 +3,10 @@
 import pytest
 
 from reweight.inspect_logs.guesses import RawColumn, guess
+from reweight.inspect_logs.page import Page
 
 DAY = "2024-03-0{} 10:00:00"
+BARE = "regexp_replace(x, '[^0-9.,+-]', '')"
 
 
 def of(*values: str | None, name: str = "x", kind: str = "string") -> RawColumn:
@@ -40,9 +42,31 @@ def of(*values: str | None, name: str = "x", kind: str = "string") -> RawColumn:
         (
             of("$12.50", "$3"),
             "number",
-            "try_cast(regexp_replace(x, '[^0-9.+-]', '') AS double)",
+            f"try_cast({BARE} AS double)",
             "with a unit, such as '$12.50'",
         ),
+        (
+            of("4,34 €", "€5,10", "-€3"),
+            "number",
+            f"try_cast(replace(replace({BARE}, '.', ''), ',', '.') AS double)",
+            "with a unit, 2 with commas, such as '4,34 €': decimal commas",
+        ),
+        (
+            of("$1,234.50", "12 $"),
+            "number",
+            f"try_cast(replace({BARE}, ',', '') AS double)",
+            "separators of thousands",
+        ),
+        (
+            of("1,234 USD", "$5"),
+            "number",
+            f"try_cast(replace({BARE}, ',', '') AS double)",
+            "ambiguous, thousands or decimals; read as thousands; several units: USD, $",
+        ),
+        (of("1.234 €", "2.500 €"), "number", f"try_cast({BARE} AS double)", "ambiguous"),
+        (of("5%", "7.5 %"), "number", f"try_cast({BARE} AS double)", "with a unit, such as '5%'"),
+        (of("$4", "5%"), "text", "x", "$4"),
+        (of("$4", "1e5"), "text", "x", "1e5"),
         (of(None, None), "text", "x", "its type is not known"),
         (of(None, kind="void"), "text", "CAST(x AS string)", "its type is not known"),
         (of("2024-03-01", kind="date"), "time", "CAST(x AS timestamp)", "dates without hours"),
@@ -75,6 +99,16 @@ def test_the_values_say_how_a_column_is_read(
         ),
         (["1709251200.25"], "timestamp_seconds(try_cast(ts AS double))", "seconds since 1970"),
         (["20240301", "20240302"], "try_to_timestamp(CAST(ts AS string), 'yyyyMMdd')", "no zone"),
+        (
+            ["2024030100", "2024030123"],
+            "try_to_timestamp(CAST(ts AS string), 'yyyyMMddHH')",
+            "digits as yyyyMMddHH, such as 2024030100",
+        ),
+        (
+            ["202403010059"],
+            "try_to_timestamp(CAST(ts AS string), 'yyyyMMddHHmm')",
+            "digits as yyyyMMddHHmm",
+        ),
         (["0", "86400"], "timestamp_seconds(try_cast(ts AS bigint))", "ambiguous"),
         (["2024-03-01 10:00:00"], "try_to_timestamp(ts)", "no zone: read as UTC"),
         (["2024-03-01T10:00:00.5+02:00"], "try_to_timestamp(ts)", "with a zone, such as +02:00"),
@@ -128,3 +162,30 @@ def test_the_moments_of_a_zone_are_those_of_utc() -> None:
     found = guess(of("2024-03-01T02:00:00+02:00", name="ts")).moments
     assert found is not None
     assert found.seconds == [1709251200.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("20240301", 1709251200),
+        ("2024030110", 1709287200),
+        ("202403011001", 1709287260),
+        ("20240301100102", 1709287262),
+    ],
+)
+def test_digits_are_the_time_that_they_write(value: str, seconds: float) -> None:
+    found = guess(of(value, name="dt")).moments
+    assert found is not None
+    assert (found.seconds, found.hours) == ([seconds], len(value) > 8)
+
+
+def test_percentages_may_be_shares() -> None:
+    found = guess(of("5%", "12%"))
+    assert found.others == ((f"{found.sql} / 100", "if 5% is to be 0.05"),)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_empty_text_is_quoted(inside: bool) -> None:
+    page = Page()
+    page.set(0, "quote", {"quote": ""} if inside else "")
+    assert page.text == ("quote: {quote: ''}\n" if inside else "quote: ''\n")

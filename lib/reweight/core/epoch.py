@@ -10,10 +10,14 @@ _READ = {
     10**6: "timestamp_micros(try_cast({} AS bigint))",
     10**9: "timestamp_micros(try_cast({} AS bigint) div 1000)",
 }
-# Dates and times that are written as a number.
+# Dates and times that are written as a number. Ten digits may be seconds of 2030 or later too, but
+# few numbers of seconds in a row have a month, a day and an hour in them.
+_DAY, _HOUR = r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", r"([01]\d|2[0-3])"
 _WRITTEN = {
-    r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])": "yyyyMMdd",
-    r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])([01]\d|2[0-3])[0-5]\d[0-5]\d": "yyyyMMddHHmmss",
+    _DAY: "yyyyMMdd",
+    _DAY + _HOUR: "yyyyMMddHH",
+    _DAY + _HOUR + r"[0-5]\d": "yyyyMMddHHmm",
+    _DAY + _HOUR + r"[0-5]\d[0-5]\d": "yyyyMMddHHmmss",
 }
 
 

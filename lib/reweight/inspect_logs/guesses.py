@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reweight.inspect_logs import moments
+from reweight.inspect_logs.amounts import FLOAT, INTEGER, amounts
 from reweight.inspect_logs.moments import Moments
 
 Kind = Literal["text", "integer", "number", "boolean", "time", "hours", "other"]
@@ -18,12 +19,6 @@ _NOTHING = {
 }
 # What Spark casts to a boolean.
 _TRUE, _FALSE = {"true", "t", "yes", "y", "1"}, {"false", "f", "no", "n", "0"}
-_INTEGER = re.compile(r"[+-]?\d+")
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-_POINT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?")
-_COMMA = re.compile(r"[+-]?\d+,\d+")
-_MONEY = re.compile(r"([$€£¥] ?[+-]?[\d,]*\.?\d+|[+-]?[\d,]*\.?\d+ ?([$€£¥%]|USD|EUR|GBP))")
 _TIME_WORDS = {
     *("time", "ts", "timestamp", "date", "datetime", "dt", "day", "created", "updated", "at"),
     *("when", "hour", "epoch", "millis", "utc"),
@@ -203,9 +198,9 @@ def _boolean(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
 
 def _number(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
     stripped = [v.strip() for v in real]
-    if all(_INTEGER.fullmatch(v) for v in stripped):
+    if all(INTEGER.fullmatch(v) for v in stripped):
         return _integer(column, sql, stripped)
-    if all(_FLOAT.fullmatch(v) for v in stripped):
+    if all(FLOAT.fullmatch(v) for v in stripped):
         times = moments.numbers(sql, stripped)
         if times is not None and _is_timely(column, times):
             return Guess(column, "time", times.sql, times.evidence, times.others, times)
@@ -234,28 +229,8 @@ def _integer(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
 
 
 def _decorated(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
-    """Numbers with separators of thousands, decimal commas or units."""
-    example = next(v for v in real if not _FLOAT.fullmatch(v))
-    plain = f"try_cast(replace({sql}, ',', '') AS double)"
-    commas = f"try_cast(replace(replace({sql}, '.', ''), ',', '.') AS double)"
-    count = sum("," in v for v in real)
-    why = f"numbers as text, {count:,} with commas, such as '{example}'"
-    thousands = all(_THOUSANDS.fullmatch(v) or _FLOAT.fullmatch(v) for v in real)
-    points = all(
-        _POINT_THOUSANDS.fullmatch(v) or _COMMA.fullmatch(v) or _INTEGER.fullmatch(v) for v in real
-    )
-    if thousands and points:
-        alternatives = ((commas, "if it is a decimal comma"),)
-        why += ": ambiguous, thousands or decimals; read as thousands"
-        return Guess(column, "number", plain, (why,), alternatives)
-    if thousands:
-        return Guess(column, "number", plain, (f"{why}: separators of thousands",))
-    if points:
-        return Guess(column, "number", commas, (f"{why}: decimal commas",))
-    if all(_MONEY.fullmatch(v) or _FLOAT.fullmatch(v) for v in real):
-        bare = f"try_cast(regexp_replace({sql}, '[^0-9.+-]', '') AS double)"
-        return Guess(column, "number", bare, (f"numbers with a unit, such as '{example}'",))
-    return None
+    read = amounts(sql, real)
+    return Guess(column, "number", read.sql, (read.why,), read.others) if read else None
 
 
 def _time(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
@@ -278,14 +253,14 @@ def _text(column: RawColumn, sql: str, real: Sequence[str], blank: bool) -> Gues
     counts = _few(real)
     evidence = [_values(counts) if counts else _examples(real)]
     others = []
-    numbers = [v for v in real if _FLOAT.fullmatch(v.strip())]
+    numbers = [v for v in real if FLOAT.fullmatch(v.strip())]
     words = [v for v in real if v.strip().lower() in _TRUE | _FALSE]
     if 0.8 * len(real) < len(words) > len(numbers) > 0:
         odd = Counter(v for v in real if v.strip().lower() not in _TRUE | _FALSE)
         evidence.append(f"{len(words):,} booleans, and {odd.total():,} other texts: {shown(odd)}")
         others.append((f"try_cast({sql} AS boolean)", "if the other texts are to be null"))
     if len(numbers) > 0.8 * len(real):
-        odd = Counter(v for v in real if not _FLOAT.fullmatch(v.strip()))
+        odd = Counter(v for v in real if not FLOAT.fullmatch(v.strip()))
         evidence = [f"{len(numbers):,} numbers and {odd.total():,} other texts: {shown(odd)}"]
         others.append((f"try_cast({sql} AS double)", "if the other texts are to be null"))
     if blank:

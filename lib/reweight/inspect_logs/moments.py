@@ -186,7 +186,8 @@ def _unit(sql: str) -> tuple[str, int]:
 
 def _seconds(value: str, sql: str) -> float | None:
     if "string" in sql:
-        form = {"yyyyMMdd": "%Y%m%d"}.get(re.findall("'(.*)'", sql)[0], "%Y%m%d%H%M%S")
+        digits = len(re.findall("'(.*)'", sql)[0])
+        form = "%Y%m%d%H%M%S"[: digits - 2]  # two characters for a part, and four digits for a year
         try:
             return datetime.strptime(value.strip(), form).replace(tzinfo=UTC).timestamp()
         except ValueError:

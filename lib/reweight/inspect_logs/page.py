@@ -67,6 +67,8 @@ def _scalar(value: Any, inside: bool) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return _value(value)
     text = str(value)
+    if not text:
+        return "''"
     try:
         plain = parsed(f"[{text}]")[0] if inside else parsed(f"k: {text}")["k"]
     except (YAMLError, ValueError, TypeError):
