@@ -3,7 +3,7 @@
 import pytest
 
 from reweight.core.epoch import time_expression
-from reweight.core.sql_calls import calls, words
+from reweight.core.sql_calls import calls, replaced, words
 
 
 def test_calls_are_found_with_their_arguments() -> None:
@@ -21,6 +21,35 @@ def test_calls_are_found_with_their_arguments() -> None:
         "AND",
         "`a b`",
     ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("a + price::double*2", ["price::double"]),
+        ("NOT (a+b)::int", ["(a+b)::int"]),
+        ("f(x, y)[0].z::decimal(10, 2)", ["f(x, y)[0].z::decimal(10, 2)"]),
+        ("CASE WHEN x::int = 1 THEN y::date END", ["x::int", "y::date"]),
+        ("`a b`.c::string::date", ["`a b`.c::string", "`a b`.c::string::date"]),
+        ("raw:ts::timestamp", ["raw:ts::timestamp"]),
+        ("date '2024-01-01'::timestamp", ["date '2024-01-01'::timestamp"]),
+        ("f(x::int, 'a::b')", ["x::int"]),
+        ("CASE WHEN a THEN b END::int", []),
+    ],
+)
+def test_colons_are_casts_of_the_value_before_them(sql: str, found: list[str]) -> None:
+    casts = [call for call in calls(sql) if call.name == "cast"]
+    assert [call.text for call in casts] == found
+    assert [" AS ".join(call.text.rsplit("::", 1)) for call in casts] == [
+        call.arguments[0] for call in casts
+    ]
+
+
+def test_a_call_is_replaced_where_it_is_not_the_end_of_another() -> None:
+    call = next(calls("t.x::int + x::int"))
+    assert replaced("t.x::int + x::int", call, "y") == "y + x::int"
+    call = next(calls("cast(x AS int)"))
+    assert replaced("try_cast(x AS int) + cast(x AS int)", call, "y") == "try_cast(x AS int) + y"
 
 
 @pytest.mark.parametrize(

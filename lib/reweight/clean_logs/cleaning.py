@@ -11,7 +11,7 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.clean_logs.conversions import lost_values
+from reweight.clean_logs.conversions import dated, lost_values
 from reweight.clean_logs.section import Cleaning, Source
 from reweight.clean_logs.sources import Read, read, version
 from reweight.core.errors import SourceError
@@ -144,7 +144,7 @@ def _mapped(rows: DataFrame, cleaning: Cleaning, name: str) -> DataFrame:
         fix="correct the expressions listed above; what this source alone has, or has by another "
         f"name, belongs to cleaning.sources.{name}.columns",
     )
-    events = [F.expr(sql).alias(column) for column, sql in columns.items()]
+    events = [F.expr(dated(sql)).alias(column) for column, sql in columns.items()]
     lost = lost_values(columns).alias("_lost")
     mapped = rows.select(*_ORIGIN, *events, lost)
     if not cleaning.times:

@@ -1,11 +1,15 @@
-"""Conversions that lose a value: a cast that makes null of something that was there."""
+"""Conversions that lose a value: a cast that makes null of something that was there.
+
+Spark reads a time of a day, such as ``10:11:12``, as one of the day on which it runs. Here it is no
+time (``dated``), so it is lost like any other text that cannot be converted.
+"""
 
 import re
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.sql_calls import Call, calls
+from reweight.core.sql_calls import Call, calls, replaced
 
 _CASTS = {"cast", "try_cast"}
 _TIMES = {"timestamp", "timestamp_ntz", "date"}
@@ -15,10 +19,26 @@ _SIMPLE = (
 )
 _KINDS = {"to_date": "date", "to_number": "double", "try_to_number": "double"}
 _CONVERTING = _CASTS | {*_KINDS, "to_timestamp", "try_to_timestamp"}
+# What reads texts as times without a format: name -> the number of arguments that it then has.
+_FORMLESS = {"timestamp": 1, "to_timestamp": 1, "try_to_timestamp": 1, "to_timestamp_ltz": 1}
+_FORMLESS |= {"to_utc_timestamp": 2, "from_utc_timestamp": 2}
+# Spark trims what is no letter; without a backslash, which Spark's settings may read in two ways.
+_NO_DATE = "^[^!-~]*T?[0-9]{1,2}:"
 # An expression with more of them is a computation; its nulls are not those of a value.
 _MOST = 20
 
 LOST = "array<struct<column: string, value: string>>"
+
+
+def dated(sql: str) -> str:
+    """The expression, with null for times of a day without a date."""
+    for call in {c.text: c for c in calls(sql)}.values():
+        if (argument := _formless(call)) is not None:
+            # The type is known before any row is read, so other columns are not made texts.
+            is_text = f"typeof({argument}) LIKE 'string%'"
+            alone = f"{is_text} AND CAST(({argument}) AS string) RLIKE '{_NO_DATE}'"
+            sql = replaced(sql, call, f"(CASE WHEN {alone} THEN NULL ELSE {call.text} END)")
+    return sql
 
 
 def lost_values(columns: dict[str, str]) -> Column:
@@ -59,7 +79,7 @@ def _lost(name: str, sql: str) -> list[Column]:
     value = F.substring(F.coalesce(*values), 1, 60)
     entry = F.struct(F.lit(name).alias("column"), value.alias("value"))
     # Nearly all values are converted, so nothing more is computed for them.
-    return [F.when(F.expr(sql).isNull() & F.coalesce(*values).isNotNull(), entry)]
+    return [F.when(F.expr(dated(sql)).isNull() & F.coalesce(*values).isNotNull(), entry)]
 
 
 def _value(sql: str, call: Call) -> Column | None:
@@ -74,9 +94,17 @@ def _value(sql: str, call: Call) -> Column | None:
     if call.text != sql.strip():
         # The conversion is to blame only if the whole has a value where the conversion has one.
         value = f"CAST({'timestamp_seconds(1)' if kind in _TIMES else 1} AS {kind})"
-        filled = sql.replace(call.text, f"coalesce({call.text}, {value})")
-        lost &= F.expr(call.text).isNull() & F.expr(filled).isNotNull()
+        filled = replaced(sql, call, f"coalesce({call.text}, {value})")
+        lost &= F.expr(dated(call.text)).isNull() & F.expr(filled).isNotNull()
     return F.when(lost, text)
+
+
+def _formless(call: Call) -> str | None:
+    """What is read as a time without a format; None for other calls."""
+    if call.name in _CASTS:
+        argument, kind = _cast_parts(call)
+        return argument if kind in ("timestamp", "timestamp_ltz") else None
+    return call.arguments[0] if len(call.arguments) == _FORMLESS.get(call.name) else None
 
 
 def _cast_parts(call: Call) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.clean_logs.conversions import dated
 from reweight.clean_logs.line_numbers import with_line_number
 from reweight.clean_logs.section import Cleaning
 from reweight.clean_logs.sources import read
@@ -30,8 +31,8 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
         check_expressions(table, expressions, of=f"the lookup '{name}'")
         _check_numbering(spark.createDataFrame([], table.schema), name, expressions)
         check_expressions(rows, {f"{key}.keys.{k}": k for k in lookup.keys})
-        keys = [F.expr(sql).alias(f"_on_{column}") for column, sql in lookup.keys.items()]
-        facts = [F.expr(sql).alias(column) for column, sql in lookup.columns.items()]
+        keys = [F.expr(dated(sql)).alias(f"_on_{column}") for column, sql in lookup.keys.items()]
+        facts = [F.expr(dated(sql)).alias(column) for column, sql in lookup.columns.items()]
         table = table.select("_source_file", "_malformed", *keys, *facts)
         _check_lookup(rows, table, name, list(lookup.keys))
         same_keys = reduce(Column.__and__, [F.col(c) == F.col(f"_on_{c}") for c in lookup.keys])

@@ -10,6 +10,13 @@ _NAME = re.compile(r"(\w+)\s*\Z")
 # Longer than any name of a function; looking further back would be quadratic.
 _LONGEST = 80
 _WORD = re.compile(r"`[^`]+`|[A-Za-z_]\w*(?:\.\w+)*")
+_TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|[\w.]+|::|\S")
+_TYPE = re.compile(r"\s*(\w+(?:\s*\([\d\s,]*\))?)")
+# Words that are no value, and before which a value may end or after which one may begin.
+_BETWEEN = frozenset(
+    "and or not case when then else end in is like rlike ilike between div as distinct over "
+    "partition order by asc desc interval all any exists from where filter".split()
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Call:
 
 
 def calls(sql: str) -> Iterator[Call]:
-    """The calls in an expression, the inner ones first."""
+    """The calls in an expression, the inner ones first; ``x::type`` is ``cast(x AS type)``."""
     opened: list[tuple[int, list[int]]] = []
     quote = ""
     for i, character in enumerate(sql):
@@ -46,6 +53,44 @@ def calls(sql: str) -> Iterator[Call]:
                 cuts = [*commas, i]
                 parts = [sql[a + 1 : b].strip() for a, b in pairwise(cuts)]
                 yield Call(name[1].lower(), sql[name.start() : i + 1], tuple(parts))
+    yield from _colon_casts(sql)
+
+
+def replaced(sql: str, call: Call, by: str) -> str:
+    """The expression with something else in the place of a call."""
+    return re.sub(rf"(?<![\w.`:]){re.escape(call.text)}(?!\w)", lambda _: by, sql)
+
+
+def _colon_casts(sql: str) -> Iterator[Call]:
+    begin: int | None = None  # of the value that ends here
+    opened: list[int | None] = []
+    after, before = 0, ""
+    for token in _TOKEN.finditer(sql):
+        text, goes_on = token[0], begin is not None and before.endswith((".", ":"))
+        if token.start() < after:
+            continue  # The name of a type.
+        if text == "::":
+            kind = _TYPE.match(sql, token.end())
+            if begin is not None and kind:
+                cast = f"{sql[begin : token.start()].strip()} AS {kind[1]}"
+                yield Call("cast", sql[begin : kind.end()], (cast,))
+                after = kind.end()
+            text = ""
+        elif text in "([":
+            opened.append(token.start() if begin is None else begin)
+            begin = None
+        elif text in ")]":
+            begin = opened.pop() if opened else None
+        elif text.lower() in _BETWEEN:
+            begin = None
+        elif re.match(r"[\w.'\"`]", text):
+            # A quote after a word is part of a literal, such as DATE '2024-03-01'.
+            literal = text[0] in "'\"" and re.fullmatch(r"\w+", before)
+            if begin is None or not (goes_on or literal or text[0] == "."):
+                begin = token.start()
+        elif text != ":":
+            begin = None
+        before = text
 
 
 def words(sql: str) -> list[str]:
