@@ -428,6 +428,19 @@ def test_facts_are_joined_to_events_by_exact_keys(spark: SparkSession, tmp_path:
     assert rows.count() == 4
 
 
+def test_what_a_lookup_loses_by_a_conversion_is_counted(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    facts = 'item,shop\n1,"1,99"\nx2,3\n3,\n'
+    config = lookup_section(tmp_path, facts, columns={"listed": "shop::double", "shop": "shop"})
+    assert lookups.lost_facts(spark, config) == {
+        "lookups.items.keys.id": "1 value such as 'x2'",
+        "lookups.items.columns.listed": "1 value such as '1,99'",
+    }
+    config = lookup_section(tmp_path, facts, keys={"id": "item"})
+    assert lookups.lost_facts(spark, config) == {}
+
+
 @pytest.mark.parametrize(
     ("facts", "lookup", "parts"),
     [

@@ -34,6 +34,7 @@ def test_calls_are_found_with_their_arguments() -> None:
         ("raw:ts::timestamp", ["raw:ts::timestamp"]),
         ("date '2024-01-01'::timestamp", ["date '2024-01-01'::timestamp"]),
         ("f(x::int, 'a::b')", ["x::int"]),
+        ("sum(x) OVER (PARTITION BY u)::int", ["sum(x) OVER (PARTITION BY u)::int"]),
         ("CASE WHEN a THEN b END::int", []),
     ],
 )

@@ -18,6 +18,9 @@ _SIMPLE = (
     + "|".join(sorted(_TIMES))
 )
 _KINDS = {"to_date": "date", "to_number": "double", "try_to_number": "double"}
+# Casts that are written as functions: double(x).
+_KINDS |= {k: k for k in ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean")}
+_KINDS |= {"decimal": "decimal(10, 0)", "timestamp": "timestamp", "date": "date"}
 _CONVERTING = _CASTS | {*_KINDS, "to_timestamp", "try_to_timestamp"}
 # What reads texts as times without a format: name -> the number of arguments that it then has.
 _FORMLESS = {"timestamp": 1, "to_timestamp": 1, "try_to_timestamp": 1, "to_timestamp_ltz": 1}
@@ -45,15 +48,24 @@ def lost_values(columns: dict[str, str]) -> Column:
     """The values that the columns lose by a conversion, as ``LOST``; empty for most rows.
 
     Args:
-        columns: event column -> expression over the raw columns.
+        columns: column -> expression over the raw columns.
     """
     lost = [F.when(~F.col("_malformed"), c) for n, sql in columns.items() for c in _lost(n, sql)]
     return F.array_compact(F.array(*lost)).cast(LOST) if lost else F.array().cast(LOST)
 
 
+def converts(sql: str) -> bool:
+    """Whether the expression has a conversion that can lose a value."""
+    return bool(_lost("", sql))
+
+
 def count_lost(rows: DataFrame) -> dict[str, str]:
-    """Event column -> how many values it lost, with an example."""
-    # Small: one row per event column.
+    """Column -> how many values it lost, with an example.
+
+    Args:
+        rows: they have the values that they lost as ``_lost``.
+    """
+    # Small: one row per column.
     counted = (
         rows.select(F.inline("_lost"))
         .groupBy("column")
@@ -87,8 +99,8 @@ def _value(sql: str, call: Call) -> Column | None:
     argument, kind = call.arguments[0], _KINDS.get(call.name, "timestamp")
     if call.name in _CASTS:
         argument, kind = _cast_parts(call)
-    if not re.fullmatch(_SIMPLE, kind):
-        return None
+    if not re.fullmatch(_SIMPLE, kind) or argument.isdigit():
+        return None  # The digits are those of a type, such as decimal(10, 2).
     text = F.expr(f"CAST(({argument}) AS string)")
     lost = F.trim(text) != ""
     if call.text != sql.strip():

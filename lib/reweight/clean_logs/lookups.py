@@ -6,9 +6,9 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from reweight.clean_logs.conversions import dated
+from reweight.clean_logs.conversions import converts, count_lost, dated, lost_values
 from reweight.clean_logs.line_numbers import with_line_number
-from reweight.clean_logs.section import Cleaning
+from reweight.clean_logs.section import Cleaning, Lookup
 from reweight.clean_logs.sources import read
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, is_deterministic
@@ -22,12 +22,7 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
             events, or duplicate keys (the join would multiply events).
     """
     for name, lookup in cleaning.lookups.items():
-        key = f"lookups.{name}"
-        table = read(spark, name, f"{key}.source", lookup.source).rows
-        table = with_line_number(table, spark, name, lookup)
-        table = table.where(F.col("_left_out").isNull())
-        expressions = {f"{key}.keys.{k}": v for k, v in lookup.keys.items()}
-        expressions |= {f"{key}.columns.{k}": v for k, v in lookup.columns.items()}
+        key, table, expressions = f"lookups.{name}", _rows(spark, name, lookup), _read(name, lookup)
         check_expressions(table, expressions, of=f"the lookup '{name}'")
         _check_numbering(spark.createDataFrame([], table.schema), name, expressions)
         check_expressions(rows, {f"{key}.keys.{k}": k for k in lookup.keys})
@@ -40,6 +35,31 @@ def with_lookups(rows: DataFrame, spark: SparkSession, cleaning: Cleaning) -> Da
         rows = rows.join(F.broadcast(facts_only), on=same_keys, how="left")
         rows = rows.drop(*[f"_on_{c}" for c in lookup.keys])
     return rows
+
+
+def lost_facts(spark: SparkSession, cleaning: Cleaning) -> dict[str, str]:
+    """Key in the section -> how many values of a lookup a conversion makes null, with an example.
+
+    Each lookup is read once for that, if it has a conversion.
+    """
+    lost = [
+        _rows(spark, name, lookup).select(lost_values(expressions).alias("_lost"))
+        for name, lookup in cleaning.lookups.items()
+        if (expressions := {k: v for k, v in _read(name, lookup).items() if converts(v)})
+    ]
+    return count_lost(reduce(DataFrame.union, lost)) if lost else {}
+
+
+def _rows(spark: SparkSession, name: str, lookup: Lookup) -> DataFrame:
+    table = read(spark, name, f"lookups.{name}.source", lookup.source).rows
+    table = with_line_number(table, spark, name, lookup)
+    return table.where(F.col("_left_out").isNull())
+
+
+def _read(name: str, lookup: Lookup) -> dict[str, str]:
+    """Key in the section -> expression over the rows of the lookup."""
+    expressions = {f"lookups.{name}.keys.{k}": v for k, v in lookup.keys.items()}
+    return expressions | {f"lookups.{name}.columns.{k}": v for k, v in lookup.columns.items()}
 
 
 def _check_numbering(empty: DataFrame, name: str, expressions: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ Refuses:
 from functools import partial
 from typing import Any
 
-from reweight.clean_logs import cleaning, conversions, reasons, times
+from reweight.clean_logs import cleaning, conversions, lookups, reasons, times
 from reweight.clean_logs.sources import readable
 from reweight.clean_logs.typed_rows import typed_rows
 from reweight.config import Run
@@ -48,6 +48,7 @@ def clean_logs(run: Run) -> dict[str, Any]:
             groups = reasons.count_groups(rows, section)
             times.check_times(groups, section, sources)
             lost = conversions.count_lost(rows) if sum(g.lost for g in groups) else {}
+            lost |= lookups.lost_facts(run.spark, section)
         span = times.log_span(groups, section)
         groups = times.within(groups, span)
         total, bad, by_reason = reasons.count_reasons(groups)

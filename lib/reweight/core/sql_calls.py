@@ -12,11 +12,12 @@ _LONGEST = 80
 _WORD = re.compile(r"`[^`]+`|[A-Za-z_]\w*(?:\.\w+)*")
 _TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|[\w.]+|::|\S")
 _TYPE = re.compile(r"\s*(\w+(?:\s*\([\d\s,]*\))?)")
-# Words that are no value, and before which a value may end or after which one may begin.
-_BETWEEN = frozenset(
-    "and or not case when then else end in is like rlike ilike between div as distinct over "
-    "partition order by asc desc interval all any exists from where filter".split()
-)
+# Words between values; other words are values, functions, or go on with a call (OVER, FILTER).
+_BETWEEN = {
+    *("and", "or", "not", "case", "when", "then", "else", "end", "in", "is", "like", "rlike"),
+    *("ilike", "between", "div", "as", "distinct", "partition", "order", "by", "asc", "desc"),
+    *("interval", "from", "where"),
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _colon_casts(sql: str) -> Iterator[Call]:
         elif re.match(r"[\w.'\"`]", text):
             # A quote after a word is part of a literal, such as DATE '2024-03-01'.
             literal = text[0] in "'\"" and re.fullmatch(r"\w+", before)
-            if begin is None or not (goes_on or literal or text[0] == "."):
+            if begin is None or not (goes_on or literal or text[0] == "." or before == ")"):
                 begin = token.start()
         elif text != ":":
             begin = None
