@@ -1,5 +1,6 @@
 """Parquet: parts of different schemas, types that Spark lacks, names and folders."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,3 +71,17 @@ def test_a_log_may_have_a_column_of_any_name(spark: SparkSession, tmp_path: Path
     put(tmp_path / "log.parquet", _metadata=pa.array(["x"]))
     (row,) = rows(spark, tmp_path / "log.parquet")
     assert (row["_metadata"], row["_source_file"]) == ("x", f"file:{tmp_path}/log.parquet")
+
+
+def test_a_folder_does_not_replace_a_column_of_its_files(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    times = pa.array([1_709_287_872 * 10**6], pa.timestamp("us", "UTC"))
+    put(tmp_path / "date=2024-03-01" / "a.parquet", id=pa.array([1]))
+    put(tmp_path / "date=2024-03-02" / "b.parquet", id=pa.array([2]), Date=times)
+    with pytest.raises(SourceError, match="columns of one name") as error:
+        rows(spark, tmp_path)
+    assert error.value.got == "['date']"
+    assert f"{tmp_path}/*/*.parquet" in error.value.fix
+    found = {(r["id"], r["Date"]) for r in rows(spark, tmp_path / "*" / "*.parquet")}
+    assert found == {(1, None), (2, datetime(2024, 3, 1, 10, 11, 12))}

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from reweight.clean_logs.files import WHOLE, Files
-from reweight.clean_logs.raw import as_text, check_free
+from reweight.clean_logs.raw import as_text, check_folders, check_free
 from reweight.clean_logs.section import Source
 from reweight.clean_logs.text import text_lines
 from reweight.core.errors import SourceError
@@ -122,14 +122,7 @@ def _check_names(
             fix="rename a column in the files; or give all names as `names`, with "
             "`options: {header: 'false'}`: the header is then rejected as a row",
         )
-    if shared := sorted({c for c in folders if c.lower() in lower}):
-        raise SourceError(
-            f"the files and the folders of cleaning.{key} have columns of one name",
-            expected="names of folders, such as day=2026-01-31, that no column of the files has",
-            got=str(shared),
-            fix="to read those of the files alone, let the path end in the names of files, such as "
-            f"{source.place.rstrip('/')}/*/*.csv",
-        )
+    check_folders(key, source.place, "csv", folders, names)
 
 
 def _check_widths(

@@ -29,6 +29,32 @@ def check_free(key: str, columns: Iterable[str]) -> None:
         )
 
 
+def check_folders(
+    key: str, place: str, form: str, folders: Iterable[str], columns: Iterable[str]
+) -> None:
+    """Checks that folders such as ``day=2026-01-31`` are no columns of the files in them.
+
+    Args:
+        key: key of the source in ``cleaning``.
+        place: its path.
+        form: how the names of the files end.
+        folders: the columns that the folders are.
+        columns: those of the files.
+
+    Raises:
+        SourceError: they are, and Spark would replace the values in the files by those of folders.
+    """
+    lower = {name.lower() for name in columns}
+    if shared := sorted({c for c in folders if c.lower() in lower}):
+        raise SourceError(
+            f"the files and the folders of cleaning.{key} have columns of one name",
+            expected="names of folders, such as day=2026-01-31, that no column of the files has",
+            got=str(shared),
+            fix="to read those of the files alone, let the path end in the names of files, such as "
+            f"{place.rstrip('/')}/*/*.{form}",
+        )
+
+
 def as_text(columns: list[str]) -> Column:
     """Fields as JSON; unlike Spark's default, times are not cut to milliseconds."""
     form = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"

@@ -11,8 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.clean_logs.files import WHOLE, Files
-from reweight.clean_logs.raw import as_text, check_free
+from reweight.clean_logs.raw import as_text, check_folders, check_free
 from reweight.clean_logs.section import Source
+from reweight.clean_logs.text import text_lines
 from reweight.core.errors import SourceError
 from reweight.core.section import quoted
 from reweight.core.session_kind import analysed
@@ -29,7 +30,8 @@ def read_table(spark: SparkSession, source: Source, key: str, files: Files | Non
     """The rows of Parquet files, of a Delta table, or of a table or view.
 
     Raises:
-        SourceError: Parquet files differ in the type of a column, or have a type that Spark lacks.
+        SourceError: Parquet files differ in the type of a column, have a type that Spark lacks, or
+            are in folders that are columns of the files too.
     """
     if files is not None:
         rows = _read_parquet(spark, source, key, files)
@@ -53,6 +55,7 @@ def read_table(spark: SparkSession, source: Source, key: str, files: Files | Non
 def _read_parquet(spark: SparkSession, source: Source, key: str, files: Files) -> DataFrame:
     reader = spark.read.options(**WHOLE, **files.options)
     try:
+        _check_folders(spark, source, key, files, merge="true")
         # Otherwise the schema is that of one file, and columns that it lacks vanish silently.
         rows = analysed(reader.option("mergeSchema", "true").parquet(*files.read))
     except (PySparkException, Py4JError) as error:
@@ -67,8 +70,21 @@ def _read_parquet(spark: SparkSession, source: Source, key: str, files: Files) -
             ) from error
         if "CANNOT_MERGE" not in str(error) and "Failed merging schema" not in str(error):
             raise
+        _check_folders(spark, source, key, files, merge="false")
         return _merged(spark, key, files)
     return rows.select("*", files.source_file(rows).alias("_source_file"))
+
+
+def _check_folders(spark: SparkSession, source: Source, key: str, files: Files, merge: str) -> None:
+    """Refuses folders that are columns of the files too; reads footers, if there are folders."""
+    if not any("=" in file for file in files.under):
+        return
+    folders = {*text_lines(spark, files, {}).columns} - {"_raw", "_source_file"}
+    if folders:
+        # So read, files have only the columns that are in them.
+        options = files.options | {"recursiveFileLookup": "true", "mergeSchema": merge}
+        columns = spark.read.options(**WHOLE, **options).parquet(*files.read).columns
+        check_folders(key, source.place, "parquet", folders, columns)
 
 
 def _merged(spark: SparkSession, key: str, files: Files) -> DataFrame:
