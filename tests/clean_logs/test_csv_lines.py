@@ -86,6 +86,25 @@ def test_other_ways_to_quote_are_options(spark: SparkSession, tmp_path: Path) ->
     assert values(found, "title") == {"1": "red\nshoes", "2": "blue"}
 
 
+def test_a_quote_that_is_not_closed_takes_no_rows_with_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    plain = [f"{n},{n * 2},2024-03-01 10:00:00,ok" for n in range(10, 15)]
+    texts = ['1,2,2024-03-01 10:00:00,"fine, thanks,\n5,6,7 of them, and\r\n,,,"', *plain]
+    multi_line = {"multiLine": "true"}
+    for end in ([], ['20,40,2024-03-01 10:00:00,"a b"', "21,42,2024-03-01 10:00:00,ok"]):
+        log = "\n".join(
+            ["id,item,ts,note", *texts, '3,6,2024-03-01 10:00:00,"12', *plain, *end, ""]
+        )
+        found = rows(spark, tmp_path / "log.csv", log, options=multi_line)
+        assert ["3" if '"3"' in text else text for text in broken(found)] == ["3"]
+        good = values(found, "note")
+        assert good.pop("1") == "fine, thanks,\n5,6,7 of them, and\r\n,,,"
+        assert good == {str(n): "ok" for n in range(10, 15)} | ({"21": "ok"} if end else {})
+    found = rows(spark, tmp_path / "b.csv", 'id|a\nx|"b\ny|c\n', options=multi_line | {"sep": "|"})
+    assert (values(found, "a"), len(broken(found))) == ({}, 1)
+
+
 @pytest.mark.parametrize("multi_line", ["false", "true"])
 def test_folders_are_columns_of_text(spark: SparkSession, tmp_path: Path, multi_line: str) -> None:
     for shop in ("007", "010", "2024-03-01"):

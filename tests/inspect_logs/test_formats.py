@@ -8,6 +8,7 @@ from reweight.core.errors import SourceError
 from reweight.inspect_logs.documents import schema_of
 from reweight.inspect_logs.formats import Form, seen
 
+ROWS = [f"{n},{n * 2},2024-03-01 10:00,tv" for n in range(9)]
 HEADED = "user,item,ts\n1,5,2024-03-01\n2,6,2024-03-02\n"
 
 
@@ -27,6 +28,15 @@ HEADED = "user,item,ts\n1,5,2024-03-01\n2,6,2024-03-02\n"
         ('id,text\n1,"a \\"b\\" c"\n2,c\n', {"escape": "\\"}, "escaped"),
         ("id,text\n1,a\n2,b,c\n3,d\n", {}, "1 of the first 4 lines have another number"),
         ("id\n1\n2\n", {}, "one field a line"),
+        # A quote that is not closed, alone and among others.
+        ("\n".join(["a,b,ts,c", *ROWS, '1,2,2024,"tv', *ROWS, ""]), {"quote": ""}, "not in pairs"),
+        (
+            "\n".join(["a,b,ts,c", *ROWS, '1,2,2024,"tv', *ROWS, '1,2,2024,"a, b"', ""]),
+            {},
+            "1 line with a quote that is not closed: rejected",
+        ),
+        # As many commas as a row has, by chance.
+        ('id,text\n1,"a\nb, c"\n2,c\n', {"multiLine": "true"}, "line breaks inside"),
     ],
 )
 def test_csv_is_read_as_it_is_written(head: str, options: dict[str, str], said: str) -> None:

@@ -24,6 +24,8 @@ from reweight.core.section import quoted
 # The lines, and the characters of each, that are looked at to find out how many fields a line has.
 _LINES, _LENGTH = 20, 1 << 20
 _END = "end of line"
+# Where a line ends, and what is a number or a time, whatever the language of the column.
+LINE_BREAK, NUMERIC = r"\r\n|\r|\n", "[+-]?[0-9][0-9.,:/ TZ+-]*"
 
 Options = Mapping[str, str]
 
@@ -182,6 +184,31 @@ def _plain(line: Column, options: Options) -> Column:
     return F.lower(F.translate(line, options.get("quote", '"'), ""))
 
 
+def _swallows(names: Sequence[str], options: Options) -> Column:
+    """Whether there is a row within a field: the quote before it was not closed.
+
+    A line within a field is a row if it has as many fields as a row, and numbers or nothing where
+    this row has numbers: a text of several lines may have as many commas by chance.
+    """
+    if len(names) < 2:
+        return F.lit(False)
+    fields = F.array(*[F.coalesce(F.col(quoted(c)), F.lit("")) for c in names])
+    lines = F.flatten(F.transform(fields, lambda f: F.slice(F.split(f, LINE_BREAK), 2, 1 << 30)))
+
+    def fits(field: Column, other: Column) -> Column:
+        numeric = rf"\A{NUMERIC}\z"
+        return ~field.rlike(numeric) | other.rlike(numeric) | (other == "")
+
+    def is_row(line: Column) -> Column:
+        others = F.split(line, _regex(_separator(options)))
+        fitting = F.forall(F.zip_with(fields, others, fits), lambda fit: fit)
+        has_values = F.exists(others, lambda other: other != "")
+        return (F.size(others) == len(names)) & has_values & F.coalesce(fitting, F.lit(False))
+
+    several = F.exists(fields, lambda f: f.rlike(LINE_BREAK))
+    return F.when(several, F.exists(lines, is_row)).otherwise(F.lit(False))
+
+
 def _read_records(
     spark: SparkSession, source: Source, key: str, files: Files, options: Options
 ) -> DataFrame:
@@ -210,7 +237,7 @@ def _read_records(
     return rows.select(
         *[F.col(quoted(c)) for c in [*names, *folders]],
         "_source_file",
-        F.col("_text").isNotNull().alias("_malformed"),
+        (F.col("_text").isNotNull() | _swallows(names, options)).alias("_malformed"),
         F.coalesce("_text", as_text([*names, *folders])).alias("_raw"),
         F.lit(None).cast("string").alias("_left_out"),
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from reweight.clean_logs.csv_lines import LINE_BREAK, NUMERIC
 from reweight.core.errors import SourceError
 from reweight.inspect_logs.documents import documents, schema_of
 
@@ -169,6 +170,9 @@ def _csv(text: str, encoding: str | None) -> Form:
     if quoted and any("\n" in value for row in rows for value in row):
         options["multiLine"] = "true"
         evidence.append("there are line breaks inside quoted fields")
+    elif quoted and len(sep) == 1 and (unclosed := _by_line(text, sep)[1]):
+        lines_with = f"{unclosed:,} line{'s' * (unclosed > 1)} with"
+        evidence.append(f"{lines_with} a quote that is not closed: rejected")
     if encoding is not None:
         options |= {"encoding": encoding}
         options |= {"multiLine": "true"} if encoding == "UTF-16" else {}
@@ -224,7 +228,44 @@ def _rows(text: str, sep: str, quoted: bool) -> list[list[str]]:
                 break
     except csv.Error:  # A field that never ends.
         return [] if read else [[text]]
+    width = Counter(map(len, read)).most_common(1)[0][0] if read else 0
+    if quoted and any(_swallows(row, width, sep) for row in read):
+        return _by_line(text, sep)[0]
     return read
+
+
+def _swallows(row: Sequence[str], width: int, sep: str) -> bool:
+    """Whether there is a row within a field, by the same rule as in ``clean_logs``."""
+
+    def numeric(value: str) -> bool:
+        return re.fullmatch(NUMERIC, value) is not None
+
+    lines = [line for value in row for line in re.split(LINE_BREAK, value)[1:]]
+    others = [other for line in lines if len(other := line.split(sep)) == width]
+    return width > 1 and any(
+        any(other)
+        and all(numeric(b) or not b for a, b in zip(row, other, strict=False) if numeric(a))
+        for other in others
+    )
+
+
+def _by_line(text: str, sep: str) -> tuple[list[list[str]], int]:
+    """The rows if a line break ends a row, and the number of lines with a quote that is not closed.
+
+    There are no rows if more lines have such a quote than quotes that enclose a field.
+    """
+    closed: list[list[str]] = []
+    enclosed, lines = 0, [line for line in text.splitlines() if line][:_LINES]
+    for line in lines:
+        try:
+            row, *end = csv.reader([line + "\n", "\n"], delimiter=sep)
+        except csv.Error:  # A field that never ends.
+            continue
+        if end:  # The line after it is not part of the field.
+            closed.append(row)
+            enclosed += '"' in line
+    unclosed = len(lines) - len(closed)
+    return (closed if enclosed >= unclosed else []), unclosed
 
 
 def _headed(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
