@@ -16,13 +16,14 @@ from reweight.daily.days import (
     Day,
     check_columns,
     check_days,
+    check_settings,
     check_volume,
     literal,
     micros,
     reopened,
     usual_rows,
 )
-from reweight.daily.section import Daily, cleaning_of
+from reweight.daily.section import Daily, cleaning_of, row_rules
 
 HOUR = 3600 * 10**6
 FIRST = date(2026, 1, 5)
@@ -177,6 +178,52 @@ def test_the_days_of_a_call() -> None:
 
 
 CONF = "conf/daily_demo.yaml"
+
+
+# The config of the demo, with a lookup.
+LOOKUP = "cleaning.lookups.items={source: {table: items}, keys: {item_id: id}, columns: "
+
+
+def rules(*overrides: str) -> dict[str, str]:
+    """What a config says about rows."""
+    config = read_config(RunConfig, CONF, (f"{LOOKUP}{{brand: brand}}}}", *overrides))
+    assert config.daily
+    found = row_rules(config.cleaning, config.daily)
+    return {name: str(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("cleaning.columns.price=try_cast(price AS double) * 100", "cleaning.columns.price"),
+        ("cleaning.columns.half=price / 2", "cleaning.columns"),
+        ("cleaning.sources.log.where=ts IS NOT NULL", "cleaning.sources"),
+        ("cleaning.sources.log.columns={price: '1.0D'}", "cleaning.sources"),
+        ("cleaning.reject={bad: item_id = 'x'}", "cleaning.reject"),
+        ("cleaning.required=[price]", "cleaning.required"),
+        ("cleaning.allowed.event_type=[click]", "cleaning.allowed"),
+        ("cleaning.ranges.price=[0, 1]", "cleaning.ranges"),
+        ("cleaning.duplicates={keys: [event_id], prefer: price}", "cleaning.duplicates"),
+        ("cleaning.not_before='2026-01-22'", "cleaning.not_before"),
+        ("cleaning.not_after='2026-02-22'", "cleaning.not_after"),
+        (f"{LOOKUP}{{brand: lower(brand)}}}}", "cleaning.lookups"),
+        ("daily.where={log: \"ts > '{day}'\"}", "daily.where"),
+        ("daily.reopen=8", "daily.reopen"),
+    ],
+)
+def test_what_decides_about_rows_cannot_change_between_days(override: str, changed: str) -> None:
+    with pytest.raises(RunError, match=f"^{changed} changed since the first day of run 'daily'"):
+        check_settings(rules(override), rules(), "daily")
+
+
+def test_where_files_lie_how_many_may_be_bad_and_what_was_not_noted_may_change() -> None:
+    check_settings(rules("cleaning.sources.log.path=elsewhere"), rules(), "daily")
+    items = "cleaning.lookups.items.source={table: null, format: csv, path: "
+    check_settings(rules(f"{items}b.csv}}"), rules(f"{items}a.csv}}"), "daily")
+    check_settings(rules("daily.paths={log: 'elsewhere/{day}'}"), rules(), "daily")
+    check_settings(rules("cleaning.max_rejected=0.9", "daily.largest=null"), rules(), "daily")
+    of_earlier_version = {"cleaning.columns": rules()["cleaning.columns"]}
+    check_settings(rules(), of_earlier_version, "daily")
 
 
 def test_which_days_a_call_takes_is_no_setting_of_the_run() -> None:

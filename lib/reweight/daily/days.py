@@ -85,6 +85,28 @@ def check_days(asked: Sequence[date], daily: Daily, known: Mapping[date, Day]) -
         )
 
 
+def check_settings(common: Mapping[str, str], noted: Mapping[str, str], run_id: str) -> None:
+    """Checks that the settings and models are those of the first day.
+
+    Args:
+        common: what the days of the run have in common, as digests by name.
+        noted: the same, as noted on the first day. What it lacks had not been noted when the run
+            began, so nothing is known of it.
+        run_id: the run.
+
+    Raises:
+        RunError: some have changed.
+    """
+    if changed := sorted(k for k, value in common.items() if noted.get(k, value) != value):
+        raise RunError(
+            f"{', '.join(changed)} changed since the first day of run '{run_id}'",
+            expected="the same settings and models for all days",
+            got="others than on the first day",
+            fix="undo the change; or write another run_id, and deliver its days by "
+            "--from and --to; nothing was changed",
+        )
+
+
 def check_volume(day: Day, known: Mapping[date, Day], daily: Daily) -> None:
     """Checks that a day has events, and not far more rows than the days before it.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,12 @@ from reweight.core.section import Name, Names, Place, Sql
 
 # Stands for the day in paths and conditions.
 DAY = "{day}"
+
+# The parts of the section `cleaning` that decide about rows, beside its columns.
+_RULES = (
+    *("sources", "lookups", "required", "allowed", "ranges", "not_before", "not_after"),
+    *("reject", "duplicates"),
+)
 
 
 class Daily(AskedDays):
@@ -89,6 +95,28 @@ def cleaning_of(day: date, cleaning: Cleaning, daily: Daily) -> Cleaning:
         ends = min(ends, _utc(cleaning.not_after))
     limits = {"not_before": begins.isoformat(" "), "not_after": ends.isoformat(" ")}
     return cleaning.model_copy(update={"sources": sources, **limits})
+
+
+def row_rules(cleaning: Cleaning, daily: Daily) -> dict[str, Any]:
+    """What decides which raw rows are events, and what is in them: key in the config -> value.
+
+    Where files lie decides nothing about a row: ``path`` is left out, since it differs by day.
+    """
+    dumped = cleaning.model_dump(
+        mode="json",
+        include=set(_RULES),
+        exclude={
+            "sources": {name: {"path"} for name in cleaning.sources},
+            "lookups": {name: {"source": {"path"}} for name in cleaning.lookups},
+        },
+    )
+    return {
+        "cleaning.columns": list(cleaning.stored_columns),
+        **{f"cleaning.columns.{name}": sql for name, sql in cleaning.columns.items()},
+        **{f"cleaning.{name}": dumped[name] for name in _RULES},
+        "daily.where": daily.where,
+        "daily.reopen": daily.reopen,
+    }
 
 
 def wrong_for_days(

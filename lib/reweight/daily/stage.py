@@ -35,7 +35,7 @@ from reweight.clean_logs import cleaning
 from reweight.clean_logs.events import read_events
 from reweight.config import Run
 from reweight.core.digest import digest
-from reweight.core.errors import ConfigError, RunError, TableError
+from reweight.core.errors import ConfigError, TableError
 from reweight.core.files import content_hash, write_json
 from reweight.core.left_out import Refusals, left_out, record_left_out, refused_by, without
 from reweight.core.session import planned_for
@@ -44,6 +44,7 @@ from reweight.daily.days import (
     Day,
     check_columns,
     check_days,
+    check_settings,
     check_volume,
     in_days,
     micros,
@@ -55,7 +56,7 @@ from reweight.daily.days import (
 )
 from reweight.daily.delivery import DELIVERED, Delivery, delivered, merged
 from reweight.daily.samples import first_day_read, samples_since
-from reweight.daily.section import Daily, cleaning_of
+from reweight.daily.section import Daily, cleaning_of, row_rules
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.score_weights.models import read_models
@@ -118,7 +119,7 @@ def _begin(run: Run, section: Daily, reference: _Reference) -> None:
         "first": section.first,
         "seed": config.seed,
         "models": f"{config.model_run_id}, {reference.version}",
-        "cleaning.columns": list(config.cleaning.stored_columns),
+        **row_rules(config.cleaning, section),
         "sampling": config.sampling.model_dump(mode="json"),
         "splits": config.splits.model_dump(mode="json"),
         "features": config.features.model_dump(mode="json"),
@@ -128,14 +129,9 @@ def _begin(run: Run, section: Daily, reference: _Reference) -> None:
     common = {name: digest(json.dumps(value, default=str)) for name, value in parts.items()}
     if path.exists():
         noted = json.loads(path.read_text())
-        if changed := sorted(k for k in common if common[k] != noted.get(k)):
-            raise RunError(
-                f"{', '.join(changed)} changed since the first day of run '{config.run_id}'",
-                expected="the same settings and models for all days",
-                got=f"others than on {section.first}, when the run began",
-                fix="undo the change; or write another run_id, and deliver its days by "
-                "--from and --to; nothing was changed",
-            )
+        check_settings(common, noted, config.run_id)
+        if common.keys() - noted.keys():
+            write_json(path, common)
         return
     write_json(run.folder.features, reference.stats.model_dump())
     for stage in ("fit_importance", "score_weights"):
