@@ -5,10 +5,9 @@ in exactly one place: it is an event, or it is in ``rejected`` with all reasons.
 """
 
 from collections.abc import Mapping
-from datetime import date
 from functools import reduce
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.clean_logs.conversions import dated, lost_values
@@ -115,12 +114,12 @@ def events(rows: DataFrame) -> DataFrame:
     return rows.where(F.size("_reasons") == 0).drop(*_ORIGIN, "_lost", "_reasons")
 
 
-def rejected(rows: DataFrame, day: date | None = None) -> DataFrame:
+def rejected(rows: DataFrame, day: Column | None = None) -> DataFrame:
     """The rows with a reason to reject them: origin, reasons, raw text.
 
     Args:
         rows: all rows, with their reasons.
-        day: the day that delivered them, if it was one alone.
+        day: the day that delivered each of them, if days were delivered.
     """
     return rows.where(F.size("_reasons") > 0).select(
         F.col("_source").alias("source"),

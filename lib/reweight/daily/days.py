@@ -30,6 +30,7 @@ class Day(Section):
         columns: source -> its raw columns with their types.
         empty: event columns without a value.
         versions: source -> what was read of it; null where that is not known.
+        lost_to: other days whose events were kept instead of events of this day with equal keys.
     """
 
     day: date
@@ -41,6 +42,7 @@ class Day(Section):
     columns: dict[str, dict[str, str]]
     empty: tuple[str, ...] = ()
     versions: dict[str, str | None] = {}
+    lost_to: tuple[date, ...] = ()
 
 
 def read_days(folder: RunFolder) -> dict[date, Day]:
@@ -52,6 +54,11 @@ def read_days(folder: RunFolder) -> dict[date, Day]:
 def write_day(folder: RunFolder, day: Day) -> None:
     """Writes what is known of a day."""
     write_whole(folder.day(str(day.day)), day.model_dump_json(indent=1).encode())
+
+
+def unchanged(earlier: Day, new: Day) -> bool:
+    """Whether a day delivers again what it delivered, as far as that is known."""
+    return None not in new.versions.values() and new.versions == earlier.versions
 
 
 def check_days(asked: Sequence[date], daily: Daily, known: Mapping[date, Day]) -> None:

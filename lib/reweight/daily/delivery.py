@@ -1,12 +1,12 @@
-"""What a day delivers: its raw rows, cleaned, and merged with the events that are there."""
+"""What a day delivers: its raw rows, cleaned."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from functools import reduce
+from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.clean_logs import cleaning, reasons
@@ -33,7 +33,7 @@ class Delivery:
 
     rows: DataFrame
     day: Day
-    summary: Mapping[str, object]
+    summary: Mapping[str, Any]
 
 
 @contextmanager
@@ -88,41 +88,6 @@ def delivered(spark: SparkSession, day: date, section: Cleaning) -> Iterator[Del
             day_record,
             counts | ({"reasons": by_reason} if bad else {}) | ({"late": late} if late else {}),
         )
-
-
-def merged(delivery: Delivery, others: DataFrame, section: Cleaning) -> DataFrame:
-    """The rows of a day and the events of other deliveries, of which each key is there once.
-
-    Of events with equal keys the one is kept that ``duplicates.prefer`` prefers, or else the one
-    that came first. A row of the day that is not kept is rejected as ``duplicate_key``.
-
-    Args:
-        delivery: the day.
-        others: the events that other days delivered, in the days that this one changes.
-        section: the section ``cleaning``.
-    """
-    none = F.array().cast("array<string>")
-    rows = delivery.rows.unionByName(others.withColumn("_reasons", none), allowMissingColumns=True)
-    keys = section.duplicates.keys
-    if not keys:
-        return rows
-    alone = ~(
-        reduce(Column.__and__, [F.col(k).isNotNull() for k in keys]) & (F.size("_reasons") == 0)
-    )
-    spread = F.when(alone, F.xxhash64(*section.stored_columns, "_raw"))
-    same_key = Window.partitionBy("_spread", *keys).orderBy(
-        F.expr(section.prefer).asc_nulls_last(), DELIVERED
-    )
-    ranked = rows.withColumn("_spread", spread).withColumn("_turn", F.row_number().over(same_key))
-    second = F.col("_spread").isNull() & (F.col("_turn") > 1)
-    twice = F.when(second, F.array(F.lit("duplicate_key"))).otherwise(F.col("_reasons"))
-    is_kept = ~second | F.col("_source").isNotNull()
-    return (
-        ranked.withColumn("_kept", is_kept)
-        .withColumn("_reasons", twice)
-        .where("_kept")
-        .drop("_spread", "_turn", "_kept")
-    )
 
 
 def _check_files(spark: SparkSession, day: date, section: Cleaning) -> None:

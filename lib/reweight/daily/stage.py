@@ -25,13 +25,11 @@ from functools import reduce
 from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from reweight.build_samples import sampling
 from reweight.build_samples.encoding import check_stats
 from reweight.build_samples.feature_stats import FeatureStats, read_stats
 from reweight.build_samples.history_table import history_rows, lookback
-from reweight.clean_logs import cleaning
 from reweight.clean_logs.events import read_events
 from reweight.config import Run
 from reweight.core.digest import digest
@@ -39,9 +37,8 @@ from reweight.core.errors import ConfigError, TableError
 from reweight.core.files import content_hash, write_json
 from reweight.core.left_out import Refusals, left_out, record_left_out, refused_by, without
 from reweight.core.session import planned_for
-from reweight.core.tables import EVENTS, HISTORY, REJECTED, SAMPLES, WEIGHTS
+from reweight.core.tables import HISTORY, SAMPLES, WEIGHTS
 from reweight.daily.days import (
-    Day,
     check_columns,
     check_days,
     check_settings,
@@ -51,12 +48,19 @@ from reweight.daily.days import (
     read_days,
     reopened,
     since,
+    unchanged,
     usual_rows,
-    write_day,
 )
-from reweight.daily.delivery import DELIVERED, Delivery, delivered, merged
+from reweight.daily.delivery import delivered
 from reweight.daily.samples import first_day_read, samples_since
 from reweight.daily.section import Daily, cleaning_of, row_rules
+from reweight.daily.shared_keys import (
+    counted,
+    note_done,
+    settled,
+    stored_events,
+    write_settled,
+)
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.base import ImportanceMethod
 from reweight.score_weights.models import read_models
@@ -161,51 +165,27 @@ def _process_day(run: Run, section: Daily, reference: _Reference, day: date) -> 
     day_cleaning = cleaning_of(day, config.cleaning, section)
     with delivered(run.spark, day, day_cleaning) as delivery:
         new, earlier = delivery.day, delivered_days.get(day)
-        if earlier and earlier.status == "done" and _unchanged(earlier, new):
+        if earlier and earlier.status == "done" and unchanged(earlier, new):
             return {"skipped": "it was delivered before, and nothing has changed"}
         check_volume(new, delivered_days, section)
         check_columns(new, delivered_days, section)
-        if earlier is not None:
-            # Days that an earlier attempt changed lose what is no longer delivered.
-            new = new.model_copy(update={"changed": _union(new.changed, earlier.changed)})
-        write_day(run.folder, new)
-        _write_events(run, delivery, new, delivered_days)
+        stored = stored_events(run.store, config.cleaning) if delivered_days else None
+        with settled(
+            run.spark, delivery, delivered_days, stored, config.cleaning, section
+        ) as result:
+            write_settled(result, delivered_days, run.store, run.folder)
     window = config.sampling.label.settles or 0
-    opened = reopened(new, delivered_days, window, section.first)
+    known = {**delivered_days, **result.days}
+    new = known[day].model_copy(update={"changed": result.changed})
+    opened = reopened(new, known, window, section.first)
     if config.features.history:
-        _write_history(run, new.changed)
+        _write_history(run, result.changed)
     counts = _write_samples(run, section, reference, opened)
     written = _write_weights(run, reference, opened[0], counts["samples"])
-    write_day(run.folder, new.model_copy(update={"status": "done"}))
-    days = sorted(
-        d for d in {*delivered_days, day} if micros(d) + 86400 * 10**6 > opened[0] and d != day
-    )
+    note_done(result, delivered_days, run.folder)
+    days = sorted(d for d in known if micros(d) + 86400 * 10**6 > opened[0] and d != day)
     again = {"opened again": ", ".join(map(str, days))} if days else {}
-    return {**delivery.summary, **counts, "weights": written, **again}
-
-
-def _unchanged(earlier: Day, new: Day) -> bool:
-    versions = new.versions
-    return None not in versions.values() and versions == earlier.versions
-
-
-def _union(first: tuple[date, ...], second: tuple[date, ...]) -> tuple[date, ...]:
-    return tuple(sorted({*first, *second}))
-
-
-def _write_events(run: Run, delivery: Delivery, day: Day, days: Mapping[date, Day]) -> None:
-    section = run.config.cleaning
-    rows = delivery.rows
-    overlapping = [d for d in days.values() if d.day != day.day and {*d.changed} & {*day.changed}]
-    if overlapping:
-        names = [F.col(name) for name in section.stored_columns]
-        stored = run.store.read(EVENTS, may_be_empty=True)
-        stored = stored.where(in_days(day.changed)).where(F.col(DELIVERED) != F.lit(day.day))
-        rows = merged(delivery, stored.select(*names, DELIVERED), section)
-    # First the rejected rows: what is known of the events decides whether a day has to be repeated.
-    condition = f"day = DATE '{day.day}'"
-    run.store.write(REJECTED, cleaning.rejected(rows, day.day), where=condition)
-    run.store.write(EVENTS, cleaning.events(rows), where=in_days(day.changed))
+    return {**counted(result, delivery), **counts, "weights": written, **again}
 
 
 def _write_history(run: Run, days: tuple[date, ...]) -> None:
