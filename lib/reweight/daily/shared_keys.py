@@ -9,7 +9,7 @@ theirs.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -68,7 +68,7 @@ def settled(
     spark: SparkSession,
     delivery: Delivery,
     known: Mapping[date, Day],
-    stored: DataFrame | None,
+    stored: Callable[[], DataFrame | None],
     section: Cleaning,
     daily: Daily,
 ) -> Iterator[Settled]:
@@ -80,7 +80,7 @@ def settled(
         spark: the session.
         delivery: the day.
         known: what is known of the days, of an earlier attempt at this one too.
-        stored: the events of the run, with the day that delivered them; None if there are none.
+        stored: reads the events of the run, as ``stored_events`` does.
         section: the section ``cleaning``.
         daily: the section ``daily``.
 
@@ -94,11 +94,9 @@ def settled(
         while True:
             while waiting:
                 other = waiting.pop()
-                taken[other] = stack.enter_context(_again(spark, other, day, section, daily))
-                new = taken[other].day
-                if not unchanged(known[other], new):
-                    check_volume(new, known, daily)
-                    check_columns(new, known, daily)
+                read = stack.enter_context(_again(spark, other, day, known, section, daily))
+                taken[other] = read
+                if not unchanged(known[other], read.day):
                     waiting |= _losers(other, known) - taken.keys()
             rows, losses = _merged(taken, known, stored, section, daily)
             # A stored event has no raw row, which `rejected` needs.
@@ -113,12 +111,15 @@ def settled(
 def write_settled(result: Settled, known: Mapping[date, Day], store: Store, to: RunFolder) -> None:
     """Writes the events and the rejected rows, so that a job killed meanwhile can do it again.
 
-    What is known of the days is written first: the day that is taken as one that is running, others
-    as they were, with what tells a second attempt that it has to read them again.
+    What is known of the days is written first: the day that is taken as one that is running, with
+    all that changes; others as they were, with what makes a second attempt read them again.
     """
     for day, new in result.days.items():
-        found = {"changed": new.changed, "lost_to": new.lost_to}
-        write_day(to, new if day == result.day else known[day].model_copy(update=found))
+        if day == result.day:
+            write_day(to, new.model_copy(update={"changed": result.changed}))
+        else:
+            found = {"changed": new.changed, "lost_to": new.lost_to}
+            write_day(to, known[day].model_copy(update=found))
     listed = ", ".join(f"DATE '{day}'" for day in result.days)
     rejected = cleaning.rejected(result.rows, F.col(DELIVERED))
     # First the rejected rows: what is known of the events decides whether a day has to be repeated.
@@ -161,19 +162,28 @@ def _losers(day: date, known: Mapping[date, Day]) -> set[date]:
 
 @contextmanager
 def _again(
-    spark: SparkSession, other: date, day: date, section: Cleaning, daily: Daily
+    spark: SparkSession,
+    other: date,
+    day: date,
+    known: Mapping[date, Day],
+    section: Cleaning,
+    daily: Daily,
 ) -> Iterator[Delivery]:
+    """Reads another day than the one that is taken."""
     with ExitStack() as stack:
         try:
             read = stack.enter_context(delivered(spark, other, cleaning_of(other, section, daily)))
+            if not unchanged(known[other], read.day):
+                check_volume(read.day, known, daily)
+                check_columns(read.day, known, daily)
         except SourceError as error:
             raise SourceError(
                 f"{other} cannot be read again, and has events with the keys of events of {day}",
                 expected="the files of a day for as long as later days may deliver its events "
                 "(daily.reopen), to tell which are kept (cleaning.duplicates)",
-                got=str(error).splitlines()[0],
-                fix=f"bring back what {other} delivered, then start the job again; nothing was "
-                "written",
+                got=error.what,
+                fix=f"bring back what {other} delivered, or deliver it anew with --day {other}; "
+                "then start the job again; nothing was written",
             ) from error
         yield read
 
@@ -185,7 +195,7 @@ def _changed(taken: Mapping[date, Delivery], known: Mapping[date, Day]) -> tuple
 
 
 def _noted(new: Day, earlier: Day | None, losses: Losses) -> Day:
-    """What is known of a day after it was settled; what it ever lost to costs reading alone."""
+    """What is known of a day that was settled, and was before: more than is so costs time alone."""
     changed, lost_to = {*new.changed}, {winner for loser, winner in losses if loser == new.day}
     if earlier is not None:
         changed, lost_to = changed | {*earlier.changed}, lost_to | {*earlier.lost_to}
@@ -197,21 +207,22 @@ def _noted(new: Day, earlier: Day | None, losses: Losses) -> Day:
 def _merged(
     taken: Mapping[date, Delivery],
     known: Mapping[date, Day],
-    stored: DataFrame | None,
+    stored: Callable[[], DataFrame | None],
     section: Cleaning,
     daily: Daily,
 ) -> tuple[DataFrame, Losses]:
     """The rows of the days that are read, and the events of others in the days that they change."""
     rows = reduce(DataFrame.unionByName, [t.rows for t in taken.values()])
     others = [d for key, d in known.items() if key not in taken]
-    if stored is None or not others:
-        return (rows, {}) if len(taken) == 1 else _of_each_key(rows, section)
-    changed = _changed(taken, known)
-    of_others = stored.where(~F.col(DELIVERED).isin(*taken))
-    inside = of_others.where(in_days(changed))
+    keys, changed = section.duplicates.keys, _changed(taken, known)
     is_shared = any({*d.changed} & {*changed} for d in others)
+    events = stored() if is_shared or (keys and others) else None
+    if events is None:
+        return (rows, {}) if len(taken) == 1 else _of_each_key(rows, section)
+    of_others = events.where(~F.col(DELIVERED).isin(*taken))
+    inside = of_others.where(in_days(changed))
     with_inside = _added(rows, inside) if is_shared else rows
-    if not (keys := section.duplicates.keys):
+    if not keys:
         return with_inside, {}
     delivered_keys = rows.where(F.size("_reasons") == 0).select(*keys)
     near = of_others.where(_near(taken, daily)).join(delivered_keys, on=[*keys], how="left_semi")

@@ -9,7 +9,8 @@ Writes:
     The day's rows of ``events``, ``rejected`` and ``history``; in ``samples`` and ``weights`` those
     from the first sample on that changes: the day's own, those whose label window was open or
     reaches a new event, and those after an event that came late. ``days/<day>.json`` says what is
-    known of the day.
+    known of the day. Days that deliver events of equal keys are read again and written with it, if
+    that changes which of them is kept.
 
 Refuses:
     Days before ``daily.first``, without files or without events, with far more rows than the days
@@ -21,7 +22,7 @@ Refuses:
 import json
 from collections.abc import Mapping
 from datetime import date
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -169,7 +170,7 @@ def _process_day(run: Run, section: Daily, reference: _Reference, day: date) -> 
             return {"skipped": "it was delivered before, and nothing has changed"}
         check_volume(new, delivered_days, section)
         check_columns(new, delivered_days, section)
-        stored = stored_events(run.store, config.cleaning) if delivered_days else None
+        stored = partial(stored_events, run.store, config.cleaning)
         with settled(
             run.spark, delivery, delivered_days, stored, config.cleaning, section
         ) as result:
