@@ -102,7 +102,13 @@ def _with_label_event(events: DataFrame, sampling: Sampling) -> DataFrame:
     bucket = F.floor(micros / width).cast("long") if width else F.lit(0).cast("long")
     near = (0, -1, 1) if label.attribute == "first" else (0, -1)
     hits = _hits(events, sampling, hit)
-    hits = hits.select("*", F.explode(_places(bucket, near, width)).alias("_bucket"))
+    places = _places(bucket, near, width)
+    if label.undo is not None and sampling.may_share and label.attribute != "first":
+        # A bucket also has the anchors of the next one, which would compete for a label event that
+        # was taken back, did they not see the one two buckets later that lasts.
+        lasting = F.col("_undo").isNull()
+        places = F.when(lasting, _places(bucket, (*near, -2), width)).otherwise(places)
+    hits = hits.select("*", F.explode(places).alias("_bucket"))
     hits = hits.select(*label.keys, "event_time", "_bucket", F.lit(False).alias("_anchor"), "_undo")
     anchors_and_hits = _anchors(events, sampling, hit, bucket).unionByName(
         hits, allowMissingColumns=True
