@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.build_samples.collapse import Collapse, collapsed
 from reweight.build_samples.encoding import check_features, with_features, with_raw_features
 from reweight.build_samples.feature_stats import FeatureStats, feature_quantiles, fit_features
 from reweight.build_samples.features import Categorical, Features, OneHot
@@ -128,6 +129,39 @@ def test_history_is_what_a_search_of_whole_grains_before_the_sample_finds(
         known += sum(bool(value) for value in wanted.values())
     # Not by chance: a good part of the answers is neither zero nor missing.
     assert known > 5 * len(samples)
+
+
+@pytest.mark.parametrize("time", ["min(event_time)", "max(event_time)"])
+def test_a_merged_event_counts_for_others_once_its_last_part_was_there(
+    spark: SparkSession, time: str
+) -> None:
+    """A pair that is bought days after its first view was not bought when others saw the item."""
+    day = START // DAY
+    log = [("a", "view", 1), ("b", "view", 5), ("a", "buy", 20), ("c", "view", 25)]
+    rows: list[Event] = [(n, u, "x", k, (day + d) * DAY) for n, (u, k, d) in enumerate(log)]
+    columns = {"event_time": time, "n": "min(n)", "bought": "max(kind = 'buy')"}
+    pairs = collapsed(timed(spark, rows), Collapse(keys=("user", "item"), columns=columns))
+    late = f"event_time > timestamp_seconds({(day + 15) * DAY})"
+    counts = {"bought": "bought", "pairs": "true", "late": late}
+    by_item = {"keys": ["item"], "counts": counts, "recency": ["bought"]}
+    sequence = {"keys": ["item"], "length": 2, "fields": {"bought": {"value": "bought"}}}
+    features = Features.model_validate({"history": {"item": by_item}, "sequence": sequence})
+    found = numbers(pairs, pairs, features)
+    of_b = {"item_bought_all": 0, "item_pairs_all": 0, "item_late_all": 0, "item_bought_age": None}
+    # The time in a condition, and that of the sample, stay as configured.
+    later = math.log1p(time.startswith("max"))
+    of_c = {"item_bought_all": math.log(2), "item_pairs_all": math.log(3), "item_late_all": later}
+    # With max, the first sample is at the day of the purchase, when b was known.
+    of_a = {**of_b, "item_pairs_all": later}
+    assert found == {
+        0: pytest.approx(of_a),
+        1: pytest.approx(of_b),
+        3: pytest.approx({**of_c, "item_bought_age": math.log1p(5)}),
+    }
+    raw = with_raw_features(pairs, pairs, features).select("n", "sequence_gaps").collect()
+    gaps = {row["n"]: [g for g in row["sequence_gaps"] if g >= 0] for row in raw}
+    assert gaps[1] == []
+    assert gaps[3] == pytest.approx([math.log1p(20 * DAY), math.log1p(5 * DAY)])
 
 
 def test_nothing_of_the_samples_own_grain_or_later_is_used(spark: SparkSession) -> None:

@@ -14,11 +14,9 @@ from reweight.build_samples.checks import check_classes, check_labels, check_sam
 from reweight.build_samples.labels import label_event, with_label
 from reweight.build_samples.sampling import (
     LABEL_COLUMNS,
-    Collapse,
     Label,
     Sampling,
     check_sampling,
-    collapsed,
     with_identity,
 )
 from reweight.core.errors import SampleError, SourceError
@@ -232,28 +230,6 @@ def test_from_rows_every_event_is_a_sample_and_a_null_label_is_not_mature(
     truth = Sampling(anchor="id < 2", label=Label(value="user = '1'"))
     found = {k: (y, m) for k, (y, _, m) in labels(frame, truth, at(9)).items()}
     assert found == {0: (1, True), 1: (0, True)}
-
-
-def test_lines_of_one_thing_are_made_one_event(spark: SparkSession) -> None:
-    lines: list[Event] = [
-        (1, "a", "x", "invoice", at(5)),
-        (1, "a", "y", "invoice", at(2)),
-        (2, "b", "x", "invoice", at(9)),
-    ]
-    frame = spark.createDataFrame(lines, COLUMNS)
-    collapse = Collapse(
-        keys=("id",),
-        columns={"event_time": "min(event_time)", "lines": "count(*)", "user": "first(user)"},
-    )
-    sampling = Sampling(collapse=collapse, label=Label(value="true"))
-    found = collapsed(frame, sampling).withColumn("t", F.unix_seconds("event_time"))
-    rows = {(row["id"], row["lines"], row["user"], row["t"]) for row in found.collect()}
-    begin = int(START.timestamp())
-    assert rows == {(1, 2, "a", begin + 2), (2, 1, "b", begin + 9)}
-    assert collapsed(frame, Sampling(label=Label(value="true"))) is frame
-    wrong = Collapse(keys=("nobody",), columns={"event_time": "min(event_time)"})
-    with pytest.raises(SourceError, match=r"collapse\.keys\.nobody"):
-        collapsed(frame, Sampling(collapse=wrong, label=Label(value="true")))
 
 
 def test_the_id_is_the_hash_of_the_natural_key_and_the_group_of_its_expression(

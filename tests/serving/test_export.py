@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from reweight.build_samples import encoding, labels, sampling
+from reweight.build_samples.collapse import collapsed
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.features import numeric_features
 from reweight.clean_logs.events import read_events
@@ -40,7 +41,7 @@ def exported(run: Run, open_run: OpenRun) -> Path:
 def raw(run: Run) -> pd.DataFrame:
     """Samples with their features before encoding, as the stage `build_samples` computes them."""
     config = run.config
-    events = sampling.collapsed(read_events(run.store, config.cleaning), config.sampling)
+    events = collapsed(read_events(run.store, config.cleaning), config.sampling.collapse)
     labelled = labels.with_label(events, config.sampling, F.lit("2100-01-01").cast("timestamp"))
     rows = labelled.transform(sampling.with_identity, config.sampling).transform(
         encoding.with_raw_features, events, config.features

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+from reweight.build_samples.collapse import known_at
 from reweight.core.hashing import key_hash
 from reweight.core.section import Name, Names, Seconds, Section, Sql
 
@@ -93,11 +94,12 @@ def happened(events: DataFrame, history: History, *more: Column) -> DataFrame:
         history: the history.
         more: further columns.
     """
-    seconds = F.unix_seconds("event_time")
+    time = known_at(events)
+    seconds = F.unix_seconds(time)
     counted = {f"_is_{n}": F.expr(sql) for n, sql in history.counts.items()}
     return events.where(_keyed(history)).select(
         *history.keys,
-        _grain(history).alias("_grain"),
+        _grain(history, time).alias("_grain"),
         *[F.when(c, seconds).alias(n) for n, c in counted.items()],
         *more,
     )
@@ -154,8 +156,8 @@ def _windowed(
     return counts | rates
 
 
-def _grain(history: History) -> Column:
-    return F.floor(F.unix_seconds("event_time") / history.grain).cast("long")
+def _grain(history: History, time: Column | str = "event_time") -> Column:
+    return F.floor(F.unix_seconds(time) / history.grain).cast("long")
 
 
 def short(window: int | str) -> str:

@@ -9,6 +9,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+from reweight.build_samples.collapse import event_columns
 from reweight.build_samples.sampling import Label, Sampling
 from reweight.core.hashing import key_hash
 
@@ -169,7 +170,7 @@ def _anchors(events: DataFrame, sampling: Sampling, hit: Column, bucket: Column)
     """
     label = sampling.label
     keyed = _has_all_keys(label.keys)
-    tie = key_hash(*sampling.key) if sampling.key else F.xxhash64(*events.columns)
+    tie = key_hash(*sampling.key) if sampling.key else F.xxhash64(*event_columns(events))
     columns = {
         # An event that is anchor and label must not find itself at its own time.
         "_itself": F.when(hit, 1).otherwise(0),

@@ -12,33 +12,13 @@ from pydantic import Field, field_validator, model_validator
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from reweight.build_samples.collapse import Collapse, event_columns
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, unread
 from reweight.core.hashing import key_hash
 from reweight.core.kept import kept_json
-from reweight.core.section import Name, Names, Seconds, Section, Sql, repeated
+from reweight.core.section import Name, Names, Seconds, Section, Sql
 from reweight.core.sequences import SEQUENCE
-
-
-class Collapse(Section):
-    """Merges events that belong together (the lines of an invoice) into one event.
-
-    Attributes:
-        keys: event columns that are equal in events that belong together.
-        columns: columns of the merged event, as aggregate expressions, including ``event_time``
-            unless the log has no times.
-    """
-
-    keys: Names = Field(min_length=1)
-    columns: dict[Name, Sql]
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> "Collapse":
-        if twice := repeated([*self.keys, *self.columns]):
-            raise ValueError(f"columns of the merged event are there twice: {twice}")
-        if taken := [name for name in self.columns if name.startswith("_")]:
-            raise ValueError(f"columns {taken}: names with a leading `_` are reserved")
-        return self
 
 
 class Undo(Section):
@@ -235,17 +215,6 @@ def taken_names(columns: Iterable[str], sampling: Sampling) -> list[str]:
     ]
 
 
-def collapsed(events: DataFrame, sampling: Sampling) -> DataFrame:
-    """The events, with those that belong together merged into one row."""
-    if sampling.collapse is None:
-        return events
-    check_expressions(events, {f"collapse.keys.{k}": k for k in sampling.collapse.keys})
-    columns = sampling.collapse.columns
-    check_expressions(events, {f"collapse.columns.{k}": v for k, v in columns.items()})
-    aggregates = [F.expr(sql).alias(name) for name, sql in columns.items()]
-    return events.groupBy(*sampling.collapse.keys).agg(*aggregates)
-
-
 def check_sampling(events: DataFrame, sampling: Sampling) -> None:
     """Checks the names of the event columns, and every expression of the section against them.
 
@@ -309,7 +278,7 @@ def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     else:
         # Without the label columns, so that a label that arrives later does not change the id. A
         # hash skips nulls, so their positions are hashed too.
-        columns = [c for c in samples.columns if c not in LABEL_COLUMNS]
+        columns = [c for c in event_columns(samples) if c not in LABEL_COLUMNS]
         content = F.xxhash64(*columns, F.array(*[F.col(c).isNull() for c in columns]))
         number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
         sample_id = F.xxhash64(content, number)

@@ -13,6 +13,7 @@ from pydantic import Field
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from reweight.build_samples.collapse import known_at
 from reweight.build_samples.hashed_ids import Categorical, hashed
 from reweight.core.section import Name, Names, Section, Sql
 from reweight.core.sequences import NO_EVENT, SEQUENCE, SequenceShape
@@ -112,12 +113,13 @@ def latest_before(samples: DataFrame, events: DataFrame, sequence: EventSequence
 def _by_second(events: DataFrame, sequence: EventSequence) -> DataFrame:
     """``_last``: the last events of each key and second, oldest first."""
     ids = F.array(*[hashed(field) for field in sequence.fields.values()])
+    time = known_at(events)
     # By time, then by what the event is: events that are equal in both are interchangeable.
     event = F.struct(
-        F.unix_micros("event_time").alias("time"), F.xxhash64(ids).alias("tie"), ids.alias("ids")
+        F.unix_micros(time).alias("time"), F.xxhash64(ids).alias("tie"), ids.alias("ids")
     )
     happened = events.where(F.expr(sequence.where)).select(
-        *_moment(sequence), event.alias("_event")
+        *_moment(sequence, time), event.alias("_event")
     )
     moment = [*sequence.keys, "_span", "_second"]
     newest_first = Window.partitionBy(*moment).orderBy(F.desc("_event"))
@@ -152,8 +154,8 @@ def _newest(events: Column, length: int) -> Column:
     return F.slice(events, F.greatest(F.size(events) - length, F.lit(0)) + 1, F.lit(length))
 
 
-def _moment(sequence: EventSequence) -> list[Column]:
+def _moment(sequence: EventSequence, time: Column | str = "event_time") -> list[Column]:
     """Keys, hour and second of an event or a sample."""
-    second = F.unix_seconds("event_time")
+    second = F.unix_seconds(time)
     span = F.floor(second / _SPAN).cast("long")
     return [*[F.col(k) for k in sequence.keys], span.alias("_span"), second.alias("_second")]

@@ -34,6 +34,7 @@ from reweight.build_samples import (
     sampling,
     splits,
 )
+from reweight.build_samples.collapse import collapsed
 from reweight.build_samples.embeddings import embedded
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.shared_labels import LabelEvents
@@ -65,7 +66,7 @@ def statistics(run: Run) -> dict[str, str | None]:
 def build_samples(run: Run) -> dict[str, Any]:
     """Turns events into samples: label, split, features that use only what was known before."""
     config = run.config
-    events = sampling.collapsed(read_events(run.store, config.cleaning), config.sampling)
+    events = collapsed(read_events(run.store, config.cleaning), config.sampling.collapse)
     sampling.check_sampling(events, config.sampling)
     log_end = _log_end(events, config)
     labelled = raw_samples.labelled(

@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.build_samples import labels, sampling, splits
+from reweight.build_samples.collapse import collapsed, event_columns
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
@@ -48,7 +49,7 @@ def diagnose(run: Run) -> dict[str, Any]:
     for need in needs.lacking(run.config.sampling, run.config.features, times):
         run.say(need)
     events = read_events(run.store, run.config.cleaning)
-    events = sampling.collapsed(events, run.config.sampling)
+    events = collapsed(events, run.config.sampling.collapse)
     with persisted(run.store.read(SAMPLES)) as samples:
         rows = samples.count()
         findings = content(_findings(run, events, samples))
@@ -113,12 +114,12 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
 
 def _contents(events: DataFrame, section: Sampling) -> list[str]:
     """Columns in which an event equals another one that it repeats: all but time and identity."""
-    excluded = {"event_time", *section.key}
+    named = set(event_columns(events)) - {"event_time", *section.key}
     return [
         f.name
         for f in events.schema.fields
         # Spark hashes no maps.
-        if f.name not in excluded and "map<" not in f.dataType.simpleString()
+        if f.name in named and "map<" not in f.dataType.simpleString()
     ]
 
 
