@@ -1,12 +1,18 @@
 """Bootstrap over buckets of groups: coverage, pairing, and what cannot be told."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
-from reweight.evaluate.bootstrap import draws, interval
+from reweight.evaluate.bootstrap import draws, interval, standard_error, tail
 
 Array = NDArray[np.float64]
+
+# So many that no correction is left.
+MANY = 10**9
 
 
 def test_draws_resample_as_many_buckets_as_there_are() -> None:
@@ -33,21 +39,23 @@ def test_the_seed_decides_the_draws() -> None:
 
 def test_an_interval_is_the_percentiles_of_the_resamples() -> None:
     values = np.random.default_rng(0).normal(size=1001)
-    low, high = interval(values, point=0.0, resampled=0.0, confidence=0.9)
+    low, high = interval(values, point=0.0, resampled=0.0, confidence=0.9, buckets=MANY)
     assert (low, high) == pytest.approx((np.quantile(values, 0.05), np.quantile(values, 0.95)))
-    wide = interval(values, point=0.0, resampled=0.0, confidence=0.99)
+    wide = interval(values, point=0.0, resampled=0.0, confidence=0.99, buckets=MANY)
     assert wide[0] < low < high < wide[1]
 
 
 def test_an_interval_is_moved_by_what_coarser_bins_lose() -> None:
     values = np.linspace(0.4, 0.6, 201)
-    low, high = interval(values, point=0.52, resampled=0.5, confidence=0.95)
+    low, high = interval(values, point=0.52, resampled=0.5, confidence=0.95, buckets=MANY)
     assert (low, high) == pytest.approx((0.405 + 0.02, 0.595 + 0.02))
 
 
 def test_resamples_without_a_value_are_left_out() -> None:
     values = np.array([np.nan, 1.0, 2.0, 3.0, np.nan])
-    assert interval(values, 2.0, 2.0, 0.95) == interval(values[1:4], 2.0, 2.0, 0.95)
+    known = interval(values[1:4], 2.0, 2.0, 0.95, 9)
+    assert interval(values, 2.0, 2.0, 0.95, 9) == known
+    assert standard_error(values, 9) == standard_error(values[1:4], 9)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +63,34 @@ def test_resamples_without_a_value_are_left_out() -> None:
     [([np.nan, np.nan, np.nan], 0.5), ([np.nan, 0.5], 0.5), ([], 0.5), ([0.4, 0.5, 0.6], np.nan)],
 )
 def test_what_cannot_be_told_has_no_interval(values: list[float], point: float) -> None:
-    assert np.isnan(interval(np.array(values), point, point, 0.95)).all()
+    assert np.isnan(interval(np.array(values), point, point, 0.95, 9)).all()
+
+
+def test_a_single_bucket_has_neither_an_interval_nor_an_error() -> None:
+    values = np.array([0.4, 0.5, 0.6])
+    assert np.isnan(interval(values, 0.5, 0.5, 0.95, 1)).all()
+    assert math.isnan(standard_error(values, 1))
+
+
+def test_intervals_of_few_buckets_are_as_much_wider_as_students_t_asks() -> None:
+    values = np.linspace(0.4, 0.6, 201)
+    low, high = interval(values, 0.5, 0.5, 0.95, 5)
+    wider = stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975) * math.sqrt(5 / 4)
+    assert (low, high) == pytest.approx((0.5 - 0.095 * wider, 0.5 + 0.095 * wider))
+    assert standard_error(values, 5) == pytest.approx(values.std(ddof=1) * math.sqrt(5 / 4))
+
+
+@pytest.mark.parametrize("buckets", [2, 3, 5, 10])
+def test_of_few_buckets_what_is_equal_is_called_different_as_rarely_as_of_many(
+    buckets: int,
+) -> None:
+    generator, drawn = np.random.default_rng(buckets), draws(buckets, 300, seed=buckets)
+    called = 0
+    for _ in range(2000):
+        differences = generator.normal(size=buckets)
+        error = standard_error(drawn @ differences / buckets, buckets)
+        called += 2 * tail(abs(differences.mean()), error, buckets) < 0.05
+    assert 0.035 <= called / 2000 <= 0.065
 
 
 def clustered(generator: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -79,7 +114,7 @@ def test_intervals_cover_the_mean_of_clustered_rows_as_often_as_they_say() -> No
         rows, first, _ = clustered(generator)
         drawn = draws(len(rows), 300, seed=repetition)
         point = first.sum() / rows.sum()
-        low, high = interval((drawn @ first) / (drawn @ rows), point, point, 0.95)
+        low, high = interval((drawn @ first) / (drawn @ rows), point, point, 0.95, len(rows))
         covered += low <= 5 <= high
     assert 0.90 <= covered / 300 <= 0.99
 
@@ -90,9 +125,9 @@ def test_the_same_draws_make_a_difference_a_paired_one() -> None:
     drawn = draws(len(rows), 2000, seed=0)
     one, two = (drawn @ first) / (drawn @ rows), (drawn @ second) / (drawn @ rows)
     point = (first.sum() - second.sum()) / rows.sum()
-    paired = interval(one - two, point, point, 0.95)
+    paired = interval(one - two, point, point, 0.95, len(rows))
     other = draws(len(rows), 2000, seed=1)
-    unpaired = interval(one - (other @ second) / (other @ rows), point, point, 0.95)
+    unpaired = interval(one - (other @ second) / (other @ rows), point, point, 0.95, len(rows))
     assert paired[0] < 0.1 < paired[1]
     assert paired[1] - paired[0] < 0.25 * (unpaired[1] - unpaired[0])
     assert paired[0] > 0 > unpaired[0]

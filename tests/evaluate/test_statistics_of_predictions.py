@@ -263,6 +263,42 @@ def test_a_segment_with_few_rows_of_a_label_has_values_but_no_intervals(
     assert all(r["value"] is not None and r["low"] is None for r in parts)
 
 
+def test_a_segment_of_a_single_group_has_values_but_neither_intervals_nor_p_values(
+    frame: pd.DataFrame,
+) -> None:
+    far = frame["segment"].eq("far")
+    group = frame["group_id"].where(~far, "one")
+    section = SECTION.model_copy(update={"max_segments": 5, "min_positives": 1})
+    rows = measured(frame.assign(group_id=group), section, "uniform", SEED)
+    of_one = [r for r in rows if r["segment"] == "far" and r["name"] in ("auc", "log_loss")]
+    assert {r["kind"] for r in of_one} == {"value", "difference"}
+    assert all(r["value"] is not None for r in of_one)
+    assert {r[key] for r in of_one for key in ("low", "high", "p")} == {None}
+    others = [r for r in rows if r["segment"] == "east" and r["name"] == "log_loss"]
+    assert None not in {r[key] for r in others for key in ("low", "high")}
+
+
+def test_of_few_groups_two_equally_good_rankers_are_seldom_told_apart() -> None:
+    called = []
+    for seed in range(40):
+        draw, groups, n = np.random.default_rng(seed), 2, 400
+        group = np.arange(n) % groups
+        truth = draw.normal(-0.5, 1, n)
+        rows = pd.DataFrame({"split": "test", "sample_id": np.arange(n), "segment": None})
+        rows = rows.assign(group_id=group, label=draw.random(n) < 1 / (1 + np.exp(-truth)))
+        # Each errs by group, in directions of its own.
+        frames = [
+            rows.assign(method=m, probability=1 / (1 + np.exp(-truth - shift[group])))
+            for m, shift in zip(("uniform", "other"), draw.normal(0, 0.8, (2, 2)), strict=True)
+        ]
+        found = measured(pd.concat(frames), SECTION, "uniform", seed)
+        key = ("other", "log_loss", "difference", None)
+        names = ("method", "name", "kind", "segment")
+        row = next(r for r in found if tuple(r[k] for k in names) == key)
+        called.append(row["p"] is not None and row["p"] < 0.05)
+    assert np.mean(called) <= 0.15
+
+
 def test_the_worst_group_is_the_segment_with_the_lowest_auc(rows: list[Row], get: Get) -> None:
     for method in METHODS:
         areas = {

@@ -2,10 +2,10 @@
 
 ``uniform_recalibrated`` is the baseline after the recalibration of its level, which costs nothing:
 weights help only if they do more. All methods share the draws of the bootstrap, so a difference is
-one of pairs. Its p-value is that of a normal distribution with the bootstrap's standard error. For
-losses the hypothesis is that the difference is no larger than ``evaluation.smallest_difference``
-(a minimum-effect test: Murphy and Myors 1999, "Testing the Hypothesis That Treatments Have
-Negligible Effects"), for other metrics that it is 0.
+one of pairs. Its p-value is Student's with the bootstrap's standard error. For losses the
+hypothesis is that the difference is no larger than ``evaluation.smallest_difference`` (a
+minimum-effect test: Murphy and Myors 1999, "Testing the Hypothesis That Treatments Have Negligible
+Effects"), for other metrics that it is 0.
 """
 
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from reweight.core.baselines import RECALIBRATED
 from reweight.evaluate import bootstrap
@@ -37,6 +36,7 @@ _NOISE = 1e-12
 _NO_LEVEL = ("level_log_loss", "level_brier")
 # Where a difference can be sure and still too small to matter.
 _LOSSES = ("log_loss", "ranking_log_loss", "level_log_loss")
+_NUMBERS = ["value", "coarse", "resampled"]
 
 
 def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list[Row]:
@@ -60,7 +60,7 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
         chosen = values["segment"].isna() if segment is None else values["segment"] == segment
         for (judge, split), part in values[chosen].groupby(keys):
             frames = {
-                str(method): frame.set_index("name")[["value", "coarse", "resampled"]]
+                str(method): frame.set_index("name")[[*_NUMBERS, "buckets"]]
                 for method, frame in part.groupby("method")
             }
             if baseline in frames:
@@ -73,7 +73,8 @@ def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list
             for method, frame in frames.items():
                 row = of | {"method": method}
                 if method != baseline:
-                    difference = frame - frames[baseline].loc[frame.index]
+                    less = frame[_NUMBERS] - frames[baseline].loc[frame.index, _NUMBERS]
+                    difference = less.assign(buckets=frame["buckets"])
                     rows += _rows(row, "difference", difference, evaluation.confidence, margin)
                 rows += _rows(row, "value", frame, evaluation.confidence)
     return rows
@@ -87,7 +88,8 @@ def _recalibrated(baseline: pd.DataFrame) -> pd.DataFrame:
             frame.loc[[name]] = frame.loc[[after]].to_numpy()
     for name in _NO_LEVEL:
         if name in frame.index:
-            frame.loc[[name]] = (frame.loc[[name]] - frame.loc[[name]]).to_numpy()
+            numbers = frame.loc[[name], _NUMBERS]
+            frame.loc[[name], _NUMBERS] = (numbers - numbers).to_numpy()
     return frame
 
 
@@ -95,12 +97,12 @@ def _rows(
     row: Row, kind: str, frame: pd.DataFrame, confidence: float, margin: float = 0.0
 ) -> list[Row]:
     rows = []
-    for name, value, coarse, resampled in frame.itertuples():
+    for name, value, coarse, resampled, buckets in frame.itertuples():
         if kind == "difference" and name in _COUNTS:
             continue
-        low, high = bootstrap.interval(resampled, value, coarse, confidence)
+        low, high = bootstrap.interval(resampled, value, coarse, confidence, buckets)
         least = margin if name in _LOSSES else 0.0
-        p = _p_value(value, resampled, least) if kind == "difference" else np.nan
+        p = _p_value(value, resampled, least, buckets) if kind == "difference" else np.nan
         if name in _COUNTS:
             low = high = np.nan
         numbers = {"value": value, "low": low, "high": high, "p": p}
@@ -112,15 +114,18 @@ def _rows(
     return rows
 
 
-def _p_value(difference: float, resampled: NDArray[np.float64], margin: float) -> float:
+def _p_value(
+    difference: float, resampled: NDArray[np.float64], margin: float, buckets: int
+) -> float:
     """Of a difference of at most the margin; NaN where resamples do not show how it varies."""
-    known = resampled[np.isfinite(resampled)]
-    if len(known) < 2 or not np.isfinite(difference):
+    size, error = abs(difference), bootstrap.standard_error(resampled, buckets)
+    if not (np.isfinite(size) and np.isfinite(error)):
         return float("nan")
-    size, error = abs(difference), float(known.std(ddof=1))
     if size <= max(margin, _NOISE):
         return 1.0
-    if not error:
-        return 0.0
+    # Resamples that are all equal do not show it either.
+    if error <= _NOISE:
+        return float("nan")
     # The chances of both tails at the edge of the hypothesis; two-sided for a margin of 0.
-    return float(stats.norm.sf((size - margin) / error) + stats.norm.sf((size + margin) / error))
+    edges = (size - margin, size + margin)
+    return sum(bootstrap.tail(edge, error, buckets) for edge in edges)

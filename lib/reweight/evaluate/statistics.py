@@ -50,7 +50,7 @@ class Statistics:
 
 VALUES = (
     "judge string, method string, split string, segment string, name string, value double, "
-    "coarse double, resampled array<double>"
+    "coarse double, resampled array<double>, buckets int"
 )
 VALUE_COLUMNS = tuple(column.split()[0] for column in VALUES.split(", "))
 
@@ -74,8 +74,8 @@ def values_of(
 
     Returns:
         Rows with ``judge``, ``method``, ``split``, ``segment`` (null for all rows), ``name``,
-        ``value``, ``coarse``, the value from coarse bins, and ``resampled``, one value per
-        resample.
+        ``value``, ``coarse``, the value from coarse bins, ``resampled``, one value per resample,
+        and ``buckets``, the number of buckets that have its rows.
     """
     judge, method, split = (fine[key].iloc[0] for key in ("judge", "method", "split"))
     groups = groups[(groups["judge"] == judge) & (groups["split"] == split)]
@@ -90,11 +90,14 @@ def values_of(
         )
         for draws in (np.ones((1, len(buckets))), resamples)
     )
-    # The resamples of a segment with too few labels say little of how its metrics vary.
+    occupied: dict[str | None, int] = {None: len(buckets)}
+    occupied |= {str(k): int(n) for k, n in coarse.groupby("segment")["bucket"].nunique().items()}
+    # The resamples of a segment with too few labels say little of how its metrics vary, and those
+    # of a single bucket nothing.
     few = {
         segment
         for segment, (pos, neg) in exact.segments.items()
-        if min(pos.sum(), neg.sum()) < evaluation.min_positives
+        if min(pos.sum(), neg.sum()) < evaluation.min_positives or occupied[segment] < 2
     }
     rows = [
         (
@@ -105,6 +108,7 @@ def values_of(
             value[0],
             whole[key][0],
             resampled[key] * (np.nan if key[0] in few else 1),
+            occupied[key[0]],
         )
         for key, value in _all_metrics(exact, evaluation).items()
     ]
