@@ -131,12 +131,36 @@ def test_the_choice_is_made_on_validation_and_only_confirmed_on_test() -> None:
     assert decision(rows, said_of(rows))["weights"] == "uniform"
 
 
-@pytest.mark.parametrize(("test", "confirmed"), [(BETTER, True), (SAME, False), (WORSE, False)])
+LEVEL_ALONE = (0.0005, 0.9, 0.05, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("test", "confirmed"), [(BETTER, True), (SAME, False), (WORSE, False), (LEVEL_ALONE, False)]
+)
 def test_a_choice_that_test_rows_do_not_confirm_is_said(test: Any, confirmed: bool) -> None:
     rows = rows_of({"a": test}, validation={"a": BETTER})
     found = decision(rows, said_of(rows))
     assert found["confirmed"] is confirmed
     assert found["text"].startswith("Ship the weights" if confirmed else "Do not ship")
+
+
+def test_where_the_whole_loss_decides_no_recalibration_is_promised() -> None:
+    rows = rows_of({"a": (-0.02, 1e-6, 0.03, 1e-6)}, validation={"a": BETTER})
+    for row in rows:
+        if (row["split"], row["name"], row["kind"]) == ("test", "log_loss", "difference"):
+            row["p"] = 0.3
+    said = said_of(rows, decides=WHOLE)
+    assert outcomes(said) == {"a": "hurts the level"}
+    assert "recalibration repairs" not in said["truth"]["text"]
+    assert (
+        "hurt the level, with no significant difference of the log loss: a"
+        in (said["truth"]["text"])
+    )
+    shipped = decision(rows, said)["text"]
+    assert shipped == (
+        "Do not ship the weights yet of a: chosen on validation rows by truth, but on test rows: "
+        "hurts the level."
+    )
 
 
 def test_weights_without_information_are_never_chosen() -> None:

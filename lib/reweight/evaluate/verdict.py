@@ -101,11 +101,11 @@ def decision(rows: Sequence[Row], said: Mapping[str, Values]) -> Values:
         for split in ("validation", "test")
     }
     confirmed = outcome == HELPS
-    text = f"Ship the weights of {chosen}: chosen on validation rows by {judge}, "
+    lead = "Ship the weights" if confirmed else "Do not ship the weights yet"
+    text = f"{lead} of {chosen}: chosen on validation rows by {judge}, "
     text += "and confirmed on test rows." if confirmed else f"but on test rows: {outcome}."
-    if outcome in (HURTS, NO_DIFFERENCE):
-        text = text.replace("Ship the weights", "Do not ship the weights yet")
-    if said[judge]["test"][chosen]["level"] == "worse":
+    # Where the whole loss decides, no label is there in time to refit it.
+    if decides == RANKING and said[judge]["test"][chosen]["level"] == "worse":
         text += " Refit the intercept of its ranker (ranking.recalibrate): its level is off."
     return {
         "weights": chosen,
@@ -275,12 +275,15 @@ def _sentence(name: str, fact: Values) -> str:
     by_outcome: dict[str, list[str]] = {}
     for method, outcome in fact["test"].items():
         by_outcome.setdefault(outcome["outcome"], []).append(method)
+    level = "hurt the level alone, which recalibration repairs: "
+    if fact["decides"] == WHOLE:
+        level = "hurt the level, with no significant difference of the log loss: "
     parts = [
         text + ", ".join(by_outcome[outcome])
         for outcome, text in (
             (HELPS, "help: "),
             (HURTS, "hurt: "),
-            (LEVEL, "hurt the level alone, which recalibration repairs: "),
+            (LEVEL, level),
             (NO_DIFFERENCE, "no significant difference: "),
         )
         if outcome in by_outcome
