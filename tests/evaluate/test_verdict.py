@@ -6,6 +6,8 @@ import pytest
 
 from reweight.evaluate.judges import all_judges
 from reweight.evaluate.judges.position import Position
+from reweight.evaluate.judges.settled import Settled
+from reweight.evaluate.judges.trusted import Trusted
 from reweight.evaluate.judges.truth import Truth
 from reweight.evaluate.section import Evaluation
 from reweight.evaluate.verdict import WHOLE, decision, disagreements, leading, verdicts
@@ -188,3 +190,36 @@ def test_a_judge_that_disagrees_is_named_with_the_fault_that_it_shares() -> None
     assert "of which diagnose finds none" in unseen
     agreed = rows_of({"a": BETTER}) + rows_of({"a": BETTER}, "recorded")
     assert disagreements(said_of(agreed), JUDGES, None) == []
+
+
+def test_a_judge_disagrees_only_if_the_signs_do() -> None:
+    # The same estimate with fewer rows, of either judge.
+    unsure = (-0.02, 0.3, 0.0, 1.0)
+    for own, other, sentence in (
+        (unsure, BETTER, "truth cannot confirm what recorded says of a: "),
+        (BETTER, unsure, "recorded cannot confirm what truth says of a: "),
+    ):
+        rows = rows_of({"a": own}) + rows_of({"a": other}, "recorded")
+        (said,) = disagreements(said_of(rows), JUDGES, ["position bias"])
+        assert said.startswith(sentence)
+    # Neither is sure.
+    rows = rows_of({"a": unsure}) + rows_of({"a": SAME}, "recorded")
+    assert disagreements(said_of(rows), JUDGES, None) == []
+    # The other one is sure of the opposite, though of no help.
+    rows = rows_of({"a": SAME}) + rows_of({"a": WORSE}, "recorded")
+    (said,) = disagreements(said_of(rows), JUDGES, None)
+    assert said.startswith("recorded disagrees with truth on a: ")
+
+
+def test_a_disagreement_names_the_faults_of_either_judge() -> None:
+    judges = all_judges({"settled": Settled(), "trusted": Trusted(label="rating >= 5")})
+    rows = rows_of({"a": BETTER}, "settled") + rows_of({"a": WORSE}, "trusted")
+    said = verdicts(rows, judges, Evaluation())
+    (sentence,) = disagreements(said, judges, ["position bias"])
+    assert "the labels of settled share the position bias that diagnose finds" in sentence
+    judges = all_judges({"position": Position(propensity="1 / position"), "settled": Settled()})
+    rows = rows_of({"a": BETTER}, "position") + rows_of({"a": WORSE}, "settled")
+    said = verdicts(rows, judges, Evaluation())
+    (sentence,) = disagreements(said, judges, ["delayed labels"])
+    assert "the labels of settled would share position bias, of which" in sentence
+    assert "the labels of position share the delayed labels that diagnose finds" in sentence

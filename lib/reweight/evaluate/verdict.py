@@ -139,7 +139,10 @@ def leading(said: Mapping[str, Values]) -> str | None:
 def disagreements(
     said: Mapping[str, Values], judges: Mapping[str, Judge], visible: Collection[str] | None
 ) -> list[str]:
-    """Why other judges say something else than the first one: a sentence for each.
+    """Why other judges say something else than the first one: a sentence for each and each reason.
+
+    Judges disagree on a method if their differences have opposite signs and one of them is
+    significant. Of the same sign, one that is not significant only lacks the rows to confirm.
 
     Args:
         said: the output of ``verdicts``.
@@ -153,27 +156,52 @@ def disagreements(
     for name, fact in said.items():
         if name == first or not fact["able"]:
             continue
-        differ = [
-            m
-            for m, outcome in fact["test"].items()
-            if (outcome["outcome"] == HELPS) != (said[first]["test"][m]["outcome"] == HELPS)
-        ]
-        shared = judges[name].shares - judges[first].shares
+        differ: list[str] = []
+        unconfirmed: dict[tuple[str, str], list[str]] = {}
+        for method, other in fact["test"].items():
+            one = said[first]["test"][method]
+            sure, other_sure = (o["outcome"] in (HELPS, HURTS) for o in (one, other))
+            if not (sure or other_sure):
+                continue
+            if (one["difference"] or 0.0) * (other["difference"] or 0.0) < 0:
+                differ.append(method)
+            elif sure != other_sure:
+                pair = (name, first) if sure else (first, name)
+                unconfirmed.setdefault(pair, []).append(method)
         if differ:
-            why = _why(name, sorted(shared), visible)
+            why = _why((name, first), judges, visible)
             sentences.append(f"{name} disagrees with {first} on {', '.join(differ)}: {why}.")
+        sentences += [
+            f"{weaker} cannot confirm what {surer} says of {', '.join(methods)}: its own "
+            "difference is not significant."
+            for (weaker, surer), methods in unconfirmed.items()
+        ]
     return sentences
 
 
-def _why(name: str, shared: Sequence[str], visible: Collection[str] | None) -> str:
-    if not shared:
+def _why(
+    names: tuple[str, str], judges: Mapping[str, Judge], visible: Collection[str] | None
+) -> str:
+    """The faults that the labels of one of two judges share and those of the other do not."""
+    both = frozenset.intersection(*[judges[name].shares for name in names])
+    reasons = [
+        _fault(name, sorted(shared), visible)
+        for name in names
+        if (shared := judges[name].shares - both)
+    ]
+    if not reasons:
         return "they see different rows, and neither shares a fault that the other does not"
+    return "; ".join(reasons)
+
+
+def _fault(name: str, shared: Sequence[str], visible: Collection[str] | None) -> str:
+    labels = f"the labels of {name}"
     if visible is None:
-        return f"its labels share {_listed(shared)}, if the log has any; jobs/diagnose.py tells"
+        return f"{labels} share {_listed(shared)}, if the log has any; jobs/diagnose.py tells"
     seen = [mechanism for mechanism in shared if mechanism in visible]
     if not seen:
-        return f"its labels would share {_listed(shared)}, of which diagnose finds none"
-    return f"its labels share the {_listed(seen)} that diagnose finds in this log"
+        return f"{labels} would share {_listed(shared)}, of which diagnose finds none"
+    return f"{labels} share the {_listed(seen)} that diagnose finds in this log"
 
 
 def _listed(names: Sequence[str]) -> str:
