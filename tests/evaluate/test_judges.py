@@ -1,5 +1,6 @@
 """The contract of every judge, and what each of them counts."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from pyspark.sql import functions as F
 from reweight.core.errors import ConfigError, EvaluationError, SourceError
 from reweight.core.kept import kept_json
 from reweight.core.tables import SAMPLES, TRUTH
-from reweight.evaluate import judging, random_slice
-from reweight.evaluate.judges import JUDGES, Judge, Known
+from reweight.evaluate import judging, random_slice, stage
+from reweight.evaluate.judges import JUDGES, Judge, Known, all_judges, recorded_alone
 from reweight.evaluate.judges.position import Position
 from reweight.evaluate.judges.random_traffic import RandomTraffic
 from reweight.evaluate.judges.recorded import Recorded
 from reweight.evaluate.judges.settled import Settled
 from reweight.evaluate.judges.trusted import Trusted
 from reweight.evaluate.judges.truth import Truth
+from reweight.evaluate.section import Evaluation
 
 EXAMPLES: dict[str, Judge] = {
     "recorded": Recorded(),
@@ -189,6 +191,34 @@ def test_judges_without_something_to_judge_are_refused(
         judging.check_judged(store, TYPES, {"mine": judge}, KNOWN, 1)  # type: ignore[arg-type]
     assert got in refused.value.got
     assert "evaluation.judges.mine" in refused.value.fix
+
+
+def test_recorded_labels_judge_alone_only_if_all_rows_count_alike() -> None:
+    def alone(**judges: Any) -> bool:
+        return recorded_alone(all_judges(Evaluation(judges=judges).judges))
+
+    assert alone()
+    assert alone(recorded=None)
+    assert alone(recorded={"judge": "recorded"})
+    assert not alone(recorded={"where": "mature"})
+    assert not alone(recorded={"weight": "2.0"})
+    assert not alone(truth=None)
+
+
+def test_a_condition_of_the_recorded_judge_is_checked_also_where_it_is_the_only_one(
+    store: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "kept_types", lambda folder: TYPES)
+
+    def checked(judges: dict[str, Any]) -> dict[str, Any]:
+        config = SimpleNamespace(evaluation=Evaluation(judges=judges), simulation=None)
+        run: Any = SimpleNamespace(config=config, store=store, folder=None)
+        return stage.check_samples(run)
+
+    assert checked({"recorded": {}}) == checked({}) == {}
+    assert checked({"recorded": {"where": "mature"}})["recorded"]["rows"] < 200
+    with pytest.raises(EvaluationError, match="'recorded' has no rows"):
+        checked({"recorded": {"where": "position > 99"}})
 
 
 def test_judges_with_few_positives_are_noted(store: Tables) -> None:

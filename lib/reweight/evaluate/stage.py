@@ -44,7 +44,7 @@ from reweight.evaluate import (
     verdict,
     weight_summary,
 )
-from reweight.evaluate.judges import RECORDED, Judge, Known, all_judges
+from reweight.evaluate.judges import Judge, Known, all_judges, recorded_alone
 from reweight.evaluate.reduction import Reduced
 from reweight.evaluate.section import Evaluation
 from reweight.score_weights.rows import wide_weights
@@ -66,7 +66,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     rankers = [ranker.name for ranker in config.rankers]
     predictions = run.store.read(PREDICTIONS).transform(arms.as_arms, rankers[0])
     notes: dict[str, Any] = {}
-    if list(judges) != [RECORDED] or config.sampling.counted:
+    if not recorded_alone(judges) or config.sampling.counted:
         types = kept_types(run.folder)
         fitted = judging.fitted(run.store, types, judges, known)
         judges, unusable = fitted.judges, unusable | fitted.left_out
@@ -143,8 +143,8 @@ def check_config(run: Run) -> None:
 
 def check_samples(run: Run) -> dict[str, Any]:
     """Refuses judges that have nothing to judge in the samples, before anything is trained."""
-    judges = dict(run.config.evaluation.judges)
-    if not set(judges) - {RECORDED}:
+    judges = run.config.evaluation.judges
+    if recorded_alone(all_judges(judges)):
         return {}
     known = Known(simulated=run.config.simulation is not None)
     positives = run.config.evaluation.judge_positives

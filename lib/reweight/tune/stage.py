@@ -30,7 +30,7 @@ from reweight.core.kept import kept_types
 from reweight.core.persisted import persisted
 from reweight.core.tables import SAMPLES
 from reweight.evaluate import judging, metrics
-from reweight.evaluate.judges import RECORDED, Judge, Known, all_judges
+from reweight.evaluate.judges import RECORDED, Judge, Known, all_judges, recorded_alone
 from reweight.evaluate.reduction import recorded_masses
 from reweight.evaluate.terms import loss_terms
 from reweight.fit_importance.fit import fit_methods
@@ -116,7 +116,7 @@ def _judge(run: Run) -> tuple[str, Judge]:
     evaluation, known = run.config.evaluation, _known(run)
     usable = {n: j for n, j in all_judges(evaluation.judges).items() if not j.unusable(known)}
     facts: dict[str, Any] = {}
-    if list(usable) != [RECORDED]:
+    if not recorded_alone(usable):
         types, positives = kept_types(run.folder), evaluation.judge_positives
         facts = judging.check_judged(run.store, types, usable, known, positives)
         usable = judging.fitted(run.store, types, usable, known).judges
@@ -171,8 +171,8 @@ def _scored(run: Run, samples: DataFrame, methods: tuple[ImportanceMlp, ...]) ->
 
 def _with_masses(run: Run, rows: DataFrame, judge: tuple[str, Judge]) -> DataFrame:
     """Adds how much each row counts as a positive and as a negative for the judge."""
-    name, judges = judge[0], dict([judge])
-    if name == RECORDED:
+    judges = dict([judge])
+    if recorded_alone(judges):
         return rows.withColumns(recorded_masses(F.col("label"), design_weight(rows)))
     samples = judging.judged_samples(run.store, kept_types(run.folder), judges)
     return judging.with_masses(rows, samples, judges, _known(run))

@@ -64,4 +64,13 @@ def all_judges(judges: Mapping[str, Judge]) -> dict[str, Judge]:
     return dict(judges) | ({} if RECORDED in judges else {RECORDED: Recorded()})
 
 
-__all__ = ["JUDGES", "RECORDED", "Judge", "Judges", "Known", "all_judges"]
+def recorded_alone(judges: Mapping[str, Judge]) -> bool:
+    """Whether only the labels of the log judge, and all rows alike.
+
+    Rows have these labels themselves; any other judge, also a ``recorded`` with a condition or a
+    weight, reads the samples.
+    """
+    return dict(judges) == {RECORDED: Recorded()}
+
+
+__all__ = ["JUDGES", "RECORDED", "Judge", "Judges", "Known", "all_judges", "recorded_alone"]
