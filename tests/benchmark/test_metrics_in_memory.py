@@ -97,6 +97,20 @@ def test_intervals_of_the_position_judge_cover_the_difference_that_the_truth_sho
     assert all(0.93 <= share <= 0.97 for share in covered.values()), covered
 
 
+def test_the_position_judge_has_the_auc_within_groups_that_the_truth_has() -> None:
+    areas = [
+        {
+            row["method"]: row["value"]
+            for row in measured(made(1, 4000), Evaluation(replicates=100), "uniform", 1)
+            if (row["name"], row["kind"], row["segment"]) == ("gauc", "value", None)
+        }
+        for made in (predictions, through_positions)
+    ]
+    assert areas[0]["better"] - areas[0]["uniform"] > 0.02
+    for method in ("uniform", "better"):
+        assert areas[1][method] == pytest.approx(areas[0][method], abs=0.02)
+
+
 def test_segments_called_all_and_other_are_not_pooled_with_the_rest() -> None:
     rows = predictions(0, 80)
     names = np.array(["all", "other", "small", None], dtype=object)

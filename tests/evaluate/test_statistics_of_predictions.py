@@ -177,6 +177,33 @@ def test_auc_within_groups_is_weighted_by_their_rows(
     assert get(method, "groups_left_out", split)["value"] == left_out
 
 
+def test_of_signed_masses_auc_within_groups_is_that_of_pairs_of_different_rows(
+    frame: pd.DataFrame,
+) -> None:
+    # Every third positive counts four times, as at a place that one in four looks at.
+    often = np.where(frame["sample_id"] % 3 == 0, 4.0, 1.0)
+    positive = (frame["label"] * often).to_numpy()
+    signed = frame.assign(judge="position", positive=positive, negative=1 - positive)
+    found = {
+        r["name"]: r
+        for r in measured(signed, SECTION, "uniform", SEED)
+        if (r["method"], r["split"], r["kind"]) == ("uniform", "test", "value")
+        and r["segment"] is None
+    }
+    above = pairs = 0.0
+    for _, group in part_of(signed, "uniform").groupby("group_id"):
+        p, pos, neg = (group[c].to_numpy() for c in ("probability", "positive", "negative"))
+        mass = np.outer(pos, neg)
+        np.fill_diagonal(mass, 0.0)
+        pairs += mass.sum()
+        above += (mass * (np.sign(p[:, None] - p[None, :]) + 1) / 2).sum()
+    assert found["gauc"]["value"] == pytest.approx(above / pairs, rel=1e-9)
+    assert found["gauc"]["low"] < found["gauc"]["value"] < found["gauc"]["high"]
+    assert found["groups_left_out"]["value"] == 0
+    # An ideal order of expected values is none of labels.
+    assert {found["ndcg_at_3"][key] for key in ("value", "low", "high")} == {None}
+
+
 @pytest.mark.parametrize(("method", "split"), [("sharper", "test"), ("sharper", "validation")])
 def test_ndcg_is_the_mean_over_groups_with_a_positive(
     frame: pd.DataFrame, get: Get, method: str, split: str

@@ -54,6 +54,11 @@ def test_the_best_trial_has_the_lowest_log_loss_and_not_the_highest_precision() 
     assert best(trials).k == 2
 
 
+def test_a_trial_without_a_log_loss_is_not_the_best() -> None:
+    unknown = trial(1, log_loss=float("nan"))
+    assert best([unknown, trial(2, log_loss=0.5), trial(3, log_loss=0.3)]).k == 3
+
+
 def test_of_equal_trials_the_first_is_taken() -> None:
     assert best([trial(1, log_loss=0.5), trial(2, log_loss=0.3), trial(3, log_loss=0.3)]).k == 2
 

@@ -100,7 +100,8 @@ def _group_sums(rows: pd.DataFrame, k: int) -> pd.DataFrame:
         "dcg": _gains(positive, owner, order, k),
         "ideal": _gains(positive, owner, np.lexsort((-positive, owner)), k),
     }
-    sums = {"n": counts, "pos": positive, "neg": negative, "pairs": positive * lower, **gains}
+    pairs = {"pairs": positive * lower, "own": positive * negative, "signed": negative < 0}
+    sums = {"n": counts, "pos": positive, "neg": negative, **pairs, **gains}
     by_group = {name: summed(values) for name, values in sums.items()}
     terms = group_terms(ARRAYS, *[by_group[name] for name in GROUP_SUMS])
     table = pd.DataFrame(terms).assign(bucket=rows["bucket"].to_numpy()[first])

@@ -222,7 +222,7 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     """AUC and NDCG of each group, summed by bucket.
 
     AUC_g = sum_i pos_i (negatives scored lower + tied ones / 2) / (positives x negatives), and
-    DCG_g = sum_i pos_i / log2(1 + rank_i) over ranks up to k.
+    DCG_g = sum_i pos_i / log2(1 + rank_i) over ranks up to k; of signed masses see ``group_terms``.
     """
     owner = [*KEYS, "group_id"]
     group, ties = Window.partitionBy(*owner), Window.partitionBy(*owner, "p")
@@ -244,6 +244,8 @@ def _grouped(rows: DataFrame, evaluation: Evaluation) -> pd.DataFrame:
         F.sum(positive).alias("pos"),
         F.sum(negative).alias("neg"),
         F.sum(positive * F.col("_lower")).alias("pairs"),
+        F.sum(positive * negative).alias("own"),
+        F.count_if(negative < 0).cast("double").alias("signed"),
         gain(F.col("_place")).alias("dcg"),
         gain(F.col("_best")).alias("ideal"),
     )

@@ -35,6 +35,7 @@ class Statistics:
         predicted: sums of predictions per bin [R, bins].
         twentieth: for each bin, which of 20 equal parts of the rows it falls into, [bins].
         sums: name -> sum over the rows [R].
+        signed: whether masses of rows are below 0.
         segments: segment -> (pos, neg), each [R, bins].
         losses: segment -> name -> sum over its rows [R].
     """
@@ -44,6 +45,7 @@ class Statistics:
     predicted: Array
     twentieth: NDArray[np.int64]
     sums: dict[str, Array]
+    signed: bool
     segments: dict[str, tuple[Array, Array]]
     losses: dict[str, dict[str, Array]]
 
@@ -119,7 +121,10 @@ _SUMS = (
     *("n", "rows", "squares", "log_loss", "brier", "tp", "fp"),
     *("ranking_log_loss", "ranking_brier", "ranking_predicted"),
 )
-_GROUP_SUMS = ("gauc", "gauc_rows", "ndcg", "ndcg_groups", "groups_left_out")
+_GROUP_SUMS = (
+    *("gauc", "gauc_rows", "ndcg", "ndcg_groups", "groups_left_out"),
+    *("pairs_in_order", "pairs_of_rows"),
+)
 
 
 def _fine_statistics(fine: pd.DataFrame, groups: pd.DataFrame, coarse_bins: int) -> Statistics:
@@ -170,6 +175,8 @@ def _statistics(
         predicted=table("predicted"),
         twentieth=_twentieths(np.arange(bins), bins),
         sums=sums,
+        # Of all rows, so that every resample has the same metrics.
+        signed=bool(groups["signed"].any()),
         segments=segments,
         losses=losses,
     )
@@ -190,6 +197,7 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
     table = (tp, fp, pos - tp, n - pos - fp)
     # ECE over 20 parts of equal size: with more parts, chance alone makes it large.
     part = np.eye(20)[s.twentieth]
+    gauc, ndcg, left_out = _group_metrics(s)
     rows, predicted, positives = ((x @ part) for x in (s.pos + s.neg, s.predicted, s.pos))
     return {
         "auc": metrics.auc(s.pos, s.neg),
@@ -205,17 +213,30 @@ def _metrics(s: Statistics, evaluation: Evaluation) -> dict[str, Array]:
         "ece": metrics.calibration_error(rows, predicted, positives),
         "calibration_ratio": metrics.ratio(s.predicted.sum(-1), pos),
         "ranking_calibration_ratio": metrics.ratio(s.sums["ranking_predicted"], pos),
-        "gauc": metrics.ratio(s.sums["gauc"], s.sums["gauc_rows"]),
-        f"ndcg_at_{evaluation.ndcg_k}": metrics.ratio(s.sums["ndcg"], s.sums["ndcg_groups"]),
+        "gauc": gauc,
+        f"ndcg_at_{evaluation.ndcg_k}": ndcg,
         "macro_precision": metrics.macro_precision(*table),
         "macro_recall": metrics.macro_recall(*table),
         "worst_group_auc": _worst_auc(s, evaluation.min_positives),
         "worst_group_log_loss": _worst_loss(s, evaluation.min_positives),
-        "groups_left_out": s.sums["groups_left_out"],
+        "groups_left_out": left_out,
         "rows": s.sums["rows"],
         "positives": pos,
         "effective_positives": metrics.ratio(pos**2, s.sums["squares"]),
     }
+
+
+def _group_metrics(s: Statistics) -> tuple[Array, Array, Array]:
+    """GAUC, NDCG, and how many groups GAUC leaves out, each [R].
+
+    Of signed masses GAUC is the ratio of sums over pairs, to which every group contributes, and
+    NDCG is NaN: the ideal gain of a group is no sum over its rows.
+    """
+    if s.signed:
+        gauc = metrics.ratio(s.sums["pairs_in_order"], s.sums["pairs_of_rows"])
+        return gauc, np.full_like(gauc, np.nan), np.zeros_like(gauc)
+    gauc = metrics.ratio(s.sums["gauc"], s.sums["gauc_rows"])
+    return gauc, metrics.ratio(s.sums["ndcg"], s.sums["ndcg_groups"]), s.sums["groups_left_out"]
 
 
 def _all_metrics(s: Statistics, evaluation: Evaluation) -> dict[tuple[str | None, str], Array]:

@@ -10,8 +10,9 @@ from reweight.core.arithmetic import Arithmetic, Value
 FINE, EDGE = 0.005, 20.0
 # Predictions below this are raised to it, so that their logarithm is finite.
 LOWEST = 1e-15
-# What the metrics of a group are made of: rows, masses, ordered pairs, and gains.
-GROUP_SUMS = ("n", "pos", "neg", "pairs", "dcg", "ideal")
+# What the metrics of a group are made of: rows, masses, ordered pairs, pairs of a row with itself,
+# rows with a mass below 0, and gains.
+GROUP_SUMS = ("n", "pos", "neg", "pairs", "own", "signed", "dcg", "ideal")
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,27 @@ def group_terms(
     pos: Value,
     neg: Value,
     pairs: Value,
+    own: Value,
+    signed: Value,
     dcg: Value,
     ideal: Value,
 ) -> dict[str, Value]:
     """A group's contributions to GAUC and NDCG.
+
+    Signed masses are those of labels only in their expected values, which a ratio of each group
+    does not have. Two different rows of a group are independent, so sums over their pairs do:
+
+        GAUC = sum_g sum_{i != j} pos_i neg_j [s_i > s_j] / sum_g (P_g N_g - sum_i pos_i neg_i)
 
     Args:
         arithmetic: the operations on columns or arrays.
         n: number of rows in the group.
         pos: its positive mass.
         neg: its negative mass.
-        pairs: mass of its pairs of a positive above a negative, with ties half.
+        pairs: mass of its pairs of a positive above a negative, with ties half, also of a row with
+            itself.
+        own: mass of the pairs of a row with itself, sum_i pos_i neg_i.
+        signed: number of rows with a mass below 0.
         dcg: its discounted cumulative gain.
         ideal: its highest possible gain.
     """
@@ -94,4 +105,7 @@ def group_terms(
         "ndcg": arithmetic.where(ideal > 0, dcg / arithmetic.where(ideal > 0, ideal, 1.0), 0.0),
         "ndcg_groups": has_positives,
         "groups_left_out": 1 - has_both_classes,
+        "pairs_in_order": pairs - own / 2,
+        "pairs_of_rows": pos * neg - own,
+        "signed": signed,
     }

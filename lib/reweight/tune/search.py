@@ -1,5 +1,6 @@
 """The search over k or lambda, and the published loop over k."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -75,5 +76,8 @@ def legacy_loop(k: float, tuning: Tuning, try_k: Callable[[float], Trial]) -> li
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The trial with the lowest validation log loss; the first of equal ones."""
-    return min(trials, key=lambda trial: trial.log_loss)
+    """The trial with the lowest validation log loss; the first of equal ones.
+
+    One without a log loss is never the best of several.
+    """
+    return min(trials, key=lambda trial: math.inf if math.isnan(trial.log_loss) else trial.log_loss)
