@@ -93,7 +93,7 @@ def test_ids_that_no_sample_has_are_refused_before_any_work(user: str, item: str
     assert error.value.got.startswith(got)
     assert "'group_id', 'item'" in error.value.expected
     assert f"features: {{categorical: {{{name}: {{value: {name}" in error.value.fix
-    assert f"sampling.keep.{name}: {name}" in error.value.fix
+    assert f"sampling: {{keep: {{{name}: {name}}}}}" in error.value.fix
 
 
 def test_ids_of_the_samples_are_accepted() -> None:
