@@ -14,7 +14,8 @@ from reweight.build_samples.feature_stats import FeatureStats
 from reweight.config import Run, RunConfig, read_config
 from reweight.core.errors import PromotionError, TableError
 from reweight.core.files import write_json
-from reweight.core.tables import PREDICTIONS, PROMOTIONS, WEIGHTS
+from reweight.core.small_rows import frame_of
+from reweight.core.tables import PREDICTIONS, PROMOTIONS, SAMPLES, WEIGHTS
 from reweight.promote.published import NAME, published_weights
 from reweight.promote.stage import promote
 from reweight.runner.records import run_stage
@@ -151,6 +152,27 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_published(
         asked(opened, "challenger=deeper")
     assert line.store.history(PROMOTIONS, 1)[0]["version"] == before
     assert json.loads(line.folder.record("promote").read_text())["status"] == "failed"
+
+
+def test_recorded_labels_judge_the_rows_that_the_config_chooses(opened: OpenRun) -> None:
+    # The challenger is better on the rows that are chosen, and makes up for it on the others.
+    one, other = (
+        arms(5, {"uniform": 2.0, "density_ratio": noise}).query(rows)
+        for noise, rows in ((0.1, "sample_id <= 500"), (3.0, "sample_id > 500"))
+    )
+    predictions = pd.concat([one, other])
+    run = opened("chosen", "evaluation.judges={recorded: {where: sample_id <= 500}}")
+    finished(run, predictions)
+    schema = SAMPLES.columns()
+    assert schema is not None
+    rows = [
+        {"sample_id": int(i), "group_id": "0", "label": float(label), "split": "validation"}
+        | {"mature": True, "target": False, "features": [], "ids": []}
+        for i, label in predictions.query("method == 'uniform'")[["sample_id", "label"]].to_numpy()
+    ]
+    run.store.write(SAMPLES, frame_of(run.spark, SAMPLES, rows))
+    told = dict(run_stage(opened("chosen_rows", "promotion.challenger=chosen"), promote))
+    assert told["decision"] == "promoted"
 
 
 def test_live_weights_that_their_run_makes_again_are_another_version(opened: OpenRun) -> None:

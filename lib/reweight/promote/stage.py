@@ -35,6 +35,7 @@ from reweight.core.store_places import open_store
 from reweight.core.tables import PROMOTIONS
 from reweight.evaluate import comparison, judging, reduction
 from reweight.evaluate.judges import RECORDED, all_judges
+from reweight.evaluate.judges.recorded import Recorded
 from reweight.promote.decisions import ROLLED_BACK, Decision, Version, versions_so_far
 from reweight.promote.published import NAME, read_history, view
 from reweight.promote.records import WEIGHING, check_done, weights_key
@@ -188,7 +189,8 @@ def _compared(run: Run, challenger: Run, version: Version, live: Version, judge:
     live_rows = validation_rows(live_run.store, rankers[1], challenger=False)
     predictions, number, rows_hash = beside_live((version, rows), (live, live_rows))
     judges = {judge: all_judges(config.evaluation.judges)[judge]}
-    if judge != RECORDED or config.sampling.counted:
+    # The recorded labels of all rows need no samples; a config may choose rows or weigh them.
+    if judges != {RECORDED: Recorded()} or config.sampling.counted:
         simulated = config.simulation is not None
         names = [method.name for method in config.importance]
         known = judging.known_of(config.model_folder.models, names, simulated=simulated)
