@@ -170,9 +170,6 @@ def _csv(text: str, encoding: str | None) -> Form:
     if quoted and any("\n" in value for row in rows for value in row):
         options["multiLine"] = "true"
         evidence.append("there are line breaks inside quoted fields")
-    elif quoted and len(sep) == 1 and (unclosed := _by_line(text, sep)[1]):
-        lines_with = f"{unclosed:,} line{'s' * (unclosed > 1)} with"
-        evidence.append(f"{lines_with} a quote that is not closed: rejected")
     if encoding is not None:
         options |= {"encoding": encoding}
         options |= {"multiLine": "true"} if encoding == "UTF-16" else {}
@@ -230,7 +227,7 @@ def _rows(text: str, sep: str, quoted: bool) -> list[list[str]]:
         return [] if read else [[text]]
     width = Counter(map(len, read)).most_common(1)[0][0] if read else 0
     if quoted and any(_swallows(row, width, sep) for row in read):
-        return _by_line(text, sep)[0]
+        return _by_line(text, sep)
     return read
 
 
@@ -249,10 +246,10 @@ def _swallows(row: Sequence[str], width: int, sep: str) -> bool:
     )
 
 
-def _by_line(text: str, sep: str) -> tuple[list[list[str]], int]:
-    """The rows if a line break ends a row, and the number of lines with a quote that is not closed.
+def _by_line(text: str, sep: str) -> list[list[str]]:
+    """The rows if a line break ends a row, without the lines with a quote that is not closed.
 
-    There are no rows if more lines have such a quote than quotes that enclose a field.
+    There are none if more lines have such a quote than quotes that enclose a field.
     """
     closed: list[list[str]] = []
     enclosed, lines = 0, [line for line in text.splitlines() if line][:_LINES]
@@ -264,8 +261,7 @@ def _by_line(text: str, sep: str) -> tuple[list[list[str]], int]:
         if end:  # The line after it is not part of the field.
             closed.append(row)
             enclosed += '"' in line
-    unclosed = len(lines) - len(closed)
-    return (closed if enclosed >= unclosed else []), unclosed
+    return closed if enclosed >= len(lines) - len(closed) else []
 
 
 def _headed(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
