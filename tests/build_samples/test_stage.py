@@ -81,6 +81,15 @@ def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root:
     label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day", "same_time": "after"}
     told = run_stage(opened(spark, root, label=label), build_samples)
     assert sum(told["positives"].values()) == 48
+    columns = {
+        **{"event_time": "min(event_time)", "price": "min(price)", "place": "min(place)"},
+        "bought": "max(kind = 'buy')",
+    }
+    merged = {"collapse": {"keys": ["user"], "columns": columns}, "anchor": "true", "key": ["user"]}
+    told = run_stage(opened(spark, root, label={"value": "bought"}, **merged), build_samples)
+    # Half of the clicks are of no user: each of them is a sample.
+    assert (told["samples"], sum(told["positives"].values())) == (240, 48)
+    assert told["not merged"] == "120 events have a null in user (sampling.collapse.keys)"
     for changes, error, words in (
         ({"label": {"value": "clicked"}}, SampleError, ["'no' 216 times, 'yes' 24 times"]),
         (

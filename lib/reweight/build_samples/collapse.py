@@ -1,21 +1,27 @@
 """Events that belong together, such as the lines of an invoice, merged into one event."""
 
+from functools import reduce
+
 from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.expressions import check_expressions
+from reweight.core.hashing import key_hash
 from reweight.core.section import Name, Names, Section, Sql, repeated
 
 # When the last part of a merged event was there, timestamp.
 _COMPLETE = "_complete"
+# The hash of an event that has a null in a key and so belongs to no other; null for all others.
+LONE = "_lone"
 
 
 class Collapse(Section):
     """Merges events that belong together (the lines of an invoice) into one event.
 
     Attributes:
-        keys: event columns that are equal in events that belong together.
+        keys: event columns that are equal in events that belong together. A null equals nothing: an
+            event with a null key is merged with none, but with those that equal it in all columns.
         columns: columns of the merged event, as aggregate expressions, including ``event_time``
             unless the log has no times.
     """
@@ -35,7 +41,8 @@ class Collapse(Section):
 def collapsed(events: DataFrame, collapse: Collapse | None) -> DataFrame:
     """The events, with those that belong together merged into one row.
 
-    A merged event also has columns of the library, with a leading ``_``: see ``event_columns``.
+    A merged event also has columns of the library, with a leading ``_``: ``LONE``, and when it may
+    count (``known_at``).
 
     Raises:
         SourceError: keys or expressions do not fit the events.
@@ -49,8 +56,15 @@ def collapsed(events: DataFrame, collapse: Collapse | None) -> DataFrame:
     timed = "event_time" in events.columns and "event_time" in columns
     if timed:
         aggregates.append(F.max("event_time").alias(_COMPLETE))
-    merged = events.groupBy(*collapse.keys).agg(*aggregates)
+    merged = events.groupBy(*collapse.keys, _lone(events, collapse)).agg(*aggregates)
     return merged.withColumn(_COMPLETE, F.greatest("event_time", _COMPLETE)) if timed else merged
+
+
+def _lone(events: DataFrame, collapse: Collapse) -> Column:
+    null_key = reduce(Column.__or__, [F.col(key).isNull() for key in collapse.keys])
+    # Spark hashes no maps.
+    hashed = [f.name for f in events.schema if "map<" not in f.dataType.simpleString()]
+    return F.when(null_key, key_hash(*hashed)).alias(LONE)
 
 
 def event_columns(events: DataFrame) -> list[str]:

@@ -10,8 +10,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from reweight.build_samples.collapse import event_columns
-from reweight.build_samples.sampling import Label, Sampling
-from reweight.core.hashing import key_hash
+from reweight.build_samples.sampling import Label, Sampling, identity
 
 _DAY = 86_400
 
@@ -170,7 +169,8 @@ def _anchors(events: DataFrame, sampling: Sampling, hit: Column, bucket: Column)
     """
     label = sampling.label
     keyed = _has_all_keys(label.keys)
-    tie = key_hash(*sampling.key) if sampling.key else F.xxhash64(*event_columns(events))
+    keyless = F.xxhash64(*event_columns(events))
+    tie = identity(events, sampling) if sampling.key else keyless
     columns = {
         # An event that is anchor and label must not find itself at its own time.
         "_itself": F.when(hit, 1).otherwise(0),

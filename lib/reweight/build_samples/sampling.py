@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.build_samples.collapse import Collapse, event_columns
+from reweight.build_samples.collapse import LONE, Collapse, event_columns
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions, unread
 from reweight.core.hashing import key_hash
@@ -268,13 +268,25 @@ def kept_types(events: DataFrame, sampling: Sampling) -> dict[str, str]:
     return types
 
 
+def identity(events: DataFrame, sampling: Sampling) -> Column:
+    """The ``sample_id`` of events that have a natural key.
+
+    Events with a null in a key of ``collapse`` may agree in the natural key, and yet are different
+    samples: their own hash is hashed with it.
+    """
+    natural = key_hash(*sampling.key)
+    if LONE not in events.columns:
+        return natural
+    return F.when(F.col(LONE).isNull(), natural).otherwise(F.xxhash64(natural, LONE))
+
+
 def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     """Adds ``sample_id``, ``group_id``, ``segment`` and the kept columns.
 
     A kept text or date also gets a column such as ``_unread_position``: whether it was lost.
     """
     if sampling.key:
-        sample_id = key_hash(*sampling.key)
+        sample_id = identity(samples, sampling)
     else:
         # Without the label columns, so that a label that arrives later does not change the id. A
         # hash skips nulls, so their positions are hashed too.

@@ -34,7 +34,7 @@ from reweight.build_samples import (
     sampling,
     splits,
 )
-from reweight.build_samples.collapse import collapsed
+from reweight.build_samples.collapse import LONE, collapsed
 from reweight.build_samples.embeddings import embedded
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.shared_labels import LabelEvents
@@ -68,7 +68,7 @@ def build_samples(run: Run) -> dict[str, Any]:
     config = run.config
     events = collapsed(read_events(run.store, config.cleaning), config.sampling.collapse)
     sampling.check_sampling(events, config.sampling)
-    log_end = _log_end(events, config)
+    log_end, lone = _extent(events, config)
     labelled = raw_samples.labelled(
         events, config.sampling, config.features, config.splits, log_end
     )
@@ -80,20 +80,25 @@ def build_samples(run: Run) -> dict[str, Any]:
         )
         with persisted(samples) as prepared:
             summary = _encoded(run, prepared, types)
+    if lone:
+        keys = ", ".join(config.sampling.collapse.keys if config.sampling.collapse else ())
+        summary["not merged"] = f"{lone:,} events have a null in {keys} (sampling.collapse.keys)"
     return summary | ({"texts": dict(embeddings.summary)} if embeddings else {})
 
 
-def _log_end(events: DataFrame, config: RunConfig) -> Column:
-    """The time of the last event; null if the log has no times."""
-    if not config.cleaning.times:
-        return F.lit(None).cast("timestamp")
+def _extent(events: DataFrame, config: RunConfig) -> tuple[Column, int]:
+    """The time of the last event, null if the log has no times; and how many were not merged."""
+    collapse, times = config.sampling.collapse, config.cleaning.times
+    if not times and collapse is None:
+        return F.lit(None).cast("timestamp"), 0
     # As numbers: timestamps would be converted to the driver's own time zone.
-    micros = F.unix_micros("event_time")
-    row: Any = events.agg(F.min(micros), F.max(micros)).first()
-    begin, end = row
+    micros = F.unix_micros("event_time") if times else F.lit(None).cast("long")
+    lone = F.count(LONE) if collapse else F.lit(0)
+    row: Any = events.agg(F.min(micros), F.max(micros), lone).first()
+    begin, end, not_merged = row
     if config.splits.cuts and config.model_run_id is None and end is not None:
         checks.check_cuts(config.splits.seconds, begin // 1_000_000, end // 1_000_000)
-    return F.timestamp_micros(F.lit(end).cast("long"))
+    return F.timestamp_micros(F.lit(end).cast("long")), not_merged
 
 
 def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
