@@ -2,7 +2,7 @@
 
 from reweight.core.files import write_json
 from reweight.core.run_folder import RunFolder
-from reweight.promote.records import JUDGED_BY
+from reweight.promote.judged_runs import JUDGED_BY
 
 
 def write_records(folder: RunFolder, attempt: int = 1) -> None:

@@ -11,7 +11,7 @@ from reweight.core.run_folder import RunFolder
 from reweight.core.store import Store
 from reweight.core.tables import PROMOTIONS, WEIGHTS
 from reweight.promote.decisions import Decision, Version
-from reweight.promote.records import weights_key
+from reweight.promote.judged_runs import weights_key
 
 NAME = "published_weights"
 

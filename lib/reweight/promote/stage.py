@@ -37,8 +37,8 @@ from reweight.evaluate import comparison, judging, reduction
 from reweight.evaluate.judges import RECORDED, all_judges
 from reweight.evaluate.judges.recorded import Recorded
 from reweight.promote.decisions import ROLLED_BACK, Decision, Version, versions_so_far
+from reweight.promote.judged_runs import WEIGHING, check_done, weights_key
 from reweight.promote.published import NAME, read_history, view
-from reweight.promote.records import WEIGHING, check_done, weights_key
 from reweight.promote.rules import LIVE, Judged, decided, judged
 from reweight.promote.side_by_side import beside_live, check_features, validation_rows
 

@@ -10,7 +10,7 @@ from tests.promote.records import write_records
 from reweight.core.errors import PromotionError
 from reweight.core.files import write_json
 from reweight.core.run_folder import RunFolder
-from reweight.promote.records import WEIGHING, check_done, weights_key
+from reweight.promote.judged_runs import WEIGHING, check_done, weights_key
 
 
 @pytest.fixture
