@@ -97,6 +97,18 @@ def test_intervals_of_the_position_judge_cover_the_difference_that_the_truth_sho
     assert all(0.93 <= share <= 0.97 for share in covered.values()), covered
 
 
+def test_the_interval_of_a_calibration_error_holds_it() -> None:
+    for seed in range(5):
+        rows = predictions(seed, 400)
+        # Predicted as the truth is: all of the error is noise.
+        draw = np.random.default_rng(seed)
+        rows = rows.assign(label=(draw.random(len(rows)) < rows["probability"]).astype(float))
+        for row in measured(rows, Evaluation(replicates=100), "uniform", seed):
+            if row["name"] == "ece" and row["low"] is not None:
+                assert row["low"] <= row["value"] <= row["high"]
+                assert row["kind"] == "difference" or row["low"] >= 0
+
+
 def test_the_position_judge_has_the_auc_within_groups_that_the_truth_has() -> None:
     areas = [
         {

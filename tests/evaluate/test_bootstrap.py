@@ -39,22 +39,26 @@ def test_the_seed_decides_the_draws() -> None:
 
 def test_an_interval_is_the_percentiles_of_the_resamples() -> None:
     values = np.random.default_rng(0).normal(size=1001)
-    low, high = interval(values, point=0.0, resampled=0.0, confidence=0.9, buckets=MANY)
+    point = float(values.mean())
+    low, high = interval(values, point=point, confidence=0.9, buckets=MANY)
     assert (low, high) == pytest.approx((np.quantile(values, 0.05), np.quantile(values, 0.95)))
-    wide = interval(values, point=0.0, resampled=0.0, confidence=0.99, buckets=MANY)
+    wide = interval(values, point=point, confidence=0.99, buckets=MANY)
     assert wide[0] < low < high < wide[1]
 
 
-def test_an_interval_is_moved_by_what_coarser_bins_lose() -> None:
+def test_an_interval_is_moved_by_what_coarser_bins_lose_and_noise_adds() -> None:
     values = np.linspace(0.4, 0.6, 201)
-    low, high = interval(values, point=0.52, resampled=0.5, confidence=0.95, buckets=MANY)
+    low, high = interval(values, point=0.52, confidence=0.95, buckets=MANY)
     assert (low, high) == pytest.approx((0.405 + 0.02, 0.595 + 0.02))
+    # Resamples of an error are larger than the error, which may be below all of them.
+    low, high = interval(values, point=0.05, confidence=0.95, buckets=MANY, floor=0.0)
+    assert (low, high) == pytest.approx((0.0, 0.05 + 0.095))
 
 
 def test_resamples_without_a_value_are_left_out() -> None:
     values = np.array([np.nan, 1.0, 2.0, 3.0, np.nan])
-    known = interval(values[1:4], 2.0, 2.0, 0.95, 9)
-    assert interval(values, 2.0, 2.0, 0.95, 9) == known
+    known = interval(values[1:4], 2.0, 0.95, 9)
+    assert interval(values, 2.0, 0.95, 9) == known
     assert standard_error(values, 9) == standard_error(values[1:4], 9)
 
 
@@ -63,18 +67,18 @@ def test_resamples_without_a_value_are_left_out() -> None:
     [([np.nan, np.nan, np.nan], 0.5), ([np.nan, 0.5], 0.5), ([], 0.5), ([0.4, 0.5, 0.6], np.nan)],
 )
 def test_what_cannot_be_told_has_no_interval(values: list[float], point: float) -> None:
-    assert np.isnan(interval(np.array(values), point, point, 0.95, 9)).all()
+    assert np.isnan(interval(np.array(values), point, 0.95, 9)).all()
 
 
 def test_a_single_bucket_has_neither_an_interval_nor_an_error() -> None:
     values = np.array([0.4, 0.5, 0.6])
-    assert np.isnan(interval(values, 0.5, 0.5, 0.95, 1)).all()
+    assert np.isnan(interval(values, 0.5, 0.95, 1)).all()
     assert math.isnan(standard_error(values, 1))
 
 
 def test_intervals_of_few_buckets_are_as_much_wider_as_students_t_asks() -> None:
     values = np.linspace(0.4, 0.6, 201)
-    low, high = interval(values, 0.5, 0.5, 0.95, 5)
+    low, high = interval(values, 0.5, 0.95, 5)
     wider = stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975) * math.sqrt(5 / 4)
     assert (low, high) == pytest.approx((0.5 - 0.095 * wider, 0.5 + 0.095 * wider))
     assert standard_error(values, 5) == pytest.approx(values.std(ddof=1) * math.sqrt(5 / 4))
@@ -114,7 +118,7 @@ def test_intervals_cover_the_mean_of_clustered_rows_as_often_as_they_say() -> No
         rows, first, _ = clustered(generator)
         drawn = draws(len(rows), 300, seed=repetition)
         point = first.sum() / rows.sum()
-        low, high = interval((drawn @ first) / (drawn @ rows), point, point, 0.95, len(rows))
+        low, high = interval((drawn @ first) / (drawn @ rows), point, 0.95, len(rows))
         covered += low <= 5 <= high
     assert 0.90 <= covered / 300 <= 0.99
 
@@ -125,9 +129,9 @@ def test_the_same_draws_make_a_difference_a_paired_one() -> None:
     drawn = draws(len(rows), 2000, seed=0)
     one, two = (drawn @ first) / (drawn @ rows), (drawn @ second) / (drawn @ rows)
     point = (first.sum() - second.sum()) / rows.sum()
-    paired = interval(one - two, point, point, 0.95, len(rows))
+    paired = interval(one - two, point, 0.95, len(rows))
     other = draws(len(rows), 2000, seed=1)
-    unpaired = interval(one - (other @ second) / (other @ rows), point, point, 0.95, len(rows))
+    unpaired = interval(one - (other @ second) / (other @ rows), point, 0.95, len(rows))
     assert paired[0] < 0.1 < paired[1]
     assert paired[1] - paired[0] < 0.25 * (unpaired[1] - unpaired[0])
     assert paired[0] > 0 > unpaired[0]

@@ -65,9 +65,12 @@ def tail(size: float, error: float, buckets: int) -> float:
 
 
 def interval(
-    values: Array, point: float, resampled: float, confidence: float, buckets: int
+    values: Array, point: float, confidence: float, buckets: int, floor: float = -np.inf
 ) -> tuple[float, ...]:
-    """The percentile interval of a statistic, widened about its point.
+    """The percentile interval of a statistic, moved to its point and widened about it.
+
+    Resamples have coarser bins than the point, and a statistic that noise alone makes larger, such
+    as a calibration error, is larger in them: the interval is moved by the point less their mean.
 
     Each side is t / z sqrt(B / (B - 1)) times as wide, with t and z the quantiles of Student's
     distribution with B - 1 degrees of freedom and of the normal one: 1 % more of 200 buckets, and
@@ -76,10 +79,9 @@ def interval(
     Args:
         values: the statistic on each resample; NaN where it is undefined.
         point: the exact statistic on all rows.
-        resampled: the statistic on all rows, from the coarser bins that are resampled; the interval
-            is shifted by ``point - resampled``.
         confidence: level of the interval, such as 0.95.
         buckets: B, as for ``standard_error``.
+        floor: the lowest possible value of the statistic.
 
     Returns:
         (low, high); NaN where no interval can be computed, as of a single bucket.
@@ -88,9 +90,9 @@ def interval(
     if len(values) < 2 or buckets < 2 or not np.isfinite(point):
         return np.nan, np.nan
     quantile = (1 + confidence) / 2
-    low, high = np.quantile(values, [1 - quantile, quantile]) - resampled
+    low, high = np.quantile(values, [1 - quantile, quantile]) - values.mean()
     wider = stats.t.ppf(quantile, buckets - 1) / stats.norm.ppf(quantile) * _correction(buckets)
-    return float(point + wider * low), float(point + wider * high)
+    return max(floor, float(point + wider * low)), float(point + wider * high)
 
 
 def _correction(buckets: int) -> float:

@@ -36,7 +36,9 @@ _NOISE = 1e-12
 _NO_LEVEL = ("level_log_loss", "level_brier")
 # Where a difference can be sure and still too small to matter.
 _LOSSES = ("log_loss", "ranking_log_loss", "level_log_loss")
-_NUMBERS = ["value", "coarse", "resampled"]
+_NUMBERS = ["value", "resampled"]
+# The lowest value that a metric can have, where intervals would go below it.
+_FLOOR = {"ece": 0.0}
 
 
 def measure(values: pd.DataFrame, evaluation: Evaluation, baseline: str) -> list[Row]:
@@ -97,10 +99,11 @@ def _rows(
     row: Row, kind: str, frame: pd.DataFrame, confidence: float, margin: float = 0.0
 ) -> list[Row]:
     rows = []
-    for name, value, coarse, resampled, buckets in frame.itertuples():
+    for name, value, resampled, buckets in frame.itertuples():
         if kind == "difference" and name in _COUNTS:
             continue
-        low, high = bootstrap.interval(resampled, value, coarse, confidence, buckets)
+        floor = _FLOOR.get(name, -np.inf) if kind == "value" else -np.inf
+        low, high = bootstrap.interval(resampled, value, confidence, buckets, floor)
         least = margin if name in _LOSSES else 0.0
         p = _p_value(value, resampled, least, buckets) if kind == "difference" else np.nan
         if name in _COUNTS:

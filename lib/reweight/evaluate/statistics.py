@@ -52,7 +52,7 @@ class Statistics:
 
 VALUES = (
     "judge string, method string, split string, segment string, name string, value double, "
-    "coarse double, resampled array<double>, buckets int"
+    "resampled array<double>, buckets int"
 )
 VALUE_COLUMNS = tuple(column.split()[0] for column in VALUES.split(", "))
 
@@ -76,21 +76,18 @@ def values_of(
 
     Returns:
         Rows with ``judge``, ``method``, ``split``, ``segment`` (null for all rows), ``name``,
-        ``value``, ``coarse``, the value from coarse bins, ``resampled``, one value per resample,
-        and ``buckets``, the number of buckets that have its rows.
+        ``value``, ``resampled``, one value per resample and from coarse bins, and ``buckets``, the
+        number of buckets that have its rows.
     """
     judge, method, split = (fine[key].iloc[0] for key in ("judge", "method", "split"))
     groups = groups[(groups["judge"] == judge) & (groups["split"] == split)]
     # The same buckets for every method, and so the same draws.
     buckets = sorted(groups["bucket"].unique())
     method_groups = groups[groups["method"] == method]
-    resamples = bootstrap.draws(len(buckets), evaluation.replicates, seed)
+    draws = bootstrap.draws(len(buckets), evaluation.replicates, seed)
     exact = _fine_statistics(fine, method_groups, evaluation.bins)
-    whole, resampled = (
-        _all_metrics(
-            _statistics(coarse, method_groups, buckets, draws, evaluation.bins), evaluation
-        )
-        for draws in (np.ones((1, len(buckets))), resamples)
+    resampled = _all_metrics(
+        _statistics(coarse, method_groups, buckets, draws, evaluation.bins), evaluation
     )
     occupied: dict[str | None, int] = {None: len(buckets)}
     occupied |= {str(k): int(n) for k, n in coarse.groupby("segment")["bucket"].nunique().items()}
@@ -108,7 +105,6 @@ def values_of(
             split,
             *key,
             value[0],
-            whole[key][0],
             resampled[key] * (np.nan if key[0] in few else 1),
             occupied[key[0]],
         )
