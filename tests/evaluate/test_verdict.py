@@ -169,7 +169,7 @@ def test_weights_without_information_are_never_chosen() -> None:
     rows = rows_of({"random": BETTER})
     said = said_of(rows)
     assert decision(rows, said)["weights"] == "uniform"
-    assert "no smaller difference is called" in said["truth"]["text"]
+    assert "no smaller difference is significant" in said["truth"]["text"]
 
 
 def test_without_a_judge_that_can_tell_uniform_is_shipped() -> None:

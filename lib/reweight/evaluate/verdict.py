@@ -106,7 +106,7 @@ def decision(rows: Sequence[Row], said: Mapping[str, Values]) -> Values:
     text += "and confirmed on test rows." if confirmed else f"but on test rows: {outcome}."
     # Where the whole loss decides, no label is there in time to refit it.
     if decides == RANKING and said[judge]["test"][chosen]["level"] == "worse":
-        text += " Refit the intercept of its ranker (ranking.recalibrate): its level is off."
+        text += " Refit the intercept of its ranker (`recalibrate`): its level is off."
     return {
         "weights": chosen,
         "judge": judge,
@@ -325,7 +325,7 @@ def _sentence(name: str, fact: Values) -> str:
     if CONTROL in fact["test"]:
         moved, loss = fact["test"][CONTROL]["difference"], LOSSES[fact["decides"]]
         text += f" Weights drawn at random ({CONTROL}) change the {loss} by {moved:+.4f}:"
-        text += " no smaller difference is called."
+        text += " no smaller difference is significant."
     return text
 
 

@@ -1,7 +1,7 @@
 """`class_balanced`: both classes have the same total weight, w_i = n / (2 n_y).
 
 The class weights of King & Zeng 2001, "Logistic Regression in Rare Events Data", for equal classes;
-their correction of the intercept is ``ranking.recalibrate``.
+their correction of the intercept is ``recalibrate`` of the ranker.
 """
 
 from typing import ClassVar, Literal
@@ -23,7 +23,7 @@ class ClassBalanced(ImportanceMethod):
 
     Hurts:
         Calibration: predicted odds are those of a log with equal classes until the intercept is
-        refitted (``ranking.recalibrate``). Where positives are rare, few effective samples are
+        refitted (``recalibrate`` of the ranker). Where positives are rare, few effective samples are
         left: 4 p (1 - p) of the rows at a label rate of p.
 
     Refuses:
