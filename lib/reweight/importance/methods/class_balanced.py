@@ -23,8 +23,8 @@ class ClassBalanced(ImportanceMethod):
 
     Hurts:
         Calibration: predicted odds are those of a log with equal classes until the intercept is
-        refitted (``recalibrate`` of the ranker). Where positives are rare, few effective samples are
-        left: 4 p (1 - p) of the rows at a label rate of p.
+        refitted (``recalibrate`` of the ranker). Where positives are rare, few effective samples
+        are left: 4 p (1 - p) of the rows at a label rate of p.
 
     Refuses:
         A label rate at which its weights would leave too few effective samples under the weight
