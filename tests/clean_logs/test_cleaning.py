@@ -432,7 +432,7 @@ def test_what_a_lookup_loses_by_a_conversion_is_counted(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     facts = 'item,shop\n1,"1,99"\nx2,3\n3,\n'
-    config = lookup_section(tmp_path, facts, columns={"listed": "shop::double", "shop": "shop"})
+    config = lookup_section(tmp_path, facts, columns={"listed": "double(shop)", "shop": "shop"})
     assert lookups.lost_facts(spark, config) == {
         "lookups.items.keys.id": "1 value such as 'x2'",
         "lookups.items.columns.listed": "1 value such as '1,99'",

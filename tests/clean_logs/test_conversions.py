@@ -29,6 +29,8 @@ def test_a_time_of_a_day_is_no_time(spark: SparkSession) -> None:
         "timestamp(ts)",
         "to_utc_timestamp(coalesce(try_cast(ts AS timestamp), ts::string::timestamp), 'UTC')",
     ):
+        if "::" in sql and spark.version < "4":
+            continue  # Spark 3.5 has no such casts.
         values = [row[0] for row in rows.select(F.expr(dated(sql))).collect()]
         assert values == [None, None, None, TEN, TEN, None], sql
     # A time that is one already is not written as text.
@@ -51,6 +53,8 @@ def test_casts_are_counted_however_they_are_written(spark: SparkSession) -> None
         "text": "price",
         "other": "nullif(price, 'n/a')",
     }
+    if spark.version < "4":
+        columns["colons"] = "1 + double(price)"
     lost = count_lost(
         rows.select("*", F.lit(False).alias("_malformed")).select(
             lost_values(columns).alias("_lost")
