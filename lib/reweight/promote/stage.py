@@ -34,8 +34,7 @@ from reweight.core.small_rows import frame_of
 from reweight.core.store_places import open_store
 from reweight.core.tables import PROMOTIONS
 from reweight.evaluate import comparison, judging, reduction
-from reweight.evaluate.judges import RECORDED, all_judges
-from reweight.evaluate.judges.recorded import Recorded
+from reweight.evaluate.judges import all_judges, recorded_alone
 from reweight.promote.decisions import ROLLED_BACK, Decision, Version, versions_so_far
 from reweight.promote.judged_runs import WEIGHING, check_done, weights_key
 from reweight.promote.published import NAME, read_history, view
@@ -190,7 +189,7 @@ def _compared(run: Run, challenger: Run, version: Version, live: Version, judge:
     predictions, number, rows_hash = beside_live((version, rows), (live, live_rows))
     judges = {judge: all_judges(config.evaluation.judges)[judge]}
     # The recorded labels of all rows need no samples; a config may choose rows or weigh them.
-    if judges != {RECORDED: Recorded()} or config.sampling.counted:
+    if not recorded_alone(judges) or config.sampling.counted:
         simulated = config.simulation is not None
         names = [method.name for method in config.importance]
         known = judging.known_of(config.model_folder.models, names, simulated=simulated)
