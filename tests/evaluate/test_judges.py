@@ -169,7 +169,7 @@ def test_what_the_config_shows_is_refused_before_any_work(spark: SparkSession) -
     with pytest.raises(SourceError) as unknown:
         check(Trusted(label="stars > 3"))
     assert "evaluation.judges.mine.label: stars > 3" in unknown.value.got
-    assert "sampling.keep" in unknown.value.fix
+    assert "sampling: {keep: {rating: rating}}" in unknown.value.fix
     with pytest.raises((SourceError, AnalysisException)):
         check(RandomTraffic(where="wanted"))
 
