@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.core.expressions import check_expressions
-from reweight.core.hashing import key_hash
+from reweight.core.hashing import hashable, key_hash
 from reweight.core.section import Name, Names, Section, Sql, repeated
 
 # When the last part of a merged event was there, timestamp.
@@ -62,9 +62,7 @@ def collapsed(events: DataFrame, collapse: Collapse | None) -> DataFrame:
 
 def _lone(events: DataFrame, collapse: Collapse) -> Column:
     null_key = reduce(Column.__or__, [F.col(key).isNull() for key in collapse.keys])
-    # Spark hashes no maps.
-    hashed = [f.name for f in events.schema if "map<" not in f.dataType.simpleString()]
-    return F.when(null_key, key_hash(*hashed)).alias(LONE)
+    return F.when(null_key, key_hash(*hashable(events))).alias(LONE)
 
 
 def event_columns(events: DataFrame) -> list[str]:

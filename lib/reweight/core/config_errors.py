@@ -30,13 +30,15 @@ def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
     lines = []
     for details in error.errors(include_url=False):
         # A rule of several sections begins its message with the keys that it is about.
-        key = "".join(f"{part}." for part in details["loc"]).rstrip(".")
+        key = ".".join(map(str, details["loc"]))
         message = _EXPECTED.get(details["type"], details["msg"]).removeprefix("Value error, ")
         # What a rule of a whole section refuses is in its message.
         is_section = details["type"] == "missing" or isinstance(details["input"], Mapping)
         got = "" if is_section else f" (got: {str(details['input'])[:80]!r})"
         meant = f"; {line}" if (line := _meant(details)) else ""
-        lines.append(f"\n    {key and key + ': '}{message}{got}{meant}")
+        lines.append(
+            f"\n    {key}: {message}{got}{meant}" if key else f"\n    {message}{got}{meant}"
+        )
     return ConfigError(
         what,
         expected=expected,
@@ -122,9 +124,13 @@ def _meant(details: Any) -> str | None:
     if kind == "missing" and isinstance(loc[-1], int):
         return "write all of its parts, such as [0, null] for a range without an upper limit"
     if kind == "extra_forbidden" and "." in key:
-        first, *rest = [*map(str, loc[:-1]), *key.split(".")]
+        whole = ".".join(map(str, loc))
+        # Of an item of a list the path has the number and the kind, which a file does not.
+        in_list = any(isinstance(part, int) for part in loc)
+        first, *rest = (key if in_list else whole).split(".")
         line = f"{first}: " + "".join(f"{{{part}: " for part in rest) + "..." + "}" * len(rest)
-        return f"in a file, write {line}; a key with dots is for the command line, {key}=..."
+        hint = f"in a file, write {line}; a key with dots is for the command line"
+        return hint if in_list else f"{hint}, {whole}=..."
     return None
 
 

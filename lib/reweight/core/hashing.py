@@ -2,7 +2,7 @@
 
 from functools import reduce
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
@@ -15,6 +15,11 @@ def key_hash(*keys: str) -> Column:
     nulls = [F.col(key).isNull() for key in keys]
     with_nulls = F.xxhash64(*keys, F.array(*nulls))
     return F.when(reduce(Column.__or__, nulls), with_nulls).otherwise(F.xxhash64(*keys))
+
+
+def hashable(rows: DataFrame) -> list[str]:
+    """The columns that Spark can hash: all but those with maps."""
+    return [f.name for f in rows.schema if "map<" not in f.dataType.simpleString()]
 
 
 def uniform(seed: int, stream: str, *keys: Column | str) -> Column:

@@ -27,7 +27,7 @@ from reweight.build_samples.shared_labels import read_label_events
 from reweight.clean_logs.events import read_events
 from reweight.config import Run
 from reweight.core.files import write_json
-from reweight.core.hashing import uniform
+from reweight.core.hashing import hashable, uniform
 from reweight.core.persisted import persisted
 from reweight.core.revision import revision
 from reweight.core.tables import SAMPLES
@@ -115,12 +115,7 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
 def _contents(events: DataFrame, section: Sampling) -> list[str]:
     """Columns in which an event equals another one that it repeats: all but time and identity."""
     named = set(event_columns(events)) - {"event_time", *section.key}
-    return [
-        f.name
-        for f in events.schema.fields
-        # Spark hashes no maps.
-        if f.name in named and "map<" not in f.dataType.simpleString()
-    ]
+    return [name for name in hashable(events) if name in named]
 
 
 def _with_item_hashes(
