@@ -332,7 +332,8 @@ def test_what_refers_to_an_overridden_value_follows_it() -> None:
         ("importance.9.training.epochs=5", "importance[9]"),
         ("importance.first.epochs=5", "'first'"),
         ("seed.x=1", "seed: "),
-        ("fitting.rank=1", "fitting.rank: unknown key"),
+        ("fitting.rank=1", "fitting.rank: unknown key (got: '1'); did you mean ranks?"),
+        ("ranking.regParam=1", "ranking.regParam: unknown key"),
     ],
 )
 def test_an_override_that_fits_nothing_is_refused(override: str, named: str) -> None:

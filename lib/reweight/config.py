@@ -40,7 +40,7 @@ from reweight.simulate_logs.section import Simulation
 from reweight.train_ranker.rankers import AnyRanker
 from reweight.train_ranker.rankers.base import wrong_recalibration
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
-from reweight.train_ranker.shorthand import without_shorthand
+from reweight.train_ranker.shorthand import SHORTHAND, without_shorthand
 from reweight.training.plan import Fitting
 from reweight.training.warm_start import WarmStart, wrong_start
 from reweight.tune.search import Tuning
@@ -343,4 +343,5 @@ def read_config(
         return kind.model_validate(values, context=WRITTEN)
     except ValidationError as error:
         expected = f"keys and types as in `{kind.example}`"
-        raise all_errors(f"{path} is not a valid config", expected, error) from error
+        moved = SHORTHAND if isinstance(values, dict) and values.get("ranking") else {}
+        raise all_errors(f"{path} is not a valid config", expected, error, kind, moved) from error

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reweight.core.errors import ConfigError
+from reweight.core.known_keys import meant_key
 
 _EXPECTED = {
     "missing": "missing",
@@ -19,23 +20,35 @@ _EXPECTED = {
 }
 
 
-def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
+# The keys of a path, and the numbers of the items of lists.
+Keys = tuple[int | str, ...]
+
+
+def all_errors(
+    what: str,
+    expected: str,
+    error: ValidationError,
+    kind: Any,
+    moved: Mapping[Keys, Keys] | None = None,
+) -> ConfigError:
     """All validation errors in one message.
 
     Args:
         what: one line that names the problem.
         expected: what would have been right.
         error: the errors that pydantic found.
+        kind: the type that the values were validated as.
+        moved: place of a section at validation -> its place in the file, where they differ.
     """
     lines = []
     for details in error.errors(include_url=False):
         # A rule of several sections begins its message with the keys that it is about.
-        key = ".".join(map(str, details["loc"]))
+        key = ".".join(map(str, _written(details["loc"], moved or {})))
         message = _EXPECTED.get(details["type"], details["msg"]).removeprefix("Value error, ")
         # What a rule of a whole section refuses is in its message.
         is_section = details["type"] == "missing" or isinstance(details["input"], Mapping)
         got = "" if is_section else f" (got: {str(details['input'])[:80]!r})"
-        meant = f"; {line}" if (line := _meant(details)) else ""
+        meant = f"; {line}" if (line := _meant(details, kind)) else ""
         lines.append(
             f"\n    {key}: {message}{got}{meant}" if key else f"\n    {message}{got}{meant}"
         )
@@ -43,8 +56,16 @@ def all_errors(what: str, expected: str, error: ValidationError) -> ConfigError:
         what,
         expected=expected,
         got=f"{len(lines)} error(s):" + "".join(lines),
-        fix="correct each key listed above; an unknown key is often a misspelt one",
+        fix="correct each key listed above",
     )
+
+
+def _written(place: Keys, moved: Mapping[Keys, Keys]) -> Keys:
+    """A place as the file has it."""
+    for at, written in moved.items():
+        if place[: len(at)] == at:
+            return written + place[len(at) :]
+    return place
 
 
 def check_quotes(values: Any) -> None:
@@ -97,7 +118,7 @@ def _open(text: str) -> int:
     return bare.count("(") - bare.count(")")
 
 
-def _meant(details: Any) -> str | None:
+def _meant(details: Any, model: Any) -> str | None:
     """The line that was probably meant."""
     kind, value, loc = details["type"], details["input"], details["loc"]
     key = next((str(part) for part in reversed(loc) if not isinstance(part, int)), "")
@@ -131,6 +152,8 @@ def _meant(details: Any) -> str | None:
         line = f"{first}: " + "".join(f"{{{part}: " for part in rest) + "..." + "}" * len(rest)
         hint = f"in a file, write {line}; a key with dots is for the command line"
         return hint if in_list else f"{hint}, {whole}=..."
+    if kind == "extra_forbidden":
+        return meant_key(model, loc)
     return None
 
 

@@ -255,7 +255,7 @@ def method_of(params: WeighterParams) -> ImportanceMethod:
     except ValidationError as error:
         expected = "a method and its keys, as in the section `importance` of a config"
         raise all_errors(
-            "the parameters do not define an importance method", expected, error
+            "the parameters do not define an importance method", expected, error, Method
         ) from error
     if method.combines():
         raise ConfigError(
@@ -300,4 +300,4 @@ def _section(kind: type[_Kind], name: str, values: dict[str, Any]) -> _Kind:
         return kind.model_validate(values)
     except ValidationError as error:
         expected = f"keys of {kind.__name__}: {', '.join(kind.model_fields)}"
-        raise all_errors(f"the parameter {name} is invalid", expected, error) from error
+        raise all_errors(f"the parameter {name} is invalid", expected, error, kind) from error

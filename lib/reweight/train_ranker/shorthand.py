@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 _KIND = "logistic_regression"
+# Place at validation -> place in the file.
+SHORTHAND: Mapping[tuple[int | str, ...], tuple[int | str, ...]] = {
+    ("rankers", 0, _KIND): ("ranking",)
+}
 
 
 def without_shorthand(data: Any) -> Any:
