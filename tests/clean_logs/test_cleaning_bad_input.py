@@ -273,6 +273,12 @@ CASES: dict[str, tuple[Given, list[str]]] = {
         lambda _, folder: section(file(folder, "{}"), "json", {"schema": "id bigintt,"}),
         ["schema of cleaning.sources.log", "bigintt"],
     ),
+    "json schema with times": (
+        lambda _, folder: section(
+            file(folder, "{}"), "json", {"schema": "ts timestamp, seen array<struct<at: date>>"}
+        ),
+        ["schema of cleaning.sources.log has times", "ts timestamp, seen[].at date", "ts string"],
+    ),
     "explode of no array": (
         csv(GOOD, {"explode": "kind"}),
         ["cleaning.sources.log", "kind", "ARRAY"],

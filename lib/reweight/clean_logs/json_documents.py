@@ -3,7 +3,15 @@
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, IntegerType, StringType, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    DateType,
+    IntegerType,
+    StringType,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from reweight.clean_logs.files import Files
 from reweight.clean_logs.raw import as_text, check_free
@@ -12,12 +20,14 @@ from reweight.clean_logs.text import text_lines
 from reweight.core.errors import SourceError
 from reweight.core.expressions import in_short
 from reweight.core.section import quoted
+from reweight.core.storable import parts
 
 # Between two documents. Inside of one it stands in texts alone, and no part of a cut text is a
 # whole document.
 _BETWEEN = r"(?<=\})\s*(?=\{)"
 # Whether there is such a place: a pattern that begins with a character is searched much faster.
 _HAS_BETWEEN = r"\}\s*\{"
+_TIMES = (DateType, TimestampType, TimestampNTZType)
 
 
 def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> DataFrame:
@@ -26,7 +36,7 @@ def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> Da
     A line with anything but whole documents does not parse, and is kept as it is.
 
     Raises:
-        SourceError: there is no schema, or it names a column that the folders have.
+        SourceError: there is no schema, or it has times or a column that the folders have.
     """
     if source.schema_ is None:
         raise SourceError(
@@ -84,8 +94,9 @@ def read_json(spark: SparkSession, source: Source, key: str, files: Files) -> Da
 
 
 def _document(spark: SparkSession, schema: str, key: str) -> StructType:
+    """The schema, without times: for Spark ``10:11:12`` is today, and milliseconds are seconds."""
     try:
-        return spark.createDataFrame([], schema).schema
+        document = spark.createDataFrame([], schema).schema
     except PySparkException as error:
         raise SourceError(
             f"the schema of cleaning.{key} cannot be read",
@@ -93,6 +104,19 @@ def _document(spark: SparkSession, schema: str, key: str) -> StructType:
             got=f"{schema}: {in_short(error)}",
             fix=f"correct cleaning.{key}.schema",
         ) from error
+    kinds = {at: t for f in document for at, t in parts(f.name, f.dataType)}
+    times = {at: t.simpleString() for at, t in kinds.items() if isinstance(t, _TIMES)}
+    if times:
+        first = next(iter(times))
+        raise SourceError(
+            f"the schema of cleaning.{key} has times",
+            expected="texts and numbers, as the documents have them: the columns of cleaning read "
+            "times, with their unit, format and checks",
+            got=", ".join(f"{at} {kind}" for at, kind in times.items()),
+            fix=f"write {first} string (bigint for a number) in the schema, and "
+            f"try_to_timestamp({first}) (timestamp_millis({first})) in the columns",
+        )
+    return document
 
 
 def _is_document(text: Column) -> Column:

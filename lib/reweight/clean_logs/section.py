@@ -50,8 +50,8 @@ class Source(Section):
         table: instead of ``path`` and ``format``, the name of a table or view, such as
             ``main.shop.events``.
         schema_: DDL of a JSON document (required for JSON: inferring it costs a pass over the data
-            and gets ids wrong). CSV columns are read as text; the expressions of
-            ``cleaning.columns`` convert them.
+            and gets ids wrong), with times as text or as numbers. CSV columns are read as text.
+            The expressions of ``cleaning.columns`` convert them.
         names: names of the columns of CSV files that have no header.
         compression: ``gzip``, ``bzip2``, ``zstd`` or ``deflate``, for files of text whose names do
             not end in ``.gz``, ``.bz2``, ``.zst`` or ``.deflate``.

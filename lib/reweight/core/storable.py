@@ -15,6 +15,7 @@ _HELD = {
     *("boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "string", "binary"),
     *("date", "timestamp"),
 }
+_OF_OTHERS = (T.ArrayType, T.MapType, T.DecimalType)
 
 
 def with_zones(rows: DataFrame) -> DataFrame:
@@ -32,7 +33,12 @@ def unstorable(schema: StructType) -> dict[str, str]:
 
     Delta accepts the type of a bare ``null``, but then no run can read the table any more.
     """
-    return {at: kind for field in schema for at, kind in _unstorable(field.name, field.dataType)}
+    return {
+        at: reason
+        for field in schema
+        for part in parts(field.name, field.dataType)
+        for at, reason in _unstorable(*part)
+    }
 
 
 def stored(rows: DataFrame) -> DataFrame:
@@ -40,17 +46,24 @@ def stored(rows: DataFrame) -> DataFrame:
     return rows.select(*[f.name for f in rows.schema if not isinstance(f.dataType, T.NullType)])
 
 
-def _unstorable(at: str, kind: DataType) -> Iterator[tuple[str, str]]:
+def parts(at: str, kind: DataType) -> Iterator[tuple[str, DataType]]:
+    """A type and the types in it, each with its path."""
+    yield at, kind
     if isinstance(kind, T.ArrayType):
-        yield from _unstorable(f"{at}[]", kind.elementType)
+        yield from parts(f"{at}[]", kind.elementType)
     elif isinstance(kind, T.MapType):
-        yield from _unstorable(f"{at} (keys)", kind.keyType)
-        yield from _unstorable(f"{at} (values)", kind.valueType)
+        yield from parts(f"{at} (keys)", kind.keyType)
+        yield from parts(f"{at} (values)", kind.valueType)
     elif isinstance(kind, T.StructType):
-        twice = repeated(kind.names)
         for field in kind:
-            if field.name in twice or re.search(r"[ ,;{}()\n\t=]", field.name):
-                yield f"{at}.{field.name}", "a field name that is there twice or has odd characters"
-            yield from _unstorable(f"{at}.{field.name}", field.dataType)
-    elif kind.simpleString() not in _HELD and not isinstance(kind, T.DecimalType):
+            yield from parts(f"{at}.{field.name}", field.dataType)
+
+
+def _unstorable(at: str, kind: DataType) -> Iterator[tuple[str, str]]:
+    if isinstance(kind, T.StructType):
+        twice = repeated(kind.names)
+        for name in kind.names:
+            if name in twice or re.search(r"[ ,;{}()\n\t=]", name):
+                yield f"{at}.{name}", "a field name that is there twice or has odd characters"
+    elif kind.simpleString() not in _HELD and not isinstance(kind, _OF_OTHERS):
         yield at, kind.simpleString()
