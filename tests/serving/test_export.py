@@ -1,6 +1,7 @@
 """The stage export: scorers equal to the table of weights, and rows for other trainers."""
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
@@ -57,10 +58,15 @@ def test_raw_rows_get_the_weights_of_the_table(run: Run, exported: Path) -> None
     features, stats = run.config.features, read_stats(run.folder.features)
     samples = run.store.read(SAMPLES).drop("run_id").toPandas().set_index("sample_id")
     rows = raw(run).set_index("sample_id").loc[samples.index]
-    names = [n.name for n in numeric_features(features)]
+    numbers = list(numeric_features(features))
+    assert any(n.log for n in numbers)
     given = []
     for _, row in rows.iterrows():
-        values = dict(zip(names, row["_numbers"], strict=True))
+        # A caller has the counts, of which the table has the logarithms.
+        values = {
+            n.name: math.expm1(x) if n.log and x is not None else x
+            for n, x in zip(numbers, row["_numbers"], strict=True)
+        }
         values |= {n: row[f"text:{n}"] for n in (*features.categorical, *features.one_hot)}
         if features.cyclic:
             values["event_time"] = row["event_time"].to_pydatetime().replace(tzinfo=UTC)

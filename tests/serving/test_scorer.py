@@ -260,8 +260,11 @@ def test_names_that_two_sections_have_go_by_both() -> None:
         "run_id": "r",
         "method": "m",
         "program": "p",
-        "dim": 6,
-        "numeric": [{"name": "item", "mean": 0, "scale": 1, "optional": False}],
+        "dim": 7,
+        "numeric": [
+            {"name": "item", "mean": 0, "scale": 1, "optional": False, "log": False},
+            {"name": "clicks_7d", "mean": 1, "scale": 2, "optional": False, "log": True},
+        ],
         "cyclic": ["hour_of_day", "day_of_week"],
         "one_hot": {"item": ["tea"]},
         "categorical": {},
@@ -272,15 +275,20 @@ def test_names_that_two_sections_have_go_by_both() -> None:
         "soft": False,
     }
     encoder = Encoder(read_manifest_of(exported))
-    assert encoder.names == ("numeric.item", "event_time", "one_hot.item")
+    assert encoder.names == ("numeric.item", "clicks_7d", "event_time", "one_hot.item")
     noon = datetime(1970, 1, 1, 12, tzinfo=UTC)
-    row = {"numeric.item": 3, "event_time": noon, "one_hot.item": "tea"}
+    row = {"numeric.item": 3, "clicks_7d": 12, "event_time": noon, "one_hot.item": "tea"}
     dense, _ = encoder([row, row | {"event_time": 43200.9, "one_hot.item": True}])
+    clicks = (np.log(13) - 1) / 2
     np.testing.assert_allclose(
-        dense[0], [3, 0, -1, np.sin(np.pi / 7), np.cos(np.pi / 7), 1], atol=1e-6
+        dense[0], [3, clicks, 0, -1, np.sin(np.pi / 7), np.cos(np.pi / 7), 1], atol=1e-6
     )
-    np.testing.assert_array_equal(dense[1], [*dense[0][:5], 0])
-    for wrong in ({"numeric.item": None}, {"event_time": datetime(1970, 1, 1)}):
+    np.testing.assert_array_equal(dense[1], [*dense[0][:6], 0])
+    for wrong in (
+        {"numeric.item": None},
+        {"event_time": datetime(1970, 1, 1)},
+        {"clicks_7d": -1},
+    ):
         with pytest.raises(ServingError, match="wrong type"):
             encoder([row | wrong])
 

@@ -91,10 +91,17 @@ class Features(Section):
 
 @dataclass(frozen=True)
 class NumericFeature:
-    """A numeric feature: its name, and that of the indicator of its missing values, if any."""
+    """A numeric feature: its name, and that of the indicator of its missing values, if any.
+
+    Attributes:
+        name: its name.
+        missing: the name of the indicator; None if it is never missing.
+        log: whether the feature is log(1 + x) of a count or an age.
+    """
 
     name: str
     missing: str | None
+    log: bool = False
 
 
 PERIODS = {
@@ -126,11 +133,11 @@ def history_features(features: Features) -> Iterator[NumericFeature]:
     for name, history in features.history.items():
         for window in history.windows:
             for count in history.counts:
-                yield NumericFeature(f"{name}_{count}_{short(window)}", None)
+                yield NumericFeature(f"{name}_{count}_{short(window)}", None, log=True)
             for rate in history.rates:
                 yield _optional(f"{name}_{rate}_{short(window)}")
         for count in history.recency:
-            yield _optional(f"{name}_{count}_age")
+            yield _optional(f"{name}_{count}_age", log=True)
 
 
 def own_features(features: Features) -> Iterator[NumericFeature]:
@@ -144,5 +151,5 @@ def own_features(features: Features) -> Iterator[NumericFeature]:
             yield from (NumericFeature(f"{name}_{i}", None) for i in range(1, text.dim))
 
 
-def _optional(name: str) -> NumericFeature:
-    return NumericFeature(name, f"{name}_missing")
+def _optional(name: str, log: bool = False) -> NumericFeature:
+    return NumericFeature(name, f"{name}_missing", log)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reweight.core.errors import ServingError
-from reweight.serving.manifest import Manifest
+from reweight.serving.manifest import Manifest, Numeric
 from reweight.serving.xxhash64 import xxhash64
 
 # As in `build_samples`: values further out are treated alike, and larger ones as infinite.
@@ -52,11 +52,11 @@ class Encoder:
         self.names = tuple(key(s, name) for s, names in sections.items() for name in names)
         self._known = frozenset(self.names)
         place = len(manifest.numeric)
-        self._numeric: list[tuple[str, float, float, int | None]] = []
+        self._numeric: list[tuple[str, Numeric, int | None]] = []
         for n in manifest.numeric:
             indicator = place if n.optional else None
             place += n.optional
-            self._numeric.append((key("numeric", n.name), n.mean, n.scale, indicator))
+            self._numeric.append((key("numeric", n.name), n, indicator))
         self._cyclic, self._waves = [_PARTS[part] for part in manifest.cyclic], place
         self._time = key("cyclic", "event_time") if manifest.cyclic else ""
         place += 2 * len(manifest.cyclic)
@@ -88,10 +88,12 @@ class Encoder:
     def _encode(
         self, row: Mapping[str, object], dense: NDArray[np.float32], hashed: NDArray[np.int64]
     ) -> None:
-        for index, (key, mean, scale, indicator) in enumerate(self._numeric):
+        for index, (key, feature, indicator) in enumerate(self._numeric):
             x = _number(key, row[key])
+            if x is not None and feature.log:
+                x = _logarithm(key, x)
             if x is not None:
-                dense[index] = max(min((x - mean) / scale, _FAR), -_FAR)
+                dense[index] = max(min((x - feature.mean) / feature.scale, _FAR), -_FAR)
             elif indicator is not None:
                 dense[indicator] = 1
             else:
@@ -120,6 +122,13 @@ def _number(key: str, value: object) -> float | None:
         raise _wrong(key, value, "a number, or None if it is missing", "convert it to a number")
     x = float(value)
     return x if abs(x) < _LARGEST else None
+
+
+def _logarithm(key: str, x: float) -> float:
+    """Of a count or an age, as ``build_samples`` takes it."""
+    if x < 0:
+        raise _wrong(key, x, "a count, or an age in days, from 0 on", "give it without a logarithm")
+    return math.log1p(x)
 
 
 def _text(key: str, value: object) -> str | None:

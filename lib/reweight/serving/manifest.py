@@ -12,19 +12,21 @@ PROGRAM, MANIFEST, ONNX = "scorer.pt", "scorer.json", "scorer.onnx"
 
 
 class Numeric(Section):
-    """A standardised feature: (x - mean) / scale.
+    """A standardised feature: (x - mean) / scale, or (log(1 + x) - mean) / scale.
 
     Attributes:
         name: its name.
         mean: over the training rows.
         scale: of the training rows.
         optional: whether it may be missing; it then has an indicator.
+        log: whether it is a count or an age, whose logarithm is standardised.
     """
 
     name: str
     mean: float
     scale: float
     optional: bool
+    log: bool
 
 
 class Manifest(Section):
@@ -49,7 +51,7 @@ class Manifest(Section):
         soft: whether the program returns a soft label too.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     version: str
     run_id: str
     method: str
@@ -87,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ServingError(
             "the scorer was exported in another form",
-            expected="a scorer.json of format 1",
+            expected="a scorer.json of format 2",
             got="; ".join(problems[:3]),
             fix="export it again with the release that loads it",
         ) from error

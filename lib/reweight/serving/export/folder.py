@@ -57,6 +57,7 @@ def write_scorer(
                 mean=stats.scaling[n.name][0],
                 scale=stats.scaling[n.name][1],
                 optional=n.missing is not None,
+                log=n.log,
             )
             for n in numeric_features(section)
         ),
