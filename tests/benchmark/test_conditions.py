@@ -137,12 +137,19 @@ def test_another_run_shows_its_methods_beside_in_the_same_worlds(
     (run.folder.page("conditions")).unlink(missing_ok=True)
     beside = opened(spark, folder, "conditions.beside=[mine]")
     mine = run.store.read(CONDITIONS).where("method <> 'self_confidence'").drop("run_id")
+    # A run with other methods has other keys of the same worlds.
+    mine = mine.withColumn("world", F.concat(F.lit("mine"), "world"))
     open_store(spark, run.config.root, "mine").write(CONDITIONS, mine)
     run_stage(beside, conditions_report)
     values = json.loads((run.folder.content("conditions")).read_text())
     assert values["methods"][2:] == ["random", "self_confidence", "mine/random"]
     cells = values["metrics"]["auc"]["missing"]
     assert cells["mine/random"]["mean"] == cells["random"]["mean"]
+    assert {row["condition"]: row["worlds"] for row in values["judges"]} == {
+        "clean": 1,
+        "missing": 1,
+        "all": 2,
+    }
     open_store(spark, run.config.root, "mine").write(CONDITIONS, mine.withColumn("log", F.lit("x")))
     with pytest.raises(TableError, match="did not judge the worlds"):
         run_stage(beside, conditions_report)
@@ -159,6 +166,13 @@ def test_what_a_world_depends_on_is_its_log_and_what_is_done_with_it() -> None:
     for other in ("simulation.sessions=9", "cleaning.max_rejected=0.3", "seed=1"):
         assert hashes(other)[0] != log
         assert not set(hashes(other)[1].values()) & set(keys.values())
+    # Differences of other rankers, or measured in another way, are shares of another gap.
+    for other in ("rankers=[{ranker: lightgbm}]", "evaluation.recalibration=isotonic"):
+        assert hashes(other)[0] != log, other
+    for same in ("ranking.recalibrate=[random]", "fitting.batch_size=7"):
+        assert hashes("importance=[{method: random}]", same)[0] == log, same
+    deep = "rankers=[{ranker: deep}]"
+    assert hashes(deep, "fitting.batch_size=7")[0] != hashes(deep)[0]
     # Another method is judged in the same worlds.
     assert hashes("importance=[{method: random}]")[0] == log
     assert hashes("importance=[{method: random}]")[1] != keys
@@ -174,6 +188,18 @@ def rows_of(values: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
         for s, v in enumerate(own)
     ]
     return pd.DataFrame(rows)
+
+
+def test_the_verdicts_of_another_run_are_not_counted() -> None:
+    gap = [-0.1, -0.11, -0.09]
+    rows = rows_of({("c", "oracle"): gap, ("c", "m"): gap})
+    verdicts = rows.assign(judge="recorded", name="outcome", kind="verdict", reason="helps")
+    rows = pd.concat([rows, verdicts[verdicts["method"] == "m"]])
+    other = stages._methods_of(rows.assign(world="other " + rows["world"]), "them")
+    assert set(other["method"]) == {"them/m"}
+    found = conditions.content(pd.concat([rows, other]), ["c"], ["m", "them/m"])
+    assert {(row["worlds"], row["helps"]) for row in found["judges"]} == {(3, 3)}
+    assert found["metrics"][LEADING]["c"]["them/m"]["share"] == pytest.approx(1)
 
 
 def test_the_share_of_the_gap_is_that_of_the_means() -> None:

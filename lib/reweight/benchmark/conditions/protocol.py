@@ -84,7 +84,8 @@ class Conditions(Section):
             2 KB a sample at 40 features, so 3 GB for the largest, 1,500,000.
         seeds: number of worlds per condition and size.
         beside: other runs under the same root whose methods the page also shows, as a shared
-            leaderboard. They must have judged the same worlds.
+            leaderboard. They must have judged the same worlds, with the same rankers and the same
+            section ``evaluation``.
     """
 
     worlds: dict[Name, dict[str, float]] = Field(min_length=1)

@@ -32,12 +32,15 @@ from reweight.core.files import write_json
 from reweight.core.revision import revision
 from reweight.core.sequences import SEQUENCE
 from reweight.core.tables import CONDITIONS, SAMPLES, TRUTH
+from reweight.train_ranker.rankers.deep import Deep
 
 # Where the raw log of the worlds is, which does not affect its content.
 _PLACES: Any = {
     "simulation": {"path": True},
     "cleaning": {"sources": {"__all__": {"path": True}}},
 }
+# Names methods of the run, and has no effect in memory.
+_UNUSED: Any = {"rankers": {"__all__": {"recalibrate"}}}
 # Names and places, and sections that no world's result depends on.
 _ELSEWHERE: Any = {
     **RunConfig.elsewhere,
@@ -45,9 +48,11 @@ _ELSEWHERE: Any = {
     **_PLACES,
     "conditions": {"beside": True},
 }
-# Sections that determine the samples of a world; the others determine what is done with them.
+# Sections that determine a world, its rankers and how they are measured: if they are equal, so are
+# the uniform and the oracle of two runs, and with them the gap.
 _LOG: Any = {
     **dict.fromkeys(("seed", "simulation", "cleaning", "sampling", "splits", "features"), True),
+    **dict.fromkeys(("rankers", "evaluation"), True),
     "conditions": {"worlds", "only", "seeds", "sizes"},
 }
 
@@ -127,8 +132,11 @@ def _results(run: ConditionsRun) -> pd.DataFrame:
 
 
 def _log_of(config: ConditionsConfig) -> str:
-    """A hash of everything that the samples depend on: if equal, methods are comparable."""
-    settings = config.model_dump_json(by_alias=True, include=_LOG, exclude=_PLACES)
+    """A hash of what uniform and the oracle depend on: if equal, methods are comparable."""
+    # Other rankers are trained without batches.
+    batches = any(isinstance(ranker, Deep) for ranker in config.rankers)
+    sections = _LOG | ({"fitting": {"batch_size"}} if batches else {})
+    settings = config.model_dump_json(by_alias=True, include=sections, exclude=_PLACES | _UNUSED)
     return digest(settings, revision())
 
 
@@ -137,16 +145,26 @@ def _rows_of_other_run(run: ConditionsRun, run_id: str) -> pd.DataFrame:
     rows = run.store.read(CONDITIONS, run_id).drop("run_id").toPandas()
     log = _log_of(run.config)
     if log not in set(rows["log"]):
+        others = [other for other in run.config.conditions.beside if other != run_id]
         raise TableError(
             f"run '{run_id}' did not judge the worlds of this run",
             expected=f"rows of worlds with the hash {log}",
             got=str(sorted(set(rows["log"]))),
             fix="run its methods in these worlds (same code, and same sections except importance, "
-            "weighting, fitting and ranking), or remove it from conditions.beside",
+            "weighting and fitting, whose batch_size must be the same for the ranker deep), or "
+            f"leave it out: conditions.beside=[{', '.join(others)}]",
         )
-    # Both runs have the same uniform and oracle, and the same arms.
+    return _methods_of(rows[rows["log"] == log], run_id)
+
+
+def _methods_of(rows: pd.DataFrame, run_id: str) -> pd.DataFrame:
+    """The rows of another run's methods, without what both runs have: uniform, oracle and arms.
+
+    Its verdicts are left out: they are corrected for the number of its own methods, and would count
+    each world once more.
+    """
     shared = [BASELINE, ORACLE, RECALIBRATED, worlds.POSITION_AS_FEATURE]
-    rows = rows[(rows["log"] == log) & ~rows["method"].isin(shared)]
+    rows = rows[~rows["method"].isin(shared) & (rows["kind"] != "verdict")]
     return rows.assign(method=run_id + "/" + rows["method"])
 
 
