@@ -267,6 +267,22 @@ def test_a_method_without_the_seeds_of_the_gap_has_no_share() -> None:
     assert alone["c"].startswith("Use last, which is better than uniform (in the worlds that it ha")
 
 
+def test_without_a_test_of_the_gap_there_is_no_advice() -> None:
+    one_world = rows_of({("c", "oracle"): [-0.1], ("c", "m"): [-0.08]})
+    lost = {"name": "failed", "kind": "failed", "value": np.nan, "reason": "out of memory"}
+    lost_worlds = one_world[one_world["method"] == "m"].assign(judge=None, **lost)
+    for rows, words, shown in (
+        (one_world, "Cannot tell from one world", "-0.1000"),
+        (lost_worlds, "Cannot tell: no world", " -"),
+    ):
+        values = conditions.content(rows, ["c"], ["m"])
+        assert conditions_page.advice(values)["c"].startswith(words)
+        assert shown in conditions.table(values, LEADING)[-1]
+        page = conditions_page.render(values | {"run_id": "", "revision": "", "references": []})
+        assert words in page
+        assert ">+nan n.s.<" not in page
+
+
 def test_more_auc_is_better() -> None:
     rows = rows_of({("c", "oracle"): [0.1, 0.11], ("c", "m"): [0.05, 0.051]})
     values = conditions.content(rows.assign(name="auc"), ["c"], ["m"])

@@ -6,9 +6,11 @@ With several sizes the page begins with the learning curves.
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from reweight.benchmark.conditions import curves
 from reweight.benchmark.conditions.judges import TRUTH
-from reweight.benchmark.conditions.protocol import METRICS, NO_DIFFERENCE, told
+from reweight.benchmark.conditions.protocol import METRICS, NO_DIFFERENCE, gap_told, told
 from reweight.benchmark.detection.protocol import ORACLE
 from reweight.report.page import rendered
 
@@ -30,7 +32,8 @@ def render(values: Values) -> str:
     shown = {"advice": advice(values), "open": _OPEN, "oracle": ORACLE, "better": METRICS}
     pays = dict(zip(values["curves"], curves.lines(values["curves"]), strict=True))
     drawn = {"plots": curves.plots(values), "pays": pays, "truth": TRUTH}
-    return rendered("conditions.html.j2", values | shown | drawn | {"shade": shade, "told": told})
+    texts = {"shade": shade, "told": told, "gap_told": gap_told}
+    return rendered("conditions.html.j2", values | shown | drawn | texts)
 
 
 def advice(values: Mapping[str, Any]) -> dict[str, str]:
@@ -44,7 +47,12 @@ def _line(values: Mapping[str, Any], condition: str) -> str:
     better = [name for name, cell in judged.items() if cell["verdict"] == "better"]
     worse = [name for name, cell in judged.items() if cell["verdict"] == "worse"]
     better.sort(key=lambda name: abs(judged[name]["mean"]), reverse=True)
-    if not cells[ORACLE]["clear"]:
+    gap = cells[ORACLE]
+    if np.isnan(gap["mean"]):
+        text = "Cannot tell: no world of this condition has a result."
+    elif gap["low"] is None:
+        text = "Cannot tell from one world: a test takes more; set conditions.seeds=5."
+    elif not gap["clear"]:
         text = "Use uniform: even knowing the truth makes no significant difference."
         if better:
             text += f" Still better than uniform: {', '.join(better)}."

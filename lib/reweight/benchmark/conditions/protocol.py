@@ -225,11 +225,16 @@ def table(values: Values, metric: str) -> list[str]:
     )
     for condition in values["conditions"]:
         cells = values["metrics"][metric][condition]
-        gap = cells[ORACLE]
-        gap_text = f"{gap['mean']:+.4f}{'' if gap['clear'] else ' n.s.'}"
-        line = condition.ljust(width) + gap_text.rjust(18)
+        line = condition.ljust(width) + gap_told(cells[ORACLE]).rjust(18)
         lines.append(line + "".join(told(cells.get(m), m).rjust(wide) for m in methods))
     return lines
+
+
+def gap_told(gap: Mapping[str, Any]) -> str:
+    """The difference of the oracle to uniform as text."""
+    if np.isnan(gap["mean"]):
+        return "-"
+    return f"{gap['mean']:+.4f}" + ("" if gap["clear"] else " n.s.")
 
 
 def told(cell: Mapping[str, Any] | None, method: str) -> str:
