@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from reweight.benchmark.conditions.protocol import Conditions
+from reweight.benchmark.conditions.worlds import POSITION_AS_FEATURE
 from reweight.benchmark.detection.protocol import FOREST, ORACLE, Benchmark
 from reweight.benchmark.ranking import InMemory
 from reweight.build_samples.checks import wrong_open_labels
@@ -53,6 +54,9 @@ class MethodsConfig(JobConfig):
         importance: the methods.
     """
 
+    # What a benchmark adds beside the methods, in lower case.
+    added: ClassVar[frozenset[str]] = frozenset()
+
     importance: tuple[Method, ...]
 
     @model_validator(mode="after")
@@ -62,6 +66,12 @@ class MethodsConfig(JobConfig):
                 f"importance: expected different names for the methods (Spark ignores case), got "
                 f"{duplicates} more than once; set `name` on one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        if taken := sorted(self.added & {method.name.lower() for method in self.importance}):
+            raise ValueError(f"importance: the benchmark adds {taken} itself; set another `name`")
         return self
 
     @model_validator(mode="after")
@@ -218,6 +228,7 @@ class BenchmarkConfig(MethodsConfig):
     """The config of a benchmark of the methods."""
 
     example: ClassVar[str] = "conf/benchmark/published.yaml"
+    added: ClassVar[frozenset[str]] = frozenset({ORACLE, FOREST})
 
     benchmark: Benchmark
 
@@ -226,19 +237,12 @@ class BenchmarkConfig(MethodsConfig):
     def _with_controls(cls, data: Any) -> Any:
         return _with_methods(data, CONTROL, BASELINE)
 
-    @model_validator(mode="after")
-    def _names_are_free(self) -> Self:
-        if taken := {ORACLE, FOREST} & {method.name.lower() for method in self.importance}:
-            raise ValueError(
-                f"importance: the benchmark adds {sorted(taken)} itself; set another `name`"
-            )
-        return self
-
 
 class ConditionsConfig(RunConfig):
     """The config of a run on several simulated worlds, whose rankers are judged on the truth."""
 
     example: ClassVar[str] = "conf/benchmark/conditions.yaml"
+    added: ClassVar[frozenset[str]] = frozenset({ORACLE, POSITION_AS_FEATURE})
 
     conditions: Conditions
 

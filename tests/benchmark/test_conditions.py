@@ -283,6 +283,13 @@ def test_without_a_test_of_the_gap_there_is_no_advice() -> None:
         assert ">+nan n.s.<" not in page
 
 
+@pytest.mark.parametrize("name", ["Oracle", "position_as_feature"])
+def test_names_that_the_worlds_add_are_taken(name: str) -> None:
+    with pytest.raises(ConfigError, match="set another `name`") as caught:
+        read_config(ConditionsConfig, CONF, (f"importance=[{{method: random, name: {name}}}]",))
+    assert name.lower() in str(caught.value)
+
+
 def test_more_auc_is_better() -> None:
     rows = rows_of({("c", "oracle"): [0.1, 0.11], ("c", "m"): [0.05, 0.051]})
     values = conditions.content(rows.assign(name="auc"), ["c"], ["m"])
