@@ -95,6 +95,28 @@ def test_a_method_without_a_table_has_no_mean_over_all_of_them_and_is_last() -> 
     assert "-" in next(line for line in table(found) if "network" in line)
 
 
+def test_what_fails_on_the_hard_draws_is_not_ranked_on_the_easy_ones() -> None:
+    rows = results()
+    # The first seed has the lowest values of all methods.
+    hard = (rows["method"] == "random_forest_oob") & (rows["seed"] == 0) & (rows["table"] == "pol")
+    theirs = pd.DataFrame(
+        [(name, rate, "KNN", 0.3) for name in TABLES for rate in (0.1, 0.2)],
+        columns=["dataset", "noise_rate", "method", "mean_kmeans_f1"],
+    )
+    found = values(rows[~hard], theirs)
+    assert found["comparison"]["ranks"] == {"network": 1.0, "random": 2.0}
+    assert found["comparison"]["blocks"] == 4
+    assert found["methods"] == ["oracle", "network", "random", "random_forest_oob"]
+    assert "random_forest_oob" not in found["curves"]["accuracy_without_lowest"]
+    ours = [one["method"] for one in found["published"] if one["ours"]]
+    assert ours == ["oracle", "network", "random"]
+    # Its own mean is that of two draws, and says so; of both tables and of each rate.
+    assert render(found).count("2 of 3 draws") == 2 * 2 * len(METRICS)
+    told = [line for line in table(found) if "(2 of 3 draws)" in line]
+    assert len(told) == 2
+    assert all("random_forest_oob" in line for line in told)
+
+
 def test_ranks_leave_out_the_oracle_and_what_failed() -> None:
     found = values(results())["comparison"]
     assert found["ranks"] == {"network": 1.0, "random": 3.0, "random_forest_oob": 2.0}
@@ -136,6 +158,7 @@ def test_the_page_stands_alone_and_json_holds_its_content(seeds: int) -> None:
     for svg in svgs:
         ElementTree.fromstring("<svg" + svg[: svg.index("</svg>")] + "</svg>")
     assert ("&plusmn;" in page) == (seeds > 1)
+    assert f"{4 * seeds} cells, each a draw of rows and damage; {seeds} draw(s) per" in page
 
 
 def test_the_console_shows_a_line_per_method_and_condition() -> None:

@@ -16,6 +16,7 @@ from reweight.report.page import number, outcome, rendered
 
 METRICS = ("auroc", "auprc", "precision_at_count", "f1_two_means")
 COSTS = ("fit_seconds", "score_seconds_per_million")
+_BLOCK = ("table", "damage", "rate")
 
 Values = dict[str, Any]
 
@@ -89,14 +90,15 @@ def table(values: Values) -> list[str]:
         lines.append(f"{damage} {rate:.0%}: " + ", ".join(r["metric"] for r in results))
         for method in values["methods"]:
             cells = [r["cells"].get(method, {}).get(ALL, {}) for r in results]
-            shown = [_text(cell).ljust(14) for cell in cells]
+            shown = [_text(cell, values["seeds"]).ljust(14) for cell in cells]
             lines.append(f"  {method.ljust(28)} " + "  ".join(shown))
     return lines
 
 
-def _text(cell: Values) -> str:
-    error = cell.get("error")
-    return number(cell.get("mean"), 3) + ("" if error is None else f" +- {number(error, 3)}")
+def _text(cell: Values, seeds: int) -> str:
+    error, draws = cell.get("error"), cell.get("draws", seeds)
+    text = number(cell.get("mean"), 3) + ("" if error is None else f" +- {number(error, 3)}")
+    return text if draws == seeds else f"{text} ({draws} of {seeds} draws)"
 
 
 def _parts(
@@ -107,16 +109,26 @@ def _parts(
 
 
 def _ordered(auroc: pd.DataFrame) -> list[str]:
-    """The oracle, then the methods from the best; methods that lack a block come last."""
+    """The oracle, then the methods from the best; methods that lack a draw come last."""
     whole = _over_blocks(auroc, ["method"]).sort_values(ascending=False)
     means = auroc.groupby("method")["value"].mean().sort_values(ascending=False)
     return list(dict.fromkeys([ORACLE, *whole.index, *means.index]))
 
 
-def _over_blocks(rows: pd.DataFrame, keys: list[str]) -> "pd.Series[float]":
-    """Mean over the blocks (table, damage, rate); left out if a block is missing."""
-    blocks = rows.pivot_table(index=keys, columns=["table", "damage", "rate"], values="value")
-    return blocks.T.mean(skipna=False).dropna()
+def _over_blocks(
+    rows: pd.DataFrame, keys: list[str], block: Sequence[str] = _BLOCK
+) -> "pd.Series[float]":
+    """Mean over the blocks; left out if a draw of one is missing."""
+    return _by_block(rows, keys, block).T.mean()
+
+
+def _by_block(rows: pd.DataFrame, keys: list[str], block: Sequence[str] = _BLOCK) -> pd.DataFrame:
+    """A row per key with the mean of each block over its draws; only keys that have every draw.
+
+    What fails on the hard draws would otherwise have the mean of the easy ones.
+    """
+    draws = rows.pivot_table(index=keys, columns=[*block, "seed"], values="value").dropna()
+    return draws.T.groupby(level=list(block)).mean().T
 
 
 def _cells(
@@ -165,10 +177,8 @@ def _cell(of_method: "pd.Series[float]", of_baseline: "pd.Series[float] | None")
 
 
 def _comparison(auroc: pd.DataFrame) -> Values:
-    """Ranks over blocks (table, damage, rate), for the methods with results in all of them."""
-    rows = auroc[auroc["method"] != ORACLE]
-    blocks = rows.pivot_table(index=["table", "damage", "rate"], columns="method", values="value")
-    comparison = statistics.compared(blocks.dropna(axis=1))
+    """Ranks over blocks (table, damage, rate), for the methods with results in every draw."""
+    comparison = statistics.compared(_by_block(auroc[auroc["method"] != ORACLE], ["method"]).T)
     return asdict(comparison) | {"cliques": statistics.cliques(comparison)}
 
 
@@ -208,20 +218,18 @@ def _published(
     published_scores = published.rename(
         columns={"dataset": "table", "noise_rate": "rate", "mean_kmeans_f1": "value"}
     )
+    published_scores = published_scores[published_scores["rate"].isin(f1["rate"])].assign(seed=0)
     tables = sorted(set(f1["table"]) & set(published_scores["table"]))
-    run_means = _means(f1, tables)
-    published_means = _means(published_scores[published_scores["rate"].isin(f1["rate"])], tables)
+    run_means, published_means = _means(f1, tables), _means(published_scores, tables)
     rows = [{"method": m, "ours": True, "rates": run_means[m]} for m in names if m in run_means]
     rows += [{"method": m, "ours": False, "rates": rates} for m, rates in published_means.items()]
     return sorted(rows, key=lambda row: -float(np.mean(list(row["rates"].values()))))
 
 
 def _means(rows: pd.DataFrame, tables: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Method -> rate -> mean over these tables; left out if a table is missing."""
-    by_method: dict[str, dict[str, float]] = {}
-    rows = rows[rows["table"].isin(tables)]
-    for (method, rate), part in rows.groupby(["method", "rate"]):
-        means = part.groupby("table")["value"].mean()
-        if len(means) == len(tables):
-            by_method.setdefault(str(method), {})[str(rate)] = float(means.mean())
-    return by_method
+    """Method -> rate -> mean over these tables; left out if a draw of one is missing."""
+    means = _over_blocks(rows[rows["table"].isin(tables)], ["method", "rate"], ["table"])
+    return {
+        str(method): dict(zip(part["rate"].astype(str), part["value"].tolist(), strict=True))
+        for method, part in means.rename("value").reset_index().groupby("method")
+    }
