@@ -84,6 +84,26 @@ def test_a_table_that_cannot_be_read_is_named_with_the_reason(
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "rule", "expected"),
+    [
+        ("class", None, UP, "a label in every row"),
+        ("target", None, {}, "a finite number in every row"),
+        ("target", np.inf, {}, "a finite number in every row"),
+        ("target", "high", {}, "a finite number in every row"),
+    ],
+)
+def test_rows_without_a_label_have_no_class(
+    tmp_path: Path, column: str, value: Any, rule: dict[str, Any], expected: str
+) -> None:
+    path = tmp_path / "holes.csv"
+    holes = ROWS.assign(**{column: ROWS[column].astype(object).where(ROWS["x"] > 2, value)})
+    holes.to_csv(path, index=False)
+    with pytest.raises(SourceError, match=f"'{column}' has none in 2 of 6 rows") as error:
+        read_table("t", table(tmp_path, **rule | {"path": str(path)}))
+    assert expected in str(error.value)
+
+
 def test_rows_and_labels_can_be_taken_apart() -> None:
     data = Data.of(np.arange(8.0).reshape(4, 2), np.array([[0], [1], [2], [0]]), np.arange(4) % 2)
     part = data.rows(np.array([2, 0]))

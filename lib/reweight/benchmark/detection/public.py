@@ -110,15 +110,10 @@ def read_table(name: str, table: PublicTable) -> Data:
         table: where the table is, and which columns are used.
 
     Raises:
-        SourceError: a missing file or column, a label with only one class, or a missing number.
+        SourceError: a missing file, column, label or number, or a label with only one class.
     """
     rows = _frame(name, table)
-    label = rows[table.label]
-    positive = label < label.mean() if table.below_mean else label == table.positive
-    if positive.nunique() < 2:
-        rule = "values below the mean" if table.below_mean else f"the value {table.positive!r}"
-        got = f"'{table.label}' has {rule} in {int(positive.sum())} of {len(rows)} rows"
-        raise _wrong(name, table, "a label with both classes", got)
+    positive = _positive(name, table, rows[table.label])
     if table.balance:
         balanced = _balanced(positive.to_numpy())
         rows, positive = rows.iloc[balanced], positive.iloc[balanced]
@@ -133,6 +128,22 @@ def read_table(name: str, table: PublicTable) -> Data:
     codes = [pd.factorize(rows[column], sort=True)[0] + 1 for column in table.nominal]
     ids = np.stack(codes, axis=1) if codes else np.empty((len(rows), 0), dtype=np.int64)
     return Data.of(features, ids, positive.to_numpy())
+
+
+def _positive(name: str, table: PublicTable, label: "pd.Series[Any]") -> "pd.Series[bool]":
+    """Which rows are positive."""
+    if table.below_mean:
+        label = pd.to_numeric(label, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    if missing := int(label.isna().sum()):
+        kind = "finite number" if table.below_mean else "label"
+        got = f"'{table.label}' has none in {missing} of {len(label)} rows"
+        raise _wrong(name, table, f"a {kind} in every row", got)
+    positive = label < label.mean() if table.below_mean else label == table.positive
+    if positive.nunique() < 2:
+        rule = "values below the mean" if table.below_mean else f"the value {table.positive!r}"
+        got = f"'{table.label}' has {rule} in {int(positive.sum())} of {len(label)} rows"
+        raise _wrong(name, table, "a label with both classes", got)
+    return positive
 
 
 def _frame(name: str, table: PublicTable) -> pd.DataFrame:
