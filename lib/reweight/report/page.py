@@ -313,8 +313,8 @@ def _stages(records: Mapping[str, Values]) -> list[Values]:
 
 
 def _cell_text(cell: Mapping[str, Any], word: str) -> str:
-    """A difference with its interval, or a value, and what it means."""
-    shown = _interval(cell) or number(cell.get("value"))
+    """A difference with its interval, or a value of the baseline, and what it means."""
+    shown = _difference(cell) or number(cell.get("value"))
     return f"{shown} {'' if word == _UNCLEAR else word}".strip()
 
 
@@ -324,11 +324,11 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
 
 
-def _interval(cell: Mapping[str, Any]) -> str:
-    if cell.get("low") is None:
+def _difference(cell: Mapping[str, Any]) -> str:
+    if cell.get("difference") is None:
         return ""
-    low, high = (number(cell[k], sign=True) for k in ("low", "high"))
-    return f"{number(cell['difference'], sign=True)} [{low}, {high}]"
+    difference, low, high = (number(cell[k], sign=True) for k in ("difference", "low", "high"))
+    return difference if cell["low"] is None else f"{difference} [{low}, {high}]"
 
 
 def _float_or_none(value: Any) -> float | None:
