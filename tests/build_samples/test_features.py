@@ -12,9 +12,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.build_samples.collapse import Collapse, collapsed
-from reweight.build_samples.encoding import check_features, with_features, with_raw_features
+from reweight.build_samples.encoding import (
+    check_features,
+    check_stats,
+    with_features,
+    with_raw_features,
+)
 from reweight.build_samples.feature_stats import FeatureStats, feature_quantiles, fit_features
-from reweight.build_samples.features import Categorical, Features, OneHot
+from reweight.build_samples.features import Categorical, Features, OneHot, feature_names
 from reweight.build_samples.history import History
 from reweight.build_samples.sequence import EventSequence
 from reweight.core.errors import SampleError, SourceError
@@ -384,6 +389,19 @@ def test_statistics_of_other_features_are_refused(
     other = PLAIN.model_copy(update=change)
     with pytest.raises(SampleError, match=f"other features(.|\n)*{named}"):
         with_features(table, other, stats)
+
+
+@pytest.mark.parametrize("cyclic", [(), ("hour_of_day",)])
+def test_statistics_of_more_features_are_refused(cyclic: tuple[str, ...]) -> None:
+    """Even if those of the config come first among them."""
+    more = Features(numeric={"x": "x"}, cyclic=("hour_of_day", "day_of_week"), dim=7)
+    names = (*feature_names(more, {}), "padding_6")
+    stored = FeatureStats(names=names, scaling={"x": (0, 1)}, vocabulary={}, cardinalities={})
+    check_stats(more, stored)
+    with pytest.raises(SampleError, match="other features") as caught:
+        check_stats(more.model_copy(update={"cyclic": cyclic}), stored)
+    assert "'day_of_week_cos', 'day_of_week_sin'" in caught.value.got
+    assert "padding" not in caught.value.got
 
 
 def test_statistics_do_not_depend_on_partitions(table: DataFrame, stats: FeatureStats) -> None:

@@ -64,9 +64,9 @@ def check_stats(features: Features, stats: FeatureStats) -> None:
     names = feature_names(features, stats.vocabulary)
     ids = {k: f.buckets for k, f in features.categorical.items()}
     declared = (names, ids, features.sequence_shape)
-    stored = (stats.names[: len(names)], stats.cardinalities, stats.sequence)
+    stored = (stats.declared, stats.cardinalities, stats.sequence)
     if declared != stored or set(features.one_hot) != set(stats.vocabulary):
-        differ = sorted({*names} ^ {n for n in stats.names if not n.startswith("padding_")})
+        differ = sorted({*names} ^ {*stats.declared})
         raise SampleError(
             "the stored statistics belong to other features",
             expected="the section `features` of the run whose models are used",

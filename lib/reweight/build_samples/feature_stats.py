@@ -5,7 +5,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from reweight.build_samples.features import Features, feature_names, numeric_features
+from reweight.build_samples.features import Features, feature_names, is_padding, numeric_features
 from reweight.build_samples.texts import identities
 from reweight.core.columns import literals
 from reweight.core.errors import SampleError, TableError
@@ -35,6 +35,11 @@ class FeatureStats(Section):
     cardinalities: dict[str, int]
     texts: dict[str, str] = {}
     sequence: SequenceShape | None = None
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The names without those of the padding."""
+        return tuple(name for name in self.names if not is_padding(name))
 
     @property
     def sizes(self) -> tuple[int, ...]:

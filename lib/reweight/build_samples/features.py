@@ -74,7 +74,7 @@ class Features(Section):
                 "expected different names for the features (Spark ignores case), "
                 f"got twice: {duplicates}"
             )
-        if taken := [n for n in names if n.lower() == "label" or re.fullmatch(r"padding_\d+", n)]:
+        if taken := [n for n in names if n.lower() == "label" or is_padding(n)]:
             raise ValueError(f"features {taken}: these names are reserved; choose others")
         return self
 
@@ -120,6 +120,11 @@ def feature_names(features: Features, vocabulary: dict[str, tuple[str, ...]]) ->
         *[f"{part}_{wave}" for part in features.cyclic for wave in ("sin", "cos")],
         *[f"{name}={value}" for name in features.one_hot for value in vocabulary.get(name, ())],
     )
+
+
+def is_padding(name: str) -> bool:
+    """Whether a name is that of a zero that pads the vector to ``dim``."""
+    return re.fullmatch(r"padding_\d+", name) is not None
 
 
 def numeric_features(features: Features) -> Iterator[NumericFeature]:

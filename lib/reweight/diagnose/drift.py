@@ -17,7 +17,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples.features import Features, own_features
+from reweight.build_samples.features import Features, is_padding, own_features
 from reweight.diagnose import relation
 from reweight.diagnose.clusters import counted, design_effect
 from reweight.diagnose.findings import Finding, Measure
@@ -53,7 +53,7 @@ class Columns:
     @property
     def used(self) -> tuple[int, ...]:
         """Indices of all features that are not padding."""
-        return tuple(i for i, n in enumerate(self.names) if not n.startswith("padding_"))
+        return tuple(i for i, n in enumerate(self.names) if not is_padding(n))
 
     @property
     def modelled(self) -> tuple[int, ...]:
