@@ -9,10 +9,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.build_samples.known_labels import opened
 from reweight.build_samples.labels import with_label
 from reweight.build_samples.sampling import Label, Sampling
 from reweight.build_samples.shared_labels import LabelEvents
-from reweight.build_samples.splits import Splits, open_at, with_split
+from reweight.build_samples.splits import Splits, with_split
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = "id long, user string, item string, kind string, event_time timestamp"
@@ -171,6 +172,6 @@ def test_without_a_window_rows_before_the_cut_have_what_was_known_and_later_ones
     }
     days = {r["id"]: r["elapsed"] for r in rows}
     assert days == {1: 3, 2: 3, 3: 2, 4: 1, 5: 5, 6: 4, 7: 3}
-    first, second = splits.seconds
-    assert [samples.where(open_at(cut, None)).count() for cut in (first, second)] == [3, 3]
+    assert opened(samples, splits.seconds, None) == [3, 3]
+    assert opened(samples, [], None) == []
     samples.unpersist()

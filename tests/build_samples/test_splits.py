@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from reweight.build_samples.known_labels import open_at
 from reweight.build_samples.splits import (
     PARTS,
     Splits,
     check_conditions,
     check_splits,
-    open_at,
     split_cuts,
     time_cuts,
     with_split,

@@ -37,7 +37,7 @@ def opened(spark: SparkSession, root: Path, **changes: Any) -> Run:
     label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day"}
     section = {"anchor": "kind = 'click'", "key": ["user", "device", "kind"], "label": label}
     columns = {"event_time": "try_to_timestamp(day)"}
-    columns |= {c: c for c in ("user", "device", "kind", "clicked", "place", "price")}
+    columns |= {c: c for c in ("user", "device", "kind", "day", "clicked", "place", "price")}
     splits = changes.pop("splits", {"by": "time", "cuts": ["2026-03-03", "2026-03-05"]})
     features = changes.pop("features", {"numeric": {"price": "price", "place": "place"}})
     features = features | {"sequence": changes.pop("sequence", None)}
@@ -81,6 +81,18 @@ def test_ties_null_keys_cuts_and_lost_values_are_told(spark: SparkSession, root:
     label = {"where": "kind = 'buy'", "keys": ["user"], "window": "1 day", "same_time": "after"}
     told = run_stage(opened(spark, root, label=label), build_samples)
     assert sum(told["positives"].values()) == 48
+    # The next click on the place, unless its user buys: those on place 1 all do, until 4 March.
+    undo = {"where": "kind = 'buy' AND day < '2026-03-04'", "keys": ["user"], "window": "1 day"}
+    label = {"where": "kind = 'click' AND user IS NOT NULL", "keys": ["place"], "undo": undo}
+    splits = {"by": "time", "cuts": ["2026-03-03 06:00", "2026-03-05"], "open_windows": "train"}
+    told = run_stage(opened(spark, root, label=label, splits=splits), build_samples)
+    # At 6 a click of 3 March follows each of the days before, and is not taken back yet. One sample
+    # is alone on its place.
+    assert told["splits"] == {"test": 80, "train": 120, "validation": 40}
+    assert told["positives"] == {"test": 40, "train": 79, "validation": 40}
+    # The clicks of the day before wait for the next ones, and so do, at 6, those on place 1.
+    assert told["validation from"].endswith("; 57 label windows were open")
+    assert told["test from"].endswith("; 41 label windows were open")
     columns = {
         **{"event_time": "min(event_time)", "price": "min(price)", "place": "min(place)"},
         "bought": "max(kind = 'buy')",

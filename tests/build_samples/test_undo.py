@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from reweight.build_samples.known_labels import with_known_times
 from reweight.build_samples.labels import with_label
-from reweight.build_samples.sampling import Label, Sampling
+from reweight.build_samples.sampling import Label, Sampling, with_identity
 from reweight.build_samples.splits import Splits, with_split
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -37,28 +38,33 @@ def test_a_label_that_is_taken_back_is_that_of_a_search(spark: SparkSession) -> 
         for n in range(600)
     ]
     rows = [(n, user, kind, START + timedelta(seconds=t)) for n, user, kind, t in events]
+    log = spark.createDataFrame(rows, COLUMNS)
     end = F.lit(START + timedelta(seconds=END)).cast("timestamp")
-    samples = with_label(spark.createDataFrame(rows, COLUMNS), undone(), end)
-    samples = samples.select("*", F.col("id").alias("sample_id"), F.col("id").alias("group_id"))
-    samples = samples.persist()
+    samples = with_label(log, undone(), end).transform(with_identity, undone()).persist()
     cuts = [(START + timedelta(seconds=t)).isoformat() for t in (CUT, CUT + 100 * HOUR)]
     splits = Splits.model_validate({"by": "time", "open_windows": "train", "cuts": cuts})
-    known = {r["id"]: r for r in with_split(samples, splits, 0, WINDOW, undo=BACK).collect()}
+    at_cut = with_known_times(samples, log, undone(), splits.seconds[0])
+    known = {r["id"]: r for r in with_split(at_cut, splits, 0, WINDOW, undo=BACK).collect()}
 
-    def back(user: str | None, bought: int) -> int | None:
-        refunds = [t for _, u, k, t in events if k == "refund" and u == user]
-        return min((t for t in refunds if bought < t <= bought + BACK), default=None)
+    def search(user: str | None, begin: int, until: int) -> tuple[int | None, int | None]:
+        """The label event of a sample in a log that ends before a time, and its undo."""
 
-    outcomes, changed = set(), 0
+        def of(kind: str, begin: int, longest: int) -> list[int]:
+            times = [t for _, u, k, t in events if (u, k) == (user, kind) and user]
+            return sorted(t for t in times if begin < t <= begin + longest and t < until)
+
+        within = of("buy", begin, WINDOW)
+        lasting = [t for t in within if not of("refund", t, BACK)]
+        chosen = min(lasting or within, default=None)
+        return chosen, None if lasting or chosen is None else of("refund", chosen, BACK)[0]
+
+    outcomes, changed, forgotten = set(), 0, 0
+    assert len(known) == samples.count()
     for row in samples.collect():
         n = row["id"]
         _, user, _, begin = events[n]
-        buys = [t for _, u, k, t in events if k == "buy" and u == user and user]
-        within = sorted(t for t in buys if begin < t <= begin + WINDOW)
-        lasting = [t for t in within if back(user, t) is None]
-        assert row["label"] == bool(lasting)
-        chosen = min(lasting or within, default=None)
-        taken = None if lasting or chosen is None else back(user, chosen)
+        chosen, taken = search(user, begin, END + 1)
+        assert row["label"] == (chosen is not None and taken is None)
         for name, time in (("label_time", chosen), ("undo_time", taken)):
             assert row[name] == (None if time is None else unaware(time)), (n, name)
         assert row["mature"] == (begin + WINDOW + BACK <= END)
@@ -69,16 +75,26 @@ def test_a_label_that_is_taken_back_is_that_of_a_search(spark: SparkSession) -> 
         assert row["elapsed"] == pytest.approx(min(longest, (END - begin) / WINDOW))
         outcomes.add((row["label"], taken is not None))
         if begin < CUT:
-            then = chosen is not None and chosen < CUT and not (taken is not None and taken < CUT)
+            bought, back = search(user, begin, CUT)
+            then = bought is not None and back is None
             assert known[n]["label"] == then
             assert known[n]["mature"] == (begin + WINDOW + BACK < CUT)
-            assert (known[n]["undo_time"] is None) == (taken is None or taken >= CUT)
-            assert (known[n]["delay"] is None) == (chosen is None or chosen >= CUT)
-            assert (known[n]["undone"] is None) == (taken is None or taken >= CUT)
             assert known[n]["elapsed"] == pytest.approx(min(longest, (CUT - begin) / WINDOW))
-            changed += then != bool(lasting)
+            for name, share, time in (
+                ("label_time", "delay", bought),
+                ("undo_time", "undone", back),
+            ):
+                assert known[n][name] == (None if time is None else unaware(time)), (n, name)
+                late = None if time is None else pytest.approx((time - begin) / WINDOW)
+                assert known[n][share] == late, (n, share)
+            changed += then != row["label"]
+            # Its first purchase was taken back after the cut, and another one followed.
+            forgotten += then and chosen != bought
+        else:
+            assert known[n]["label"] == row["label"]
     assert outcomes == {(1.0, False), (0.0, True), (0.0, False)}
     assert changed > 5
+    assert forgotten > 5
     samples.unpersist()
 
 

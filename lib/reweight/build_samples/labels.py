@@ -76,7 +76,7 @@ def with_label(events: DataFrame, sampling: Sampling, log_end: Column) -> DataFr
     )
 
 
-def delay_of(window: int | None, time: str) -> Column:
+def delay_of(window: int | None, time: Column | str) -> Column:
     """A time since the sample, as a share of the label window; without one, in days."""
     begin, unit = F.unix_micros("event_time"), time_unit(window) * 1_000_000
     return (F.unix_micros(time) - begin) / unit

@@ -280,20 +280,24 @@ def identity(events: DataFrame, sampling: Sampling) -> Column:
     return F.when(F.col(LONE).isNull(), natural).otherwise(F.xxhash64(natural, LONE))
 
 
+def sample_ids(samples: DataFrame, sampling: Sampling) -> Column:
+    """The ``sample_id``: the hash of the natural key, or of the row and its number among equals."""
+    if sampling.key:
+        return identity(samples, sampling)
+    # Without the label columns, so that a label that arrives later does not change the id. A hash
+    # skips nulls, so their positions are hashed too.
+    columns = [c for c in event_columns(samples) if c not in LABEL_COLUMNS]
+    content = F.xxhash64(*columns, F.array(*[F.col(c).isNull() for c in columns]))
+    number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
+    return F.xxhash64(content, number)
+
+
 def with_identity(samples: DataFrame, sampling: Sampling) -> DataFrame:
     """Adds ``sample_id``, ``group_id``, ``segment`` and the kept columns.
 
     A kept text or date also gets a column such as ``_unread_position``: whether it was lost.
     """
-    if sampling.key:
-        sample_id = identity(samples, sampling)
-    else:
-        # Without the label columns, so that a label that arrives later does not change the id. A
-        # hash skips nulls, so their positions are hashed too.
-        columns = [c for c in event_columns(samples) if c not in LABEL_COLUMNS]
-        content = F.xxhash64(*columns, F.array(*[F.col(c).isNull() for c in columns]))
-        number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
-        sample_id = F.xxhash64(content, number)
+    sample_id = sample_ids(samples, sampling)
     lost = {
         f"_unread_{name}": value
         for name, sql in sampling.keep.items()

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.build_samples.labels import time_unit
+from reweight.build_samples.known_labels import as_known
 from reweight.core.errors import SampleError
 from reweight.core.expressions import check_expressions
 from reweight.core.hashing import uniform
@@ -138,7 +138,8 @@ def with_split(
 
     Args:
         samples: rows with ``sample_id``, ``group_id``, ``segment``, ``event_time`` (unless the log
-            has no times) and the columns that ``with_label`` adds.
+            has no times) and the columns that ``with_label`` adds; with an undo and ``open_windows:
+            train`` also those of ``with_known_times``, if any row is before the first cut.
         splits: the section.
         seed: seed of the hash.
         window: length of the label window in seconds, None for none.
@@ -149,7 +150,7 @@ def with_split(
         first, second = cuts or split_cuts(samples, splits)
         part = _by_time(first, second, window + undo if window else 0)
         if splits.open_windows == "train":
-            samples, part = _as_known(samples, first, window, undo), _with_open(part, first)
+            samples, part = as_known(samples, first, window, undo), _with_open(part, first)
     else:
         key = "group_id" if splits.by == "group" else "sample_id"
         drawn = uniform(seed, "split", key)
@@ -292,15 +293,6 @@ def split_cuts(samples: DataFrame, splits: Splits) -> list[int]:
     return time_cuts(samples.where("mature"), (train, train + validation))
 
 
-def open_at(cut: int, window: int | None) -> Column:
-    """Whether the label window of a row is open at the cut; without one, until the label event."""
-    begins = F.unix_seconds("event_time")
-    if window is None:
-        arrived = F.coalesce(F.unix_seconds("label_time") < cut, F.lit(False))
-        return (begins < cut) & ~arrived
-    return (begins < cut) & (begins + window >= cut)
-
-
 def _by_time(first: int, second: int, window: int) -> Column:
     begins = F.unix_seconds("event_time")
     ends = begins + window
@@ -316,33 +308,3 @@ def _by_time(first: int, second: int, window: int) -> Column:
 def _with_open(part: Column, first: int) -> Column:
     """The part, or train for all rows that began before the first cut."""
     return F.when(F.unix_seconds("event_time") < first, "train").otherwise(part)
-
-
-def _as_known(samples: DataFrame, first: int, window: int | None, undo: int) -> DataFrame:
-    """The rows; those before the first cut with what was known then, unsettled without a window."""
-    begins = F.unix_seconds("event_time")
-    before = begins < first
-    # What was taken back only after the cut was a positive then.
-    times = ("label_time", "undo_time")
-    arrived, undone = (F.coalesce(F.unix_seconds(t) < first, F.lit(False)) for t in times)
-    positive_then = arrived & ~undone
-    undone_later = positive_then & F.col("undo_time").isNotNull()
-    label = F.when(undone_later, 1.0).when(positive_then, F.col("label")).otherwise(0.0)
-    passed = (F.lit(first) - begins) / time_unit(window)
-    if window:
-        passed = F.least(F.lit(1.0 + undo / window), passed)
-
-    def at_cut(name: str, value: Column) -> Column:
-        return F.when(before, value).otherwise(F.col(name))
-
-    return samples.withColumns(
-        {
-            "label": at_cut("label", label.cast("float")),
-            "label_time": at_cut("label_time", F.when(arrived, F.col("label_time"))),
-            "undo_time": at_cut("undo_time", F.when(undone, F.col("undo_time"))),
-            "mature": at_cut("mature", begins + window + undo < first if window else F.lit(False)),
-            "elapsed": at_cut("elapsed", passed),
-            "delay": at_cut("delay", F.when(arrived, F.col("delay"))),
-            "undone": at_cut("undone", F.when(undone, F.col("undone"))),
-        }
-    )

@@ -29,6 +29,7 @@ from reweight.build_samples import (
     checks,
     encoding,
     feature_stats,
+    known_labels,
     negatives,
     raw_samples,
     sampling,
@@ -72,6 +73,9 @@ def build_samples(run: Run) -> dict[str, Any]:
     labelled = raw_samples.labelled(
         events, config.sampling, config.features, config.splits, log_end
     )
+    if config.splits.open_windows == "train" and config.sampling.label.undo:
+        cut, _ = splits.split_cuts(labelled, config.splits)
+        labelled = known_labels.with_known_times(labelled, events, config.sampling, cut)
     types = sampling.kept_types(events, config.sampling)
     anchors = events.where(config.sampling.anchor)
     with embedded(run.store, anchors, config.features.text) as embeddings:
@@ -114,7 +118,8 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     cuts = splits.split_cuts(prepared, config.splits)
     samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts, undo)
     ends = config.splits.open_windows == "gap" and window is None
-    counts, opened = _counts(samples, [] if ends else cuts, label.settles)
+    counts = _counts(samples)
+    opened = known_labels.opened(prepared, [] if ends else cuts, label.settles)
     if model_run_id is None:
         splits.check_splits(counts)
     if config.statistics_run_id is None:
@@ -127,7 +132,6 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
     write_json(run.folder.labels, shared.model_dump())
     encoded = samples.transform(encoding.with_features, config.features, stats)
     rows = run.store.write(SAMPLES, raw_samples.table_rows(encoded))
-    used = [name for name in stats.names if not name.startswith("padding_")]
     return {
         "samples": rows,
         "splits": {part: n for part, (n, _) in counts.items()},
@@ -135,7 +139,7 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
         **_cuts_summary(cuts, opened, counts),
         **shared.said(),
         **_oddities(facts, config),
-        "features": f"{len(used)} in a vector of {len(stats.names)}; names in "
+        "features": f"{len(stats.declared)} in a vector of {len(stats.names)}; names in "
         f"{run.folder.features.name}",
         "ids": dict(stats.cardinalities),
         **_sequences_summary(facts, stats.sequence),
@@ -151,20 +155,12 @@ def _sequences_summary(facts: Mapping[str, int], shape: SequenceShape | None) ->
     return {"sequences": f"last {shape.length} events: {fields}; {none:,} samples have none"}
 
 
-def _counts(
-    samples: DataFrame, cuts: Sequence[int], window: int | None
-) -> tuple[dict[str, tuple[int, int]], list[int]]:
-    """Rows and positives of each part, and how many label windows were open at each cut."""
-    opened = [F.count(F.when(splits.open_at(cut, window), 1)) for cut in cuts]
-    # Small: one row per part of the split.
-    rows = (
-        samples.groupBy("split")
-        .agg(F.count("*").alias("n"), F.sum("label").alias("p"), F.array(*opened).alias("open"))
-        .orderBy("split")
-        .collect()
-    )
-    parts = {row["split"]: (row["n"], int(row["p"] or 0)) for row in rows}
-    return parts, [sum(numbers) for numbers in zip(*(row["open"] for row in rows), strict=True)]
+def _counts(samples: DataFrame) -> dict[str, tuple[int, int]]:
+    """Rows and positives of each part of the split."""
+    # Small: one row per part.
+    rows = samples.groupBy("split").agg(F.count("*").alias("n"), F.sum("label").alias("p"))
+    parts = rows.orderBy("split").collect()
+    return {row["split"]: (row["n"], int(row["p"] or 0)) for row in parts}
 
 
 def _cuts_summary(
