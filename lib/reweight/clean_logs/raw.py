@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from reweight.core.columns import as_json
 from reweight.core.errors import SourceError
 from reweight.core.section import quoted
 
@@ -56,9 +57,5 @@ def check_folders(
 
 
 def as_text(columns: list[str]) -> Column:
-    """Fields as JSON; unlike Spark's default, times are not cut to milliseconds."""
-    form = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
-    return F.to_json(
-        F.struct(*[F.col(quoted(c)) for c in columns]),
-        {"timestampFormat": form + "XXX", "timestampNTZFormat": form},
-    )
+    """Fields as JSON."""
+    return as_json(*[F.col(quoted(c)) for c in columns])

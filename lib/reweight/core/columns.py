@@ -55,3 +55,10 @@ def literals(values: Sequence[int | float | str], kind: str) -> Column:
 def finite(number: Column) -> Column:
     """The number, or null where it is NaN, infinite or too large for a float32."""
     return F.when(F.abs(number) < _LARGEST, number)
+
+
+def as_json(*columns: Column | str) -> Column:
+    """Columns as the fields of a JSON object; unlike Spark's, times keep their microseconds."""
+    form = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
+    formats = {"timestampFormat": form + "XXX", "timestampNTZFormat": form}
+    return F.to_json(F.struct(*columns), formats)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from reweight.core.columns import as_json
 from reweight.core.run_folder import RunFolder
 from reweight.core.section import quoted
 
@@ -22,7 +23,7 @@ def kept_json(columns: Mapping[str, str]) -> Column:
     """
     if not columns:
         return F.lit(None).cast("string")
-    return F.to_json(F.struct(*[F.expr(sql).alias(name) for name, sql in columns.items()]))
+    return as_json(*[F.expr(sql).alias(name) for name, sql in columns.items()])
 
 
 def with_kept(samples: DataFrame, types: Mapping[str, str]) -> DataFrame:
