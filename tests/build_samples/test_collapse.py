@@ -37,6 +37,9 @@ def test_lines_of_one_thing_are_made_one_event(spark: SparkSession) -> None:
     wrong = Collapse(keys=("nobody",), columns={"event_time": "min(event_time)"})
     with pytest.raises(SourceError, match=r"collapse\.keys\.nobody"):
         collapsed(frame, wrong)
+    facts = frame.withColumn("facts", F.create_map("user", "id"))
+    with pytest.raises(SourceError, match=r"collapse\.keys\.facts: facts\n"):
+        collapsed(facts, Collapse(keys=("facts",), columns=wrong.columns))
     untimed = collapsed(frame.drop("event_time"), Collapse(keys=("id",), columns={"n": "count(*)"}))
     assert {(row["id"], row["n"]) for row in untimed.collect()} == {(1, 2), (2, 1)}
 

@@ -463,6 +463,19 @@ def test_all_wrong_expressions_are_named_together(table: DataFrame) -> None:
     assert "3 error(s)" in str(caught.value)
     with pytest.raises(SourceError, match=r"history\.past\.keys\.maker"):
         check_features(table, table, Features(history={"past": history}))
+    # Each is checked in the form in which it is used.
+    typed = table.selectExpr("*", "array(n) AS tags", "map(n, n) AS facts")
+    past = {"past": History(keys=("facts",), counts={"all": "true"})}
+    with pytest.raises(SourceError) as caught:
+        check_features(typed, typed, Features(numeric={"tags": "tags"}, history=past))
+    for place in ("numeric.tags: tags", "history.past.keys.facts: facts"):
+        assert f"\n    {place}\n" in caught.value.got
+    past = {"past": History(keys=("n",), counts={"spent": "x"})}
+    sequence = SEQUENCE.model_copy(update={"where": "x"})
+    with pytest.raises(SourceError) as caught:
+        check_features(typed, typed, Features(history=past, sequence=sequence))
+    for place in ("history.past.counts.spent: x", "sequence.where: x"):
+        assert f"\n    {place}\n" in caught.value.got
 
 
 @pytest.mark.parametrize(

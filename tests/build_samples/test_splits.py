@@ -155,6 +155,9 @@ def test_a_condition_names_the_target_where_times_do_not(samples: DataFrame) -> 
     with pytest.raises(SourceError) as caught:
         check_conditions(same, Splits(target_where="country = 'de'"))
     assert "splits.target_where: country = 'de'" in caught.value.got
+    check_conditions(same, Splits(judged="sample_id % 2"))
+    with pytest.raises(SourceError, match=r"splits\.judged: array\(1\)"):
+        check_conditions(same, Splits(judged="array(1)"))
 
 
 def test_all_of_training_may_be_the_target(samples: DataFrame) -> None:

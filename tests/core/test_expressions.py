@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from reweight.core.errors import SourceError
-from reweight.core.expressions import check_expressions
+from reweight.core.expressions import CONDITION, KEY, cast_to, check_expressions
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,20 @@ def test_an_expression_that_does_not_fit_is_named_with_spark_s_words(
     assert "fine" not in said
     assert "the columns ['many', 'name', 'number']" in said
     assert "Project" not in said  # Spark's plan is not for the user
+
+
+def test_an_expression_is_checked_in_the_form_in_which_it_is_used(frame: DataFrame) -> None:
+    used_as = {"if": CONDITION, "number": cast_to("double"), "key": KEY}
+    right = {"if": "number > 0 -- {a comment}", "number": "name", "key": "many", "free": "many"}
+    check_expressions(frame, right, used_as=used_as)
+    wrong = {"if": "number", "number": "many", "key": "map(1, 2)", "free": "map(1, 2)"}
+    with pytest.raises(SourceError) as error:
+        check_expressions(frame, wrong, used_as=used_as)
+    for key in used_as:
+        assert f"\n    {key}: {wrong[key]}\n" in error.value.got
+    assert "3 error(s)" in error.value.got
+    with pytest.raises(SourceError, match="end of input"):
+        check_expressions(frame, {"if": "number +"}, used_as=used_as)
 
 
 def test_all_that_do_not_fit_are_named_in_their_order(frame: DataFrame) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.expressions import check_expressions
+from reweight.core.expressions import KEY, check_expressions
 from reweight.core.hashing import hashable, key_hash
 from reweight.core.section import Name, Names, Section, Sql, repeated
 
@@ -49,7 +49,8 @@ def collapsed(events: DataFrame, collapse: Collapse | None) -> DataFrame:
     """
     if collapse is None:
         return events
-    check_expressions(events, {f"collapse.keys.{k}": k for k in collapse.keys})
+    keys = {f"collapse.keys.{k}": k for k in collapse.keys}
+    check_expressions(events, keys, used_as=dict.fromkeys(keys, KEY))
     columns = collapse.columns
     check_expressions(events, {f"collapse.columns.{k}": v for k, v in columns.items()})
     aggregates = [F.expr(sql).alias(name) for name, sql in columns.items()]

@@ -21,7 +21,7 @@ from reweight.build_samples.sequence import latest_before, with_sequence, withou
 from reweight.build_samples.texts import identities
 from reweight.core.columns import finite, literals
 from reweight.core.errors import SampleError, SourceError
-from reweight.core.expressions import check_expressions
+from reweight.core.expressions import CONDITION, KEY, cast_to, check_expressions
 
 
 def with_features(samples: DataFrame, features: Features, stats: FeatureStats) -> DataFrame:
@@ -116,23 +116,25 @@ def check_features(samples: DataFrame, events: DataFrame, features: Features) ->
     Raises:
         SourceError: some expressions do not fit; the error lists them all.
     """
-    on_samples = {f"numeric.{k}": v for k, v in features.numeric.items()}
-    on_samples |= {f"one_hot.{k}": f.value for k, f in features.one_hot.items()}
-    on_samples |= {f"categorical.{k}": f.value for k, f in features.categorical.items()}
-    on_events: dict[str, str] = {}
+    numeric = {f"numeric.{k}": v for k, v in features.numeric.items()}
+    values = {f"one_hot.{k}": f.value for k, f in features.one_hot.items()}
+    values |= {f"categorical.{k}": f.value for k, f in features.categorical.items()}
+    keys: dict[str, str] = {}
+    conditions: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for name, history in features.history.items():
-        on_samples |= {f"history.{name}.keys.{k}": k for k in history.keys}
-        on_events |= {f"history.{name}.keys.{k}": k for k in history.keys}
-        on_events |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
-    texts = {f"text.{name}.value": text.value for name, text in features.text.items()}
+        keys |= {f"history.{name}.keys.{k}": k for k in history.keys}
+        conditions |= {f"history.{name}.counts.{k}": v for k, v in history.counts.items()}
     if (sequence := features.sequence) is not None:
-        keys = {f"sequence.keys.{k}": k for k in sequence.keys}
-        on_samples |= keys
-        on_events |= keys | {"sequence.where": sequence.where}
-        on_events |= {f"sequence.fields.{k}": f.value for k, f in sequence.fields.items()}
-    check_expressions(samples, on_samples | texts)
+        keys |= {f"sequence.keys.{k}": k for k in sequence.keys}
+        conditions["sequence.where"] = sequence.where
+        fields = {f"sequence.fields.{k}": f.value for k, f in sequence.fields.items()}
+    texts = {f"text.{name}.value": text.value for name, text in features.text.items()}
+    used_as = dict.fromkeys(numeric, cast_to("double")) | dict.fromkeys(keys, KEY)
+    used_as |= dict.fromkeys(conditions, CONDITION)
+    check_expressions(samples, numeric | values | keys | texts, used_as=used_as)
     _check_texts(samples, texts)
-    check_expressions(events, on_events)
+    check_expressions(events, keys | conditions | fields, used_as=used_as)
 
 
 def _check_texts(samples: DataFrame, texts: Mapping[str, str]) -> None:

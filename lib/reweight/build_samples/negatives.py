@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import SampleError
-from reweight.core.expressions import check_expressions
+from reweight.core.expressions import cast_to, check_expressions
 
 
 def check_rate(labelled: DataFrame, sampling: Sampling) -> None:
@@ -23,7 +23,8 @@ def check_rate(labelled: DataFrame, sampling: Sampling) -> None:
         SourceError: it does not fit.
     """
     if isinstance(sampling.negatives, str):
-        check_expressions(labelled, {"negatives": sampling.negatives})
+        rate = {"negatives": sampling.negatives}
+        check_expressions(labelled, rate, used_as=dict.fromkeys(rate, cast_to("double")))
 
 
 def with_design_weight(samples: DataFrame, sampling: Sampling) -> DataFrame:

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.known_labels import as_known
 from reweight.core.errors import SampleError
-from reweight.core.expressions import check_expressions
+from reweight.core.expressions import cast_to, check_expressions
 from reweight.core.hashing import uniform
 from reweight.core.section import Section, Sql
 
@@ -187,7 +187,11 @@ def check_conditions(samples: DataFrame, splits: Splits) -> None:
         SourceError: one does not fit them.
     """
     conditions = {"splits.target_where": splits.target_where, "splits.judged": splits.judged}
-    check_expressions(samples, {key: sql for key, sql in conditions.items() if sql is not None})
+    check_expressions(
+        samples,
+        {key: sql for key, sql in conditions.items() if sql is not None},
+        used_as=dict.fromkeys(conditions, cast_to("boolean")),
+    )
 
 
 def _with_judged(part: Column, splits: Splits, condition: str, seed: int) -> Column:

@@ -15,12 +15,21 @@ CHECKED: ContextVar[list[tuple[DataFrame, Mapping[str, str]]] | None] = ContextV
     "checked", default=None
 )
 
+# How an expression is used, where that asks for a type; it may end in a comment.
+CONDITION, KEY = "CASE WHEN {}\nTHEN 1 END", "xxhash64({}\n)"
+
+
+def cast_to(kind: str) -> str:
+    """How an expression is used that is cast to a type."""
+    return f"CAST({{}}\nAS {kind})"
+
 
 def check_expressions(
     frame: DataFrame,
     expressions: Mapping[str, str],
     of: str = "the data",
     fix: str = "correct the expressions listed above",
+    used_as: Mapping[str, str] | None = None,
 ) -> None:
     """Analyses each expression against a frame, without reading rows.
 
@@ -29,22 +38,28 @@ def check_expressions(
         expressions: key in the config -> expression.
         of: what the frame holds, for the message.
         fix: the next step, for the message.
+        used_as: key in the config -> ``CONDITION``, ``KEY`` or ``cast_to``; any type fits where the
+            key is missing.
 
     Raises:
-        SourceError: expressions do not parse or use missing columns; the error lists them all.
+        SourceError: expressions do not parse, use missing columns, or are not of the type that
+            their use asks for; the error lists them all.
     """
     checked = CHECKED.get()
     if checked is not None:
         checked.append((frame, expressions))
+    forms = {k: (used_as or {}).get(k, "{}").format(sql) for k, sql in expressions.items()}
     try:
         # All in one analysis, since the wider the frame, the more each analysis costs.
-        analysed(frame.select(*[F.expr(sql) for sql in expressions.values()]))
+        analysed(frame.select(*map(F.expr, forms.values())))
         return
     except AnalysisException:
         wrong = []
     for key, sql in expressions.items():
         try:
-            analysed(frame.select(F.expr(sql)))
+            # First as it is written, which gives the plainer message.
+            for form in (sql, forms[key]):
+                analysed(frame.select(F.expr(form)))
         except AnalysisException as error:
             wrong.append(f"\n    {key}: {sql}\n      {in_short(error)}")
     if wrong:
