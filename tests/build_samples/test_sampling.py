@@ -12,11 +12,13 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.checks import check_classes, check_labels, check_samples
 from reweight.build_samples.labels import label_event, with_label
+from reweight.build_samples.negatives import check_rate
 from reweight.build_samples.sampling import (
     LABEL_COLUMNS,
     Label,
     Sampling,
     check_sampling,
+    kept_types,
     with_identity,
 )
 from reweight.core.errors import SampleError, SourceError
@@ -270,8 +272,8 @@ def test_equal_rows_without_identity_get_ids_that_differ_and_do_not_move(
     frame = spark.createDataFrame(rows * 3, "a int, b int, c string")
     sampling = Sampling(label=Label(value="true"))
 
-    def ids(frame: DataFrame) -> list[tuple[Any, ...]]:
-        found = with_identity(frame, sampling).select("a", "b", "c", "sample_id").collect()
+    def ids(frame: DataFrame, *more: str) -> list[tuple[Any, ...]]:
+        found = with_identity(frame, sampling).select("a", "b", "c", *more, "sample_id").collect()
         return sorted(map(tuple, found), key=str)
 
     first = ids(frame.coalesce(1))
@@ -281,6 +283,29 @@ def test_equal_rows_without_identity_get_ids_that_differ_and_do_not_move(
     # The label may come later: that makes no other row of it.
     columns = {name: F.lit(None) for name in LABEL_COLUMNS}
     assert ids(frame.withColumns(columns)) == first
+    # Of rows with different labels, it is always the same ones.
+    answers = [(*row, float(n % 3 == 0)) for n, row in enumerate(rows * 3)]
+    answered = spark.createDataFrame(answers, "a int, b int, c string, label float")
+    positive = ids(answered.coalesce(1), "label")
+    assert sorted(((*row[:3], row[-1]) for row in positive), key=str) == first
+    for seed in (1, 2):
+        shuffled = answered.orderBy(F.rand(seed)).repartition(seed * 3)
+        assert ids(shuffled, "label") == positive
+
+
+def test_rows_with_maps_have_ids_without_a_key(spark: SparkSession) -> None:
+    rows = spark.range(12).selectExpr(
+        "id % 2 AS a", "map('k', id % 3) AS m", "TIMESTAMP '2026-03-01' AS event_time"
+    )
+    sampling = Sampling(label=Label(where="a = 0", keys=("a",), window=9, attribute="last"))
+    found = []
+    for seed in (1, 2):
+        shuffled = rows.orderBy(F.rand(seed)).repartition(seed)
+        columns = ("a", F.expr("m['k']"), "sample_id")
+        found.append(sorted(with_identity(shuffled, sampling).select(*columns).collect()))
+    assert found[0] == found[1]
+    assert len({row[-1] for row in found[0]}) == 12
+    with_label(rows, sampling, F.lit(START).cast("timestamp")).transform(with_identity, sampling)
 
 
 GOOD = {"rows": 9, "ids": 9, "groups": 9, "mature": 7, "positives": 2, "negatives": 5}
@@ -316,6 +341,30 @@ def test_columns_that_samples_would_replace_are_refused_by_name(spark: SparkSess
     assert "got:      ['delay', 'position', 'value']" in str(caught.value)
     taken = section.model_copy(update={"keep": {"position": "position", "value": "value"}})
     check_sampling(log.drop("delay"), taken)
+
+
+def test_expressions_over_samples_cannot_use_an_event_column_label(spark: SparkSession) -> None:
+    log = spark.createDataFrame([], "id int, Label int")
+    check_sampling(log, Sampling(key=("id",), label=Label(value="label >= 4")))
+    uses = {"segment": "label", "group": "-label", "keep": {"rating": "label", "id": "id"}}
+    section = {"key": ["label"], "label": {"value": "label >= 4"}} | uses
+    with pytest.raises(SourceError) as caught:
+        check_sampling(log, Sampling.model_validate(section))
+    for place in ("segment: label", "group: -label", "keep.rating: label", "key.label: label"):
+        assert f"\n    {place}\n" in caught.value.got
+    assert "4 error(s)" in caught.value.got
+    assert caught.value.expected == "Spark SQL over the columns ['id']"
+    assert "another name in cleaning.columns" in caught.value.fix
+
+
+def test_columns_that_json_does_not_hold_are_not_kept(spark: SparkSession) -> None:
+    log = spark.range(1)
+    right = {"a": "map('x', id)", "b": "null", "c": "array(named_struct('d', now()))"}
+    section = Sampling(key=("id",), label=Label(value="true"), keep=right)
+    assert kept_types(log, section)["a"] == "map<string,bigint>"
+    for wrong in ("map(id, 'x')", "array(map('x', map(id, 1)))", "binary('x')"):
+        with pytest.raises(SourceError, match=r"sampling\.keep\.a cannot be kept"):
+            kept_types(log, section.model_copy(update={"keep": {"a": wrong}}))
 
 
 @pytest.mark.parametrize(
@@ -361,6 +410,27 @@ def test_all_wrong_expressions_are_named_together(spark: SparkSession) -> None:
     assert "7 error(s)" in text
     for fine in ("label.keys.user", "keep.value"):
         assert f"\n    {fine}: " not in text
+
+
+def test_expressions_of_other_types_than_their_use_asks_for_are_named_together(
+    spark: SparkSession,
+) -> None:
+    frame = spark.createDataFrame([], f"{COLUMNS}, tags array<string>, facts map<string, int>")
+    undo = {"where": "item", "keys": ["facts"], "window": 60}
+    label = {"where": "id", "keys": ["facts", "user"], "window": 60, "undo": undo}
+    section = {"anchor": "id", "key": ["facts"], "label": label, "keep": {"position": "tags"}}
+    with pytest.raises(SourceError) as caught:
+        check_sampling(frame, Sampling.model_validate(section))
+    for place in ("anchor: id", "label.where: id", "label.undo.where: item", "keep.position: tags"):
+        assert f"\n    {place}\n" in caught.value.got
+    for place in ("key", "label.keys", "label.undo.keys"):
+        assert f"\n    {place}.facts: facts\n" in caught.value.got
+    assert "7 error(s)" in caught.value.got
+    for rest in ({"label": Label(value="tags")}, {"negatives": "tags"}):
+        wrong = Sampling(key=("id",), label=Label(value="id = 1")).model_copy(update=rest)
+        with pytest.raises(SourceError, match=f"\n    {'.'.join(rest)}"):
+            check_sampling(frame, wrong)
+            check_rate(frame, wrong)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.collapse import event_columns
 from reweight.build_samples.sampling import Label, Sampling, identity
+from reweight.core.hashing import hash_values
 
 _DAY = 86_400
 
@@ -169,7 +170,7 @@ def _anchors(events: DataFrame, sampling: Sampling, hit: Column, bucket: Column)
     """
     label = sampling.label
     keyed = _has_all_keys(label.keys)
-    keyless = F.xxhash64(*event_columns(events))
+    keyless = F.xxhash64(*hash_values(events, event_columns(events)))
     tie = identity(events, sampling) if sampling.key else keyless
     columns = {
         # An event that is anchor and label must not find itself at its own time.

@@ -5,7 +5,8 @@ its label is whether a label event with the same keys follows within the label w
 every event is a sample and carries its label.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,8 +15,8 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.collapse import LONE, Collapse, event_columns
 from reweight.core.errors import SourceError
-from reweight.core.expressions import check_expressions, unread
-from reweight.core.hashing import key_hash
+from reweight.core.expressions import CONDITION, KEY, cast_to, check_expressions, unread
+from reweight.core.hashing import hash_values, key_hash
 from reweight.core.kept import kept_json
 from reweight.core.section import Name, Names, Seconds, Section, Sql
 from reweight.core.sequences import SEQUENCE
@@ -219,10 +220,32 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
     """Checks the names of the event columns, and every expression of the section against them.
 
     Raises:
-        SourceError: a column would be replaced by one that samples define themselves, or
-            expressions do not fit; the error lists them all.
+        SourceError: a column would be replaced by one that samples define themselves, expressions
+            do not fit, or those of the samples themselves use an event column ``label``; the error
+            lists them all.
     """
+    _check_names(events, sampling)
     label = sampling.label
+    undo_keys = label.undo.keys if label.undo else ()
+    own_keys = {f"key.{k}": k for k in sampling.key}
+    keys = own_keys | {f"label.keys.{k}": k for k in label.keys}
+    keys |= {f"label.undo.keys.{k}": k for k in undo_keys}
+    conditions = {
+        "anchor": sampling.anchor,
+        "label.where": label.where,
+        "label.undo.where": label.undo.where if label.undo else None,
+    }
+    of_samples = {"group": sampling.group, "segment": sampling.segment} | {
+        f"keep.{k}": v for k, v in sampling.keep.items()
+    }
+    expressions = _there(conditions | {"label.value": label.value} | of_samples | keys)
+    used_as = dict.fromkeys(conditions, CONDITION) | dict.fromkeys(keys, KEY)
+    used_as |= {f"keep.{name}": cast_to(kind) for name, kind in KEEP_TYPES.items()}
+    check_expressions(events, expressions, used_as=used_as | {"label.value": cast_to("float")})
+    _check_label_column(events, _there(of_samples | own_keys))
+
+
+def _check_names(events: DataFrame, sampling: Sampling) -> None:
     if taken := taken_names(events.columns, sampling):
         raise SourceError(
             "event columns have names that samples use for something else",
@@ -232,19 +255,22 @@ def check_sampling(events: DataFrame, sampling: Sampling) -> None:
             fix="rename them in cleaning.columns, or write sampling: {keep: {position: "
             "position}} and likewise for the others",
         )
-    expressions: dict[str, str | None] = {
-        "anchor": sampling.anchor,
-        "group": sampling.group,
-        "segment": sampling.segment,
-        "label.where": label.where,
-        "label.value": label.value,
-        **{f"keep.{k}": v for k, v in sampling.keep.items()},
-        **{f"key.{k}": k for k in sampling.key},
-        **{f"label.keys.{k}": k for k in label.keys},
-        "label.undo.where": label.undo.where if label.undo else None,
-        **{f"label.undo.keys.{k}": k for k in (label.undo.keys if label.undo else ())},
-    }
-    check_expressions(events, {k: v for k, v in expressions.items() if v is not None})
+
+
+def _there(expressions: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: sql for key, sql in expressions.items() if sql is not None}
+
+
+def _check_label_column(events: DataFrame, expressions: Mapping[str, str]) -> None:
+    """Checks that expressions over the samples do not use an event column ``label``."""
+    if "label" in [name.lower() for name in events.columns]:
+        check_expressions(
+            events.drop("label"),
+            expressions,
+            of="the samples, whose column `label` is their own label",
+            fix="give the event column another name in cleaning.columns, such as rating, and write "
+            "that name in the expressions listed above",
+        )
 
 
 def kept_types(events: DataFrame, sampling: Sampling) -> dict[str, str]:
@@ -258,10 +284,10 @@ def kept_types(events: DataFrame, sampling: Sampling) -> dict[str, str]:
     for name, kind in types.items():
         if kind == "void":
             types[name] = "string"
-        elif any(word in kind for word in ("binary", "variant", "interval")):
+        elif re.search(r"binary|variant|interval|map<(?!string)", kind):
             raise SourceError(
                 f"sampling.keep.{name} cannot be kept",
-                expected="an expression for numbers, texts, booleans or times",
+                expected="numbers, texts, booleans or times; in maps, texts as keys",
                 got=kind,
                 fix=f"cast it, such as {name}: cast({sampling.kept[name]} AS string)",
             )
@@ -287,8 +313,11 @@ def sample_ids(samples: DataFrame, sampling: Sampling) -> Column:
     # Without the label columns, so that a label that arrives later does not change the id. A hash
     # skips nulls, so their positions are hashed too.
     columns = [c for c in event_columns(samples) if c not in LABEL_COLUMNS]
-    content = F.xxhash64(*columns, F.array(*[F.col(c).isNull() for c in columns]))
-    number = F.row_number().over(Window.partitionBy(content).orderBy(F.lit(0)))
+    nulls = F.array(*[F.col(c).isNull() for c in columns])
+    content = F.xxhash64(*hash_values(samples, columns), nulls)
+    # By label, so that of equal rows it is always the same ids that are positive.
+    labels = [F.col(c) for c in LABEL_COLUMNS if c in samples.columns] or [F.lit(0)]
+    number = F.row_number().over(Window.partitionBy(content).orderBy(*labels))
     return F.xxhash64(content, number)
 
 

@@ -1,9 +1,12 @@
 """Random numbers as hashes of a seed and keys, whatever the partitioning of the rows."""
 
+from collections.abc import Iterable
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from reweight.core.columns import as_json
 
 
 def key_hash(*keys: str) -> Column:
@@ -20,6 +23,12 @@ def key_hash(*keys: str) -> Column:
 def hashable(rows: DataFrame) -> list[str]:
     """The columns that Spark can hash: all but those with maps."""
     return [f.name for f in rows.schema if "map<" not in f.dataType.simpleString()]
+
+
+def hash_values(rows: DataFrame, names: Iterable[str]) -> list[Column]:
+    """Columns as values that Spark can hash: those with maps as JSON."""
+    plain = set(hashable(rows))
+    return [F.col(n) if n in plain else as_json(n) for n in names]
 
 
 def uniform(seed: int, stream: str, *keys: Column | str) -> Column:
