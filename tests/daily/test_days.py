@@ -1,6 +1,7 @@
 """The days of a run: which part of the tables they change, and which are refused."""
 
 import math
+import re
 from datetime import date
 from typing import Any
 
@@ -23,7 +24,7 @@ from reweight.daily.days import (
     reopened,
     usual_rows,
 )
-from reweight.daily.section import Daily, cleaning_of, row_rules
+from reweight.daily.section import Daily, cleaning_of, row_rules, wrong_for_days
 
 HOUR = 3600 * 10**6
 FIRST = date(2026, 1, 5)
@@ -255,3 +256,30 @@ def test_what_days_cannot_be_made_with_is_refused_in_the_config(override: str, s
     with pytest.raises(ConfigError, match=said):
         read_config(RunConfig, CONF, (override,))
     assert read_config(RunConfig, CONF).daily is not None
+
+
+@pytest.mark.parametrize(
+    ("form", "where", "said"),
+    [
+        ("csv", {}, [r"write daily.paths: \{log: raw/day=\{day\}\}$"]),
+        ("delta", {}, [r"write daily.paths: \{log: raw/day=\{day\}\}, or daily.where: \{log: "]),
+        (
+            "json",
+            {"log": "day = '{day}'"},
+            [r"\['log'\] are files of text.*daily.paths: \{log: raw"],
+        ),
+        ("parquet", {"log": "day = '{day}'"}, []),
+    ],
+)
+def test_a_condition_does_not_say_of_which_day_a_malformed_line_is(
+    form: str, where: dict[str, str], said: list[str]
+) -> None:
+    config = read_config(RunConfig, CONF)
+    source = {"path": "raw", "format": form} | ({"schema": "day string"} if form == "json" else {})
+    columns = {"event_time": "ts"}
+    cleaning = Cleaning.model_validate({"sources": {"log": source}, "columns": columns})
+    section = Daily(first=date(2026, 1, 21), where=where)
+    others = (config.sampling, config.splits, config.features)
+    found = [*wrong_for_days(section, "reference", cleaning, *others)]
+    assert len(found) == len(said)
+    assert all(re.search(pattern, text) for pattern, text in zip(said, found, strict=True))

@@ -32,7 +32,8 @@ class Daily(AskedDays):
         paths: source -> path of the raw files that a day delivers, in which ``{day}`` stands for
             the day, such as ``raw/day={day}``. It takes the place of the source's own ``path``.
         where: source -> condition over the source's columns on the rows that a day delivers, such
-            as ``to_date(received_at) = '{day}'``. It is added to the source's own ``where``.
+            as ``to_date(received_at) = '{day}'``. It is added to the source's own ``where``. CSV
+            and JSON need ``paths``, since a malformed line has no columns that tell its day.
         reopen: a day may deliver events of so many days before it, which are opened again; older
             ones are rejected.
         largest: a day with more raw rows than so many times the median of the days before it (at
@@ -137,12 +138,7 @@ def wrong_for_days(
     unknown = sorted({*daily.paths, *daily.where} - set(cleaning.sources))
     if unknown:
         yield f"daily: expected sources out of {sorted(cleaning.sources)}, got {unknown}"
-    if lost := [n for n in cleaning.sources if n not in daily.paths and n not in daily.where]:
-        yield (
-            f"daily: nothing says which rows of the sources {lost} a day delivers; write "
-            f"daily.paths: {{{lost[0]}: raw/day={DAY}}}, or daily.where: {{{lost[0]}: "
-            f"\"to_date(received_at) = '{DAY}'\"}}"
-        )
+    yield from _wrong_rows_of_a_day(daily, cleaning)
     if tables := [n for n in daily.paths if n in cleaning.sources and cleaning.sources[n].table]:
         yield f"daily.paths: the sources {tables} are tables; select the rows by daily.where"
     if sampling.label.never_closes:
@@ -155,6 +151,25 @@ def wrong_for_days(
     if features.sequence is not None:
         yield "features.sequence: the last events before a day are not kept; remove it"
     yield from _moving(daily, splits)
+
+
+def _wrong_rows_of_a_day(daily: Daily, cleaning: Cleaning) -> Iterator[str]:
+    """Sources of which nothing says, or can say, which rows a day delivers."""
+    without = {name: s for name, s in cleaning.sources.items() if name not in daily.paths}
+    text = [name for name, source in without.items() if source.kind in ("csv", "json")]
+    if lost := [name for name in without if name not in daily.where]:
+        paths = f"daily.paths: {{{lost[0]}: raw/day={DAY}}}"
+        where = f"daily.where: {{{lost[0]}: \"to_date(received_at) = '{DAY}'\"}}"
+        yield (
+            f"daily: nothing says which rows of the sources {lost} a day delivers; write "
+            f"{paths if lost[0] in text else f'{paths}, or {where}'}"
+        )
+    if selected := [name for name in text if name in daily.where]:
+        yield (
+            f"daily.where: the sources {selected} are files of text, and no condition says of "
+            "which day a malformed line is, so every day would reject those of all; write "
+            f"daily.paths: {{{selected[0]}: raw/day={DAY}}}"
+        )
 
 
 def _moving(daily: Daily, splits: Splits) -> Iterator[str]:
