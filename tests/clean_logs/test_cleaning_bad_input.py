@@ -370,7 +370,7 @@ def test_a_far_row_is_rejected_and_what_is_lost_is_named(
     spark: SparkSession, tmp_path: Path, root: Path
 ) -> None:
     lines = [f"{i},buy,2026-03-0{1 + i % 6} 10:00:00,{i}" for i in range(300)]
-    odd = ["300,buy,2037-04-09,n/a", "301,buy,2026-03-06 23:00:00,", "302,view,noon,1"]
+    odd = ["300,buy,2037-04-09,n/a", "300,buy,2026-03-06 23:00:00,", "302,view,noon,1"]
     for name in ("a", "b"):
         # An event in both files, which are two sources.
         file(tmp_path, "\n".join(["id,kind,ts,price", *lines[:100], *odd, ""]), f"{name}.csv")
@@ -392,11 +392,13 @@ def test_a_far_row_is_rejected_and_what_is_lost_is_named(
         "event_time": "2 values such as 'noon'",
         "price": "2 values such as 'n/a'",
     }
-    overlapping = given | {"duplicates": {"across_sources": True}}
-    told = run_stage(open_run(spark, root, overlapping), clean_logs)
-    # The first file is kept, so that all duplicates are in the second.
-    assert told["reasons"]["duplicate"] == 4
-    assert told["duplicates by source"] == {"a": 0, "b": 4}
+    latest = {"across_sources": True, "keys": ["id"], "prefer": "-unix_seconds(event_time)"}
+    told = run_stage(open_run(spark, root, given | {"duplicates": latest}), clean_logs)
+    # The first file is kept, so that all equal rows are in the second.
+    assert told["reasons"] == {"duplicate": 4, "duplicate_key": 1, "missing:event_time": 2}
+    assert told["duplicates by source"] == {"a": 1, "b": 4}
+    # Not the row of 2037 is kept, but the one with its key that is within the log.
+    assert told["times"] == "2026-03-01 10:00:00 to 2026-03-06 23:00:00"
     kept = given | {"not_after": "2040-01-01"}
     told = run_stage(open_run(spark, root, kept), clean_logs)
     assert told["times"] == "2026-03-01 10:00:00 to 2037-04-09 00:00:00"

@@ -1,7 +1,8 @@
 """The reasons to reject rows: rules and duplicates, with their counts."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
@@ -9,9 +10,10 @@ from pyspark.sql import functions as F
 
 from reweight.clean_logs import times
 from reweight.clean_logs.section import Cleaning
-from reweight.clean_logs.times import Group
+from reweight.clean_logs.times import Group, Span
 from reweight.core.errors import SourceError
 from reweight.core.expressions import check_expressions
+from reweight.core.persisted import persisted
 
 
 def with_reasons(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
@@ -43,7 +45,7 @@ def with_reasons(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     return rows.withColumn("_reasons", F.array_compact(all_reasons))
 
 
-def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
+def with_duplicates(rows: DataFrame, cleaning: Cleaning, span: Span = times.EVERY_DAY) -> DataFrame:
     """Adds the reasons ``duplicate`` (all raw fields equal) and ``duplicate_key``.
 
     Equal rows of two sources are different events, unless ``duplicates.across_sources`` says
@@ -51,6 +53,11 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
 
     One shuffle and one sort serve both: rows are partitioned by the hash of the key, or of the raw
     row where there is no key, so that neither null keys nor malformed lines pile up in one task.
+
+    Args:
+        rows: all rows, with their other reasons.
+        cleaning: the section.
+        span: the days of the log; rows outside them are at fault.
     """
     rule = cleaning.duplicates
     if not rule.exact and not rule.keys:
@@ -65,7 +72,7 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     raw_hash = [F.xxhash64("_raw").alias("_h1"), F.xxhash64(F.lit(1), "_raw").alias("_h2")]
     rows = rows.select("*", *raw_hash, keyed.alias("_keyed"))
     rows = rows.withColumn("_key", F.coalesce(key, F.col("_h1"))).repartition("_key")
-    faulty = F.size("_reasons") > 0
+    faulty = (F.size("_reasons") > 0) | times.beyond(span)
     # Equal rows follow one another. Of the rows of a key, the first one stays.
     in_order = Window.partitionBy("_key", "_keyed", *[_of_keyed(F.col(k)) for k in rule.keys])
     in_order = in_order.orderBy(
@@ -88,6 +95,41 @@ def with_duplicates(rows: DataFrame, cleaning: Cleaning) -> DataFrame:
     return rows.withColumn("_reasons", F.concat("_reasons", duplicates)).drop(
         "_h1", "_h2", "_keyed", "_key", "_copy", "_turn"
     )
+
+
+def without_duplicates(rows: DataFrame) -> DataFrame:
+    """Takes back the reasons that ``with_duplicates`` added."""
+    others = F.filter("_reasons", lambda reason: ~reason.isin("duplicate", "duplicate_key"))
+    return rows.withColumn("_reasons", others)
+
+
+@contextmanager
+def within_log(
+    rows: DataFrame, groups: Sequence[Group], cleaning: Cleaning
+) -> Iterator[tuple[DataFrame, list[Group], Span]]:
+    """Rejects the rows outside the days of the log.
+
+    A row with a wrong clock may have been kept instead of a right one with its key: then duplicates
+    are looked for again, among the rows within the log.
+
+    Args:
+        rows: all rows, with their reasons, computed once.
+        groups: their counts.
+        cleaning: the section.
+
+    Yields:
+        All rows, their counts, and the days of the log.
+    """
+    span = times.log_span(groups, cleaning)
+    inside = times.within(groups, span)
+    # A row with another reason besides would be rejected anyway.
+    if inside == [*groups] or all(g.reasons != ("duplicate_key",) for g in groups):
+        yield rows.transform(times.with_span, span), inside, span
+        return
+    again = rows.transform(without_duplicates).transform(with_duplicates, cleaning, span)
+    with persisted(again) as again:
+        inside = times.within(count_groups(again, cleaning), span)
+        yield again.transform(times.with_span, span), inside, span
 
 
 def _of_keyed(value: Column) -> Column:

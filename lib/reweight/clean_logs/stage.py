@@ -49,15 +49,13 @@ def clean_logs(run: Run) -> dict[str, Any]:
             times.check_times(groups, section, sources)
             lost = conversions.count_lost(rows) if sum(g.lost for g in groups) else {}
             lost |= lookups.lost_facts(run.spark, section)
-        span = times.log_span(groups, section)
-        groups = times.within(groups, span)
-        total, bad, by_reason = reasons.count_reasons(groups)
-        meant = partial(times.suggestion, section, sources)
-        reasons.check_counts(raw, total, bad, by_reason, section.max_rejected, meant)
-        cleaned = rows.transform(times.with_span, span)
-        written = run.store.write(EVENTS, cleaning.events(cleaned))
-        rejected = run.store.write(REJECTED, cleaning.rejected(cleaned))
-        reasons.check_counts(raw, written + rejected, rejected, by_reason, 1.0)
+        with reasons.within_log(rows, groups, section) as (cleaned, groups, span):
+            total, bad, by_reason = reasons.count_reasons(groups)
+            meant = partial(times.suggestion, section, sources)
+            reasons.check_counts(raw, total, bad, by_reason, section.max_rejected, meant)
+            written = run.store.write(EVENTS, cleaning.events(cleaned))
+            rejected = run.store.write(REJECTED, cleaning.rejected(cleaned))
+            reasons.check_counts(raw, written + rejected, rejected, by_reason, 1.0)
     by_source = reasons.count_duplicates(groups)
     counts = {
         "raw": sum(raw.values()),

@@ -78,6 +78,9 @@ class Span:
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
 
+EVERY_DAY = Span(None, None)
+
+
 def outside(cleaning: Cleaning) -> Column:
     """Whether a time is outside ``not_before`` and ``not_after``, or implausible."""
     if not cleaning.times:
@@ -155,7 +158,7 @@ def seen_span(groups: Sequence[Group]) -> Span:
     pooled = sum(by_source.values(), Counter())
     spans = [span for days in (*by_source.values(), pooled) if (span := _span(days)) is not None]
     if not spans:
-        return Span(None, None)
+        return EVERY_DAY
     return Span(min(s[0] for s in spans), max(s[1] for s in spans))
 
 
@@ -167,15 +170,20 @@ def within(groups: Sequence[Group], span: Span) -> list[Group]:
     ]
 
 
+def beyond(span: Span) -> Column:
+    """Whether a time is outside the days of the log."""
+    seconds = F.unix_seconds("event_time")
+    is_beyond = F.lit(False)
+    if span.first is not None:
+        is_beyond |= seconds < span.first * 86400
+    if span.last is not None:
+        is_beyond |= seconds >= (span.last + 1) * 86400
+    return is_beyond
+
+
 def with_span(rows: DataFrame, span: Span) -> DataFrame:
     """Adds the reason to the rows that are outside the days of the log."""
-    seconds = F.unix_seconds("event_time")
-    beyond = F.lit(False)
-    if span.first is not None:
-        beyond |= seconds < span.first * 86400
-    if span.last is not None:
-        beyond |= seconds >= (span.last + 1) * 86400
-    reasons = F.when((F.size("_reasons") == 0) & beyond, F.array(F.lit(REASON)))
+    reasons = F.when((F.size("_reasons") == 0) & beyond(span), F.array(F.lit(REASON)))
     return rows.withColumn("_reasons", F.coalesce(reasons, F.col("_reasons")))
 
 
