@@ -100,6 +100,9 @@ class Log:
         of_all = cleaning.rejected(rows).select("reasons", "raw", of_day)
         of_days = rejected.select("reasons", "raw", F.col("day").cast("string"))
         assert sorted(map(tuple, of_days.collect())) == sorted(map(tuple, of_all.collect()))
+        days = read_days(self.folder).values()
+        stayed = events.agg(F.count("*"), F.max(F.unix_micros("event_time"))).first()
+        assert stayed == (sum(d.events for d in days), max(d.last for d in days))
 
 
 @pytest.fixture
@@ -133,7 +136,7 @@ def test_an_event_is_there_once_if_it_is_sent_again_after_midnight(
 ) -> None:
     shop = log(keys=["event_id"])
     shop.put(3, ("9", "03 23:59:59", 1), ("a", "03 10:00:00", 1))
-    shop.put(4, ("9", "04 00:00:01", 2), ("b", "04 10:00:00", 1))
+    shop.put(4, ("9", "04 11:00:00", 2), ("b", "04 10:00:00", 1))
     shop.take(3)
     counts = shop.take(4)
     assert (counts["events"], counts["rejected"]) == (1, 1)
@@ -146,7 +149,7 @@ def test_an_event_is_there_once_if_it_is_sent_again_after_midnight(
     shop.check()
     # Both change, and the first one takes the second one with it.
     shop.put(3, ("9", "03 23:59:59", 3), ("c", "03 10:00:00", 1))
-    shop.put(4, ("9", "04 00:00:01", 2), ("b", "04 10:00:00", 2))
+    shop.put(4, ("9", "04 11:00:00", 2), ("b", "04 10:00:00", 2))
     shop.take(3)
     shop.check()
 

@@ -25,8 +25,8 @@ class Day(Section):
         status: ``running`` until all of its tables are written.
         changed: the days of its events.
         raw: source -> number of raw rows.
-        events: number of events.
-        last: time of the last event, microseconds since 1970.
+        events: number of events, without those that lost to other days' events of equal keys.
+        last: time of the last of them, microseconds since 1970; 0 if there is none.
         columns: source -> its raw columns with their types.
         empty: event columns without a value.
         versions: source -> what was read of it; null where that is not known.

@@ -103,7 +103,8 @@ def settled(
             waiting = {loser for loser, _ in losses} - taken.keys()
             if not waiting:
                 break
-        days = {d: _noted(t.day, known.get(d), losses) for d, t in taken.items()}
+        stayed = _stayed(rows, taken) if losses else {}
+        days = {d: _noted(stayed.get(d, t.day), known.get(d), losses) for d, t in taken.items()}
         lost = sum(count for (loser, _), count in losses.items() if loser == day)
         yield Settled(day, rows, days, _changed(taken, known), lost)
 
@@ -192,6 +193,16 @@ def _changed(taken: Mapping[date, Delivery], known: Mapping[date, Day]) -> tuple
     """The days of events, now or in an earlier attempt, which lose what is no longer delivered."""
     days = [*[t.day for t in taken.values()], *[known[day] for day in taken if day in known]]
     return tuple(sorted({changed for day in days for changed in day.changed}))
+
+
+def _stayed(rows: DataFrame, taken: Mapping[date, Delivery]) -> dict[date, Day]:
+    """What is known of the days by the rows that stayed: those that lost are no end of the log."""
+    counts = F.count("*").alias("events"), F.max(F.unix_micros("event_time")).alias("last")
+    # Small: a row for each day.
+    stayed = rows.where(F.size("_reasons") == 0).groupBy(DELIVERED).agg(*counts).collect()
+    of_days = {row[0]: {"events": row["events"], "last": row["last"]} for row in stayed}
+    none = {"events": 0, "last": 0}
+    return {d: t.day.model_copy(update=of_days.get(d, none)) for d, t in taken.items()}
 
 
 def _noted(new: Day, earlier: Day | None, losses: Losses) -> Day:
