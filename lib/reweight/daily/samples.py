@@ -15,24 +15,49 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.history_table import earlier_rows
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
+from reweight.clean_logs.events import read_events
+from reweight.clean_logs.section import Cleaning
 from reweight.core.persisted import persisted
 from reweight.core.store import Store
 from reweight.core.tables import HISTORY
-from reweight.daily.days import of_micros, since
+from reweight.daily.days import micros, of_micros, since
 
 
-def first_day_read(opened: int, sampling: Sampling, first: date) -> date:
-    """The first day whose events are read for the samples from a time on.
+def events_since(
+    store: Store,
+    cleaning: Cleaning,
+    sampling: Sampling,
+    opened: int,
+    first: date,
+    model_run_id: str | None,
+) -> tuple[DataFrame, date]:
+    """The events that decide about the samples from a time on.
 
-    If a label event counts for one of several samples, it may be one before that time.
+    If a label event counts for one of several samples, it may be one before that time; if it counts
+    for the first of them, even one before the first day, which the other run has.
 
     Args:
-        opened: from when on samples are made, microseconds since 1970.
+        store: the tables.
+        cleaning: the section.
         sampling: the section.
+        opened: from when on samples are made, microseconds since 1970.
         first: the first day of the run.
+        model_run_id: the run that has the days before.
+
+    Returns:
+        The events, and the first day of those of the run itself.
+
+    Raises:
+        TableError: the other run has no events.
     """
     window = (sampling.label.window or 0) if sampling.label.attribute else 0
-    return max(of_micros(opened - window * 10**6), first)
+    begin = of_micros(opened - window * 10**6)
+    day = max(begin, first)
+    events = read_events(store, cleaning).where(since(micros(day)))
+    if begin < first and sampling.label.attribute == "first":
+        before = read_events(store, cleaning, model_run_id).where(since(micros(begin)))
+        events = events.unionByName(before.where(f"NOT ({since(micros(first))})"))
+    return events, day
 
 
 @contextmanager
@@ -49,9 +74,9 @@ def samples_since(
 
     Args:
         store: the tables.
-        events: the events from ``day`` on.
+        events: the events of ``events_since``.
         opened: from when on samples are made, and when the log ends, microseconds since 1970.
-        day: the first day of ``events``.
+        day: the first day whose events histories count; the table ``history`` has those before.
         sections: the sections ``sampling``, ``features`` and ``splits``.
         stats: statistics of the features.
         seed: of the run.
@@ -72,7 +97,7 @@ def samples_since(
     ):
         raw = samples.transform(
             encoding.with_raw_features,
-            events,
+            events.where(since(micros(day))),
             features,
             embeddings,
             _earlier(store, features, day),

@@ -3,7 +3,8 @@
 Reads:
     What a day delivers (``daily.paths``, ``daily.where``), and the models, feature statistics and
     weight policies of the run ``model_run_id``, none of which is fitted again; on the first day
-    also that run's ``events`` before ``daily.first``.
+    also that run's ``events`` before ``daily.first``, and with ``sampling.label.attribute: first``
+    on each day whose samples may be second to one of these.
 
 Writes:
     The day's rows of ``events``, ``rejected`` and ``history``; in ``samples`` and ``weights`` those
@@ -53,7 +54,7 @@ from reweight.daily.days import (
     usual_rows,
 )
 from reweight.daily.delivery import delivered
-from reweight.daily.samples import first_day_read, samples_since
+from reweight.daily.samples import events_since, samples_since
 from reweight.daily.section import Daily, cleaning_of, row_rules
 from reweight.daily.shared_keys import (
     counted,
@@ -200,8 +201,8 @@ def _write_samples(
     run: Run, section: Daily, reference: _Reference, opened: tuple[int, int]
 ) -> dict[str, Any]:
     config = run.config
-    first = first_day_read(opened[0], config.sampling, section.first)
-    events = read_events(run.store, config.cleaning).where(since(micros(first)))
+    before = section.first, config.model_run_id
+    events, first = events_since(run.store, config.cleaning, config.sampling, opened[0], *before)
     write_json(run.folder.kept, sampling.kept_types(events, config.sampling))
     sections = (config.sampling, config.features, config.splits)
     new_samples = samples_since(
