@@ -1,18 +1,21 @@
-"""What decides about the samples of a day: events before it, too."""
+"""What decides about the samples of a day: events before it, and ids of earlier samples."""
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.build_samples.labels import with_label
 from reweight.build_samples.sampling import Sampling
 from reweight.clean_logs.section import Cleaning
+from reweight.core.errors import SampleError
 from reweight.core.store_places import open_store
-from reweight.core.tables import EVENTS
+from reweight.core.tables import EVENTS, SAMPLES
 from reweight.daily.days import micros, since
-from reweight.daily.samples import events_since
+from reweight.daily.samples import check_new, events_since
 
 FIRST = date(2026, 1, 5)
 CLEANING = Cleaning.model_validate(
@@ -65,3 +68,43 @@ def test_labels_of_the_first_days_are_those_of_one_run(spark: SparkSession, tmp_
     later = micros(date(2026, 1, 7))
     events, day = events_since(store, CLEANING, sampling("first"), later, FIRST, "no such run")
     assert (day, events.count()) == (FIRST, 4)
+
+
+@pytest.fixture
+def samples(spark: SparkSession) -> Callable[..., DataFrame]:
+    """Samples of the 5th with these ids."""
+    columns = SAMPLES.columns()
+    assert columns is not None
+    values = {
+        "event_time": F.lit("2026-01-05 10:00:00"),
+        "sample_id": F.col("id"),
+        "group_id": F.lit("a"),
+        "mature": F.lit(True),
+        "split": F.lit("test"),
+        "target": F.lit(False),
+        "features": F.array(),
+        "ids": F.array(),
+    }
+    chosen = [
+        values.get(field.name, F.lit(None)).cast(field.dataType).alias(field.name)
+        for field in columns.fields[1:]
+    ]
+    return lambda *ids: spark.createDataFrame([(n,) for n in ids], "id bigint").select(*chosen)
+
+
+def test_an_id_of_an_earlier_sample_is_refused(
+    spark: SparkSession, tmp_path: Path, samples: Callable[..., DataFrame]
+) -> None:
+    store = open_store(spark, str(tmp_path), "days")
+    opened, rules = micros(date(2026, 1, 6)), sampling(None)
+    check_new(store, samples(2), rules, opened)  # there is no table yet
+    store.write(SAMPLES, samples(1, 2, 3))
+    open_store(spark, str(tmp_path), "other").write(SAMPLES, samples(4))
+    check_new(store, samples(4, 5), rules, opened)
+    # What is made again replaces its own rows.
+    check_new(store, samples(2), rules, micros(FIRST))
+    with pytest.raises(SampleError, match="sample_id is not unique") as caught:
+        check_new(store, samples(2, 3, 4), rules, opened)
+    assert caught.value.got == "those of 2 samples before 2026-01-06 once more"
+    with_time = rules.model_copy(update={"key": ("id", "event_time")})
+    check_new(store, samples(2), with_time, opened)

@@ -17,9 +17,10 @@ from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
 from reweight.clean_logs.events import read_events
 from reweight.clean_logs.section import Cleaning
+from reweight.core.errors import SampleError
 from reweight.core.persisted import persisted
 from reweight.core.store import Store
-from reweight.core.tables import HISTORY
+from reweight.core.tables import HISTORY, SAMPLES
 from reweight.daily.days import micros, of_micros, since
 
 
@@ -82,7 +83,7 @@ def samples_since(
         seed: of the run.
 
     Raises:
-        SampleError: as in the stage build_samples.
+        SampleError: as in the stage build_samples, or an id is that of an earlier sample.
     """
     rules, features, split = sections
     sampling.check_sampling(events, rules)
@@ -106,6 +107,7 @@ def samples_since(
             facts = raw_samples.facts(prepared, rules, features)
             checks.check_labels(prepared, facts["unread"])
             checks.check_samples(facts)
+            check_new(store, prepared, rules, opened[0])
             negatives.check_rates(facts)
             cuts = splits.split_cuts(prepared, split)
             windows = rules.label.window, cuts, rules.label.undo_window
@@ -117,6 +119,36 @@ def samples_since(
                 "positives": facts["positives"],
             }
             yield raw_samples.table_rows(encoded), summary
+
+
+def check_new(store: Store, samples: DataFrame, sampling: Sampling, opened: int) -> None:
+    """Checks that no sample from a time on has the id of one before it.
+
+    Args:
+        store: the tables; only ids are read of the samples before.
+        samples: those from that time on.
+        sampling: the section.
+        opened: the time, microseconds since 1970.
+
+    Raises:
+        SampleError: some have.
+    """
+    # Samples at different times have different ids if the time is in the key, as in a whole row.
+    if not sampling.key or "event_time" in map(str.lower, sampling.key):
+        return
+    if not store.exists(SAMPLES):
+        return
+    before = store.read(SAMPLES, may_be_empty=True).where(f"NOT ({since(opened)})")
+    ids = before.select("sample_id").join(samples.select("sample_id"), "sample_id", "left_semi")
+    if repeated := ids.count():
+        raise SampleError(
+            "sample_id is not unique",
+            expected="values of `sampling.key` that no earlier sample of the run has",
+            got=f"those of {repeated} samples before {of_micros(opened)} once more",
+            fix="deliver the day again without the events that repeat them; or write another "
+            "run_id, and add the column that distinguishes the samples to `sampling.key`, such as "
+            "event_time",
+        )
 
 
 def _earlier(store: Store, features: Features, day: date) -> Mapping[str, DataFrame]:

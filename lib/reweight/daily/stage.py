@@ -17,7 +17,8 @@ Refuses:
     Days before ``daily.first``, without files or without events, with far more rows than the days
     before (``daily.largest``), or with other columns; a day after one that was begun and not
     finished; models of other features, or that were fitted again since the first day; settings that
-    changed since then; and what the stages clean_logs, build_samples and score_weights refuse.
+    changed since then; samples with the id of an earlier one; and what the stages clean_logs,
+    build_samples and score_weights refuse.
 """
 
 import json
