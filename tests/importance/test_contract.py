@@ -14,6 +14,7 @@ from union import MEMBERS, columns_of, facts_of, planted, small
 
 from reweight.importance import batch as rows_of_torch
 from reweight.importance.artifact import ModelArtifact, Scorer
+from reweight.importance.attribution import attributions
 from reweight.importance.base import ImportanceMethod, ImportanceModel, Polarity
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble_outputs import EnsembleOutputs
@@ -162,6 +163,14 @@ def test_rows_are_scored_in_parts_as_they_are_together(
         for name, values in together.items():
             torch.testing.assert_close(in_parts[name], values, rtol=1e-5, atol=1e-6)
     assert scorer.scored(NEW.rows(torch.arange(0))).importance["uniform"].shape == (0,)
+
+
+def test_the_importance_of_every_method_can_be_attributed(stored: Fitted) -> None:
+    scorer = Scorer(stored)
+    parts = attributions(scorer.scores, NEW, steps=2)
+    for name, whole in scorer(NEW).items():
+        assert parts[name].isfinite().all(), name
+        assert_same(parts[name].sum(1), whole)
 
 
 def test_a_soft_label_is_a_probability_and_1_for_recorded_positives(

@@ -256,7 +256,8 @@ class Ensemble(nn.Module):
             squares += _square(delta) * (_square(output) + 1)
             # With one logit this is an outer product, which broadcasting computes faster.
             error = delta * weight.mT if weight.shape[2] == 1 else delta @ weight.mT
-            delta = output.sign_().mul_(error)
+            # In place only where no gradient reads the activations afterwards.
+            delta = output.sign() * error if torch.is_grad_enabled() else output.sign_().mul_(error)
         # Members share the dense part of the input, and so its norm.
         inputs = sum(map(_square, embedded), _square(dense))
         squares += _square(delta) * (inputs + 1)
