@@ -313,6 +313,29 @@ def test_the_weighted_label_rate_is_that_of_the_labels_that_stay() -> None:
     assert (soft[~own.open] == own.label[~own.open]).all()
 
 
+@pytest.mark.parametrize(("p", "f", "a"), [(0.95, 0.2, 1.05), (0.999999, 0.0, 1.0), (1.0, 0.5, 2)])
+def test_networks_that_contradict_each_other_leave_weights_and_labels_in_their_bounds(
+    p: float, f: float, a: float
+) -> None:
+    rows = refunds().batch.rows(torch.arange(200))
+    open_rows = rows.extra["mature"] == 0
+    assert 0 < rows.label[open_rows].mean() < 1
+    for form, bound in (("posterior", 1.0), ("fsiw", 5.0)):
+        settings = {"form": form, "training": {"undo": True}}
+        settings |= {"clip": bound} if form == "fsiw" else {}
+        model = DelayedFeedback.model_validate(settings).model(
+            TrainFacts(dim=3, rows=9, positives=4)
+        )
+
+        def said(outputs: EnsembleOutputs) -> tuple[torch.Tensor, ...]:
+            return tuple(torch.full_like(outputs.batch.label, value) for value in (p, f, a))
+
+        model.now = said  # type: ignore[assignment]
+        outputs = EnsembleOutputs(rows)
+        found = model.soft_label(outputs) if form == "posterior" else model.importance(outputs)
+        assert ((found >= 0) & (found <= bound)).all()
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -233,9 +233,8 @@ class ShiftModel(DelayModel):
 
         def of_open(rows: EnsembleOutputs) -> Tensor:
             p, _, a = self.now(rows)
-            positive = (1 / a).clamp(max=self.clip)
             negative = (1 - p) / (1 - p * a).clamp(min=1e-6)
-            return torch.where(rows.batch.label > 0.5, positive, negative)
+            return torch.where(rows.batch.label > 0.5, 1 / a, negative).clamp(max=self.clip)
 
         return self.at_open(outputs, of_open, torch.ones_like(outputs.batch.label))
 
@@ -253,7 +252,9 @@ class PosteriorModel(DelayModel):
         def of_open(rows: EnsembleOutputs) -> Tensor:
             label, (p, f, a) = rows.batch.label, self.now(rows)
             late = p * (1 - f) / (1 - p * a).clamp(min=1e-6)
-            return torch.where(label < 0.5, late, f / a if self.undo else label)
+            stays = f / a.clamp(min=1e-6) if self.undo else label
+            # With `undo`, p and r come from networks of their own, and p A may exceed 1.
+            return torch.where(label < 0.5, late, stays).clamp(max=1)
 
         return self.at_open(outputs, of_open, outputs.batch.label)
 
