@@ -44,7 +44,8 @@ def write(
             "sample_id": pa.array(sample_id),
             "features": features,
             "ids": pa.array([[i % 7] for i in sample_id.tolist()], pa.list_(pa.int32())),
-            "label": pa.array((sample_id % 3 == 0).astype(np.float32)),
+            # As a column of weights in a ranker's training has it; a batch holds float32.
+            "label": pa.array((sample_id % 3 == 0).astype(np.float64)),
             "value": pa.array(sample_id.astype(np.float32) / 4),
         }
         if with_sequence:

@@ -128,7 +128,7 @@ def petastorm(shard: Shard) -> Generator[Batch]:
             extra = {name: columns[name].float() for name in shard.extra}
             past = [columns[name] for name in SEQUENCE if name in columns]
             sequence = Sequences.of(past[0].long(), past[1]) if past else None
-            features, label = columns["features"], columns["label"]
+            features, label = columns["features"].float(), columns["label"].float()
             yield Batch(sample_id, features, ids.long(), label, extra, sequence)
     except Exception:
         # Petastorm does not name the file; Arrow, which cannot read it either, does.
