@@ -43,6 +43,6 @@ class _Hashed(ImportanceModel):
         self.seed = seed
 
     def importance(self, outputs: EnsembleOutputs) -> Tensor:
-        # A float32 holds 24 bits exactly, so 1 is never reached. The stream is not the one that
-        # draws the folds of an ensemble with the same seed.
-        return ((bits(outputs.batch.sample_id, ~self.seed) >> 39).float() + 0.5) * 2.0**-24
+        # 23 bits and the half are the 24 that a float32 holds exactly, so 1 is never reached. The
+        # stream is not the one that draws the folds of an ensemble with the same seed.
+        return ((bits(outputs.batch.sample_id, ~self.seed) >> 40).float() + 0.5) * 2.0**-23
