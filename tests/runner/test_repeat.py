@@ -177,7 +177,7 @@ def test_segments_that_are_none_or_too_many_are_refused_before_the_training(
     assert f"got:      {came}" in str(caught.value)
 
 
-def test_a_training_of_another_seed_other_settings_or_other_code_is_a_new_one(
+def test_a_training_of_another_seed_other_settings_names_or_code_is_a_new_one(
     run: Run, open_run: OpenRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples, keys = run.store.read(SAMPLES), []
@@ -195,6 +195,9 @@ def test_a_training_of_another_seed_other_settings_or_other_code_is_a_new_one(
         facts = training_facts(job, samples, methods)
         keys.append(training_plan(job, samples, facts, methods, trained).key)
     assert len(set(keys)) == 4
+    # A model has the names of its features beside their statistics.
+    renamed = facts.model_copy(update={"names": tuple(f"{name}_2" for name in facts.names)})
+    assert training_plan(job, samples, renamed, methods, trained).key not in keys
     # The last one is trained; then, as by other code, the models that are there are not taken.
     for epochs, key in ((2, keys[3]), (1, None)):
         changed = open_run(

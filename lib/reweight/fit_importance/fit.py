@@ -69,7 +69,7 @@ def training_plan(
     methods: tuple[ImportanceMethod, ...],
     folder: ModelsFolder,
 ) -> FitPlan:
-    """Writes the rows for training; its key names the rows, the settings and the code.
+    """Writes the rows for training; its key names rows, features, settings and code.
 
     Args:
         job: the settings.
@@ -81,9 +81,13 @@ def training_plan(
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
     where = "driver" if fits_driver(job, facts, len(extra)) else "executors"
     with_sequence = any(method.reads_sequence for method in methods)
+    local = fits_driver(job, facts, len(extra), with_sequence=with_sequence)
+    where = "driver" if local else "executors"
     content = content_of(samples, extra, with_sequence=with_sequence)
     snapshots = _write_snapshots(job, samples, facts, content, extra, with_sequence)
     settings = [m.model_dump_json(by_alias=True) for m in methods]
+    # Mean times follow from the rows; their last digits depend on how Spark was cut.
+    settings.append(facts.model_dump_json(exclude={"arrived", "waiting"}))
     if job.start is not None:
         settings += [job.start.model_dump_json(), started_from(job.start, methods)]
     return FitPlan(
