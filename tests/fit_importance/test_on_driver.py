@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
 from reweight.core.errors import RankError, TrainingError
+from reweight.core.sequences import SequenceShape
 from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.launch import launch
 from reweight.fit_importance.on_driver import DRIVER_LIMIT, fits_driver, on_driver
@@ -105,6 +106,16 @@ def test_the_driver_trains_on_a_limited_number_of_rows() -> None:
     assert error.value.expected.startswith("at most 4 GiB of training rows")
     assert error.value.got == f"{TOO_MANY.rows:,} rows of {ROW} bytes: 4.0 GiB"
     assert "fitting: {where: executors}" in error.value.fix
+
+
+def test_sequences_count_where_they_are_read() -> None:
+    shape = SequenceShape(length=50, fields={"item": 9, "action": 3})
+    rows = DRIVER_LIMIT // ROW
+    long = TOO_MANY.model_copy(update={"rows": rows, "sequence": shape})
+    job = job_of(None, where="driver")
+    assert fits_driver(job, long, extra=2)
+    with pytest.raises(TrainingError, match=f"rows of {ROW + 50 * (8 * 2 + 4)} bytes"):
+        fits_driver(job, long, extra=2, with_sequence=True)
 
 
 def test_a_single_rank_of_a_local_session_trains_on_the_driver(spark: SparkSession) -> None:

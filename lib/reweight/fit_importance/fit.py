@@ -79,7 +79,6 @@ def training_plan(
         folder: for the models.
     """
     extra = tuple(sorted({column for method in methods for column in method.columns()}))
-    where = "driver" if fits_driver(job, facts, len(extra)) else "executors"
     with_sequence = any(method.reads_sequence for method in methods)
     local = fits_driver(job, facts, len(extra), with_sequence=with_sequence)
     where = "driver" if local else "executors"
@@ -134,7 +133,7 @@ def train(job: FitJob, plan: FitPlan) -> dict[str, Any]:
 
 
 def _is_fitted(folder: ModelsFolder, key: str, plan: FitPlan) -> bool:
-    """Whether the models exist and were fitted on the same rows, settings and code."""
+    """Whether the models exist and were fitted on the same rows, features, settings and code."""
     refused = read_refused(folder)
     if plan.strict and refused:
         return False

@@ -19,13 +19,14 @@ from reweight.training.plan import FitPlan
 DRIVER_LIMIT = 4 << 30
 
 
-def fits_driver(job: FitJob, facts: TrainFacts, extra: int) -> bool:
+def fits_driver(job: FitJob, facts: TrainFacts, extra: int, *, with_sequence: bool = False) -> bool:
     """Whether the driver trains, which ``fitting.where`` asks for or leaves open.
 
     Args:
         job: the settings.
         facts: of the training rows.
         extra: number of additional columns.
+        with_sequence: whether training reads the sequences.
 
     Raises:
         TrainingError: it is asked for, and the rows are larger than ``DRIVER_LIMIT``.
@@ -33,8 +34,11 @@ def fits_driver(job: FitJob, facts: TrainFacts, extra: int) -> bool:
     fitting = job.fitting
     if fitting.where == "executors":
         return False
-    # As in the snapshot: `sample_id` and ids of 8 bytes, all else float32.
-    row = 12 + 8 * len(facts.cardinalities) + 4 * (facts.dim + extra)
+    sequence = facts.sequence if with_sequence else None
+    events, fields = (sequence.length, len(sequence.fields)) if sequence else (0, 0)
+    # As in a batch: `sample_id` and ids of 8 bytes, all else float32.
+    row = 12 + 8 * (len(facts.cardinalities) + events * fields)
+    row += 4 * (facts.dim + extra + events)
     size = row * facts.rows
     if fitting.where == "auto":
         alone = fitting.ranks == 1 and not fitting.use_gpu
