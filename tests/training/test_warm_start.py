@@ -274,6 +274,20 @@ def test_a_rank_that_is_not_low_is_refused(yesterday: dict[str, ModelArtifact]) 
     assert "a rank below 6" in caught.value.expected
 
 
+def of_hidden(hidden: tuple[int, ...]) -> SelfConfidence:
+    training = {**HALVES.training.model_dump(), "hidden": hidden}
+    return HALVES.model_copy(update={"training": type(HALVES.training).model_validate(training)})
+
+
+def test_a_network_without_hidden_layers_is_trained_whole_by_any_update() -> None:
+    linear = of_hidden(())
+    models, _ = fit_in_memory((linear,), FACTS, rows(1, 4), rows(2, 4), batch_size=50)
+    head = started(models, linear, "head")
+    trainer = started(models, linear, "low_rank", rank=6)
+    assert trainer.update.size == head.update.size
+    assert "ensemble.weights.0" in stepped(trainer)
+
+
 @pytest.mark.parametrize(
     ("run_id", "models", "methods", "said"),
     [
@@ -306,6 +320,14 @@ def test_the_models_of_the_earlier_run_are_checked_before_any_work(
         check_models(section, folder, methods, 3, Refusals())
     write_ids(folder.models, [KNOWN])
     check_models(section, folder, methods, 3, Refusals())
+    # A rank that one of them cannot have leaves it out.
+    narrow = of_hidden((1,)).model_copy(update={"name": "narrow"})
+    ModelArtifact.of(narrow, FACTS, narrow.build(FACTS, [2])).write(folder.models.model("narrow"))
+    refusals = Refusals(strict=False)
+    low_rank = section.model_copy(update={"update": "low_rank"})
+    check_models(low_rank, folder, (*methods, narrow), 3, refusals)
+    assert refusals.errors.keys() == {"narrow"}
+    assert refusals.errors["narrow"].fix == "write warm_start: {update: all}"
     # A method that the earlier run left out may have an older model.
     write_json(folder.left_out, {"fit_importance": {DRO.name: "no segments"}})
     refusals = Refusals(strict=False)

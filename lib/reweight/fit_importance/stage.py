@@ -15,8 +15,9 @@ Leaves out:
     Methods that refuse the rows (see their pages), whose weights are known to leave too few
     effective samples before anything is trained, whose training diverges, or which cannot start
     from the model that ``warm_start`` names: there is none, or one of another method, of other
-    settings of its training, of another seed or of other features. The summary gives the
-    reason of each. With ``strict: true``, or if no other method is left, it is an error.
+    settings of its training, of another seed or of other features, or its first hidden layer is
+    too small for ``warm_start.rank``. The summary gives the reason of each. With ``strict: true``,
+    or if no other method is left, it is an error.
 
 Refuses:
     Methods that cut features into different numbers of bins, fewer free slots than

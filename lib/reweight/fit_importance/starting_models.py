@@ -12,6 +12,7 @@ from reweight.core.left_out import Refusals, refused_by
 from reweight.core.run_folder import ModelsFolder, RunFolder
 from reweight.importance.base import ImportanceMethod
 from reweight.training.known_ids import read_ids
+from reweight.training.update import check_rank
 from reweight.training.warm_start import (
     StartFolder,
     WarmStart,
@@ -63,6 +64,8 @@ def check_models(
             check_start(method, stored, run_id)
             assert stored is not None
             check_seed(method, seed, stored[1].seed, run_id)
+            if section.update == "low_rank" and (training := method.learns()):
+                check_rank(training.build(stored[1]), section.rank)
     if section.update != "all" and any(_has_ids(models, method) for method in trained):
         read_ids(models)
 

@@ -81,14 +81,6 @@ class LowRank(Part):
     def __init__(self, weight: nn.Parameter, rank: int, seed: int) -> None:
         super().__init__(weight)
         members, n_in, n_out = weight.shape
-        if rank >= min(n_in, n_out):
-            raise TrainingError(
-                "the update of the first layer is not of low rank",
-                expected=f"a rank below {min(n_in, n_out)}, since the layer has {n_in} inputs and "
-                f"{n_out} outputs",
-                got=f"warm_start.rank: {rank}",
-                fix="lower warm_start.rank, or write warm_start: {update: all}",
-            )
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn((members, n_in, rank), generator=generator) / rank**0.5
         self.start = weight.detach().clone()
@@ -157,7 +149,8 @@ def update_of(
     Args:
         learner: the learner.
         extent: ``all`` parameters; ``head``, all but the hidden layers, the known ids and what
-            reads a sequence; or ``low_rank``, these and a low-rank change of the first layer.
+            reads a sequence; or ``low_rank``, these and a low-rank change of the first hidden
+            layer.
         rank: of that change.
         new_ids: of each id field the ids whose embeddings are trained with the head.
         seed: of the low-rank change.
@@ -168,7 +161,9 @@ def update_of(
     if extent == "all":
         return Update(tuple(learner.parameters()))
     parts: list[Part] = []
-    for network in (module for module in learner.modules() if isinstance(module, Ensemble)):
+    if extent == "low_rank":
+        check_rank(learner, rank)
+    for network in _networks(learner):
         inner = network.sequence
         fixed = [*network.weights[:-1], *network.tables]
         fixed += [*inner.weights, *inner.tables] if inner is not None else ()
@@ -177,9 +172,35 @@ def update_of(
         for table, ids in zip(network.tables, new_ids, strict=bool(new_ids)):
             if len(ids):
                 parts.append(Rows(table, ids))
-        if extent == "low_rank":
+        if extent == "low_rank" and len(network.weights) > 1:
             parts.append(LowRank(network.weights[0], rank, seed))
     whole = tuple(parameter for parameter in learner.parameters() if parameter.requires_grad)
     for part in parts:
         part.parameter.requires_grad_()
     return Update(whole, parts)
+
+
+def check_rank(learner: Learner, rank: int) -> None:
+    """Checks that a change of the first hidden layers can be of this rank and still of low rank.
+
+    A network without hidden layers has one layer, the last, which the head trains as a whole.
+
+    Raises:
+        TrainingError: it cannot.
+    """
+    for network in _networks(learner):
+        _, n_in, n_out = network.weights[0].shape
+        least = min(n_in, n_out)
+        if len(network.weights) > 1 and rank >= least:
+            raise TrainingError(
+                "the update of the first layer is not of low rank",
+                expected=f"a rank below {least}, since the layer has {n_in} inputs and {n_out} "
+                "outputs",
+                got=f"warm_start.rank: {rank}",
+                fix=("lower warm_start.rank, or " if least > 1 else "")
+                + "write warm_start: {update: all}",
+            )
+
+
+def _networks(learner: Learner) -> list[Ensemble]:
+    return [module for module in learner.modules() if isinstance(module, Ensemble)]

@@ -38,7 +38,7 @@ class WarmStart(Section):
             ``epochs``, ``learning_rate`` and ``weight_decay``.
         update: what is trained: ``all`` parameters; ``head``, the last layer, all biases and the
             embeddings of ids that those models have not been trained on; or ``low_rank``, the same
-            and a low-rank change of the first layer.
+            and a low-rank change of the first hidden layer, where a network has one.
         rank: of that change.
     """
 
