@@ -107,6 +107,46 @@ def test_a_method_that_lacks_a_key_of_the_config_is_refused_at_once(
         check_config(config_of(f"importance=[{{method: {method}}}]", *overrides))
 
 
+POSTERIOR = "{method: delayed_feedback, training: {delays: weibull}, form: posterior}"
+OF_WHOLE_LOG = (
+    ("{method: ipw_position}", "{method: ipw_position, estimator: ips"),
+    ("{method: ipw_position, training: {propensity: column}}", "estimator: ips"),
+    ("{method: ipw_position, estimator: ips}", "training: {propensity: column}}"),
+    ("{method: doubly_robust}", "{method: ipw_position, estimator: ips"),
+    ("{method: delayed_feedback}", "{method: mature_only}"),
+    (POSTERIOR, "{method: mature_only}"),
+    ("{method: self_training}", "{method: mature_only}"),
+)
+
+
+@pytest.mark.parametrize("negatives", ["0.1", "'if(label = 1, 1, price)'"])
+@pytest.mark.parametrize(("method", "fix"), OF_WHOLE_LOG)
+def test_what_learns_how_often_rows_are_positive_needs_all_negatives(
+    method: str, fix: str, negatives: str
+) -> None:
+    window = "null" if "weibull" in method else "3 days"
+    given = (
+        f"importance=[{{method: random}}, {method}]",
+        "sampling.keep={position: place, propensity: 1 / place}",
+        f"sampling.label={{value: null, where: bought, keys: [place], window: {window}}}",
+        "splits={by: time, open_windows: train}",
+    )
+    for all_kept in ("null", "1"):
+        assert refused(*given, f"sampling.negatives={all_kept}") == {}
+    (error,) = refused(*given, f"sampling.negatives={negatives}").values()
+    assert "all negatives" in error.expected
+    assert error.got == f"sampling.negatives: {negatives.strip(chr(39))}"
+    assert fix in error.fix
+
+
+def test_the_ways_out_for_sampled_negatives_are_accepted() -> None:
+    known = "{method: ipw_position, estimator: ips, training: {propensity: column}}"
+    label = "sampling.label={value: null, where: bought, keys: [place], window: 3 days}"
+    opened, keep = "splits={by: time, open_windows: train}", "sampling.keep.propensity=1 / place"
+    methods = f"importance=[{known}, {{method: mature_only}}]"
+    assert refused(methods, label, opened, keep, "sampling.negatives=0.1") == {}
+
+
 WEIBULL = "{method: delayed_feedback, training: {delays: weibull}}"
 
 

@@ -189,6 +189,11 @@ def test_a_soft_label_is_a_probability_and_1_for_recorded_positives(
     assert_same(torch.cat(alone), labels(model, NEW))
 
 
+def test_soft_labels_are_of_the_whole_log_but_where_the_user_says_of_which() -> None:
+    of_these_rows = {m.name for m in METHODS if m.soft and not m.needs_all_negatives}
+    assert of_these_rows == {"pu_prior"}
+
+
 def test_importance_is_below_0_only_where_the_method_says_so(
     method: ImportanceMethod, model: ImportanceModel
 ) -> None:

@@ -46,6 +46,10 @@ def left(run: Run, open_run: OpenRun, ranks_here: None) -> Iterator[Run]:
     rows = run.store.read(SAMPLES).drop("run_id")
     opened.store.write(SAMPLES, rows.where("label = 0 OR sample_id % 2 = 0 OR split <> 'train'"))
     shutil.copyfile(run.folder.features, opened.folder.features)
+    # As an earlier fit leaves it, which did not refuse the method.
+    stale = opened.folder.models.propensities("diverged")
+    stale.parent.mkdir(parents=True)
+    stale.write_text("[1.0, 1.0, 0.5]")
     for stage in (fit_importance, score_weights, train_ranker, evaluate, report):
         run_stage(opened, stage)
     yield opened
@@ -63,6 +67,10 @@ def test_each_stage_says_which_methods_it_left_out_and_why(left: Run) -> None:
     assert "'class_balanced'" in reasons["both"]
     assert "for small data only" in reasons["knn_shapley"]
     assert "too few effective samples" in records["score_weights"]["left out"]["sharp"]
+
+
+def test_no_propensities_are_left_of_a_method_that_is_left_out(left: Run) -> None:
+    assert not left.folder.models.propensities("diverged").exists()
 
 
 def test_the_tables_hold_the_methods_that_are_left(left: Run) -> None:

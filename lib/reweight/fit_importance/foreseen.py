@@ -69,6 +69,13 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
                 "nothing",
                 f"write sampling: {{keep: {{{name}: COLUMN}}}}",
             )
+    if method.needs_all_negatives and sections.sampling.negatives not in (None, 1.0):
+        yield _lacks(
+            method,
+            "all negatives of the log: it learns how often a row is positive",
+            f"sampling.negatives: {sections.sampling.negatives}",
+            _with_sampled_negatives(method),
+        )
     if "segment" in columns and not sections.has_segments:
         yield _lacks(
             method,
@@ -136,6 +143,16 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
         yield from _of_windows(method, label.window)
     if isinstance(method, PositionMethod) and "position" in columns:
         yield from _absorbs_position(method, list(features_of_position(sections)))
+
+
+def _with_sampled_negatives(method: ImportanceMethod) -> str:
+    """What can be learnt without negatives that were left out."""
+    if isinstance(method, PositionMethod):
+        return (
+            "where propensities are known, write {method: ipw_position, estimator: ips, training: "
+            "{propensity: column}}"
+        )
+    return "write {method: mature_only}, which only drops rows"
 
 
 def _sequence(sections: Sections) -> str:

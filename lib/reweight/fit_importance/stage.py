@@ -100,6 +100,9 @@ def fit_importance(run: Run) -> dict[str, Any]:
     known = None if config.sampling.counted else KnownWeights(config.weighting)
     refusals, start = Refusals(strict=config.strict), None
     check_config(config, refusals)
+    # Judges read what is there, whatever it was that a method was left out for.
+    for method in config.importance:
+        models.propensities(method.name).unlink(missing_ok=True)
     if (section := config.warm_start) is not None:
         earlier, left = config.statistics_folder, refusals.remaining(config.importance)
         check_features(section, earlier.models, left, run.folder.features, refusals)
@@ -118,7 +121,6 @@ def fit_importance(run: Run) -> dict[str, Any]:
 
 def _write_propensities(method: ImportanceMethod, models: ModelsFolder) -> None:
     """Leaves what a position model estimated for the judges, which know no torch."""
-    models.propensities(method.name).unlink(missing_ok=True)
     if method.estimates_propensities:
         fitted = ModelArtifact.read(models.model(method.name)).model()
         write_json(models.propensities(method.name), fitted.propensities())

@@ -103,6 +103,8 @@ class ImportanceMethod(Section, ABC):
         probability: whether importance is a probability or a power of one, so that it is compared
             on a logarithmic scale.
         soft: whether the method also returns a soft label for each row.
+        needs_all_negatives: whether its formula needs probabilities of the label in the whole log,
+            which a log whose negatives were sampled does not show.
         assumes: the assumption under which its weights are right, in one line.
         cost: of scoring a row, in forward passes of the network (F), with M members and E
             checkpoints.
@@ -116,6 +118,7 @@ class ImportanceMethod(Section, ABC):
     uses_label: ClassVar[bool] = False
     probability: ClassVar[bool] = False
     soft: ClassVar[bool] = False
+    needs_all_negatives: ClassVar[bool] = False
     assumes: ClassVar[str]
     cost: ClassVar[str] = "0"
     needs: ClassVar[tuple[str, ...]] = ()

@@ -91,6 +91,8 @@ class PositionMethod(EnsembleMethod, ABC):
     """
 
     uses_label: ClassVar[bool] = True
+    # With negatives left out, P(click | x, k) is no product of theta and gamma.
+    needs_all_negatives: ClassVar[bool] = True
     cost: ClassVar[str] = "E M F"
     passes: ClassVar[int] = 1
 

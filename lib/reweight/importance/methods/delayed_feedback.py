@@ -87,10 +87,11 @@ class DelayedFeedback(EnsembleMethod):
         Training rows without an open window, or without a settled positive (with ``delays:
         weibull`` any positive) whose label has a known arrival time. ``delays: settled`` without a
         label window, and ``weibull`` with one. A class so rare that some member of the ensemble is
-        likely to see none of it.
+        likely to see none of it. ``sampling.negatives``.
     """
 
     uses_label: ClassVar[bool] = True
+    needs_all_negatives: ClassVar[bool] = True
     assumes: ClassVar[str] = "given x, labels are as late for new rows as for old ones"
     cost: ClassVar[str] = "2 E M F"
 

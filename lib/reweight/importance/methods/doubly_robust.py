@@ -34,7 +34,7 @@ class DoublyRobust(PositionMethod):
     Refuses:
         Positions that do not count from 1, or a single position; known propensities outside (0, 1];
         features that follow from the position. A class so rare that some member of the ensemble is
-        likely to see none of it.
+        likely to see none of it. ``sampling.negatives``.
     """
 
     soft: ClassVar[bool] = True

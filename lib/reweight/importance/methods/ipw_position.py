@@ -37,7 +37,7 @@ class IpwPosition(PositionMethod):
     Refuses:
         Positions that do not count from 1, or a single position; known propensities outside (0, 1];
         features that follow from the position. A class so rare that some member of the ensemble is
-        likely to see none of it.
+        likely to see none of it. ``sampling.negatives``, but for ``ips`` with known propensities.
     """
 
     assumes: ClassVar[str] = "a click requires a look, which depends on position and not on x"
@@ -57,6 +57,11 @@ class IpwPosition(PositionMethod):
     def soft(self) -> bool:  # type: ignore[override]
         """With ``em``: the posterior is the label."""
         return self.estimator == "em"
+
+    @property
+    def needs_all_negatives(self) -> bool:  # type: ignore[override]
+        """Unless it learns nothing: known propensities say the same of a click in any log."""
+        return self.learns() is not None
 
     def learns(self) -> Training | None:
         """gamma and theta; nothing if known propensities are enough."""

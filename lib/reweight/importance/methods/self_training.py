@@ -53,11 +53,12 @@ class SelfTraining(EnsembleMethod):
 
     Refuses:
         Training rows without an open window, or without a settled positive. A class so rare that
-        some member of the ensemble is likely to see none of it.
+        some member of the ensemble is likely to see none of it. ``sampling.negatives``.
     """
 
     soft: ClassVar[bool] = True
     uses_label: ClassVar[bool] = True
+    needs_all_negatives: ClassVar[bool] = True
     assumes: ClassVar[str] = "p(y | x) is the same for old and new rows"
     cost: ClassVar[str] = "E M F"
 
