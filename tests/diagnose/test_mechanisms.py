@@ -264,6 +264,15 @@ def test_a_rate_that_moves_is_told_from_one_that_does_not(spark: SparkSession) -
         assert len(found.points["rates"]) == 20
         # Of two rates, half the time each: a third of their mean from it.
         assert found.measures[0].value == pytest.approx(1 / 3 if visible else 0.0, abs=0.02)
+    # One row long before the others, alone in its period, is no drift.
+    first = (BEGIN - timedelta(days=1), "first", 1.0)
+    steady = [(time, group, float(i % 5 == 0)) for i, (time, group, _) in enumerate(rows)]
+    found = rate_drift(spark.createDataFrame([first, *steady], schema))
+    assert found.p is not None
+    assert found.p > 0.5
+    assert len(found.points["rates"]) == 18
+    none = rate_drift(spark.createDataFrame([(*row[:2], 0.0) for row in steady], schema))
+    assert (none.p, none.needs) == (None, "more labelled rows")
 
 
 def test_sessions_whose_rows_are_alike_are_no_drift_of_the_rate(spark: SparkSession) -> None:

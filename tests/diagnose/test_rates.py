@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reweight.diagnose.rates import log_ratio, p_rates_vary, share, two_rates
+from reweight.diagnose.rates import log_ratio, p_rates_vary, pooled, share, two_rates
 
 
 def test_the_ratio_of_two_rates_has_katz_variance() -> None:
@@ -65,3 +65,29 @@ def test_rates_that_differ_by_less_than_matters_are_no_finding_however_many_rows
     assert p_rates_vary(rows * rates, rows, 0.0) < 1e-6
     assert p_rates_vary(rows * rates, rows, 0.1) > 0.99
     assert p_rates_vary(rows * 0.1 * (1 + 0.2 * np.tile([-1, 1], 10)), rows, 0.1) < 1e-6
+
+
+def test_parts_with_few_rows_are_pooled_with_their_neighbours() -> None:
+    rows = np.array([1.0, 60, 60, 500, 40, 100, 30, 20])
+    assert pooled(0.1 * rows, rows).tolist() == [0, 3, 4]
+    # The rarer class decides, and what expects too little of it is one part.
+    assert pooled(0.9 * rows, rows).tolist() == [0, 3, 4]
+    for hits in (0.02 * rows, 0 * rows, rows):
+        begins = pooled(hits, rows)
+        assert begins.tolist() == [0]
+        sums = [np.add.reduceat(column, begins) for column in (hits, rows)]
+        assert p_rates_vary(*sums, 0.1) == 1.0
+
+
+def test_a_log_that_grows_shows_no_drift_of_its_one_rate() -> None:
+    generator = np.random.default_rng(2)
+    rows = np.maximum(1, np.round(50_000 * 1.8 ** np.arange(-20.0, 0.0)))
+    alone, visible = 0, 0
+    for _ in range(500):
+        hits = generator.binomial(rows.astype(int), 0.01).astype(float)
+        alone += p_rates_vary(hits, rows, 0.1) < 0.05 / 7
+        begins = pooled(hits, rows)
+        sums = [np.add.reduceat(column, begins) for column in (hits, rows)]
+        visible += p_rates_vary(*sums, 0.1) < 0.05 / 7
+    assert alone > 25
+    assert visible <= 5

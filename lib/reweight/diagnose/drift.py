@@ -1,6 +1,7 @@
 """Drift of the label rate, of the features, and of the relation between the two.
 
-Rate: chi-square over periods of equal length, on effective numbers of rows (module clusters).
+Rate: chi-square over periods of equal length, on effective numbers of rows (module clusters);
+periods with few rows are pooled with their neighbours.
 Features: how well a classifier separates late training rows from early ones, on groups that it has
 not seen (area under the ROC curve; Lopez-Paz and Oquab 2017), with a bootstrap over groups.
 Relation: the score test of module relation on the difference between the late and the early half.
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.stat import Summarizer
@@ -21,7 +23,7 @@ from reweight.build_samples.features import Features, is_padding, own_features
 from reweight.diagnose import relation
 from reweight.diagnose.clusters import counted, design_effect
 from reweight.diagnose.findings import Finding, Measure
-from reweight.diagnose.rates import Estimate, p_rates_vary, share
+from reweight.diagnose.rates import Estimate, p_rates_vary, pooled, share
 from reweight.diagnose.relation import bucket, drawn, fitted, vectors
 from reweight.evaluate import bootstrap, metrics
 
@@ -86,9 +88,11 @@ def rate_drift(mature: DataFrame) -> Finding:
     length = (span[1] - span[0] + 1) / PERIODS
     # Small by nature: 20 periods.
     rows = counted(mature, F.floor((seconds - span[0]) / length)).toPandas().sort_values("part")
-    effect = design_effect(rows)
-    # Effective numbers of rows and positives.
-    n, y = (rows[name].to_numpy(float) / effect for name in ("n", "y"))
+    n, y, days = _periods(rows, length / 86_400)
+    if len(n) < 2:
+        return Finding(
+            RATE, "There are too few rows of a class to compare.", needs="more labelled rows"
+        )
     rates = [share("", *pair) for pair in zip(y, n, strict=True)]
     q = y.sum() / n.sum()
     # The part of the variance between periods that chance does not explain.
@@ -96,9 +100,21 @@ def rate_drift(mature: DataFrame) -> Finding:
     spread = Measure("relative spread of the rate over periods", max(0.0, excess) ** 0.5 / q)
     lowest, highest = (end(m.value for m in rates) for end in (min, max))
     text = f"The rate ranges from {lowest:.4f} to {highest:.4f} over {len(n)} periods."
-    days = (rows["part"] + 0.5) * length / 86_400
     points = [[d, m.value, m.low, m.high] for d, m in zip(days.tolist(), rates, strict=True)]
     return Finding(RATE, text, p_rates_vary(y, n, RATE_SPREAD), (spread,), {"rates": points})
+
+
+def _periods(rows: pd.DataFrame, length: float) -> tuple[Array, Array, Array]:
+    """Effective rows and positives of each period, and its middle in days after the first sample.
+
+    Periods with few rows are pooled with their neighbours.
+    """
+    effect = design_effect(rows)
+    n, y = (rows[name].to_numpy(float) / effect for name in ("n", "y"))
+    begins = pooled(y, n)
+    middles = n * (rows["part"].to_numpy(float) + 0.5) * length
+    n, y, middles = (np.add.reduceat(column, begins) for column in (n, y, middles))
+    return n, y, middles / n
 
 
 def feature_drift(halves: DataFrame, columns: Columns) -> Finding:

@@ -17,6 +17,8 @@ from reweight.diagnose.findings import Measure
 
 Array = NDArray[np.float64]
 Z95 = 1.959964
+# With fewer rows of a class the approximations by a normal distribution do not hold.
+LEAST_POSITIVES = 10
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,27 @@ def share(name: str, hits: float, rows: float) -> Measure:
     return Measure(name, rate, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
+def pooled(hits: Array, rows: Array) -> NDArray[np.intp]:
+    """Where pooled parts begin: neighbours are pooled until each expects enough of both classes.
+
+    The last pooled part also takes what is left.
+
+    Args:
+        hits: positives of each part in order, [parts].
+        rows: rows of each part, [parts].
+
+    Returns:
+        The first part of each pooled part, [pooled], as ``np.add.reduceat`` takes them.
+    """
+    rate = hits.sum() / rows.sum()
+    begins, expected = [0], 0.0
+    for place, more in enumerate((rows * min(rate, 1 - rate)).tolist(), 1):
+        expected += more
+        if expected >= LEAST_POSITIVES:
+            begins, expected = [*begins, place], 0.0
+    return np.array(begins[:-1] or [0])
+
+
 def p_rates_vary(hits: Array, rows: Array, spread: float) -> float:
     """p-value for the hypothesis that the rates have a relative standard deviation <= ``spread``.
 
@@ -75,7 +98,7 @@ def p_rates_vary(hits: Array, rows: Array, spread: float) -> float:
     noncentrality n spread^2 q / (1 - q).
 
     Args:
-        hits: positives of each part, [parts].
+        hits: positives of each part, [parts]; few rows in a part need ``pooled``.
         rows: rows of each part, [parts].
         spread: standard deviation of the true rates, as a share of their mean.
     """
