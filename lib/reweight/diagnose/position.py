@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.shared_labels import LabelEvents
 from reweight.diagnose.findings import Finding, Measure, Values
-from reweight.diagnose.rates import Estimate, log_ratio, share, two_rates
+from reweight.diagnose.rates import Z95, Estimate, log_ratio, share, two_rates
 
 NAME = "position bias"
 # Material: the rate at the last position is below this share of the rate at the first.
@@ -84,19 +84,36 @@ def _within_items(mature: DataFrame, fields: Sequence[str]) -> Finding:
             points=_points(counts, {}, raw),
             needs="more rows",
         )
+    telling = _telling({name: ratios[last] for name, ratios in strata.items()})
     # The items that leave the smallest effect explain most of the raw one.
-    name = min(strata, key=lambda field: abs(strata[field][last].value))
+    name, ratio = min(telling.items(), key=lambda item: abs(item[1].value))
     ratios = strata[name]
-    ratio = ratios[last]
     falls = ratio.p_beyond(-math.log(MATERIAL)) if ratio.value < 0 else 1.0
-    exponent = _exponent(ratios, first)
+    exponent = _exponent(ratios, first, counts[first])
     measures = [ratio.measure_ratio(f"ratio of position {last} to {first}, within {name}")]
     if last in raw:
         measures.append(raw[last].measure_ratio(f"ratio of position {last} to {first}, raw"))
     measures.append(exponent.measure("e, if rows are seen with probability position^-e"))
     text = f"Within the same {name}, the label rate at position {last} is "
     text += f"{math.exp(ratio.value):.2f} times the rate at position {first}."
+    if silent := ", ".join(field for field in strata if field not in telling):
+        text += f" Too few rows share a {silent} to tell."
     return Finding(NAME, text, falls, tuple(measures), _points(counts, ratios, raw))
+
+
+def _telling(ratios: dict[str, Estimate]) -> dict[str, Estimate]:
+    """The kinds of items without those that have too few rows in common to tell.
+
+    Such a kind is near no effect by chance. Its interval holds the effect within the kind with the
+    smallest error, and is so wide that it would hold no effect just as well.
+    """
+    surest = min(ratios.values(), key=lambda ratio: ratio.error)
+
+    def tells(ratio: Estimate) -> bool:
+        reach = Z95 * ratio.error
+        return abs(ratio.value - surest.value) > reach or abs(surest.value) > reach
+
+    return {name: r for name, r in ratios.items() if r is surest or tells(r)}
 
 
 def _bands(mature: DataFrame) -> pd.DataFrame:
@@ -151,13 +168,23 @@ def _strata(
     return ratios
 
 
-def _exponent(ratios: dict[int, Estimate], first: int) -> Estimate:
-    """e of log ratio_k = -e log(k - first + 1), least squares through 0 weighted by precision."""
+def _exponent(ratios: dict[int, Estimate], first: int, at_first: tuple[float, float]) -> Estimate:
+    """e of log ratio_k = -e log(k - first + 1), by generalised least squares through 0.
+
+    All ratios share the positives of the first band, so they err together.
+
+    Args:
+        ratios: band -> log ratio to the first band.
+        first: the first band.
+        at_first: its rows and positives.
+    """
+    n, y = at_first
     x = np.array([math.log(k - first + 1) for k in ratios])
-    y = np.array([-r.value for r in ratios.values()])
-    w = np.array([1 / max(r.error, 1e-6) ** 2 for r in ratios.values()])
-    information = float((w * x * x).sum())
-    return Estimate(float((w * x * y).sum()) / information, 1 / math.sqrt(information))
+    z = np.array([-r.value for r in ratios.values()])
+    variances = np.array([max(r.error, 1e-6) ** 2 for r in ratios.values()])
+    shared = min(1 / y - 1 / n, 0.999 * variances.min())
+    w = np.linalg.solve(np.diag(variances - shared) + shared, x)
+    return Estimate(float(w @ z / (w @ x)), float(w @ x) ** -0.5)
 
 
 def _points(counts: _Counts, ratios: dict[int, Estimate], raw: dict[int, Estimate]) -> Values:
