@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 
 def counted(rows: DataFrame, part: Column) -> DataFrame:
-    """Rows ``n`` and positives ``y`` of each ``part``, and the sums for the design effect.
+    """Rows ``n``, positives ``y`` and ``groups`` of each ``part``, and the sums for its effect.
 
     Args:
         rows: with ``group_id`` and ``label``.
@@ -29,6 +29,7 @@ def counted(rows: DataFrame, part: Column) -> DataFrame:
         F.sum(n * n).alias("nn"),
         F.sum(n * y).alias("ny"),
         F.sum(y * y).alias("yy"),
+        F.count("*").cast("double").alias("groups"),
     )
 
 

@@ -5,6 +5,7 @@ score test of module relation checks whether a model of all rows holds for the g
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,14 @@ from pyspark.sql import functions as F
 from reweight.diagnose import relation
 from reweight.diagnose.clusters import counted, design_effect
 from reweight.diagnose.findings import Finding, Measure, Values
-from reweight.diagnose.rates import share, two_rates
+from reweight.diagnose.rates import LEAST_POSITIVES, share, two_rates
 
 NAME = "rare groups"
 RARE_SHARE = 0.1
 # Material: a rate 1.25 times that of the rest, or 1 / 1.25 of it; log odds that are off by 0.3.
 RATE_RATIO, SHIFT = 1.25, 0.3
-# With fewer positives the normal approximation does not hold.
-_LEAST_POSITIVES = 10
+# Fewer groups do not show how much they vary.
+_LEAST_GROUPS = 20
 # How many segments are shown, and how many rare ones are tested, largest first.
 _SHOWN, _TESTED = 50, 10
 
@@ -45,18 +46,24 @@ def rare_groups(mature: DataFrame, judged: DataFrame | None) -> Finding:
             needs="an expression for groups of users, items or places, as sampling.segment",
         )
     sizes = sizes.astype(float)
-    rows, positives = sizes["n"], sizes["y"]
     sizes["effect"] = [design_effect(sizes.loc[[name]]) for name in sizes.index]
-    enough = np.minimum(positives, rows - positives) / sizes["effect"] >= _LEAST_POSITIVES
-    rare = list(sizes.index[(rows < RARE_SHARE * rows.sum()) & enough])[:_TESTED]
+    rare = _rare(sizes)
     points = _points(sizes)
     tests = sorted([*_rates(sizes, rare), *_relations(judged, rare)], key=lambda test: test[0])
     if not tests:
-        text = f"No segment with under {RARE_SHARE:.0%} of the rows has enough labels to compare."
+        text = f"No segment with under {RARE_SHARE:.0%} of the rows has enough labels and groups."
         return Finding(NAME, text, 1.0, (), points)
     measures = tuple(measure for _, _, measure in tests)
     # The smallest of several p-values, with a Bonferroni correction within the finding.
     return Finding(NAME, tests[0][1], min(1.0, tests[0][0] * len(tests)), measures, points)
+
+
+def _rare(sizes: pd.DataFrame) -> list[str]:
+    """The rare segments with enough labels and groups to compare, largest first."""
+    n, positives = sizes["n"], sizes["y"]
+    enough = np.minimum(positives, n - positives) / sizes["effect"] >= LEAST_POSITIVES
+    enough &= sizes["groups"] >= _LEAST_GROUPS
+    return list(sizes.index[(n < RARE_SHARE * n.sum()) & enough])[:_TESTED]
 
 
 def _rates(sizes: pd.DataFrame, rare: list[str]) -> list[_Test]:
@@ -67,6 +74,9 @@ def _rates(sizes: pd.DataFrame, rare: list[str]) -> list[_Test]:
         # Effective numbers of positives and rows, of the segment and of the rest.
         effective = [float(p[k].sum()) / design_effect(p) for p in parts for k in ("y", "n")]
         if ratio := two_rates(*effective):
+            # The design effect is an estimate, too: with few groups it may be too small by chance.
+            groups = min(float(p["groups"].sum()) for p in parts)
+            ratio = replace(ratio, freedom=max(1.0, groups - 1))
             text = f"'{name}' has {math.exp(ratio.value):.2f} times the label rate of the rest."
             measure = ratio.measure_ratio(f"ratio of rates, {name}")
             tests.append((ratio.p_beyond(math.log(RATE_RATIO)), text, measure))

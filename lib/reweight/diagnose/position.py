@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.shared_labels import LabelEvents
 from reweight.diagnose.findings import Finding, Measure, Values
-from reweight.diagnose.rates import Z95, Estimate, log_ratio, share, two_rates
+from reweight.diagnose.rates import Estimate, log_ratio, share, two_rates
 
 NAME = "position bias"
 # Material: the rate at the last position is below this share of the rate at the first.
@@ -110,8 +110,7 @@ def _telling(ratios: dict[str, Estimate]) -> dict[str, Estimate]:
     surest = min(ratios.values(), key=lambda ratio: ratio.error)
 
     def tells(ratio: Estimate) -> bool:
-        reach = Z95 * ratio.error
-        return abs(ratio.value - surest.value) > reach or abs(surest.value) > reach
+        return max(abs(ratio.value - surest.value), abs(surest.value)) > ratio.reach
 
     return {name: r for name, r in ratios.items() if r is surest or tells(r)}
 

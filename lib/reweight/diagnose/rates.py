@@ -23,26 +23,36 @@ LEAST_POSITIVES = 10
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its standard error; for a ratio, that of its logarithm."""
+    """A number with its standard error; for a ratio, that of its logarithm.
+
+    Attributes:
+        value: the number.
+        error: its standard error.
+        freedom: degrees of freedom of the error, where few groups show how much they vary.
+    """
 
     value: float
     error: float
+    freedom: float = math.inf
+
+    @property
+    def reach(self) -> float:
+        """How far the 95 % interval reaches to each side."""
+        return float(stats.t.ppf(0.975, self.freedom)) * self.error
 
     def measure(self, name: str) -> Measure:
         """The number with its 95 % interval."""
-        reach = Z95 * self.error
-        return Measure(name, self.value, self.value - reach, self.value + reach)
+        return Measure(name, self.value, self.value - self.reach, self.value + self.reach)
 
     def measure_ratio(self, name: str) -> Measure:
         """The ratio whose logarithm this is, with its 95 % interval."""
-        low, middle, high = (
-            math.exp(self.value + side * Z95 * self.error) for side in (-1.0, 0.0, 1.0)
-        )
+        low, middle, high = (math.exp(self.value + side * self.reach) for side in (-1.0, 0.0, 1.0))
         return Measure(name, middle, low, high)
 
     def p_beyond(self, limit: float) -> float:
         """One-sided p-value for the hypothesis that the true |value| is at most the limit."""
-        return float(stats.norm.sf((abs(self.value) - limit) / max(self.error, 1e-12)))
+        excess = (abs(self.value) - limit) / max(self.error, 1e-12)
+        return float(stats.t.sf(excess, self.freedom))
 
 
 def log_ratio(r: float, s: float, v: float) -> Estimate | None:
