@@ -11,12 +11,14 @@ from pyspark.sql import functions as F
 from scipy import stats
 from scipy.special import logsumexp
 
+from reweight.build_samples.sampling import Label
 from reweight.build_samples.shared_labels import LabelEvents
 from reweight.diagnose.bursts import burst_limit, bursts_and_bots, tail_bound
 from reweight.diagnose.delay import delayed_labels
 from reweight.diagnose.drift import Columns, feature_drift, rate_drift
 from reweight.diagnose.findings import Finding
 from reweight.diagnose.position import position_bias
+from reweight.diagnose.settled import more_rows, settling, with_settled
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -113,13 +115,16 @@ def test_positions_of_long_lists_are_pooled_and_compared(spark: SparkSession) ->
     assert [k for k, *_ in position_bias(few, ["item"]).points["rate"]] == [1, 2, 3]
 
 
-def labelled(spark: SparkSession, hours: list[float], immature: int) -> DataFrame:
-    """A positive for each delay, as many negatives, and immature rows."""
-    rows: list[Any] = [(BEGIN, 1.0, BEGIN + timedelta(hours=h), True, "train") for h in hours]
-    rows += [(BEGIN, 0.0, None, True, "train")] * len(hours)
-    rows += [(BEGIN + timedelta(days=9), 0.0, None, False, "immature")] * immature
-    schema = "event_time timestamp, label float, label_time timestamp, mature boolean, split string"
-    return spark.createDataFrame(rows, schema)
+def labelled(spark: SparkSession, hours: list[float], immature: int, lines: int = 1) -> DataFrame:
+    """A positive for each delay, of groups of some lines, as many negatives, and immature rows."""
+    rows: list[Any] = [
+        (f"u{i // lines}", BEGIN, 1.0, BEGIN + timedelta(hours=h), True, "train")
+        for i, h in enumerate(hours)
+    ]
+    rows += [("other", BEGIN, 0.0, None, True, "train")] * len(hours)
+    rows += [("new", BEGIN + timedelta(days=9), 0.0, None, False, "immature")] * immature
+    schema = "group_id string, event_time timestamp, label float, label_time timestamp, "
+    return spark.createDataFrame(rows, f"{schema} mature boolean, split string")
 
 
 def test_quantiles_and_shares_of_the_delay_are_exact(spark: SparkSession) -> None:
@@ -132,7 +137,8 @@ def test_quantiles_and_shares_of_the_delay_are_exact(spark: SparkSession) -> Non
     assert "share after a week" not in own
     assert own["50% of the labels arrive within, h"].value == pytest.approx(25, rel=0.006)
     assert own["share of immature rows"].value == pytest.approx(50 / 450)
-    assert late.p == pytest.approx(stats.binom.sf(127, 200, 0.1))
+    assert late.p == pytest.approx(stats.binom.sf(127, 200, 0.1), rel=1)
+    assert late.p < 1e-60
     assert missing.p is None
 
 
@@ -141,6 +147,85 @@ def test_quick_labels_are_no_delay_but_open_windows_are(spark: SparkSession) -> 
     for immature, p in ((40, 1.0), (60, 0.0)):
         late, _ = delayed_labels(labelled(spark, hours, immature), 72 * 3600, own_time=True)
         assert late.p == pytest.approx(p)
+        # What decided comes first.
+        first = "share of immature rows" if p == 0 else "share of labels after 18 h"
+        assert late.measures[0].name == first
+
+
+def test_lines_of_an_order_are_late_together(spark: SparkSession) -> None:
+    # Three of twenty orders are late.
+    hours = [50.0 if order % 7 == 0 else 1.0 for order in range(20) for _ in range(20)]
+    single, _ = delayed_labels(labelled(spark, hours, 0), 72 * 3600, own_time=True)
+    assert single.p == pytest.approx(stats.binom.sf(59, 400, 0.1), rel=0.05)
+    order, _ = delayed_labels(labelled(spark, hours, 0, lines=20), 72 * 3600, own_time=True)
+    assert order.p is not None
+    assert order.p > 0.2
+    for finding in (single, order):
+        assert finding.measures[0].value == pytest.approx(0.15)
+    low, high = (order.measures[0].low, order.measures[0].high)
+    assert low is not None
+    assert high is not None
+    # Wilson's interval of 3 in 20.
+    assert (low, high) == pytest.approx((0.05, 0.36), abs=0.02)
+
+
+def windowless(spark: SparkSession, mean: float) -> DataFrame:
+    """One rate in a log of 120 days, without a label window, and delays of this mean in days."""
+    generator = np.random.default_rng(0)
+    day, bought = generator.uniform(0, 120, 20_000), generator.random(20_000) < 0.1
+    delay = generator.exponential(mean, 20_000)
+    arrived = bought & (day + delay < 120)
+    rows: list[Any] = [
+        (str(i), BEGIN + timedelta(days=begins), float(label), 120 - begins, late)
+        for i, (begins, label, late) in enumerate(
+            zip(day.tolist(), arrived.tolist(), delay.tolist(), strict=True)
+        )
+    ]
+    schema = "group_id string, event_time timestamp, label float, elapsed double, late double"
+    label_time = "timestamp_micros(unix_micros(event_time) + CAST(late * 86400e6 AS bigint))"
+    return spark.createDataFrame(rows, schema).withColumns(
+        {
+            "delay": F.expr("IF(label = 1, late, NULL)"),
+            "label_time": F.expr(f"IF(label = 1, {label_time}, NULL)"),
+            "mature": F.lit(True),
+            "split": F.lit("train"),
+        }
+    )
+
+
+@pytest.mark.parametrize(("mean", "visible"), [(20.0, True), (1.0, False)])
+def test_labels_without_a_window_that_may_still_come_are_delayed_and_no_drift(
+    spark: SparkSession, mean: float, visible: bool
+) -> None:
+    label = Label(where="kind = 'bought'", keys=("user",))
+    samples = windowless(spark, mean).cache()
+    seconds = settling(samples, label)
+    assert seconds is not None
+    old = with_settled(samples, seconds)
+    drifts = rate_drift(old.where("mature"), seconds)
+    assert drifts.p is not None
+    assert drifts.p > 0.05
+    if visible:
+        as_recorded = rate_drift(samples).p
+        assert as_recorded is not None
+        assert as_recorded < 1e-6
+    late, missing = delayed_labels(old, None, own_time=True, settles=seconds)
+    assert (late.p == 0.0) == visible
+    assert "The label has no window" in late.text
+    share = named(missing)["share of immature rows"].value
+    assert share == pytest.approx(seconds / 86_400 / 120, abs=0.01)
+    assert (late.measures[0].name == "share of immature rows") == visible
+
+
+def test_only_labels_without_a_window_are_settled_by_their_age(spark: SparkSession) -> None:
+    samples = windowless(spark, 1.0).limit(10).withColumn("mature", F.col("elapsed") < 60)
+    for label in (Label(where="a", keys=("user",), window=60), Label(value="bought")):
+        assert settling(samples, label) is None
+    assert with_settled(samples, None) is samples
+    # No label ever came: nothing says when one would.
+    assert settling(samples.where("false"), Label(where="a", keys=("user",))) is None
+    empty = rate_drift(samples.where("false"), 7200.0)
+    assert (empty.p, empty.needs) == (None, more_rows(7200.0))
 
 
 def test_windows_that_are_open_at_a_cut_alone_are_not_open_when_the_log_ends(
@@ -242,6 +327,15 @@ def test_items_of_one_list_are_one_act_and_repeats_of_a_second_are_counted(
     assert bursting == whole == pytest.approx(100 / total)
     assert repeated == pytest.approx((50 + 99) / total)
     assert found.p == 0.0
+    # Repeats alone make it visible, so they come first.
+    lone = [row for row in rows if row[0] != "bot"]
+    lone += [
+        (f"u{user}", begin + 30 * hour + i * blink, "same") for user in range(99) for i in (0, 1)
+    ]
+    alone = bursts_and_bots(spark.createDataFrame(lone, schema), "user", {}, ["user", "item"])
+    assert alone.p == 0.0
+    assert "repeat another" in alone.measures[0].name
+    assert alone.measures[0].value == pytest.approx(149 / len(lone))
     # Whole minutes do not tell what happened in a second.
     minutes = spark.createDataFrame(rows, schema).withColumn(
         "event_time", F.date_trunc("minute", "event_time")

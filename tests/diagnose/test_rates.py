@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reweight.diagnose.rates import log_ratio, p_rates_vary, pooled, share, two_rates
+from reweight.diagnose.rates import log_ratio, p_above, p_rates_vary, pooled, share, two_rates
 
 
 def test_the_ratio_of_two_rates_has_katz_variance() -> None:
@@ -91,3 +91,9 @@ def test_a_log_that_grows_shows_no_drift_of_its_one_rate() -> None:
         visible += p_rates_vary(*sums, 0.1) < 0.05 / 7
     assert alone > 25
     assert visible <= 5
+
+
+def test_a_share_above_its_limit_is_the_binomial_tail_also_between_whole_counts() -> None:
+    for hits, rows in ((0, 40), (1, 40), (9, 40), (40, 40)):
+        assert p_above(hits, rows, 0.1) == pytest.approx(stats.binom.sf(hits - 1, rows, 0.1))
+    assert p_above(9, 40, 0.1) < p_above(8.5, 40, 0.1) < p_above(8, 40, 0.1)

@@ -179,6 +179,9 @@ def test_a_rare_segment_of_few_people_is_worth_as_many_rows_as_they_tell(
     assert found.p is not None
     assert found.p > 0.05
     assert [m.value for m in found.measures] == [pytest.approx(0.5 / (81 / 276))]
+    # Nine people do not show how much people vary, and twenty show it less well than a hundred.
+    few = frame.where("segment = 'main' OR group_id IN ('u0','u1','u2','u3','u4','u5','u6')")
+    assert rare_groups(few, None).measures == ()
     # Of as many independent rows it would be told.
     alone = frame.withColumn("group_id", F.monotonically_increasing_id().cast("string"))
     assert rare_groups(alone, None).p == pytest.approx(0, abs=1e-4)
@@ -188,4 +191,10 @@ def test_too_few_of_a_class_have_no_model(moved: DataFrame) -> None:
     kept = ("group_id", "segment", "features", "label", "late", "mature")
     rows = moved.select(*kept).where("label = 0")
     assert crossed(rows, range(3), seed=0) is None
-    assert relation_drift(None, NAMES).p is None
+    few = relation_drift(None, NAMES)
+    assert (few.p, few.needs) == (None, "more labelled rows")
+    # More rows do not help where labels never settle.
+    never = relation_drift(None, NAMES, settles=36_000.0)
+    assert never.needs is not None
+    assert "older than the 10 h" in never.needs
+    assert "sampling.label.window" in never.needs

@@ -158,7 +158,10 @@ def _finding(groups: DataFrame, rates: list[str], has_contents: bool) -> Finding
     # Times that are all whole minutes do not tell what happened in the same second.
     if has_contents and sums["to_the_second"]:
         repeated = sums["repeats"] / sums["all"]
-        measures += (Measure("share of events that repeat another of the same second", repeated),)
+        repeats = Measure("share of events that repeat another of the same second", repeated)
+        # What makes the finding visible comes first.
+        alone = share <= MATERIAL_SHARE < repeated
+        measures = (repeats, *measures) if alone else (*measures, repeats)
         text += f" {repeated:.1%} repeat another event of the same group in the same second."
     p = 0.0 if max(share, repeated) > MATERIAL_SHARE else 1.0
     return Finding(NAME, text, p, measures, _points(spread, limit))

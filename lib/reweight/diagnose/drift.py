@@ -25,6 +25,7 @@ from reweight.diagnose.clusters import counted, design_effect
 from reweight.diagnose.findings import Finding, Measure
 from reweight.diagnose.rates import Estimate, p_rates_vary, pooled, share
 from reweight.diagnose.relation import bucket, drawn, fitted, vectors
+from reweight.diagnose.settled import more_rows
 from reweight.evaluate import bootstrap, metrics
 
 Array = NDArray[np.float64]
@@ -75,14 +76,18 @@ def steady(names: tuple[str, ...], features: Features) -> tuple[int, ...]:
     )
 
 
-def rate_drift(mature: DataFrame) -> Finding:
+def rate_drift(mature: DataFrame, settles: float | None = None) -> Finding:
     """Tests whether the label rate is the same in periods of equal length.
 
     Args:
         mature: samples with ``event_time``, ``group_id`` and ``label``.
+        settles: after how many seconds labels without a window are settled; None with a window.
     """
     seconds = F.unix_seconds("event_time")
     span: Any = mature.agg(F.min(seconds), F.max(seconds)).first()
+    few = Finding(RATE, "There are too few rows of a class to compare.", needs=more_rows(settles))
+    if span[0] is None:
+        return few
     if span[0] == span[1]:
         return Finding(RATE, "All samples have the same time.", needs="the time of each event")
     length = (span[1] - span[0] + 1) / PERIODS
@@ -90,9 +95,7 @@ def rate_drift(mature: DataFrame) -> Finding:
     rows = counted(mature, F.floor((seconds - span[0]) / length)).toPandas().sort_values("part")
     n, y, days = _periods(rows, length / 86_400)
     if len(n) < 2:
-        return Finding(
-            RATE, "There are too few rows of a class to compare.", needs="more labelled rows"
-        )
+        return few
     rates = [share("", *pair) for pair in zip(y, n, strict=True)]
     q = y.sum() / n.sum()
     # The part of the variance between periods that chance does not explain.
@@ -146,19 +149,22 @@ def feature_drift(halves: DataFrame, columns: Columns) -> Finding:
     return Finding(FEATURES, text, steady.p_beyond(AREA), measures, points)
 
 
-def relation_drift(judged: DataFrame | None, names: Sequence[str]) -> Finding:
+def relation_drift(
+    judged: DataFrame | None, names: Sequence[str], settles: float | None = None
+) -> Finding:
     """Tests whether features and label relate differently in the late and the early half.
 
     Args:
         judged: the output of ``relation.crossed``, with ``late``.
         names: names of its features, [D].
+        settles: after how many seconds labels without a window are settled; None with a window.
     """
     halves = relation.scores(judged, "late") if judged is not None else {}
     if len(halves) < 2:
         return Finding(
             RELATION,
             "The training rows have too few rows of a class, or only one time.",
-            needs="more labelled rows",
+            needs=more_rows(settles),
         )
     contrast = halves[1].less(halves[0])
     if not contrast.enough():

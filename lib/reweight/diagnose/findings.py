@@ -40,7 +40,7 @@ class Finding:
         text: what was measured, or why the mechanism cannot be seen.
         p: p-value for the hypothesis that the effect is not material; 0 or 1 if a rule on counts
             decides, None if the mechanism cannot be seen.
-        measures: the numbers, of which the first is the strength of the effect.
+        measures: the numbers; the first decided, and is shown as the strength of the effect.
         points: what the plot draws.
         needs: what the log or its config lacks if the mechanism cannot be seen.
     """

@@ -64,7 +64,7 @@ def _delay(content: Content) -> Figure:
     figure, (axis,) = panels(width=6.0)
     hours = [max(h, 1 / 3600) for h, _ in points["curve"]]
     axis.step(hours, [s for _, s in points["curve"]], where="post", color=COLOURS[0])
-    axis.axvline(points["limit"], color=GREY, lw=0.8, ls="--", label="a quarter of the window")
+    axis.axvline(points["limit"], color=GREY, lw=0.8, ls="--", label="limit of a late label")
     axis.set(xscale="log", xlabel="hours after the sample", ylabel="share of labels", ylim=(0, 1))
     plain(axis.xaxis)
     legend(axis)

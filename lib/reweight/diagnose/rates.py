@@ -80,6 +80,14 @@ def share(name: str, hits: float, rows: float) -> Measure:
     return Measure(name, rate, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
+def p_above(hits: float, rows: float, limit: float) -> float:
+    """p-value for the hypothesis that a share is at most the limit; exact for whole numbers.
+
+    The binomial tail P(K >= hits) as an incomplete beta function, so that counts may be effective.
+    """
+    return float(stats.beta.cdf(limit, hits, rows - hits + 1)) if hits > 0 else 1.0
+
+
 def pooled(hits: Array, rows: Array) -> NDArray[np.intp]:
     """Where pooled parts begin: neighbours are pooled until each expects enough of both classes.
 

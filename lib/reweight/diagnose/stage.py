@@ -3,6 +3,9 @@
 Reads:
     The tables ``events`` and ``samples``.
 
+    Labels are those of all mature rows, test rows included; models of the label are fitted on
+    training rows alone.
+
 Writes:
     ``diagnose.html`` and ``diagnose.json``: a verdict, numbers, and methods to try for each
     mechanism.
@@ -34,6 +37,7 @@ from reweight.core.tables import SAMPLES
 from reweight.diagnose import bursts, delay, drift, groups, needs, position, relation
 from reweight.diagnose.findings import Finding, content, lines
 from reweight.diagnose.plots import plots
+from reweight.diagnose.settled import settling, with_settled
 from reweight.report import page
 
 # Training rows that models are fitted on: more rows do not change a verdict.
@@ -71,13 +75,16 @@ def diagnose(run: Run) -> dict[str, Any]:
 
 def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
     section, seed = run.config.sampling, run.config.seed
+    settles = settling(samples, section.label)
+    samples = with_settled(samples, settles)
     mature = samples.where("mature")
     names = read_stats(run.folder.features).names
     columns = drift.Columns(names, drift.steady(names, run.config.features), seed)
     times = run.config.cleaning.times
     with persisted(_halves(samples, seed, times)) as halves:
         run.say("fitting models of the label")
-        judged = relation.crossed(halves, columns.modelled, seed)
+        labelled = halves.withColumn("late", F.col("late_label"))
+        judged = relation.crossed(labelled, columns.modelled, seed)
         items = _with_item_hashes(mature, events, section, run.config.features)
         rates = _rates(section, run.config.features)
         steps: dict[str, Callable[[], Iterable[Finding]]] = {
@@ -89,16 +96,16 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
                 )
             ],
             delay.NAME: lambda: delay.delayed_labels(
-                samples, section.label.window, section.label.value is None
+                samples, section.label.window, section.label.value is None, settles
             ),
             groups.NAME: lambda: [groups.rare_groups(mature, judged)],
             bursts.NAME: lambda: [
                 bursts.bursts_and_bots(events, section.group, rates, _contents(events, section))
             ],
-            drift.RATE: lambda: [drift.rate_drift(mature)],
+            drift.RATE: lambda: [drift.rate_drift(mature, settles)],
             drift.FEATURES: lambda: [drift.feature_drift(halves, columns)],
             drift.RELATION: lambda: [
-                drift.relation_drift(judged, [names[i] for i in columns.modelled])
+                drift.relation_drift(judged, [names[i] for i in columns.modelled], settles)
             ],
         }
         by_mechanism: dict[str, Finding] = {}
@@ -137,17 +144,19 @@ def _with_item_hashes(
 def _halves(samples: DataFrame, seed: int, times: bool) -> DataFrame:
     """Training rows with ``late``: 0 for the earlier half by time, 1 for the later.
 
-    In a log without times, it is null.
+    ``late_label`` halves the mature ones of them. In a log without times, both are null.
     """
     train = samples.where("split = 'train'")
     share = min(1.0, _MODELLED / max(1, train.count()))
     train = train.where(uniform(seed, "diagnose", "group_id") <= share)
-    late = F.lit(None).cast("int")
+    halves = {"late": train, "late_label": train.where("mature")}
+    late = dict.fromkeys(halves, F.lit(None).cast("int"))
     if times:
-        (cut,) = splits.time_cuts(train, (0.5,))
-        late = (F.unix_seconds("event_time") >= cut).cast("int")
+        for name, rows in halves.items():
+            (cut,) = splits.time_cuts(rows, (0.5,))
+            late[name] = (F.unix_seconds("event_time") >= cut).cast("int")
     columns = ("group_id", "segment", "features", "label", "mature")
-    return train.select(*columns, late.alias("late"))
+    return train.select(*columns, *[column.alias(name) for name, column in late.items()])
 
 
 def _rates(section: Sampling, features: Features) -> dict[str, tuple[str, str]]:
