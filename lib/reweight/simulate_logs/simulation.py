@@ -3,9 +3,13 @@
 A session is a row of ``spark.range``, and everything in it is a hash of the seed and of ids: the
 same seed gives the same log, however the rows are partitioned.
 
-    relevance = P(click | seen) = sigmoid(a + quality_i + taste_u(t) . kind_i - price + order)
-    P(seen at rank r) = r^-eta;   P(buy | click) = sigmoid(b + c (quality_i - price))
+    relevance = P(click | seen) = sigmoid(a + quality_i + taste_u(t) . kind_i - cost_ui + order)
+    P(seen at rank r) = r^-eta;   P(buy | click) = sigmoid(b + 0.8 quality_i - cost_ui)
     P(refund | buy) = sigmoid(logit(refunds) - quality_i)
+
+with a and b the settings ``click`` and ``purchase``, and cost_ui half the standardised logarithm of
+the price, 0 for the rare group. In a news log (``news``) both logits have a further term for bait,
+of opposite signs, and that of a click one for age.
 
 Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
 see everything and click at random; purchases arrive late, some are never recorded, some recorded
