@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from reweight.tune.search import Trial, Tuning, best, legacy_loop
+from reweight.importance.methods.importance_mlp import ImportanceMlp
+from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.tune.search import Trial, Tuning, best, deciding, legacy_loop
 
 
 def trial(k: float, macro_precision: float = 0.5, log_loss: float = 1.0) -> Trial:
@@ -70,7 +72,38 @@ def test_a_trial_is_one_line_with_its_numbers() -> None:
         assert part in line
 
 
-@pytest.mark.parametrize("values", [{"rounds": 0}, {"search": "grid"}, {"threshold": 1.5}])
-def test_a_search_that_cannot_be_is_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(values))):
+def test_candidates_have_the_values_and_names_that_differ() -> None:
+    method = ImportanceMlp(preset="reference", k=3.0)
+    values = (1e-05, 1e05, 0.1, 0.10000001, 1.0)
+    found = Tuning(values=values).candidates(method)
+    assert [(m.k, m.lambda_) for m in found] == [(3.0, value) for value in values]
+    assert len({m.name for m in found}) == len(values)
+    assert found[2].name == "k3_lambda0_1"
+    # Names that a method of a config may have.
+    assert all(ImportanceMlp(name=m.name).name == m.name for m in found)
+    assert [m.k for m in Tuning(search="k", values=(0.5, 2.0)).candidates(method)] == [0.5, 2.0]
+    (only,) = Tuning(search="legacy").candidates(method)
+    assert (only.k, only.lambda_) == (3.0, method.lambda_)
+
+
+def test_candidates_are_recalibrated_as_the_method_would_be() -> None:
+    ranker = LogisticRegression(recalibrate=("tuned", "other"))
+    assert deciding(ranker, "tuned", ["a", "b"]).recalibrate == ("a", "b")
+    assert deciding(ranker, "third", ["a", "b"]) == ranker
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"rounds": 0}, "rounds"),
+        ({"search": "grid"}, "search"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"values": []}, "values"),
+        ({"values": [0.1, -1]}, r"values: .*greater than or equal to 0 \(lambda\); got -1"),
+        ({"search": "k", "values": [0]}, r"values: .*greater than 0 \(k\); got 0"),
+        ({"values": [0.1, 0.10]}, r"each candidate once; got \[0\.1, 0\.1\]"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
         Tuning.model_validate(values)

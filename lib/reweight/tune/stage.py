@@ -57,16 +57,15 @@ def tune(run: Run) -> dict[str, Any]:
     section, method = run.config.tuning, _method(run)
     judge = _judge(run)
     run.say(f"judge: {judge[0]}")
-    samples = run.store.read(SAMPLES)
+    samples, candidates = run.store.read(SAMPLES), section.candidates(method)
     if section.search == "legacy":
-        candidates: tuple[ImportanceMlp, ...] = (_candidate(method),)
         trials = search.legacy_loop(
-            method.k, section, lambda k: _trials(run, samples, (_candidate(method, k=k),), judge)[0]
+            method.k,
+            section,
+            lambda k: _trials(run, samples, (search.candidate(method, k=k),), judge)[0],
         )
     else:
-        key = {"lambda": "lambda_", "k": "k"}[section.search]
         # All candidates train in the same passes over the rows.
-        candidates = tuple(_candidate(method, **{key: v}) for v in section.values)
         trials = _trials(run, samples, candidates, judge)
     for trial in trials:
         run.say(str(trial))
@@ -104,13 +103,6 @@ def _method(run: Run) -> ImportanceMlp:
     )
 
 
-def _candidate(method: ImportanceMlp, **changes: float) -> ImportanceMlp:
-    """The method with other hyperparameters, named after them."""
-    changed = method.model_copy(update=changes)
-    name = f"k{changed.k:g}_lambda{changed.lambda_:g}"
-    return changed.model_copy(update={"name": "".join(c if c.isalnum() else "_" for c in name)})
-
-
 def _judge(run: Run) -> tuple[str, Judge]:
     """The first judge that can tell, with its name: the recorded labels if no other can."""
     evaluation, known = run.config.evaluation, _known(run)
@@ -137,8 +129,8 @@ def _trials(
     section, names = run.config.weighting, [m.name for m in methods]
     # A candidate with a tiny ESS is a result of the search, not a reason to stop it.
     policy = section.model_copy(update={"ess_refuse": 0.0, "ess_warn": 0.0})
-    # The ranker that decides.
-    ranker, kept = run.config.rankers[0], kept_types(run.folder)
+    ranker = search.deciding(run.config.rankers[0], run.config.tuning.method, names)
+    kept = kept_types(run.folder)
     reads, features = ranker.columns(), read_stats(run.folder.features)
     validation = with_columns(samples.where("split = 'validation'"), reads, features.sizes, kept)
     job = job_of(validation, features, reads, seed=run.config.seed, fitting=run.config.fitting)
