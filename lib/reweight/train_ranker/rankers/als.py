@@ -35,7 +35,7 @@ from reweight.core.errors import ConfigError, WeightError
 from reweight.core.files import write_json
 from reweight.core.section import Section
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob
-from reweight.train_ranker.recalibration import fitted_line
+from reweight.train_ranker.score_line import fitted_line
 
 # Columns of samples that can be ids; other names are fields of features.categorical.
 _OF_SAMPLES = ("group_id", "segment")

@@ -34,7 +34,7 @@ from reweight.train_ranker.groups import check_groups
 from reweight.train_ranker.in_python import TrainingRows, inputs_of, trained_in_one_task
 from reweight.train_ranker.rankers.base import Ranker, RankerJob, need_package
 from reweight.train_ranker.rankers.boosters import FittedBooster, Score
-from reweight.train_ranker.recalibration import fitted_line
+from reweight.train_ranker.score_line import fitted_line
 
 _MODEL, _SCALE = "model.ubj", "scale.json"
 # Scores are rounded to this before they are calibrated.
