@@ -12,7 +12,10 @@ from reweight.core.errors import WeightError
 from reweight.train_ranker import rotation
 from reweight.train_ranker.checks import check_training
 from reweight.train_ranker.rankers.base import FittedRanker, with_probabilities
-from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
+from reweight.train_ranker.rankers.logistic_regression import (
+    FittedLogisticRegression,
+    LogisticRegression,
+)
 from reweight.train_ranker.recalibration import recalibrated
 from reweight.train_ranker.rotation import Rotation
 from reweight.train_ranker.rows import doubled, gathered, with_columns, with_vector
@@ -194,6 +197,14 @@ def test_margins_and_probabilities_are_those_of_the_coefficients(
     np.testing.assert_allclose(found["moved"], 1 / (1 + np.exp(0.7 - wanted)), atol=1e-12)
 
 
+class Adding(FittedLogisticRegression):
+    """Adds its column without replacing one of that name, as trees do."""
+
+    def with_margin(self, rows: DataFrame, column: str) -> DataFrame:
+        scored = super().with_margin(rows, "_added")
+        return scored.select(*rows.columns, F.col("_added").alias(column))
+
+
 @pytest.mark.parametrize("shift", [0.0, 12.0, -15.0])
 def test_recalibration_makes_the_mean_prediction_the_label_rate(
     train: DataFrame, ranker: FittedRanker, shift: float
@@ -202,7 +213,9 @@ def test_recalibration_makes_the_mean_prediction_the_label_rate(
     margin = FEATURES @ beta[:-1] + beta[-1]
     rate = LABEL.mean()
     assert abs((1 / (1 + np.exp(-margin))).mean() - rate) > 0.05
-    found = recalibrated(ranker.shifted(shift), train)
+    # Beside a column of weights with any name that a method may have.
+    named = train.withColumn("z", F.lit(1.0))
+    found = recalibrated(Adding(ranker.model, shift=shift), named)
     assert (1 / (1 + np.exp(-margin - found.shift))).mean() == pytest.approx(rate, abs=1e-5)
     assert coefficients(found) == pytest.approx(beta)
 

@@ -13,10 +13,11 @@ def recalibrated(ranker: FittedRanker, train: DataFrame) -> FittedRanker:
 
     Rows count as often as their ``design_weight`` says, so that the rate is that of the whole log.
     """
-    scored, c = ranker.with_log_odds(train, "z"), design_weight(train)
-    bins = scored.groupBy(F.floor(F.col("z") * 200)).agg(
+    # No method, whose weights are a column here, has a name that begins with an underscore.
+    scored, c = ranker.with_log_odds(train, "_z"), design_weight(train)
+    bins = scored.groupBy(F.floor(F.col("_z") * 200)).agg(
         F.sum(c).alias("n"),
-        (F.sum(c * F.col("z")) / F.sum(c)).alias("z"),
+        (F.sum(c * F.col("_z")) / F.sum(c)).alias("z"),
         F.sum(c * F.col("label")).alias("positives"),
     )
     # Small by nature: occupied bins of 0.005 in log odds.
