@@ -122,13 +122,14 @@ def test_weights_follow_the_formula_and_have_mean_1(
         np.testing.assert_allclose(memory, found, rtol=1e-9, atol=1e-12)
         assert (learnt.map, learnt.ranks) == (stats[method].map, stats[method].ranks)
         assert (learnt.cap is None) == (stats[method].cap is None)
-        for number in ("mean", "scale", "raw_sum", "ess_share"):
+        for number in ("mean", "scale", "raw_sum", "rows", "ess_share"):
             expected_number = getattr(stats[method], number)
             assert getattr(learnt, number) == pytest.approx(expected_number, rel=1e-9), number
         assert found.mean() == pytest.approx(1, abs=1e-9)
         assert (found >= 0).all()
         assert stats[method].ess_share == pytest.approx(1 / (wanted**2).mean(), rel=1e-9)
         assert stats[method].raw_sum == pytest.approx(IMPORTANCE[method].sum(), rel=1e-9)
+        assert stats[method].rows == ROWS
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from reweight.config import RunConfig, load_config
-from reweight.core.errors import ConfigError
-from reweight.train_ranker.fit import check_rankers, columns_of
+from reweight.core.errors import ConfigError, WeightError
+from reweight.importance.methods.importance_mlp import ImportanceMlp
+from reweight.importance.methods.uniform import Uniform
+from reweight.score_weights.policy import PolicyStats
+from reweight.train_ranker.fit import check_rankers, columns_of, weight_columns
 from reweight.train_ranker.rankers import RANKERS
 from reweight.train_ranker.rankers.logistic_regression import LogisticRegression
 from reweight.train_ranker.stage import check_config
@@ -111,3 +114,15 @@ def test_ids_of_the_samples_are_accepted() -> None:
 def test_every_kind_says_what_it_needs() -> None:
     for kind in RANKERS.values():
         assert all(isinstance(text, str) and text for text in (kind.takes, kind.needs, kind.cost))
+
+
+def test_raw_importance_regularises_by_its_mean_wherever_it_was_fitted() -> None:
+    methods = (ImportanceMlp(preset="reference"), ImportanceMlp(), Uniform())
+    # Fitted on a million rows; those that are ranked may be fewer.
+    fitted = PolicyStats(map="identity", raw_sum=5e6, rows=1e6)
+    columns = weight_columns(methods, {m.name: fitted for m in methods})
+    assert [column.raw_mean for column in columns] == [5.0, 1.0, 1.0]
+    earlier = {m.name: PolicyStats(map="identity", raw_sum=5e6) for m in methods}
+    assert len(weight_columns(methods[1:], earlier)) == 2
+    with pytest.raises(WeightError, match="lacks the number of training rows"):
+        weight_columns(methods, earlier)

@@ -97,6 +97,7 @@ class PolicyStats(Section):
         factors: segment -> factor of its weights, for segments above the cap.
         scale: factor of the last step, which makes the mean 1.
         raw_sum: sum of importance over the training split.
+        rows: number of rows of that split; 0 in files of earlier versions.
         ess_share: effective sample size as a share of the training rows.
     """
 
@@ -108,6 +109,7 @@ class PolicyStats(Section):
     factors: dict[str, float] = {}
     scale: float = 1.0
     raw_sum: float = 0.0
+    rows: float = 0.0
     ess_share: float = 1.0
 
 
@@ -175,8 +177,8 @@ def fit_policy(
             check_mass(method, method_sums)
     stats, sums = _kept(stats, refusals), _kept(sums, refusals)
     for method, method_sums in sums.items():
-        update = {"mean": method_sums.total / method_sums.rows, "raw_sum": raw[method].total}
-        stats[method] = stats[method].model_copy(update=update)
+        update = {"mean": method_sums.total / method_sums.rows, "rows": method_sums.rows}
+        stats[method] = stats[method].model_copy(update=update | {"raw_sum": raw[method].total})
 
     def weights(named: Mapping[str, PolicyStats]) -> dict[str, Value]:
         parts = (rows.arithmetic, policy)

@@ -13,8 +13,8 @@ from reweight.build_samples.feature_stats import FeatureStats
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.baselines import BASELINE
-from reweight.core.columns import soft_label
-from reweight.core.errors import ConfigError, ReweightError
+from reweight.core.columns import design_weight, soft_label
+from reweight.core.errors import ConfigError, ReweightError, WeightError
 from reweight.core.left_out import Refusals
 from reweight.core.run_folder import RunFolder
 from reweight.core.session_kind import side_by_side
@@ -125,11 +125,27 @@ def training_columns_of(
 def weight_columns(
     methods: Sequence[RankedMethod], policies: Mapping[str, PolicyStats]
 ) -> tuple[WeightColumn, ...]:
-    """The columns of weights of these methods."""
+    """The columns of weights of these methods.
+
+    Raises:
+        WeightError: the mean of raw importance is needed, and an earlier version did not store it.
+    """
     return tuple(
-        WeightColumn(m.name, m.soft, policies[m.name].raw_sum if m.keeps_scale else None)
+        WeightColumn(m.name, m.soft, _raw_mean(m.name, policies[m.name]) if m.keeps_scale else 1.0)
         for m in methods
     )
+
+
+def _raw_mean(method: str, stats: PolicyStats) -> float:
+    """The mean of raw importance over the rows on which the policy was fitted."""
+    if not stats.rows:
+        raise WeightError(
+            f"the stored weight policy of '{method}' lacks the number of training rows",
+            expected="numbers as this version of reweight stores them",
+            got="those of an earlier version",
+            fix="run the stage 'score_weights' of the run with the models again",
+        )
+    return stats.raw_sum / stats.rows
 
 
 def job_of(
@@ -225,9 +241,7 @@ def _outcomes(
     def outcome(column: WeightColumn) -> Fit | ReweightError:
         column_job = replace(
             job,
-            weight_sum=sums[column.name]
-            if column.regularised_sum is None
-            else column.regularised_sum,
+            weight_sum=sums[column.name] * column.raw_mean,
             folder=None if folder is None else folder.ranker(ranker.name, column.name),
         )
         try:

@@ -32,12 +32,13 @@ class WeightColumn:
     Attributes:
         name: name of the column and of its method.
         soft: whether the method gives soft labels, in the column named by ``columns.soft_label``.
-        regularised_sum: the sum of weights that regularisation uses; None for the actual sum.
+        raw_mean: by what the sum of weights is multiplied for regularisation: the mean of raw
+            importance, of methods that keep its scale.
     """
 
     name: str
     soft: bool = False
-    regularised_sum: float | None = None
+    raw_mean: float = 1.0
 
 
 def with_columns(
