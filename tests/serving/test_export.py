@@ -18,7 +18,7 @@ from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.features import numeric_features
 from reweight.clean_logs.events import read_events
 from reweight.config import Run
-from reweight.core.errors import ServingError, WeightError
+from reweight.core.errors import SampleError, ServingError, WeightError
 from reweight.core.tables import SAMPLES, WEIGHTS
 from reweight.runner.records import run_stage
 from reweight.serving import Scorer
@@ -34,9 +34,14 @@ OpenRun = Callable[..., Run]
 def exported(run: Run, open_run: OpenRun) -> Path:
     judges = "evaluation.judges={truth: {}, position: {propensity: 1 / position}, recorded: {}}"
     again = open_run("first", judges, "exporting={rows: true, groups: mean}")
+    # As an earlier export left it, of a method that the run has no more.
+    stale = again.folder.export("gone")
+    (stale / "rows").mkdir(parents=True)
+    (stale / "scorer.json").touch()
     summary = run_stage(again, export)
     assert summary["scorers"]["class_balanced"] == "features, label"
-    return Path(run.folder.path / "export")
+    assert not stale.exists()
+    return run.folder.exports
 
 
 def raw(run: Run) -> pd.DataFrame:
@@ -116,6 +121,11 @@ def test_what_cannot_be_exported_is_named(
         run_stage(open_run("first", judges, "exporting.methods=[random, jtt]"), export)
     assert caught.value.got == "jtt: not in the run"
     assert caught.value.fix == "write exporting: {methods: [random]}"
+    other = "features={numeric: {other: position}}"
+    with pytest.raises(SampleError, match="belong to other features"):
+        run_stage(open_run("first", judges, other), export)
+    # What is refused leaves what there was.
+    assert (exported / "random" / "scorer.json").exists()
     columns = "split string, group_id string, weight double"
     rows = [("train", "a", 1.0), ("train", "a", 1.0), ("train", "b", 1.0), ("train", "b", 2.0)]
     frame = spark.createDataFrame(rows, columns)

@@ -1,5 +1,6 @@
 """The exported scorer in this process: equal to the batch scores, and clear about wrong rows."""
 
+import enum
 import json
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,20 +18,26 @@ from union import BINS, CARDINALITIES, MEMBERS, columns_of, facts_of, planted, s
 
 from reweight.build_samples.feature_stats import FeatureStats
 from reweight.build_samples.features import Features
-from reweight.core.errors import ServingError
+from reweight.core.errors import SampleError, ServingError
+from reweight.core.files import write_json
+from reweight.core.run_folder import RunFolder
+from reweight.core.sequences import SequenceShape
 from reweight.importance.artifact import ModelArtifact
 from reweight.importance.artifact import Scorer as BatchScorer
 from reweight.importance.base import ImportanceMethod
 from reweight.importance.batch import Batch
 from reweight.importance.methods.product import Product
+from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.valuation import ValuationMethod
 from reweight.score_weights.policy import PolicyStats, Weighting, fit_policy, weight_in_memory
 from reweight.score_weights.training_rows import MemoryRows
 from reweight.serving import Score, Scorer
+from reweight.serving.beside import Beside
 from reweight.serving.encoder import Encoder
-from reweight.serving.export.folder import write_scorer
+from reweight.serving.export import stage
+from reweight.serving.export.folder import remove_exports, write_scorer
 from reweight.serving.export.onnx_file import write_onnx
-from reweight.serving.manifest import read_manifest
+from reweight.serving.manifest import Manifest, read_manifest
 
 # With the indicators of missing values, the features of `planted`.
 FEATURES = Features.model_validate(
@@ -200,6 +208,15 @@ def test_two_exports_of_a_model_have_one_version(
         Scorer.load(again.folder, version="0123456789abcdef", threads=None)
     assert caught.value.expected == "0123456789abcdef"
     assert again.scorer.version in caught.value.got
+    # With design weights it reads another column, and its weights are others.
+    sections = ((WEIGHTING, PolicyStats(map="identity")), (FEATURES, STATS))
+    for thinned in (False, True):
+        write_scorer(tmp_path / str(thinned), "r", method.name, parts, *sections, thinned=thinned)
+    whole, thin = (Scorer.load(tmp_path / str(t), threads=None) for t in (False, True))
+    assert whole.version != thin.version
+    assert "design_weight" in thin.reads
+    scores = [thin(ROW, sample_id=5, label=1, design_weight=value) for value in (None, 1)]
+    assert scores[0] == scores[1]
 
 
 def test_wrong_files_are_refused(exported: Exported, tmp_path: Path) -> None:
@@ -222,12 +239,22 @@ def test_wrong_files_are_refused(exported: Exported, tmp_path: Path) -> None:
     [
         ({"price": ...}, {}, "lacks features", "missing: ['price']"),
         ({"colour": 1}, {}, "does not know", "unknown: ['colour']"),
-        ({"price": "2.5"}, {}, "'price' has the wrong type", "'2.5' (str)"),
-        ({"shop": 1.5}, {}, "'shop' has the wrong type", "1.5 (float)"),
+        ({"price": "2.5"}, {}, "'price' cannot have this value", "'2.5' (str)"),
+        ({"price": np.complex64(1)}, {}, "'price' cannot have this value", "(1+0j) (complex64)"),
+        ({"shop": 1.5}, {}, "'shop' cannot have this value", "1.5 (float)"),
+        (
+            {"shop": 10**9999},
+            {},
+            "'shop' cannot have this value",
+            "a number too long to print (int)",
+        ),
+        ({"item": "\ud800"}, {}, "'item' cannot have this value", "'\\ud800' (str)"),
         ({}, {"label": ...}, "more than the features", "no label"),
-        ({}, {"label": 2}, "'label' has the wrong type", "2 (int)"),
-        ({}, {"sample_id": "x"}, "'sample_id' has the wrong type", "'x' (str)"),
-        ({}, {"segment": 3}, "'segment' has the wrong type", "3 (int)"),
+        ({}, {"label": 2}, "'label' cannot have this value", "2 (int)"),
+        ({}, {"label": np.ones(2)}, "'label' cannot have this value", "array([1., 1.]) (ndarray)"),
+        ({}, {"label": np.ones(1)}, "'label' cannot have this value", "array([1.]) (ndarray)"),
+        ({}, {"sample_id": "x"}, "'sample_id' cannot have this value", "'x' (str)"),
+        ({}, {"segment": 3}, "'segment' cannot have this value", "3 (int)"),
         ({}, {"price": 2.5}, "does not know these columns", "['price']"),
     ],
 )
@@ -254,27 +281,30 @@ def test_wrong_arrays_are_named(exported: Exported) -> None:
     assert caught.value.got == "120"
 
 
+# A manifest whose features have a time.
+TIMED: dict[str, Any] = {
+    "version": "v",
+    "run_id": "r",
+    "method": "m",
+    "program": "p",
+    "dim": 7,
+    "numeric": [
+        {"name": "item", "mean": 0, "scale": 1, "optional": False, "log": False},
+        {"name": "clicks_7d", "mean": 1, "scale": 2, "optional": False, "log": True},
+    ],
+    "cyclic": ["hour_of_day", "day_of_week"],
+    "one_hot": {"item": ["tea"]},
+    "categorical": {},
+    "columns": [],
+    "reads": [],
+    "segments": [],
+    "capped": [],
+    "soft": False,
+}
+
+
 def test_names_that_two_sections_have_go_by_both() -> None:
-    exported = {
-        "version": "v",
-        "run_id": "r",
-        "method": "m",
-        "program": "p",
-        "dim": 7,
-        "numeric": [
-            {"name": "item", "mean": 0, "scale": 1, "optional": False, "log": False},
-            {"name": "clicks_7d", "mean": 1, "scale": 2, "optional": False, "log": True},
-        ],
-        "cyclic": ["hour_of_day", "day_of_week"],
-        "one_hot": {"item": ["tea"]},
-        "categorical": {},
-        "columns": [],
-        "reads": [],
-        "segments": [],
-        "capped": [],
-        "soft": False,
-    }
-    encoder = Encoder(read_manifest_of(exported))
+    encoder = Encoder(read_manifest_of(TIMED))
     assert encoder.names == ("numeric.item", "clicks_7d", "event_time", "one_hot.item")
     noon = datetime(1970, 1, 1, 12, tzinfo=UTC)
     row = {"numeric.item": 3, "clicks_7d": 12, "event_time": noon, "one_hot.item": "tea"}
@@ -289,13 +319,98 @@ def test_names_that_two_sections_have_go_by_both() -> None:
         {"event_time": datetime(1970, 1, 1)},
         {"clicks_7d": -1},
     ):
-        with pytest.raises(ServingError, match="wrong type"):
+        with pytest.raises(ServingError, match="cannot have this value"):
             encoder([row | wrong])
 
 
-def read_manifest_of(values: dict[str, Any]) -> Any:
-    from reweight.serving.manifest import Manifest
+def test_times_that_cannot_be_seconds_are_refused() -> None:
+    encoder = Encoder(read_manifest_of(TIMED))
+    row = {"numeric.item": 3, "clicks_7d": 0, "one_hot.item": "tea"}
+    end = datetime.max.replace(tzinfo=UTC)
+    for wrong in (1.7e12, 10**400, 1e300, -1e14, float("nan"), True, np.bool_(True), end):
+        with pytest.raises(ServingError, match="cannot have this value") as caught:
+            encoder([row | {"event_time": wrong}])
+        assert "divide milliseconds by 1000" in caught.value.fix
+    encoder([row | {"event_time": datetime(1, 1, 1, tzinfo=UTC)}])
+    encoder([row | {"event_time": np.int64(253402300799)}])
 
+
+class Item(str, enum.Enum):  # noqa: UP042 - the text of such an enum is 'Item.TEA'
+    TEA = "tea"
+
+
+class Shop(int, enum.Enum):
+    FIRST = 7
+
+
+def test_values_are_read_as_in_the_log_whatever_holds_them(exported: Exported) -> None:
+    encoder = Encoder(read_manifest(exported.folder))
+    held = ROW | {"item": Item.TEA, "shop": Shop.FIRST, "price": 10**400}
+    (dense, ids), (plain, plain_ids) = encoder([held]), encoder([ROW | {"price": None}])
+    np.testing.assert_array_equal(dense, plain)
+    np.testing.assert_array_equal(ids, plain_ids)
+
+
+def test_null_is_no_segment_and_no_design_weight_is_one() -> None:
+    columns = ["segment", "capped", "design_weight", "position"]
+    values = {"columns": columns, "reads": columns, "segments": ["", "de"], "capped": [""]}
+    beside = Beside(read_manifest_of(TIMED | values))
+    nulls = [None, None, None]
+    given = {"segment": [None, "", "de"], "design_weight": nulls, "position": nulls}
+    _, numbers = beside(3, given)
+    expected = [[0, 0, 1, np.nan], [1, 1, 1, np.nan], [2, 0, 1, np.nan]]
+    np.testing.assert_array_equal(numbers, expected)
+
+
+def test_an_export_removes_what_earlier_ones_left_and_nothing_else(tmp_path: Path) -> None:
+    remove_exports(tmp_path / "export")
+    files = ("scorer.json", "scorer.pt", "scorer.onnx", "rows/split=train/a.parquet", "groups/a")
+    for file in [f"{m}/{f}" for m in ("gone", "kept") for f in files] + ["kept/notes.txt"]:
+        path = tmp_path / "export" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    remove_exports(tmp_path / "export")
+    assert [p.name for p in (tmp_path / "export").iterdir()] == ["kept"]
+    assert [p.name for p in (tmp_path / "export" / "kept").iterdir()] == ["notes.txt"]
+
+
+def test_statistics_of_other_features_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder.of(tmp_path, "r")
+    write_json(folder.features, STATS.model_dump())
+    sections = FEATURES.model_dump(by_alias=True)
+    reordered = {"price": "price", "age": "age"}, {"age": "age", "price": "price"}
+    for numeric, fits in zip(reordered, (True, False), strict=True):
+        features = Features.model_validate(sections | {"numeric": numeric})
+        run: Any = SimpleNamespace(
+            folder=folder, config=SimpleNamespace(features=features, run_id="r")
+        )
+        if fits:
+            assert stage._stats(run) == STATS
+            continue
+        with pytest.raises(SampleError, match="belong to other features") as caught:
+            stage._stats(run)
+        assert "run 'r'" in caught.value.expected
+        assert "jobs/pipeline.py" in caught.value.fix
+
+
+def test_a_product_of_a_method_that_reads_sequences_is_refused(batch: Batch) -> None:
+    reading = SelfConfidence.model_validate(
+        {"training": {"network": "gru", "hidden": [8], "epochs": 2, "members": 2, "embedding": 2}}
+    )
+    facts = facts_of(batch).model_copy(
+        update={"sequence": SequenceShape(length=3, fields={"item": CARDINALITIES[0]})}
+    )
+    other = small(named("reweighing"))
+    both = Product(of=(reading.name, other.name))
+    parts = {m.name: ModelArtifact.of(m, facts, m.build(facts, (1,))) for m in (reading, other)}
+    parts[both.name] = ModelArtifact.of(both, facts, both.model(facts))
+    run: Any = SimpleNamespace(config=SimpleNamespace(features=Features(numeric={"price": "p"})))
+    with pytest.raises(ServingError, match="'product' cannot be exported") as caught:
+        stage._check_served(run, parts)
+    assert "features.sequence" in caught.value.got
+
+
+def read_manifest_of(values: dict[str, Any]) -> Manifest:
     return Manifest.model_validate(values)
 
 

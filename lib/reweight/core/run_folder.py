@@ -149,9 +149,14 @@ class RunFolder:
         """Folder of a ranker's fits on the weights of all methods."""
         return self.path / "rankers" / ranker
 
+    @property
+    def exports(self) -> Path:
+        """Folder of what is exported of all methods."""
+        return self.path / "export"
+
     def export(self, method: str) -> Path:
         """Folder of what is exported of a method: its scorer, and rows for other trainers."""
-        return self.path / "export" / method
+        return self.exports / method
 
     @property
     def evaluation(self) -> Path:

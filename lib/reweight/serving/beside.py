@@ -1,5 +1,6 @@
 """What importance may depend on besides the features: the label, the id, the position, ..."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from reweight.core.errors import ServingError
 from reweight.serving.manifest import Manifest
+from reweight.serving.values import number, wrong
 
 # Columns of `samples` that a method may read.
 _KNOWN = frozenset(
@@ -72,7 +74,7 @@ class Beside:
         columns = np.zeros((rows, self._width), np.float32)
         for index, name in self._columns:
             if numbers := self._numbers.get(name):
-                columns[:, index] = [numbers.get(_segment(v), 0) for v in given["segment"]]
+                columns[:, index] = [_segment(v, numbers) for v in given["segment"]]
             elif name not in self._numbers:
                 columns[:, index] = [_number(name, value) for value in given[name]]
         ids = np.zeros(rows, np.int64)
@@ -81,23 +83,27 @@ class Beside:
         return ids, columns
 
 
-def _segment(value: object) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
+def _segment(value: object, numbers: Mapping[str, int]) -> int:
+    # Null is no segment, but the empty text may be one.
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        return numbers.get(value, 0)
     raise _wrong("segment", value, "a text, or None")
 
 
 def _number(name: str, value: object) -> float:
+    x = number(value)
     if name == "label":
-        if value in (0, 1):
-            return float(bool(value))
+        if x in (0, 1):
+            return x
         raise _wrong(name, value, "0 or 1")
-    # A method reads null as NaN.
     if value is None:
-        return float("nan")
-    if isinstance(value, float | int | np.number | np.bool_):
-        return float(value)
-    raise _wrong(name, value, "a number, or None")
+        # A row whose log was not thinned stands for itself; a method reads other nulls as NaN.
+        return 1.0 if name == "design_weight" else math.nan
+    if x is None:
+        raise _wrong(name, value, "a number, or None")
+    return x
 
 
 def _id(value: object) -> int:
@@ -107,6 +113,4 @@ def _id(value: object) -> int:
 
 
 def _wrong(name: str, value: object, expected: str) -> ServingError:
-    got = f"{value!r:.60} ({type(value).__name__})"
-    fix = f"give {name} as the table samples has it"
-    return ServingError(f"'{name}' has the wrong type", expected=expected, got=got, fix=fix)
+    return wrong(name, value, expected, f"give {name} as the table samples has it")

@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 
 from reweight.core.errors import ServingError
 from reweight.serving.manifest import Manifest, Numeric
+from reweight.serving.values import number, wrong
 from reweight.serving.xxhash64 import xxhash64
 
 # As in `build_samples`: values further out are treated alike, and larger ones as infinite.
 _FAR, _LARGEST = 1e6, 3.4e38
+# Seconds of the years 1 to 9999, which Spark has; milliseconds since 1978 are beyond.
+_FIRST, _LAST = -62_135_596_800, 253_402_300_800
+# Digits of the largest whole number that Spark has.
+_DIGITS = 38
 
 _PARTS: Mapping[str, Callable[[int], float]] = {
     "hour_of_day": lambda seconds: seconds % 86400 / 86400,
@@ -97,7 +102,7 @@ class Encoder:
             elif indicator is not None:
                 dense[indicator] = 1
             else:
-                raise _wrong(key, row[key], "a finite number", "write 0 where there is no history")
+                raise wrong(key, row[key], "a finite number", "write 0 where there is no history")
         if self._cyclic:
             seconds, place = _seconds(self._time, row[self._time]), self._waves
             for part in self._cyclic:
@@ -111,23 +116,23 @@ class Encoder:
         for field, (key, size) in enumerate(self._categorical):
             text = _text(key, row[key])
             # Null has the id 0, which no value has.
-            hashed[field] = 0 if text is None else xxhash64(text) % (size - 1) + 1
+            hashed[field] = 0 if text is None else _hash(key, text) % (size - 1) + 1
 
 
 def _number(key: str, value: object) -> float | None:
     """A finite number, or None if it is missing."""
     if value is None:
         return None
-    if not isinstance(value, float | int | np.number | np.bool_):
-        raise _wrong(key, value, "a number, or None if it is missing", "convert it to a number")
-    x = float(value)
+    x = number(value)
+    if x is None:
+        raise wrong(key, value, "a number, or None if it is missing", "convert it to a number")
     return x if abs(x) < _LARGEST else None
 
 
 def _logarithm(key: str, x: float) -> float:
     """Of a count or an age, as ``build_samples`` takes it."""
     if x < 0:
-        raise _wrong(key, x, "a count, or an age in days, from 0 on", "give it without a logarithm")
+        raise wrong(key, x, "a count, or an age in days, from 0 on", "give it without a logarithm")
     return math.log1p(x)
 
 
@@ -137,31 +142,44 @@ def _text(key: str, value: object) -> str | None:
         return value
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, str | int | np.integer):
-        return str(value)
-    raise _wrong(
+    # The value itself: an enum has a text of its own.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int | np.integer) and abs(int(value)) < 10**_DIGITS:
+        return str(int(value))
+    raise wrong(
         key,
         value,
-        "a text, a whole number, a boolean, or None",
+        f"a text, a whole number of at most {_DIGITS} digits, a boolean, or None",
         "write the text that `cast(... as string)` gives in Spark, such as '1.5'",
     )
 
 
+def _hash(key: str, text: str) -> int:
+    try:
+        return xxhash64(text)
+    except UnicodeEncodeError as error:
+        expected = "a text that UTF-8 can encode"
+        fix = "decode it with errors='replace', or give None"
+        raise wrong(key, text, expected, fix) from error
+
+
 def _seconds(key: str, value: object) -> int:
     """Whole seconds since 1970."""
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return math.floor(value.timestamp())
-    if isinstance(value, float | int | np.number) and not isinstance(value, bool):
-        seconds = float(value)
-        if math.isfinite(seconds):
-            return math.floor(seconds)
-    fix = "add a time zone, such as datetime.now(timezone.utc), or give time.time()"
-    raise _wrong(key, value, "a datetime with a time zone, or seconds since 1970", fix)
-
-
-def _wrong(key: str, value: object, expected: str, fix: str) -> ServingError:
-    got = f"{value!r:.60} ({type(value).__name__})"
-    return ServingError(f"'{key}' has the wrong type", expected=expected, got=got, fix=fix)
+    seconds: float | None = None
+    if isinstance(value, datetime):
+        seconds = value.timestamp() if value.tzinfo is not None else None
+    elif not isinstance(value, bool | np.bool_):
+        seconds = number(value)
+    if seconds is not None and _FIRST <= seconds < _LAST:
+        return math.floor(seconds)
+    raise wrong(
+        key,
+        value,
+        "a datetime with a time zone, or seconds since 1970, in the years 1 to 9999",
+        "add a time zone, such as datetime.now(timezone.utc), or give time.time(); divide "
+        "milliseconds by 1000",
+    )
 
 
 def _other_names(row: Mapping[str, object], names: tuple[str, ...]) -> ServingError:

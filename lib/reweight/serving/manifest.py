@@ -34,8 +34,8 @@ class Manifest(Section):
 
     Attributes:
         format: of the folder.
-        version: identifies the model, the weight policy and the statistics of the features: two
-            exports of the same model have the same version.
+        version: identifies the model, the weight policy with or without design weights, and the
+            statistics of the features: two exports of the same model have the same version.
         run_id: the run that it was exported from.
         method: name of the method.
         program: SHA-256 of the program's file.

@@ -1,7 +1,9 @@
 """Writes a scorer's folder: the program, and then the manifest, which marks it as complete."""
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +15,27 @@ from reweight.importance.artifact import ModelArtifact
 from reweight.score_weights.policy import PolicyStats, Weighting
 from reweight.serving.export.program import Program, recorded
 from reweight.serving.manifest import MANIFEST, ONNX, PROGRAM, Manifest, Numeric
+
+# Folders of rows for other trainers, and of the weights of their groups.
+ROWS, GROUPS = "rows", "groups"
+
+
+def remove_exports(folder: Path) -> None:
+    """Removes what earlier exports left of any method, and nothing else.
+
+    Args:
+        folder: of the exports of a run.
+    """
+    for method in folder.glob("*/"):
+        # The manifest first: without it nothing is complete.
+        for name in (MANIFEST, ONNX, PROGRAM):
+            (method / name).unlink(missing_ok=True)
+        for name in (ROWS, GROUPS):
+            if (method / name).is_dir():
+                shutil.rmtree(method / name)
+        with contextlib.suppress(OSError):
+            # Somebody else may keep files in it.
+            method.rmdir()
 
 
 def write_scorer(
@@ -40,13 +63,10 @@ def write_scorer(
         ServingError: as ``recorded``.
     """
     (policy, numbers), (section, stats) = weighting, features
-    # A scorer of an earlier export is no longer the run's, whether or not this one succeeds.
-    for file in (MANIFEST, ONNX):
-        (folder / file).unlink(missing_ok=True)
     program = recorded(name, artifacts, policy, numbers, thinned=thinned)
     archive = program.archive()
     manifest = Manifest(
-        version=_version(artifacts, policy, numbers, stats),
+        version=_version(artifacts, policy, numbers, stats, thinned),
         run_id=run_id,
         method=name,
         program=hashlib.sha256(archive).hexdigest(),
@@ -81,6 +101,7 @@ def _version(
     policy: Weighting,
     numbers: PolicyStats,
     stats: FeatureStats,
+    thinned: bool,
 ) -> str:
     models = [
         text
@@ -88,4 +109,4 @@ def _version(
         for text in (a.method, a.facts, str(a.epochs), hashlib.sha256(a.tensors).hexdigest())
     ]
     weights = (json.dumps(policy.identity()), numbers.model_dump_json(), stats.model_dump_json())
-    return digest(*models, *weights)
+    return digest(*models, *weights, *(("design_weight",) if thinned else ()))
