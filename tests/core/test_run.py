@@ -1,13 +1,16 @@
 """Locks and records of a run, and the revision of its code."""
 
+import errno
+import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from reweight.config import Run, load_config
-from reweight.core.errors import RunError, SampleError
+from reweight.core.errors import RunError, SampleError, SetupError
 from reweight.core.revision import _hash, _imported, code_of, revision
 from reweight.core.run import Summary
 from reweight.core.run_folder import RunFolder, read_records
@@ -49,6 +52,54 @@ def test_a_run_that_is_held_cannot_be_held_again(tmp_path: Path) -> None:
         with run_lock(RunFolder.of(tmp_path, "another")):
             pass
     with run_lock(RunFolder.of(tmp_path, "r")):
+        pass
+
+
+@pytest.fixture
+def flock_fails(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes locks of files fail as they do on some file systems."""
+
+    def fails(number: int) -> None:
+        def flock(file: int, operation: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("fcntl.flock", flock)
+
+    return fails
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_lock_that_no_system_releases_can_be_removed_by_hand(
+    tmp_path: Path, flock_fails: Any
+) -> None:
+    folder = RunFolder.of(tmp_path, "r")
+    folder.path.mkdir(parents=True)
+    flock_fails(errno.ENOSYS)
+    # As a process that was killed on another host leaves it.
+    folder.lock.write_text("12345\nanother-host\n")
+    with pytest.raises(RunError, match="already in progress") as caught, _held(tmp_path):
+        pass
+    assert caught.value.fix.endswith(f"if no process works on the run any more: rm {folder.lock}")
+    folder.lock.unlink()
+    with _held(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_hold_a_run_is_named(tmp_path: Path, flock_fails: Any) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for root in (file, Path("/proc/none")):
+        with pytest.raises(SetupError, match="'r' cannot be used") as caught, _held(root):
+            pass
+        assert str(root / "runs" / "r") in caught.value.expected
+        assert "root=" in caught.value.fix
+    flock_fails(errno.EOPNOTSUPP)
+    with pytest.raises(SetupError, match="cannot be used") as caught, _held(tmp_path):
+        pass
+    assert "not supported" in caught.value.got
+    # A full disk has a message of its own.
+    flock_fails(errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"), _held(tmp_path):
         pass
 
 

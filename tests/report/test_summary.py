@@ -1,6 +1,10 @@
 """The table of several runs."""
 
+import runpy
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from reweight.report.summary import table
 
@@ -96,3 +100,14 @@ def test_the_decision_of_each_ranker_follows() -> None:
         "whole: Ship uniform weights.",
         "whole, gbt: Ship those of random.",
     ]
+
+
+def test_a_config_that_is_missing_is_an_error_of_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["summary.py", "nowhere.yaml"])
+    job = Path(__file__).parents[2] / "jobs" / "summary.py"
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(job), run_name="__main__")
+    assert ended.value.code == 2
+    assert "error: the config file does not exist" in capsys.readouterr().err

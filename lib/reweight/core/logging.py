@@ -42,6 +42,11 @@ def log_to_console(level: int = logging.INFO) -> None:
         logger.propagate = False
 
 
+def print_error(message: object) -> None:
+    """Prints an error that ends a job, for its user."""
+    print(f"\nerror: {message}", file=sys.stderr, flush=True)
+
+
 def is_interactive() -> bool:
     """Whether a progress bar can be drawn: in a terminal or a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,7 +1,6 @@
 """The command line of the doctor."""
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from reweight.core.errors import ReweightError
 from reweight.core.files import write_whole
+from reweight.core.logging import print_error
 from reweight.core.session import given_session, spark_session
 from reweight.inspect_logs.naming import event_names
 from reweight.inspect_logs.places import find
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if existing_session is None:
                 spark.stop()
     except ReweightError as error:
-        print(f"\nerror: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         return 2
     if arguments.output is not None:
         write_whole(arguments.output, text.encode())

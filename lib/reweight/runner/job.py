@@ -18,7 +18,7 @@ from reweight.build_samples.texts import check_encoders
 from reweight.config import RunConfig, read_config
 from reweight.core.errors import ReweightError, RunError, SetupError
 from reweight.core.job_config import JobConfig
-from reweight.core.logging import log_to_console
+from reweight.core.logging import log_to_console, print_error
 from reweight.core.persisted import staged_in
 from reweight.core.run import JobRun, Stage, Summary
 from reweight.core.run_folder import RunFolder
@@ -75,16 +75,16 @@ def run_job(
         _LOG.info("done in %.0f s", time.monotonic() - start)
         return status(run) if status else 0
     except ReweightError as error:
-        _fail(str(error))
+        print_error(error)
         return 2
     except AnalysisException as error:
         # Spark's own message about a bad expression is good, but its stack is not for the user.
-        _fail(str(error).split("\n\nJVM stacktrace")[0])
+        print_error(str(error).split("\n\nJVM stacktrace")[0])
         return 2
     except (Py4JJavaError, PySparkException, OSError) as error:
         if "No space left on device" not in str(error):
             raise
-        _fail(str(_full_disk(loaded)))
+        print_error(_full_disk(loaded))
         return 2
 
 
@@ -296,8 +296,3 @@ def _first_stage(arguments: argparse.Namespace, stages: Sequence[Stage]) -> str 
     """The name of the first stage that is run in any case."""
     name: str | None = stages[0].__name__ if arguments.force else arguments.first
     return name
-
-
-def _fail(message: str) -> None:
-    """Prints an error for the user."""
-    print(f"\nerror: {message}", file=sys.stderr, flush=True)
