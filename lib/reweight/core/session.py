@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -128,7 +129,8 @@ def spark_session(
         scratch: folder to which such a session spills; by default Spark's own choice.
 
     Raises:
-        SetupError: Java or the Delta classes are missing, or Delta's jars could not be fetched.
+        SetupError: Java or the Delta classes are missing, Delta's jars could not be fetched, or
+            the scratch folder is not this user's own.
     """
     spark = given_session()
     if spark is None and "PYSPARK_GATEWAY_PORT" in os.environ:
@@ -153,12 +155,27 @@ def spark_session(
 
 
 def _scratch_settings(scratch: Path) -> dict[str, str]:
-    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        scratch.mkdir(mode=0o700, parents=True)
+    _check_own(scratch)
     return {
         "spark.local.dir": str(scratch),
         "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch}",
         "spark.executorEnv.TMPDIR": str(scratch),
     }
+
+
+def _check_own(folder: Path) -> None:
+    """Refuses a folder that others may read or replace, since everybody can foresee its name."""
+    facts = folder.lstat()
+    if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077:
+        return
+    raise SetupError(
+        "Spark's scratch folder may be used by others",
+        expected=f"{folder} as a folder of uid {os.getuid()} without rights for others",
+        got=f"{stat.filemode(facts.st_mode)} of uid {facts.st_uid}",
+        fix="remove it, or set the variable TMPDIR to a folder of your own",
+    )
 
 
 def _start(log: Path, settings: dict[str, str]) -> SparkSession:
