@@ -1,5 +1,6 @@
 """The contract of every judge, and what each of them counts."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.errors import ConfigError, EvaluationError, SourceError
+from reweight.core.files import write_json
 from reweight.core.kept import kept_json
+from reweight.core.left_out import record_left_out
+from reweight.core.run_folder import RunFolder
 from reweight.core.tables import SAMPLES, TRUTH
 from reweight.evaluate import judging, random_slice, stage
 from reweight.evaluate.judges import JUDGES, Judge, Known, all_judges, recorded_alone
@@ -22,6 +26,7 @@ from reweight.evaluate.judges.settled import Settled
 from reweight.evaluate.judges.trusted import Trusted
 from reweight.evaluate.judges.truth import Truth
 from reweight.evaluate.section import Evaluation
+from reweight.importance.methods.ipw_position import IpwPosition
 
 EXAMPLES: dict[str, Judge] = {
     "recorded": Recorded(),
@@ -128,6 +133,18 @@ def test_propensities_of_a_model_are_looked_up_by_position(store: Tables) -> Non
     reason = judge.unusable(Known({"other": [1.0]}))
     assert reason is not None
     assert "'ips'" in reason
+
+
+def test_a_model_that_this_run_left_out_estimates_nothing(tmp_path: Path) -> None:
+    folder, methods = RunFolder.of(tmp_path, "r"), [IpwPosition(), IpwPosition(name="other")]
+    for method in methods:
+        # As an earlier fit left it.
+        write_json(folder.models.propensities(method.name), [1.0, 0.5])
+    record_left_out(folder, "fit_importance", {"ipw_position": "refused now"})
+    # Only its weights are: its fit is this run's.
+    record_left_out(folder, "score_weights", {"other": "too uneven"})
+    known = judging.known_of(folder, folder.models, methods, simulated=False)
+    assert known.propensities == {"other": [1.0, 0.5]}
 
 
 def test_what_a_clip_takes_is_measured_and_told(store: Tables) -> None:

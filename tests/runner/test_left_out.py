@@ -8,6 +8,7 @@ import pytest
 
 from reweight.config import Run
 from reweight.core.errors import ConfigError, ReweightError, TrainingError, WeightError
+from reweight.core.files import write_json
 from reweight.core.run_folder import read_records
 from reweight.core.tables import METRICS, PREDICTIONS, SAMPLES, WEIGHTS
 from reweight.evaluate.stage import evaluate
@@ -48,10 +49,10 @@ def left(run: Run, open_run: OpenRun, ranks_here: None) -> Iterator[Run]:
     shutil.copyfile(run.folder.features, opened.folder.features)
     # As an earlier fit leaves it, which did not refuse the method.
     stale = opened.folder.models.propensities("diverged")
-    stale.parent.mkdir(parents=True)
-    stale.write_text("[1.0, 1.0, 0.5]")
+    write_json(stale, [1.0, 1.0, 0.5])
     for stage in (fit_importance, score_weights, train_ranker, evaluate, report):
         run_stage(opened, stage)
+    assert not stale.exists()
     yield opened
 
 

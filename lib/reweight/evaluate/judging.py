@@ -1,7 +1,7 @@
 """Samples -> how much each row counts as a positive and as a negative, by judge."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from reweight.core.columns import design_weight
 from reweight.core.errors import ConfigError, EvaluationError
 from reweight.core.expressions import check_expressions
 from reweight.core.kept import with_kept
-from reweight.core.run_folder import ModelsFolder
+from reweight.core.left_out import Named, left_out, without
+from reweight.core.run_folder import ModelsFolder, RunFolder
 from reweight.core.store import Store
 from reweight.core.tables import SAMPLES, TRUTH
 from reweight.evaluate.judges import Judge, Known
@@ -26,15 +27,19 @@ _Judges = Mapping[str, Judge]
 SAID_CLIPPED, MOST_CLIPPED = 0.01, 0.25
 
 
-def known_of(models: ModelsFolder, methods: Iterable[str], *, simulated: bool) -> Known:
+def known_of(
+    folder: RunFolder, models: ModelsFolder, methods: Sequence[Named], *, simulated: bool
+) -> Known:
     """What judges may know of a run.
 
     Args:
+        folder: of the run.
         models: folder of its models, or of those that it uses.
-        methods: names of its methods.
+        methods: its methods; those without a fit of this run estimate nothing.
         simulated: whether its log is simulated.
     """
-    paths = {name: models.propensities(name) for name in methods}
+    fitted = without(methods, left_out(folder, before="score_weights"))
+    paths = {method.name: models.propensities(method.name) for method in fitted}
     estimated = {n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()}
     return Known(estimated, simulated=simulated)
 

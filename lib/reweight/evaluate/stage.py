@@ -153,8 +153,8 @@ def check_samples(run: Run) -> dict[str, Any]:
 
 def _known(run: Run) -> Known:
     config = run.config
-    names, simulated = [m.name for m in config.importance], config.simulation is not None
-    return judging.known_of(config.model_folder.models, names, simulated=simulated)
+    models, simulated = config.model_folder.models, config.simulation is not None
+    return judging.known_of(run.folder, models, config.importance, simulated=simulated)
 
 
 def _weights(run: Run) -> dict[str, Any]:

@@ -190,9 +190,8 @@ def _compared(run: Run, challenger: Run, version: Version, live: Version, judge:
     judges = {judge: all_judges(config.evaluation.judges)[judge]}
     # The recorded labels of all rows need no samples; a config may choose rows or weigh them.
     if not recorded_alone(judges) or config.sampling.counted:
-        simulated = config.simulation is not None
-        names = [method.name for method in config.importance]
-        known = judging.known_of(config.model_folder.models, names, simulated=simulated)
+        models, simulated = config.model_folder.models, config.simulation is not None
+        known = judging.known_of(challenger.folder, models, config.importance, simulated=simulated)
         types = kept_types(challenger.folder)
         judges = judging.fitted(challenger.store, types, judges, known).judges
         samples = judging.judged_samples(challenger.store, types, judges)
