@@ -16,6 +16,7 @@ from reweight.core.errors import RunError, SampleError, SourceError
 from reweight.core.run import Summary
 from reweight.core.tables import TRUTH
 from reweight.core.tracking.section import Tracking
+from reweight.runner import pipeline
 from reweight.runner.changes import why_again
 from reweight.runner.job import run_stages
 from reweight.runner.records import read_record, run_stage
@@ -175,7 +176,10 @@ def test_a_stage_is_run_again_if_what_it_left_is_not_there(
 
 
 def test_stages_that_were_jobs_of_their_own_count(
-    begun: Begun, opened: Callable[..., Run], logged: Callable[[], str]
+    begun: Begun,
+    opened: Callable[..., Run],
+    logged: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for stage in ORDER:
         assert begun(stages=(stage,)) == [stage.__name__]
@@ -183,12 +187,24 @@ def test_stages_that_were_jobs_of_their_own_count(
     # What is no part of the pipeline is run whenever it is asked for.
     assert begun(stages=(beside,)) == begun(stages=(beside,)) == ["beside"]
     logged()
+    # Nor does it say anything of stages that it does not read from.
+    monkeypatch.setattr("reweight.runner.changes.AFTER", {beside: logs})
+    assert begun("weighting.temper=0.5", stages=(beside,)) == ["beside"]
+    assert "changed since" not in logged()
+    assert begun("seed=5", stages=(beside,)) == ["beside"]
+    assert "`seed` changed since first was run" in logged()
     # A job of older samples says so, and the pipeline does not go on with what it made.
     assert begun("seed=5", stages=(leaving,)) == []
     assert "`seed` changed since first was run" in logged()
     assert begun("weighting.temper=0.5", stages=(leaving,)) == ["leaving"]
     assert begun(again="first", stages=(first,)) == ["first"]
     assert begun("weighting.temper=0.5") == NAMES[1:]
+
+
+def test_every_stage_beside_the_pipeline_says_after_which_one_it_comes() -> None:
+    stages = {getattr(pipeline, name) for name in pipeline.__all__ if name.islower()}
+    assert stages - set(pipeline.PIPELINE) == {*pipeline.AFTER, pipeline.daily}
+    assert set(pipeline.AFTER.values()) <= set(pipeline.PIPELINE)
 
 
 def test_a_stage_that_had_nothing_to_do_needs_not_have_been_run(

@@ -10,7 +10,7 @@ from reweight.core.run import JobRun, Stage, left_by, read_by
 from reweight.core.table_history import is_untouched
 from reweight.core.tables import BY_NAME
 from reweight.runner.lock import now
-from reweight.runner.pipeline import PIPELINE
+from reweight.runner.pipeline import AFTER, PIPELINE
 from reweight.runner.records import key_before, log_to_trackers, read_record
 
 _LOG = logging.getLogger(__name__)
@@ -98,8 +98,8 @@ def warn_of_older(
         stages: those of the job.
         order: the stages of which each depends on those before it.
     """
-    first = next((order.index(stage) for stage in stages if stage in order), 0)
-    for stage in order[:first]:
+    first = next((stage for stage in stages if stage in order or stage in AFTER), None)
+    for stage in _read_first(first, order):
         record = read_record(run.folder, stage) or {}
         if record.get("status") == "done" and (changed := _other_settings(run, record)):
             _LOG.warning(
@@ -109,6 +109,14 @@ def warn_of_older(
                 stage.__name__,
             )
             return
+
+
+def _read_first(stage: Stage | None, order: Sequence[Stage]) -> Sequence[Stage]:
+    """The stages whose results a stage reads, also one that is no part of the pipeline."""
+    if stage in order:
+        return order[: order.index(stage)]
+    last = AFTER.get(stage) if stage else None
+    return order[: order.index(last) + 1] if last in order else ()
 
 
 def _listed(names: Iterable[str]) -> str:

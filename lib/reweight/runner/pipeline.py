@@ -1,5 +1,7 @@
 """The stages: each reads tables, calls the modules beside it, and writes tables."""
 
+from collections.abc import Mapping
+
 from reweight.build_samples.stage import build_samples
 from reweight.clean_logs.stage import clean_logs
 from reweight.core.run import Stage
@@ -28,6 +30,17 @@ PIPELINE: tuple[Stage, ...] = (
     evaluate,
     report,
 )
+
+# What runs on its own, and the last stage of the pipeline whose results it reads; `daily` reads
+# those of another run.
+AFTER: Mapping[Stage, Stage] = {
+    diagnose: build_samples,
+    tune: build_samples,
+    explain: fit_importance,
+    export: score_weights,
+    monitor: score_weights,
+    promote: evaluate,
+}
 
 __all__ = [
     "PIPELINE",
