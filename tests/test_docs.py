@@ -104,6 +104,10 @@ def test_every_setting_has_a_meaning(config: type[BaseModel]) -> None:
         undescribed = set(kind.model_fields) - described(kind) - {"method"}
         # A nested section is described by the docstring of its own class.
         assert not {name for name in undescribed if not inner(kind.model_fields[name])}, kind
+        # Each meaning has a row of its own, so none goes on in the next one.
+        meanings = sections(vars(kind).get("__doc__")).get("Attributes", "")
+        unfinished = [m for m in re.split(r"\n(?=\S)", meanings) if m.endswith(("; or", ", and"))]
+        assert not unfinished, kind
 
 
 def test_nested_sections_are_checked_too() -> None:
@@ -151,6 +155,12 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
         page = tmp_path / "methods" / f"{member.model_fields['method'].default}.html"
         text = page.read_text()
         assert all(f'<details class="{part}"' in text for part in ("helps", "hurts", "refuses"))
+    settings = (tmp_path / "config.html").read_text()
+    for name, default in (("timeout", "10 minutes"), ("grain", "1 day")):
+        row = re.search(rf"<td><code>{name}</code></td>.*?</tr>", settings, re.DOTALL)
+        assert row is not None and f"<td><code>{default}</code></td>" in row[0]
+    # The section is read beside `stage.py`.
+    assert 'id="fitting"' in (tmp_path / "stages/fit_importance.html").read_text()
     # Pages load nothing from the network.
     for page in tmp_path.rglob("*.html"):
         assert not re.search(r"<(?:script|link|img)[^>]+https?://", page.read_text()), page

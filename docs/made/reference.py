@@ -28,7 +28,7 @@ def config_page(sources: griffe.Module) -> str:
         "# Config",
         "A run is one YAML file. An unknown key is an error, and all errors of a file are reported "
         "together, before anything is read. `key=value` after the file's name overrides a value of "
-        "the file: `run_id=today fitting.ranks=2 importance.0.training.epochs=5`. `${...}` refers "
+        "the file: `run_id=today fitting.ranks=2 importance.1.training.epochs=5`. `${...}` refers "
         "to another value of the file. With `base: other.yaml`, a path relative to the file's own "
         "folder, everything that the file leaves out comes from that file: sections are merged, "
         "lists are replaced. `conf/demo.yaml` is a complete example with comments.",

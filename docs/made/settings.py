@@ -13,6 +13,7 @@ from made.classes import (
     called,
     described,
     first_paragraph,
+    literal,
     own_attributes,
     resolved,
     sections_in,
@@ -101,6 +102,7 @@ def settings_of(owner: griffe.Class, *, preset: bool = False) -> list[Setting]:
         default, alias = _default(member, preset=preset or "preset" in fields)
         annotation = ast.parse(str(member.annotation), mode="eval").body
         kind = _kind(annotation, member.parent) + _limits(member)
+        default = _with_unit(default, member)
         settings.append(Setting(alias or name, kind, default, meaning, nested))
     return settings
 
@@ -152,6 +154,18 @@ def _default(member: griffe.Attribute, *, preset: bool) -> tuple[str, str | None
     arguments = {word.arg: word.value for word in call.keywords}
     alias = ast.literal_eval(arguments["alias"]) if "alias" in arguments else None
     return (_yaml(arguments["default"]) if "default" in arguments else none), alias
+
+
+def _with_unit(default: str, member: griffe.Attribute) -> str:
+    """A default that is a duration as a config file has it, such as `10 minutes`."""
+    number = default.strip("`")
+    kind = resolved(member.parent, "Seconds") if "Seconds" in str(member.annotation) else None
+    if kind is None or not number.isdigit():
+        return default
+    units: dict[str, int] = literal(kind.parent.members["_UNITS"].value)
+    unit = max((u for u, size in units.items() if int(number) % size == 0), key=units.__getitem__)
+    many = int(number) // units[unit]
+    return f"`{many} {unit}{'' if many == 1 else 's'}`"
 
 
 def _yaml(value: ast.expr) -> str:

@@ -78,10 +78,17 @@ def stage_pages(sources: griffe.Module) -> Iterator[StagePage]:
             if not name.startswith("_") and str(function.returns) == "dict[str, Any]"
             and len(function.parameters) == 1
         )  # fmt: skip
-        keys = dict.fromkeys(re.findall(r"config\.(\w+)", Path(str(module.filepath)).read_text()))
+        keys = dict.fromkeys(re.findall(r"config\.(\w+)", _sources_of(module)))
         pages.append(StagePage(module, functions, {k: sections[k] for k in keys if k in sections}))
     place = {name: number for number, name in enumerate(order)}
     yield from sorted(pages, key=lambda p: (place.get(p.name, len(order)), p.name))
+
+
+def _sources_of(module: griffe.Module) -> str:
+    """The code of a stage: its own module, then those beside it."""
+    own = Path(str(module.filepath))
+    beside = sorted(path for path in own.parent.glob("*.py") if path != own)
+    return "\n".join(path.read_text() for path in (own, *beside))
 
 
 def _pipeline(sources: griffe.Module) -> list[str]:

@@ -14,9 +14,9 @@ class AskedDays(Section):
     """Days of a section, UTC, which say nothing of what comes out of them.
 
     Attributes:
-        day: one day (``--day``); or
-        begin: the first of several (``--from``), and
-        end: the last of them (``--to``).
+        day: one day (``--day``).
+        begin: the first of several days (``--from``), in place of ``day``.
+        end: the last of these days (``--to``).
     """
 
     day: date | None = None

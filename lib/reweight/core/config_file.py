@@ -64,7 +64,7 @@ def override(tree: DictConfig, assignment: str) -> None:
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
         raise ConfigError(
             f"override '{assignment}' cannot be read",
-            expected="key=value, such as run_id=today or importance.0.training.epochs=5",
+            expected="key=value, such as run_id=today or importance.1.training.epochs=5",
             got=str(error).strip(),
             fix="write the key, '=' and the value in YAML notation, without spaces around '='",
         ) from error

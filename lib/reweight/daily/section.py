@@ -40,9 +40,9 @@ class Daily(AskedDays):
             least three, at most 28) is refused before anything is written; None for no limit.
         may_be_empty: event columns that may have no value in a whole day. For all others that is
             refused, if they have had values on every one of the last days.
-        day: the day that this call takes (``--day``); or
-        begin: the first of several (``--from``), and
-        end: the last of them (``--to``).
+        day: the day that this call takes (``--day``).
+        begin: the first of several days (``--from``), in place of ``day``.
+        end: the last of these days (``--to``).
     """
 
     # Which days a call takes says nothing of what comes out.

@@ -250,8 +250,7 @@ def _parser(
     parser.add_argument(
         "overrides",
         nargs="*",
-        help="values that override the file's, such as run_id=today fitting.ranks=2 "
-        "importance.0.training.epochs=5",
+        help="values that override the file's, such as run_id=today importance.1.training.epochs=5",
     )
     for flag in flags:
         flag.add_to(parser)
