@@ -106,7 +106,7 @@ pd.concat(
 # MAGIC ## 4. Which segments lose?
 # MAGIC
 # MAGIC AUC by segment (`sampling.segment`), and the log loss of the worst segment: a mean can hide that a
-# MAGIC small group is worse off.
+# MAGIC small segment is worse off.
 
 # COMMAND ----------
 

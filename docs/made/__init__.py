@@ -12,7 +12,7 @@ import griffe
 from made.classes import ROOT
 from made.methods import method_index, method_pages
 from made.rankers import ranker_table
-from made.reference import conditions, config_page, mechanisms, table_page
+from made.reference import conditions, config_page, faults, table_page
 from made.stages import stage_index, stage_pages
 
 _PACKAGE = "reweight"
@@ -47,7 +47,7 @@ def made() -> dict[str, Any]:
             "STAGES": ["stages/index.md", *[{s.name: f"stages/{s.name}.md"} for s in stages]],
         },
         "tables": {
-            "MECHANISMS": mechanisms(sources),
+            "FAULTS": faults(sources),
             "CONDITIONS": conditions(),
             "RANKERS": ranker_table(sources),
         },

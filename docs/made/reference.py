@@ -122,7 +122,7 @@ def _writer(stages: list[StagePage], stage: str) -> str:
     return f"[`{stage}`](stages/{page.name}.md)"
 
 
-def mechanisms(sources: griffe.Module) -> str:
+def faults(sources: griffe.Module) -> str:
     """The advice of the stage diagnose, as a table."""
     module = sources["diagnose.findings"]
     groups = {
@@ -133,11 +133,11 @@ def mechanisms(sources: griffe.Module) -> str:
     advice = ast.parse(str(module.members["ADVICE"].value), mode="eval").body
     assert isinstance(advice, ast.Dict)
     rows = []
-    for mechanism, call in zip(advice.keys, advice.values, strict=True):
+    for fault, call in zip(advice.keys, advice.values, strict=True):
         assert isinstance(call, ast.Call)
         suggests, warns, text = call.args
         methods = [_links(_method_names(names, groups)) for names in (suggests, warns)]
-        rows.append((str(ast.literal_eval(mechanism)), *methods, inline(ast.literal_eval(text))))
+        rows.append((str(ast.literal_eval(fault)), *methods, inline(ast.literal_eval(text))))
     return markdown_table(("what is visible", "methods to try", "use with care", "advice"), rows)
 
 

@@ -108,7 +108,7 @@ def test_nothing_is_visible_in_a_log_without_any_mechanism(clean: Findings) -> N
     assert visible(clean) == set()
     # All but those that no log shows, and the groups, of which there is one, were tested.
     unseen = {name for name, one in clean.items() if one["verdict"] == "cannot be seen"}
-    assert unseen == {"missing labels", "rare groups"}
+    assert unseen == {"missing labels", "rare segments"}
 
 
 def test_how_the_log_was_made_is_visible_and_nothing_else(made: tuple[Run, Findings]) -> None:
@@ -148,7 +148,7 @@ def test_the_page_names_every_mechanism_and_no_user(made: tuple[Run, Findings]) 
 def test_other_tastes_of_late_rows_and_of_a_group_are_visible_and_nothing_else(
     liked: Findings,
 ) -> None:
-    assert visible(liked) == {"rare groups", "drift of the relation"}
+    assert visible(liked) == {"rare segments", "drift of the relation"}
     for name in visible(liked):
         assert liked[name]["suggests"]
         assert liked[name]["warns"]

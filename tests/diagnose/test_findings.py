@@ -16,9 +16,9 @@ def verdicts(*findings: Finding) -> list[str]:
 def test_more_tests_ask_for_smaller_p_values() -> None:
     one = Finding("position bias", "", 0.03)
     assert verdicts(one) == ["visible"]
-    assert verdicts(one, Finding("rare groups", "", 0.5)) == ["not visible", "not visible"]
+    assert verdicts(one, Finding("rare segments", "", 0.5)) == ["not visible", "not visible"]
     # What cannot be tested is no test.
-    assert verdicts(one, Finding("rare groups", "", None)) == ["visible", "cannot be seen"]
+    assert verdicts(one, Finding("rare segments", "", None)) == ["visible", "cannot be seen"]
 
 
 def test_only_what_is_visible_has_advice() -> None:

@@ -106,4 +106,4 @@ def test_a_diagnosis_without_times_says_what_it_cannot_see(untimed: Run) -> None
     assert all("cleaning.columns.event_time" in f["needs"] for f in unseen.values())
     seen = {f["mechanism"]: f["verdict"] for f in findings}
     assert seen["delayed labels"] == "not visible"
-    assert seen["rare groups"] != "cannot be seen"
+    assert seen["rare segments"] != "cannot be seen"

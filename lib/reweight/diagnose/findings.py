@@ -80,11 +80,11 @@ ADVICE = {
         "delayed_feedback weight them; the baseline to beat is mature_only. A label window that is "
         "too short turns late purchases into negatives.",
     ),
-    "rare groups": _Advice(
+    "rare segments": _Advice(
         ("group_dro", "reweighing", "focal"),
         (*_PREFER_USUAL, *_DOUBT_POSITIVES),
-        "A small group that differs looks like wrong labels. Raising its weight costs the others: "
-        "check each method in the report's table by segment.",
+        "A small segment that differs looks like wrong labels. Raising its weight costs the "
+        "others: check each method in the report's table by segment.",
     ),
     "bursts and bots": _Advice(
         (),

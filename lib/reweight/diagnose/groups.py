@@ -1,7 +1,7 @@
-"""Rare groups: small segments whose label rate, or whose relation of features and label, differs.
+"""Rare segments: small ones whose label rate, or whose relation of features and label, differs.
 
-A group with opposite preferences may have the same label rate. So, besides the ratio of rates, the
-score test of module relation checks whether a model of all rows holds for the group.
+A segment with opposite preferences may have the same label rate. So, besides the ratio of rates,
+the score test of module relation checks whether a model of all rows holds for the segment.
 """
 
 import math
@@ -17,7 +17,7 @@ from reweight.diagnose.clusters import counted, design_effect
 from reweight.diagnose.findings import Finding, Measure, Values
 from reweight.diagnose.rates import LEAST_POSITIVES, share, two_rates
 
-NAME = "rare groups"
+NAME = "rare segments"
 RARE_SHARE = 0.1
 # Material: a rate 1.25 times that of the rest, or 1 / 1.25 of it; log odds that are off by 0.3.
 RATE_RATIO, SHIFT = 1.25, 0.3
@@ -29,7 +29,7 @@ _SHOWN, _TESTED = 50, 10
 _Test = tuple[float, str, Measure]
 
 
-def rare_groups(mature: DataFrame, judged: DataFrame | None) -> Finding:
+def rare_segments(mature: DataFrame, judged: DataFrame | None) -> Finding:
     """Tests whether segments with few rows differ from the rest.
 
     Args:

@@ -22,7 +22,7 @@ def plots(content: Content) -> dict[str, str]:
     drawn = {
         "position_bias": _position,
         "delayed_labels": _delay,
-        "rare_groups": _segments,
+        "rare_segments": _segments,
         "bursts_and_bots": _peaks,
         "drift_of_the_label_rate": _rates,
         "drift_of_the_features": _moved,
@@ -72,7 +72,7 @@ def _delay(content: Content) -> Figure:
 
 
 def _segments(content: Content) -> Figure:
-    rates = _points(content, "rare_groups")["rates"]
+    rates = _points(content, "rare_segments")["rates"]
     figure, (axis,) = panels(width=6.0, height=1.0 + 0.3 * len(rates))
     for place, (_, value, low, high, _) in enumerate(rates):
         axis.plot([low, high], [place, place], color=COLOURS[0], lw=2)

@@ -8,10 +8,10 @@ Reads:
 
 Writes:
     ``diagnose.html`` and ``diagnose.json``: a verdict, numbers, and methods to try for each
-    mechanism.
+    fault.
 
 Refuses:
-    Tables without rows of this run. A mechanism that cannot be seen in this log is not refused: the
+    Tables without rows of this run. A fault that cannot be seen in this log is not refused: the
     page names what the log or its config lacks.
 """
 
@@ -45,7 +45,7 @@ _MODELLED = 1_000_000
 
 
 def diagnose(run: Run) -> dict[str, Any]:
-    """Reports which mechanisms visibly distort the labels, how strongly, and what to try.
+    """Reports which faults visibly distort the labels, how strongly, and what to try.
 
     It reads `events` and `samples`, and writes `diagnose.html` and `diagnose.json`.
     """
@@ -98,7 +98,7 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
             delay.NAME: lambda: delay.delayed_labels(
                 samples, section.label.window, section.label.value is None, settles
             ),
-            groups.NAME: lambda: [groups.rare_groups(mature, judged)],
+            groups.NAME: lambda: [groups.rare_segments(mature, judged)],
             bursts.NAME: lambda: [
                 bursts.bursts_and_bots(events, section.group, rates, _contents(events, section))
             ],

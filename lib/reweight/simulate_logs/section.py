@@ -100,7 +100,7 @@ class Simulation(Section):
         drift_from: number of days before they begin to.
         lost: day -> share of the sessions whose lines of this day are not in the log, as if some of
             the servers had not written it.
-        rare: share of users in the rare group.
+        rare: share of users in the rare segment.
         order: how much what a visitor wants depends on the order of what he looked at before: the
             amplitude in the log odds of a click. Above 0 in any world, every session begins with
             three events ``view`` of categories.

@@ -1,1 +1,1 @@
-"""The conditions benchmark: which weights help the ranker under which mechanism."""
+"""The conditions benchmark: which weights help the ranker under which fault."""

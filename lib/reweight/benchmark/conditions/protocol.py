@@ -1,4 +1,4 @@
-"""Which methods help under which condition: worlds with one mechanism, averaged over seeds.
+"""Which methods help under which condition: worlds with one fault, averaged over seeds.
 
     share of the gap = mean_s (m_s - uniform_s) / mean_s (oracle_s - uniform_s)
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from reweight.core.section import Section, Sql
 
-# Mechanisms, as the stage diagnose names them.
+# Faults, as the stage diagnose names them.
 POSITION, DELAY = "position bias", "delayed labels"
 BOTS, MISSING = "bursts and bots", "missing labels"
 
@@ -42,7 +42,7 @@ class Judge(Section, ABC):
         weight: expression for the weight of a row, 0 or more; by default 1.
     """
 
-    # What the page says of it, and the mechanisms whose faults its labels share.
+    # What the page says of it, and the faults that its labels share.
     says: ClassVar[str]
     shares: ClassVar[frozenset[str]] = frozenset()
     # Columns beside those of the samples that it reads, from the table `truth`.

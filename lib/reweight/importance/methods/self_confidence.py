@@ -28,7 +28,7 @@ class SelfConfidence(OutOfBagMethod):
 
     Hurts:
         Where one class is rare: rare and wrong look alike, so positives lose weight and log loss
-        gets worse. A small group that differs from the majority loses weight too, and so do the
+        gets worse. A small segment that differs from the majority loses weight too, and so do the
         newest rows if the relation between features and label drifts.
 
     Refuses:
