@@ -14,13 +14,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from tests.importance.union import MEMBERS
 
-from reweight.config import BenchmarkConfig, ConditionsConfig, RunConfig
+from reweight.config import BenchmarkConfig, ConditionsConfig, RunConfig, load_config
 from reweight.core import tables
 from reweight.core.section import Section
+from reweight.core.session import SEMANTICS
 from reweight.core.tables import Table
 from reweight.diagnose.findings import ADVICE
 from reweight.importance.base import ImportanceMethod
 from reweight.runner import pipeline
+from reweight.training.plan import Fitting
 
 ROOT = Path(__file__).parent.parent
 MODULES = [
@@ -132,9 +134,48 @@ def test_every_column_of_a_table_has_a_meaning(symbol: str) -> None:
         assert described_columns == {column.split()[0] for column in schema.split(",")}
 
 
-def test_the_page_of_methods_by_mechanism_covers_every_mechanism() -> None:
+def test_the_page_of_methods_by_fault_covers_every_fault() -> None:
     page = (ROOT / "docs/which_method.md").read_text()
     assert [name for name in ADVICE if f"| {name} |" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "name"), [("serving", r"export/(\w+)[/\"]"), ("notebooks", r"method = '(\w+)'")]
+)
+def test_what_a_page_opens_after_the_demo_is_a_method_of_the_demo(page: str, name: str) -> None:
+    named = set(re.findall(name, (ROOT / f"docs/{page}.md").read_text()))
+    methods = {method.name for method in load_config(str(ROOT / "conf/demo.yaml")).importance}
+    assert named and named <= methods
+
+
+def test_the_days_that_are_watched_are_days_of_the_demo() -> None:
+    simulation = load_config(str(ROOT / "conf/demo.yaml")).simulation
+    assert simulation is not None
+    days = re.findall(r"2026-01-(\d\d)", (ROOT / "docs/monitoring.md").read_text())
+    assert days and max(map(int, days)) <= simulation.days
+
+
+def test_the_page_of_failures_names_each_setting_of_the_execution() -> None:
+    page = (ROOT / "docs/failures.md").read_text()
+    assert [s for s in Fitting.how if f"`{s}`" not in page and f"`fitting.{s}`" not in page] == []
+    known = {kind for kind in RunConfig.model_fields if inner(RunConfig.model_fields[kind])}
+    unnamed = [s for s in known - {"tracking"} if not re.search(rf"`{s}\b", page)]
+    assert unnamed == [], "what is run again if it changes"
+
+
+def test_settings_of_a_given_session_are_those_of_the_properties_file() -> None:
+    lines = (ROOT / "conf/spark/local.conf").read_text().splitlines()
+    listed = dict(line.split(maxsplit=1) for line in lines if line.startswith("spark."))
+    assert {key: listed.get(key) for key in SEMANTICS} == SEMANTICS
+    page = " ".join((ROOT / "docs/databricks.md").read_text().split())
+    assert len(SEMANTICS) == 7 and "the seven settings" in page
+
+
+@pytest.mark.parametrize("path", ["docs/text.md", "conf/domains/search.yaml"])
+def test_the_command_that_installs_wordllama_leaves_numpy_as_it_is(path: str) -> None:
+    pinned = re.search(r"wordllama==[\w.]+", (ROOT / "pyproject.toml").read_text())
+    assert pinned is not None
+    assert f"pip install --no-deps {pinned[0]} tokenizers" in (ROOT / path).read_text()
 
 
 def test_the_glossary_is_sorted_and_defines_each_word_in_two_sentences() -> None:
