@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from scipy import stats
 
 from reweight.diagnose.drift import relation_drift
-from reweight.diagnose.groups import rare_segments
+from reweight.diagnose.groups import rare_groups
 from reweight.diagnose.relation import BUCKETS, Scores, crossed, departure, scores
 
 Array = NDArray[np.float64]
@@ -129,7 +129,7 @@ def test_scores_are_those_of_numpy(moved: DataFrame) -> None:
 
 def test_what_did_not_move_is_no_drift_and_no_rare_group(same: DataFrame) -> None:
     assert relation_drift(same, NAMES).p > 0.05
-    found = rare_segments(same, same)
+    found = rare_groups(same, same)
     assert found.p is not None
     assert found.p > 0.05
 
@@ -145,12 +145,12 @@ def test_a_relation_that_moved_is_found_with_the_feature_and_the_size(moved: Dat
 def test_a_group_that_likes_the_opposite_is_found_though_its_rate_is_the_same(
     moved: DataFrame,
 ) -> None:
-    found = rare_segments(moved, moved)
+    found = rare_groups(moved, moved)
     assert found.p is not None
     assert found.p < 1e-4
     assert "'rare' features and label relate differently" in found.text
     # By the rates alone there is nothing to see.
-    alone = rare_segments(moved, None)
+    alone = rare_groups(moved, None)
     assert alone.p is not None
     assert alone.p > 0.05
 
@@ -175,7 +175,7 @@ def test_a_rare_segment_of_few_people_is_worth_as_many_rows_as_they_tell(
         segment, bought = ("rare", user % 2) if user < 24 else ("main", user % 10 < 3)
         rows += [(f"u{user}", segment, float(bought))] * 20
     frame = spark.createDataFrame(rows, "group_id string, segment string, label float")
-    found = rare_segments(frame, None)
+    found = rare_groups(frame, None)
     assert found.p is not None
     assert found.p > 0.05
     assert [m.value for m in found.measures] == [pytest.approx(0.5 / (81 / 276))]
@@ -184,7 +184,7 @@ def test_a_rare_segment_of_few_people_is_worth_as_many_rows_as_they_tell(
     assert rare_groups(few, None).measures == ()
     # Of as many independent rows it would be told.
     alone = frame.withColumn("group_id", F.monotonically_increasing_id().cast("string"))
-    assert rare_segments(alone, None).p == pytest.approx(0, abs=1e-4)
+    assert rare_groups(alone, None).p == pytest.approx(0, abs=1e-4)
 
 
 def test_too_few_of_a_class_have_no_model(moved: DataFrame) -> None:

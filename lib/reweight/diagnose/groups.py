@@ -29,7 +29,7 @@ _SHOWN, _TESTED = 50, 10
 _Test = tuple[float, str, Measure]
 
 
-def rare_segments(mature: DataFrame, judged: DataFrame | None) -> Finding:
+def rare_groups(mature: DataFrame, judged: DataFrame | None) -> Finding:
     """Tests whether segments with few rows differ from the rest.
 
     Args:

@@ -98,7 +98,7 @@ def _findings(run: Run, events: DataFrame, samples: DataFrame) -> list[Finding]:
             delay.NAME: lambda: delay.delayed_labels(
                 samples, section.label.window, section.label.value is None, settles
             ),
-            groups.NAME: lambda: [groups.rare_segments(mature, judged)],
+            groups.NAME: lambda: [groups.rare_groups(mature, judged)],
             bursts.NAME: lambda: [
                 bursts.bursts_and_bots(events, section.group, rates, _contents(events, section))
             ],

@@ -8,10 +8,10 @@ same seed gives the same log, however the rows are partitioned.
     P(refund | buy) = sigmoid(logit(refunds) - quality_i)
 
 with a and b the settings ``click`` and ``purchase``, and cost_ui half the standardised logarithm of
-the price, 0 for the rare segment. In a news log (``news``) both logits have a further term for bait,
+the price, 0 for the rare group. In a news log (``news``) both logits have a further term for bait,
 of opposite signs, and that of a click one for age.
 
-Tastes rotate with time (drift); a rare segment of users likes the opposite of what others like; bots
+Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
 see everything and click at random; purchases arrive late, some are never recorded, some recorded
 ones never happened, and some are taken back. With ``order`` a visitor first looks at three
 neighbouring categories of the circle, going one way or the other, and wants those a quarter of the
