@@ -56,7 +56,6 @@ class MethodsConfig(JobConfig):
 
     # What a benchmark adds beside the methods, in lower case.
     added: ClassVar[frozenset[str]] = frozenset()
-
     importance: tuple[Method, ...]
 
     @model_validator(mode="after")
@@ -347,5 +346,5 @@ def read_config(
         return kind.model_validate(values, context=WRITTEN)
     except ValidationError as error:
         expected = f"keys and types as in `{kind.example}`"
-        moved = SHORTHAND if isinstance(values, dict) and values.get("ranking") else {}
+        moved = SHORTHAND if isinstance(values, dict) and values.get("ranking") else None
         raise all_errors(f"{path} is not a valid config", expected, error, kind, moved) from error

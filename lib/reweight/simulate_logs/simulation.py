@@ -8,8 +8,7 @@ same seed gives the same log, however the rows are partitioned.
     P(refund | buy) = sigmoid(logit(refunds) - quality_i)
 
 with a and b the settings ``click`` and ``purchase``, and cost_ui half the standardised logarithm of
-the price, 0 for the rare group. In a news log (``news``) both logits have a further term for bait,
-of opposite signs, and that of a click one for age.
+the price, 0 for the rare group. With ``news`` there are further terms for bait and age.
 
 Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
 see everything and click at random; purchases arrive late, some are never recorded, some recorded
@@ -17,8 +16,7 @@ ones never happened, and some are taken back. With ``order`` a visitor first loo
 neighbouring categories of the circle, going one way or the other, and wants those a quarter of the
 circle further on: how often he looked at each category does not say which. A log can contain
 several worlds: separate shops that share no sessions, users or items, each with its own faults.
-In the log of a search engine (``words``), relevance also depends on whether an item is what the
-session's query asked for.
+In a search log (``words``), relevance also depends on whether an item is what the query asked for.
 """
 
 import math
