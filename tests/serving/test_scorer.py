@@ -228,7 +228,7 @@ def test_wrong_files_are_refused(exported: Exported, tmp_path: Path) -> None:
         Scorer.load(folder)
     assert caught.value.got == "another file"
     values = json.loads((folder / "scorer.json").read_text())
-    (folder / "scorer.json").write_text(json.dumps(values | {"format": 2}))
+    (folder / "scorer.json").write_text(json.dumps(values | {"format": 1}))
     with pytest.raises(ServingError, match="another form") as caught:
         Scorer.load(folder)
     assert "format" in caught.value.got
