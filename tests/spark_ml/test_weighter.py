@@ -362,6 +362,16 @@ def test_a_row_without_features_ends_the_job_with_the_reason(assembled: DataFram
         model.transform(short).agg(F.sum("weight")).collect()
 
 
+def test_labels_to_score_are_those_that_can_be_fitted(assembled: DataFrame) -> None:
+    model = weigher().fit(assembled)
+    labels = "CASE row WHEN 0 THEN double('nan') WHEN 1 THEN null ELSE label END"
+    odd = assembled.withColumn("label", F.expr(labels))
+    assert weights(model.transform(odd))["weight"].isna().tolist()[:3] == [True, True, False]
+    rated = assembled.withColumn("label", F.expr("if(row = 3, 4, label)"))
+    with pytest.raises((PySparkException, Py4JJavaError), match="expected labels 0 and 1"):
+        model.transform(rated).agg(F.sum("weight")).collect()
+
+
 def test_parameters_of_the_wrong_kind_are_named() -> None:
     with pytest.raises(TypeError, match='param "policy"'):
         weigher(policy="mix: 1")

@@ -33,6 +33,7 @@ from reweight.spark_ml.rows import (
     id_of,
     label_of,
     usable,
+    usable_label,
 )
 
 _SCORES = f"{INTERNAL}scores"
@@ -60,8 +61,8 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
     """Adds ``importanceCol`` and ``outputCol`` to a frame, for seen and unseen rows.
 
     Rows like those that the estimator was fitted on have a mean weight of 1. Where the label is
-    null, or the frame lacks a column that the method reads, importance and weight are null: a
-    pipeline that predicts needs neither.
+    null or NaN, or the frame lacks a column that the method reads, importance and weight are null:
+    a pipeline that predicts needs neither. A label that is neither 0 nor 1 fails the job.
 
     Args:
         stored: the importance artifact.
@@ -104,12 +105,12 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
         # existing column keeps its meaning for the method.
         inputs, missing = extra_of(schema, self), self._missing(schema)
         inputs |= {name: F.lit(1).cast(EXTRA[name][0]) for name in missing}
-        has_score = F.lit(not missing)
+        has_score, label = F.lit(not missing), usable_label(label_of(schema, self))
         if method.uses_label:
-            has_score &= label_of(schema, self).isNotNull()
+            has_score &= label.isNotNull()
         inputs |= {
             "sample_id": F.coalesce(id_of(schema, self), F.lit(0)),
-            "label": F.coalesce(label_of(schema, self), F.lit(0.0)),
+            "label": F.coalesce(label, F.lit(0.0)),
             "features": scaled_features(self.fitted),
         }
         scores = importance_column(dataset.sparkSession, self.stored, inputs)

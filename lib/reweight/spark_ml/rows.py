@@ -205,6 +205,19 @@ def usable(features: Column, dim: int) -> Column:
     return F.when(fits, features).otherwise(F.raise_error(message).cast("array<double>"))
 
 
+def usable_label(label: Column) -> Column:
+    """The label of rows to score, null where it is NaN; another number fails the job."""
+    message = F.format_string(
+        "reweight: expected labels 0 and 1, or null where the label is not known; got a row with "
+        "%s. Set labelCol to the column with the labels, or write it as a condition, such as "
+        "(rating >= 4)",
+        label.cast("string"),
+    )
+    known = F.when(~F.isnan(label), label)
+    wrong = known.isNotNull() & ~known.isin(0.0, 1.0)
+    return F.when(wrong, F.raise_error(message).cast("float")).otherwise(known)
+
+
 def _unless_features(kind: DataType) -> str | None:
     """What was expected, unless the type can hold features."""
     dense = isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType)
