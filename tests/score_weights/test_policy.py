@@ -137,11 +137,17 @@ def test_weights_follow_the_formula_and_have_mean_1(
     [
         ([1.0, np.nan], {}, "is not finite"),
         ([1.0, -1.0], {}, "gives no valid weights"),
+        ([-3.0, 1.0, 2.0, 3.0], {"map": "identity", "temper": 2.0}, "minimum -3, sum"),
+        ([-3.0, 1.0, 2.0, 3.0], {"map": "identity", "temper": 0.5}, "minimum -3, sum"),
+        ([0.1, 0.5, 3.0], {"map": "flip", "temper": 2.0}, "minimum -2, sum"),
         ([0.0, 0.0], {}, "gives no valid weights"),
         ([0.0] * 9 + [1.0], {"clip_quantile": 0.5}, "clip_quantile"),
         ([0.0] * 30 + [1.0], {}, "too few effective samples"),
     ],
-    ids=["not finite", "negative", "all 0", "clipped to 0", "ESS"],
+    ids=[
+        *("not finite", "negative", "negative squared", "negative root", "flipped and squared"),
+        *("all 0", "clipped to 0", "ESS"),
+    ],
 )
 def test_what_spark_refuses_is_refused_in_memory(
     importance: list[float], options: dict[str, Any], said: str
@@ -190,10 +196,12 @@ def test_ranks_of_later_rows_are_those_they_would_have_had_in_training(
     stats = fit(train, policy, {"some_zero": "hard"})
     values = IMPORTANCE["some_zero"]
     later = spark.createDataFrame(
-        [(0, -1.0), (1, 0.0), (2, 1.0), (3, 99.0)], ["sample_id", "some_zero"]
+        [(0, -1.0), (1, 0.0), (2, 1.0), (3, 99.0), (4, 1 + 5e-7)], ["sample_id", "some_zero"]
     )
     found = weights(later, policy, stats)["some_zero"]
-    shares = np.array([(values <= 0).mean(), (values <= 0).mean(), (values <= 1).mean(), 1.0])
+    # The last one is that of a row with 1 in another batch, where sums end in other digits.
+    zero, one = (values <= 0).mean(), (values <= 1).mean()
+    shares = np.array([zero, zero, one, 1.0, one])
     mean = (rankdata(values, method="max") / ROWS).mean()
     np.testing.assert_allclose(found, shares / mean, rtol=1e-9)
 
@@ -267,11 +275,19 @@ def test_importance_that_is_not_finite_is_refused(
     [
         ([1.0, -0.5, 2.0], "valuable", 1.0),
         ([1.0, -0.5, 2.0], "valuable", 0.5),
+        ([1.0, -0.5, 2.0], "valuable", 2.0),
         ([0.0, 0.0, 0.0], "valuable", 1.0),
         ([1.0, 1.0], "suspicious", 1.0),
         ([0.5, 1.5], "suspicious", 1.0),
     ],
-    ids=["negative", "negative tempered", "all zero", "flipped to zero", "flipped to negative"],
+    ids=[
+        "negative",
+        "negative root",
+        "negative squared",
+        "all zero",
+        "flipped to zero",
+        "flipped to negative",
+    ],
 )
 def test_importance_that_makes_no_weights_is_refused(
     spark: SparkSession, values: list[float | None], polarity: str, temper: float

@@ -133,3 +133,7 @@ def test_what_cannot_be_exported_is_named(
         group_weights(frame, "equal", "random")
     assert refused.value.got == "1 of 2 groups whose rows have different weights"
     assert group_weights(frame.where("group_id = 'a'"), "equal", "random").count() == 1
+    # The rate of sampled negatives makes no group heavier.
+    sampled = frame.withColumn("design_weight", F.col("weight"))
+    weights = group_weights(sampled, "equal", "random").select("weight").distinct().collect()
+    assert [row["weight"] for row in weights] == [1.0]

@@ -10,11 +10,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from sklearn.metrics import roc_auc_score
 
+from reweight.build_samples.feature_stats import FeatureStats
 from reweight.core.columns import soft_label
 from reweight.core.errors import TrainingError
 from reweight.core.run_folder import RunFolder
 from reweight.fit_importance import launch
-from reweight.train_ranker.fit import Fit, fit_rankers, predictions
+from reweight.importance.deep_settings import weight_column
+from reweight.train_ranker.fit import Fit, fit_rankers, job_of, predictions
+from reweight.train_ranker.networks import validation_rows
 from reweight.train_ranker.rankers.base import RankerJob
 from reweight.train_ranker.rankers.deep import Deep
 from reweight.train_ranker.rows import WeightColumn
@@ -115,6 +118,23 @@ def test_one_launch_trains_for_all_methods_what_each_would_get_alone(
         "model.json",
         "model.safetensors",
     }
+
+
+def test_the_rows_by_which_it_stops_count_as_often_as_negatives_were_sampled(
+    samples: DataFrame,
+) -> None:
+    stats = FeatureStats(names=("a", "b", "c"), scaling={}, vocabulary={}, cardinalities=FIELDS)
+    sampled = samples.withColumn("design_weight", F.expr("if(label = 1, 1D, 10D)"))
+    for rows, heavier in ((samples, 1), (sampled, 10)):
+        job = job_of(rows, stats, SMALL.columns(), seed=5, fitting=Fitting())
+        assert job.validation is not None
+        table = validation_rows(job.validation, COLUMNS).toPandas()
+        for column in COLUMNS:
+            weights = table[weight_column(column.name)]
+            by_label = weights.groupby(table["label"]).agg(["min", "max"])
+            assert by_label["min"].tolist() == by_label["max"].tolist()
+            assert by_label["min"][0] == pytest.approx(heavier * by_label["min"][1])
+            assert weights.mean() == pytest.approx(1)
 
 
 def test_a_training_that_diverges_is_named(samples: DataFrame, tmp_path: Path) -> None:

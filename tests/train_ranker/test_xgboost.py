@@ -62,7 +62,8 @@ def rows(spark: SparkSession, table: pd.DataFrame) -> DataFrame:
 def fitted(ranker: XGBoost, rows: DataFrame, weight: str = "weight") -> FittedXGBoost:
     rows = rows.withColumn("weight", rows[weight])
     job = RankerJob(0.0, seed=5, names=("a", "b", "c"), fields=FIELDS)
-    return ranker.fit(rows.select("label", "weight", *ranker.columns()), job)
+    read = [c for c in ranker.training_columns(rotated=False) if c in rows.columns]
+    return ranker.fit(rows.select("label", "weight", *read), job)
 
 
 def margins(found: FittedXGBoost, rows: DataFrame) -> NDArray[np.float64]:
@@ -146,6 +147,16 @@ def test_weights_of_rows_become_the_mean_of_their_group(
     assert caught.value.got == f"different weights within {GROUPS} of {GROUPS} groups"
     assert "group_weight: mean" in caught.value.fix
     assert fitted(strict, rows, "of_group").model
+    # Of a log whose negatives were sampled, the trees are those of the weights without the rate;
+    # the probabilities are those of the whole log.
+    sampled = rows.withColumn("design_weight", F.expr("if(label = 1, 1D, 10D)"))
+    sampled = sampled.withColumn("times_rate", F.col("of_group") * F.col("design_weight"))
+    of_whole, of_rows = fitted(strict, sampled, "times_rate"), fitted(strict, rows, "of_group")
+    assert of_whole.model == of_rows.model
+    p = 1 / (1 + np.exp(-margins(of_whole, rows)))
+    c = table["of_group"] * np.where(table["label"] == 1, 1, 10)
+    rate = np.average(table["label"], weights=c)
+    assert np.average(p, weights=c) == pytest.approx(rate, abs=1e-3)
     with pytest.raises(WeightError) as caught:
         fitted(GROUPED, rows.union(rows))
     assert caught.value.got.startswith("soft labels")

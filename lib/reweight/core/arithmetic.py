@@ -14,6 +14,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from reweight.core.distribution import Distribution
+from reweight.core.share_lookup import share_at_or_below
 
 Array = NDArray[np.float64]
 Value = TypeVar("Value", Column, Array)
@@ -86,11 +87,8 @@ class ColumnArithmetic(Arithmetic[Column]):
         return F.when(condition, yes).otherwise(no)
 
     def share_at_or_below(self, x: Column, points: Distribution) -> Column:
-        """By filtering an array: there are at most a few thousand points."""
-        values = F.array(*[F.lit(value) for value, _ in points])
-        shares = F.array(*[F.lit(share) for _, share in points])
-        below = F.size(F.filter(values, lambda value: value < x.cast("double")))
-        return F.element_at(shares, F.least(below + 1, F.lit(len(points))))
+        """By the bin of x."""
+        return share_at_or_below(x, points)
 
     def factor(self, keys: Column, factors: Mapping[str, float]) -> Column:
         """By looking up each key in a map of literals."""
@@ -106,8 +104,9 @@ class ArrayArithmetic(Arithmetic[Array]):
         return np.clip(x, low, high)
 
     def power(self, x: Array, exponent: float) -> Array:
-        """x ** exponent."""
-        return np.asarray(x**exponent)
+        """x ** exponent; NaN for a root of a negative number, as in Spark."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(x**exponent)
 
     def log(self, x: Array) -> Array:
         """Natural logarithm."""

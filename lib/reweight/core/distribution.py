@@ -15,6 +15,18 @@ _BINS = 128
 Distribution = tuple[tuple[float, float], ...]
 
 
+def bin_position(value: Column) -> Column:
+    """Where the magnitude of a value is on the scale of the bins; null for 0."""
+    return F.log2(F.abs(value)) * _BINS
+
+
+def bin_positions(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same in memory, up to rounding; -infinity for 0."""
+    with np.errstate(divide="ignore"):
+        positions: NDArray[np.float64] = np.log2(np.abs(values)) * _BINS
+    return positions
+
+
 def distribution(rows: DataFrame, values: Mapping[str, Column]) -> dict[str, Distribution]:
     """The empirical distribution of several columns: (value, share at or below), ascending.
 
@@ -41,7 +53,7 @@ def distribution_by(
     long = F.inline(
         F.array(*[F.struct(F.lit(n).alias("name"), v.alias("value")) for n, v in values.items()])
     )
-    magnitude = F.floor(F.log2(F.abs("value")) * _BINS).cast("long")
+    magnitude = F.floor(bin_position(F.col("value"))).cast("long")
     # The sign is part of the bin, and zero, which has no logarithm, gets a bin of its own.
     bins = rows.select(key.alias("key"), long).groupBy(
         "key", "name", F.signum("value").alias("sign"), magnitude.alias("magnitude")
@@ -63,8 +75,7 @@ def distribution_by(
 
 def distribution_of(values: NDArray[np.float64]) -> Distribution:
     """The empirical distribution of values in memory, float64 [N], all finite."""
-    with np.errstate(divide="ignore"):
-        magnitude = np.floor(np.log2(np.abs(values)) * _BINS)
+    magnitude = np.floor(bin_positions(values))
     bins = pd.DataFrame({"sign": np.sign(values), "magnitude": magnitude, "value": values})
     counted = bins.groupby(["sign", "magnitude"])["value"].agg(["max", "size"])
     return _cumulated([(float(value), int(n)) for value, n in counted.itertuples(index=False)])

@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 
 from reweight.core.arithmetic import ARRAYS, COLUMNS, Arithmetic, Array, Value
 from reweight.core.baselines import BASELINE
-from reweight.core.distribution import quantile
+from reweight.core.distribution import Distribution, quantile
 from reweight.core.errors import WeightError
 from reweight.core.left_out import Refusals
 from reweight.core.section import Section
@@ -33,6 +33,8 @@ from reweight.score_weights.segment_caps import factors
 from reweight.score_weights.training_rows import CountedRows, Sums, TrainingRows
 
 Kept = TypeVar("Kept")
+# A network gives a row alone and in a batch values that differ by about this much, relatively.
+_SLACK = 1e-6
 
 
 class Weighting(Section):
@@ -91,7 +93,7 @@ class PolicyStats(Section):
     Attributes:
         map: the map that is applied, which resolves ``auto``.
         falling: whether high importance means suspicious, so that ranks are reversed.
-        ranks: (value, share of rows at or below it) over the training split, for ``rank``.
+        ranks: (a value and ``_SLACK``, share of the training rows at or below it), for ``rank``.
         mean: mean of s^t.
         cap: highest weight before the last scaling; None without clipping.
         factors: segment -> factor of its weights, for segments above the cap.
@@ -167,7 +169,7 @@ def fit_policy(
     sums = _kept(sums, refusals)
     if "rank" in {s.map for s in stats.values()}:
         ranks = rows.distributions(importance)
-        stats = {m: s.model_copy(update={"ranks": ranks[m]}) for m, s in stats.items()}
+        stats = {m: s.model_copy(update={"ranks": _reached(ranks[m])}) for m, s in stats.items()}
     if policy.temper != 1 or {s.map for s in stats.values()} != {"identity"}:
         sums = rows.sums(
             {m: _tempered(rows.arithmetic, importance[m], policy, s) for m, s in stats.items()}
@@ -205,6 +207,11 @@ def fit_policy(
         update = {"scale": method_sums.rows / method_sums.total, "ess_share": share}
         stats[method] = stats[method].model_copy(update=update)
     return _kept(stats, refusals)
+
+
+def _reached(points: Distribution) -> Distribution:
+    """Points that a value reaches with other last digits too, which it has in another batch."""
+    return tuple((value + _SLACK * abs(value), share) for value, share in points)
 
 
 def _kept(by_method: Mapping[str, Kept], refusals: Refusals) -> dict[str, Kept]:
@@ -278,7 +285,11 @@ def _tempered(
     elif stats.map == "rank":
         rank = arithmetic.share_at_or_below(importance, stats.ranks)
         mapped = 1 - rank if stats.falling else rank
-    return mapped if policy.temper == 1 else arithmetic.power(mapped, policy.temper)
+    if policy.temper == 1:
+        return mapped
+    tempered = arithmetic.power(mapped, policy.temper)
+    # An even exponent would hide that a value is negative, and so no weight. Ranks never are.
+    return tempered if stats.map == "rank" else arithmetic.where(mapped < 0, mapped, tempered)
 
 
 def _map(policy: Weighting, method: WeighedMethod) -> Literal["identity", "rank", "flip"]:

@@ -120,7 +120,7 @@ class SampleWeighterModel(Model, WeighterParams, MLWritable, MLReadable["SampleW
         weights = weight(importance, self.fitted.weighting, self.fitted.policy, segment)
         columns = {
             self.getImportanceCol(): importance.cast("double"),
-            # A policy by rank would give null the rank of the smallest importance.
+            # A policy that clips would give null the highest weight.
             self.getOutputCol(): F.when(importance.isNotNull(), weights),
         }
         if (soft := self.getSoftLabelCol()) is not None:

@@ -168,12 +168,14 @@ def job_of(
         rotation: of ``rotated`` in the training rows; None if they have no such column.
     """
     validation = held_out.where("split = 'validation'")
+    label = F.col("label").cast("double").alias("label")
+    counted = design_weight(held_out).alias("design_weight")
     return RankerJob(
         weight_sum=0.0,
         seed=seed,
         names=stats.names,
         fields=stats.cardinalities,
-        validation=validation.select(F.col("label").cast("double").alias("label"), *columns),
+        validation=validation.select(label, counted, *columns),
         fitting=fitting,
         rotation=rotation,
     )

@@ -23,20 +23,20 @@ def check_groups(rows: DataFrame, group: str, ranker: str, *, even: bool) -> Non
     """
     heavy, weight = F.col("weight") > 0, F.col("weight")
     groups = rows.groupBy(group).agg(
-        F.count_if(heavy).alias("rows"),
-        F.countDistinct(F.when(heavy, F.col("sample_id"))).alias("samples"),
-        (F.max(weight) - F.min(weight)).alias("spread"),
+        F.count_if(heavy).alias("_rows"),
+        F.countDistinct(F.when(heavy, F.col("sample_id"))).alias("_samples"),
+        (F.max(weight) - F.min(weight)).alias("_spread"),
         F.coalesce(
             F.max(F.when(heavy, F.col("label"))) > F.min(F.when(heavy, F.col("label"))),
             F.lit(False),
-        ).alias("mixed"),
+        ).alias("_mixed"),
     )
     facts: Any = groups.agg(
         F.count("*").alias("groups"),
-        F.sum(F.when(F.col(group).isNull(), F.col("rows")).otherwise(0)).alias("without"),
-        F.count_if(F.col("rows") > F.col("samples")).alias("doubled"),
-        F.count_if(F.col("spread") > 1e-9).alias("uneven"),
-        F.count_if("mixed").alias("mixed"),
+        F.sum(F.when(F.col(group).isNull(), F.col("_rows")).otherwise(0)).alias("without"),
+        F.count_if(F.col("_rows") > F.col("_samples")).alias("doubled"),
+        F.count_if(F.col("_spread") > 1e-9).alias("uneven"),
+        F.count_if("_mixed").alias("mixed"),
     ).first()
     count = facts["groups"]
     checks = (

@@ -81,19 +81,19 @@ def trained_in_one_task(
     """Gives all rows to one task, which trains a model.
 
     Args:
-        rows: with ``inputs``, as ``inputs_of`` gives them, and the other columns.
+        rows: with ``_inputs``, as ``inputs_of`` gives them, and the other columns.
         columns: numbers that the training reads besides.
         order: columns by which the rows are sorted.
         train: runs in the task; returns the model.
     """
 
     def trained(batches: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
-        parts = [(matrix_of(part["inputs"]), part.drop(columns="inputs")) for part in batches]
+        parts = [(matrix_of(part["_inputs"]), part.drop(columns="_inputs")) for part in batches]
         inputs = np.concatenate([inputs for inputs, _ in parts])
         numbers = pd.concat([numbers for _, numbers in parts], ignore_index=True)
         yield pd.DataFrame({"model": [train(TrainingRows(inputs, numbers))]})
 
-    ordered = rows.repartition(1).sortWithinPartitions(*order).select("inputs", *columns)
+    ordered = rows.repartition(1).sortWithinPartitions(*order).select("_inputs", *columns)
     row = ordered.mapInPandas(trained, "model binary").first()
     assert row is not None
     return bytes(row["model"])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.columns import soft_label
+from reweight.core.columns import design_weight, soft_label
 from reweight.core.errors import ReweightError, TrainingError
 from reweight.core.run_folder import ModelsFolder
 from reweight.core.session_kind import master
@@ -83,7 +83,7 @@ def fit_networks(
         # Without validation rows, training ends by the same rule on the rows that are there.
         held_out = train if job.validation is None else job.validation
         samples = _training_rows(train, columns, means).unionByName(
-            _validation_rows(held_out, columns)
+            validation_rows(held_out, columns)
         )
         plan = training_plan(fit_job, samples, facts, networks, folder)
         launch_training(fit_job, plan.model_copy(update={"strict": False}))
@@ -163,8 +163,17 @@ def _training_rows(
     return _rows(train, "train", [*weights, *labels])
 
 
-def _validation_rows(rows: DataFrame, columns: Sequence[WeightColumn]) -> DataFrame:
-    weights = [F.lit(1.0).alias(weight_column(c.name)) for c in columns]
+def validation_rows(rows: DataFrame, columns: Sequence[WeightColumn]) -> DataFrame:
+    """The rows by which networks stop: each weighs what it stands for, with mean 1.
+
+    Args:
+        rows: with ``sample_id``, ``features``, ``ids``, ``label`` and, where negatives were
+            sampled, ``design_weight``.
+        columns: the columns of weights, one for each network.
+    """
+    counted = design_weight(rows)
+    mean: Any = rows.agg(F.avg(counted)).first()
+    weights = [(counted / (mean[0] or 1.0)).alias(weight_column(c.name)) for c in columns]
     labels = [F.col("label").cast("double").alias(label_column(c.name)) for c in columns if c.soft]
     return _rows(rows, "validation", [*weights, *labels])
 

@@ -126,7 +126,8 @@ def weighted_train(
     joined = with_columns(joined, columns, cardinalities, kept, rotation)
     labels = [F.col(name).cast("double").alias(name) for name in ("label", *map(soft_label, soft))]
     counted = design_weight(samples).alias("design_weight")
-    joined = joined.select(*labels, counted, *columns, *names)
+    read = [column for column in columns if column != "design_weight"]
+    joined = joined.select(*labels, counted, *read, *names)
     return gathered(joined, size[0], size[1] + len(cardinalities))
 
 

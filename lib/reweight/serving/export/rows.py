@@ -7,6 +7,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reweight.core.columns import design_weight
 from reweight.core.errors import WeightError
 
 # Weights of a group that differ by less are equal: they are sums of floats.
@@ -23,7 +24,7 @@ def trainer_rows(samples: DataFrame, weights: DataFrame, fields: Sequence[str]) 
 
     Returns:
         ``split``, ``group_id``, ``sample_id``, ``label`` (the soft one of a soft method),
-        ``weight``, ``features``, and ``id_<field>`` for each categorical field.
+        ``weight``, ``features``, ``id_<field>`` for each categorical field, and ``design_weight``.
     """
     weights = weights.select("sample_id", "weight", F.col("label").alias("_soft"))
     joined = samples.where("split IN ('train', 'validation', 'test')").join(
@@ -31,12 +32,15 @@ def trainer_rows(samples: DataFrame, weights: DataFrame, fields: Sequence[str]) 
     )
     ids = [F.col("ids")[index].alias(f"id_{name}") for index, name in enumerate(fields)]
     label = F.coalesce("_soft", "label").alias("label")
-    rows = joined.select("split", "group_id", "sample_id", label, "weight", "features", *ids)
+    own = ("split", "group_id", "sample_id", label, "weight", "features")
+    rows = joined.select(*own, *ids, design_weight(samples).alias("design_weight"))
     return rows.where(F.col("label").isNotNull())
 
 
 def group_weights(rows: DataFrame, rule: str, method: str) -> DataFrame:
-    """One row for each group of a split, with the mean of its weights.
+    """One row for each group of a split, with the mean of its weights without design weights.
+
+    With them a group would weigh by how many of its negatives were kept.
 
     Args:
         rows: the output of ``trainer_rows``.
@@ -49,9 +53,10 @@ def group_weights(rows: DataFrame, rule: str, method: str) -> DataFrame:
     Raises:
         WeightError: the rule is ``equal``, and the weights of some groups differ.
     """
-    spread = F.max("weight") - F.min("weight")
+    learnt = F.col("weight") / design_weight(rows)
+    spread = F.max(learnt) - F.min(learnt)
     groups = rows.groupBy("split", "group_id").agg(
-        F.count("*").alias("rows"), F.avg("weight").alias("weight"), spread.alias("_spread")
+        F.count("*").alias("rows"), F.avg(learnt).alias("weight"), spread.alias("_spread")
     )
     if rule == "equal":
         differ = F.col("_spread") > _EQUAL * F.greatest(F.lit(1.0), F.col("weight"))

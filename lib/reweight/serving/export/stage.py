@@ -158,4 +158,4 @@ def _rows(run: Run, name: str, stats: FeatureStats) -> None:
     if section.groups:
         groups = group_weights(rows, section.groups, name)
         write_rows(groups, folder / GROUPS, ("group_id",))
-    write_rows(rows, folder / ROWS, ("group_id", "sample_id"))
+    write_rows(rows.drop("design_weight"), folder / ROWS, ("group_id", "sample_id"))

@@ -34,8 +34,9 @@ class RankerJob:
         seed: seed of everything random.
         names: of the dense features, [D].
         fields: categorical field -> size of its id space, in the order of ``ids``.
-        validation: rows of the validation split with ``label`` and the ranker's columns, without
-            weights; they are not kept, so each use reads the samples again. None if there are none.
+        validation: rows of the validation split with ``label``, ``design_weight`` and the ranker's
+            columns, without weights of methods; they are not kept, so each use reads the samples
+            again. None if there are none.
         folder: of the fitted ranker, shared by the driver and the executors, for checkpoints; None
             where nothing is saved.
         fitting: the section ``fitting``, for rankers that train as importance methods do.

@@ -5,8 +5,9 @@ ranks are launched, fed, watched and resumed as those of importance methods (sec
 The networks on the weights of all methods begin with equal parameters and are trained by one
 launch, side by side, on one reading of the rows.
 
-Training ends when the loss of the validation rows no longer falls. All of these weigh 1, whatever
-the method, and have their recorded labels: how long to train is thus decided alike for all weights.
+Training ends when the loss of the validation rows no longer falls. Whatever the method, each of
+these counts once (as often as its ``design_weight`` says, where negatives were sampled) and has its
+recorded label: how long to train is thus decided alike for all weights.
 """
 
 from collections.abc import Mapping, Sequence

@@ -67,7 +67,7 @@ class LightGbm(Ranker):
             TrainingError: LightGBM failed, for example for want of memory.
         """
         fields, seed = len(job.fields), job.seed
-        heavy = rows.where("weight > 0").withColumn("inputs", inputs_of(fields))
+        heavy = rows.where("weight > 0").withColumn("_inputs", inputs_of(fields))
         try:
             model = trained_in_one_task(
                 heavy,

@@ -4,10 +4,12 @@
 
 ``objective: rank`` orders the rows of a group (LambdaMART on NDCG). Such an objective takes one
 weight per group: here the mean of the weights of the group's rows, or a refusal where they differ.
-Groups of weight 0 are left out, since xgboost would count them among the groups whose weights it
-scales to mean 1. Its scores s are no log odds: a s + b is, with a and b fitted to the weighted
-labels of the training rows (Platt 1999). `xgboost.spark` has no place for weights of groups, so
-that this objective is trained in one task, and its rows must fit the memory of one executor.
+Design weights are no part of it, since a group would weigh by how many of its negatives were kept;
+they count for the line below. Groups of weight 0 are left out, since xgboost would count them among
+the groups whose weights it scales to mean 1. Its scores s are no log odds: a s + b is, with a and b
+fitted to the weighted labels of the training rows (Platt 1999). `xgboost.spark` has no place for
+weights of groups, so that this objective is trained in one task, and its rows must fit the memory
+of one executor.
 
 Categorical ids are categories for the trees (splits by sets of ids), and not one column each.
 """
@@ -26,6 +28,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
+from reweight.core.columns import design_weight
 from reweight.core.errors import ConfigError, TrainingError
 from reweight.core.files import write_json
 from reweight.core.section import Name
@@ -48,8 +51,9 @@ class XGBoost(Ranker):
         objective: ``classify``, the log loss of each row; ``rank``, the order within groups.
         group: column of the groups of ``rank``: ``group_id`` (``sampling.group``), or a column of
             ``sampling.keep``.
-        group_weight: the weight of a group: the mean of the weights of its rows, without those of
-            weight 0, which are left out; or ``refuse`` where they differ.
+        group_weight: the weight of a group: the mean of the weights of its rows, without their
+            design weights and without rows of weight 0, which are left out; or ``refuse`` where
+            they differ.
         trees: number of trees.
         depth: largest depth of a tree.
         learning_rate: factor of each tree.
@@ -87,6 +91,10 @@ class XGBoost(Ranker):
         group = (self.group,) if self.objective == "rank" else ()
         return ("sample_id", "features", "ids", *group)
 
+    def training_columns(self, *, rotated: bool) -> tuple[str, ...]:
+        """Those that it reads, and ``design_weight`` where rows are ranked in groups."""
+        return (*self.columns(), *(("design_weight",) if self.objective == "rank" else ()))
+
     def check(self, features: Features, sampling: Sampling) -> None:
         """Refuses another xgboost than the one that it was written for, and rows without groups.
 
@@ -118,14 +126,15 @@ class XGBoost(Ranker):
             TrainingError: xgboost failed.
             WeightError: weights that cannot be those of groups.
         """
+        learnt, train = rows, self._rows
         if self.objective == "rank":
-            even = self.group_weight == "refuse"
-            check_groups(rows, self.group, self.name, even=even)
-        rows = rows.where("weight > 0")
-        train = self._groups if self.objective == "rank" else self._rows
+            learnt = rows.withColumn("weight", F.col("weight") / design_weight(rows))
+            check_groups(learnt, self.group, self.name, even=self.group_weight == "refuse")
+            train = self._groups
+        heavy = learnt.where("weight > 0").withColumn("_inputs", inputs_of(len(job.fields)))
         kinds = ["float"] * len(job.names) + ["c"] * len(job.fields)
         try:
-            model = train(rows.withColumn("inputs", inputs_of(len(job.fields))), kinds, job)
+            model = train(heavy, kinds, job)
         except Exception as error:
             raise TrainingError(
                 f"the ranker '{self.name}' could not be trained",
@@ -134,7 +143,9 @@ class XGBoost(Ranker):
                 fix="see the log of Spark; fewer rankers.workers take fewer slots at once",
             ) from error
         fitted = FittedXGBoost(model, len(job.fields), f"{self.trees} trees")
-        return fitted.calibrated(rows) if self.objective == "rank" else fitted
+        if self.objective == "classify":
+            return fitted
+        return fitted.calibrated(rows.where("weight > 0"))
 
     def read(self, folder: Path) -> "FittedXGBoost":
         """What ``FittedXGBoost.write`` wrote."""
@@ -158,7 +169,7 @@ class XGBoost(Ranker):
         rows = rows.repartition(workers, "sample_id").sortWithinPartitions("sample_id", "label")
         settings = self._booster_settings(job.seed)
         estimator = SparkXGBClassifier(
-            features_col="inputs",
+            features_col="_inputs",
             label_col="label",
             weight_col="weight",
             num_workers=workers,
@@ -173,9 +184,9 @@ class XGBoost(Ranker):
         settings = self._booster_settings(job.seed) | {"objective": "rank:ndcg", "nthread": 1}
         trees = self.trees
         return trained_in_one_task(
-            rows.withColumn("group", F.xxhash64(self.group)),
-            ("label", "weight", "group"),
-            ("group", "sample_id"),
+            rows.withColumn("_group", F.xxhash64(self.group)),
+            ("label", "weight", "_group"),
+            ("_group", "sample_id"),
             lambda task: _trained(task, kinds, settings, trees),
         )
 
@@ -199,8 +210,8 @@ class FittedXGBoost(FittedBooster):
 
     def calibrated(self, rows: DataFrame) -> "FittedXGBoost":
         """With the a and b that fit the weighted labels of these rows, scores rounded to bins."""
-        w, y, score = F.col("weight"), F.col("label"), F.col("score")
-        bins = self.with_margin(rows, "score").groupBy(F.round(score / _STEP).alias("bin"))
+        w, y, score = F.col("weight"), F.col("label"), F.col("_score")
+        bins = self.with_margin(rows, "_score").groupBy(F.round(score / _STEP).alias("bin"))
         sums = bins.agg(F.sum(w * y).alias("p"), F.sum(w * (1 - y)).alias("n"))
         # Small by nature: occupied bins of scores.
         table = sums.toPandas().sort_values("bin")
@@ -250,7 +261,7 @@ def _trained(rows: TrainingRows, kinds: list[str], settings: dict[str, Any], tre
     """Trees for the order within groups, from rows sorted by group."""
     import xgboost
 
-    groups = rows.numbers.groupby("group", sort=True)["weight"].agg(["size", "mean"])
+    groups = rows.numbers.groupby("_group", sort=True)["weight"].agg(["size", "mean"])
     matrix = xgboost.DMatrix(
         rows.inputs,
         label=rows.numbers["label"].to_numpy(),
