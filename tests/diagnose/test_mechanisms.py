@@ -364,7 +364,7 @@ def test_a_rate_that_moves_is_told_from_one_that_does_not(spark: SparkSession) -
     found = rate_drift(spark.createDataFrame([first, *steady], schema))
     assert found.p is not None
     assert found.p > 0.5
-    assert len(found.points["rates"]) == 18
+    assert len(found.points["rates"]) == 19
     none = rate_drift(spark.createDataFrame([(*row[:2], 0.0) for row in steady], schema))
     assert (none.p, none.needs) == (None, "more labelled rows")
 
