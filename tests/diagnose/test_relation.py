@@ -179,7 +179,7 @@ def test_a_rare_segment_of_few_people_is_worth_as_many_rows_as_they_tell(
     assert found.p is not None
     assert found.p > 0.05
     assert [m.value for m in found.measures] == [pytest.approx(0.5 / (81 / 276))]
-    # Nine people do not show how much people vary, and twenty show it less well than a hundred.
+    # Seven people do not show how much people vary.
     few = frame.where("segment = 'main' OR group_id IN ('u0','u1','u2','u3','u4','u5','u6')")
     assert rare_groups(few, None).measures == ()
     # Of as many independent rows it would be told.

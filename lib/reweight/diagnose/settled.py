@@ -23,8 +23,10 @@ def settling(samples: DataFrame, label: Label) -> float | None:
         samples: with ``label`` and ``delay``.
         label: the section.
     """
-    arrived = samples.where("label = 1 AND delay IS NOT NULL") if label.never_closes else None
-    points = distribution(arrived, {"delay": F.col("delay")})["delay"] if arrived else ()
+    if not label.never_closes:
+        return None
+    arrived = samples.where("label = 1 AND delay IS NOT NULL")
+    points = distribution(arrived, {"delay": F.col("delay")})["delay"]
     if not points:
         return None
     return quantile(points, SETTLED) * time_unit(None) + label.undo_window
