@@ -404,6 +404,18 @@ def test_statistics_of_more_features_are_refused(cyclic: tuple[str, ...]) -> Non
     assert "padding" not in caught.value.got
 
 
+def test_statistics_of_ids_in_another_order_are_refused() -> None:
+    values = {"item": {"value": "item", "buckets": 8}, "shop": {"value": "shop", "buckets": 8}}
+    declared = Features.model_validate({"categorical": values})
+    sizes = {"item": 8, "shop": 8}
+    stored = FeatureStats(names=(), scaling={}, vocabulary={}, cardinalities=sizes)
+    check_stats(declared, stored)
+    swapped = dict(reversed(sizes.items()))
+    with pytest.raises(SampleError, match="other features") as caught:
+        check_stats(declared, stored.model_copy(update={"cardinalities": swapped}))
+    assert caught.value.got == "another order, or other ids"
+
+
 def test_statistics_do_not_depend_on_partitions(table: DataFrame, stats: FeatureStats) -> None:
     train = with_raw_features(table, table, PLAIN).where("n < 30")
     for seed in (1, 2):

@@ -62,9 +62,10 @@ def check_stats(features: Features, stats: FeatureStats) -> None:
         SampleError: they are of others.
     """
     names = feature_names(features, stats.vocabulary)
-    ids = {k: f.buckets for k, f in features.categorical.items()}
+    # In order: ids have no names in a row.
+    ids = [(k, f.buckets) for k, f in features.categorical.items()]
     declared = (names, ids, features.sequence_shape)
-    stored = (stats.declared, stats.cardinalities, stats.sequence)
+    stored = (stats.declared, [*stats.cardinalities.items()], stats.sequence)
     if declared != stored or set(features.one_hot) != set(stats.vocabulary):
         differ = sorted({*names} ^ {*stats.declared})
         raise SampleError(

@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.rows < 1:
         parser.error("--rows: expected at least 1")
+    if (output := arguments.output) is not None and (output.is_dir() or not output.parent.is_dir()):
+        parser.error(f"--output: expected a file in a folder that exists, got {output}")
     try:
         existing_session = given_session()
         spark = spark_session(Path(tempfile.mkdtemp(prefix="inspect_logs-")) / "spark.log")
