@@ -59,6 +59,8 @@ class Log:
                     "event_time": "try_to_timestamp(ts)",
                     "event_id": "event_id",
                     "v": "v",
+                    # Spark hashes no maps.
+                    "of": "map('v', v)",
                 },
                 "duplicates": duplicates,
             }

@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 from reweight.clean_logs import cleaning
 from reweight.clean_logs.section import Cleaning
 from reweight.core.errors import SourceError
+from reweight.core.hashing import hash_values
 from reweight.core.run_folder import RunFolder
 from reweight.core.store import Store
 from reweight.core.tables import EVENTS, REJECTED
@@ -269,7 +270,8 @@ def _of_each_key(rows: DataFrame, section: Cleaning) -> tuple[DataFrame, Losses]
     alone = ~(
         reduce(Column.__and__, [F.col(k).isNotNull() for k in keys]) & (F.size("_reasons") == 0)
     )
-    spread = F.when(alone, F.xxhash64(*section.stored_columns, "_raw"))
+    content = hash_values(rows, [*section.stored_columns, "_raw"])
+    spread = F.when(alone, F.xxhash64(*content))
     same_key = Window.partitionBy("_spread", *keys).orderBy(
         F.expr(section.prefer).asc_nulls_last(), DELIVERED
     )
