@@ -118,6 +118,15 @@ def test_a_day_has_its_own_files_and_no_times_of_others() -> None:
     assert (
         cleaning_of(date(2026, 1, 6), cleaning, section).not_before == "2026-01-05 00:00:00+00:00"
     )
+    other = Daily(first=FIRST, paths={"log": "raw/{day:%Y/%m}/{a,b}_{day:%Y%m%d}.csv"})
+    found = cleaning_of(date(2026, 1, 31), cleaning, other)
+    assert found.sources["log"].path == "raw/2026/01/{a,b}_20260131.csv"
+
+
+@pytest.mark.parametrize("path", ["raw", "raw/{day:%Y-%m}", "raw/{day:%m%d}", "raw/{day:%H}"])
+def test_a_path_that_does_not_tell_the_day_is_refused(path: str) -> None:
+    with pytest.raises(ValidationError, match="in the place of the day"):
+        Daily(first=FIRST, paths={"log": path})
 
 
 def test_ten_times_the_rows_are_refused_unless_allowed() -> None:
@@ -174,8 +183,6 @@ def test_the_days_of_a_call() -> None:
             Daily.model_validate({"first": FIRST} | wrong)
     with pytest.raises(ValidationError, match="earlier day first"):
         Daily(first=FIRST, begin=date(2026, 1, 9), end=date(2026, 1, 8))
-    with pytest.raises(ValidationError, match="in the place of the day"):
-        Daily(first=FIRST, paths={"log": "raw"})
 
 
 CONF = "conf/daily_demo.yaml"

@@ -1,5 +1,6 @@
 """The config section of the stage daily, and what the rest of a config must be for it."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar, Self
@@ -13,8 +14,11 @@ from reweight.clean_logs.section import Cleaning
 from reweight.core.asked_days import AskedDays
 from reweight.core.section import Name, Names, Place, Sql
 
-# Stands for the day in paths and conditions.
+# Stands for the day in paths and conditions; with a format, as in `{day:%Y%m%d}`, in that form.
 DAY = "{day}"
+_PLACE = re.compile(r"\{day(?::([^{}]+))?\}")
+# Days that differ in one part each.
+_DIFFERENT = (date(2026, 1, 2), date(2026, 1, 3), date(2026, 2, 2), date(2027, 1, 2))
 
 # The parts of the section `cleaning` that decide about rows, beside its columns.
 _RULES = (
@@ -30,7 +34,8 @@ class Daily(AskedDays):
         first: the first day, UTC. Histories also count the events that the run ``model_run_id`` has
             of earlier days.
         paths: source -> path of the raw files that a day delivers, in which ``{day}`` stands for
-            the day, such as ``raw/day={day}``. It takes the place of the source's own ``path``.
+            the day, such as ``raw/day={day}``, or in another form ``raw/{day:%Y/%m/%d}/*.csv``
+            (``strftime``). It takes the place of the source's own ``path``.
         where: source -> condition over the source's columns on the rows that a day delivers, such
             as ``to_date(received_at) = '{day}'``. It is added to the source's own ``where``. CSV
             and JSON need ``paths``, since a malformed line has no columns that tell its day.
@@ -58,8 +63,11 @@ class Daily(AskedDays):
     @field_validator("paths", "where")
     @classmethod
     def _name_the_day(cls, texts: dict[str, str]) -> dict[str, str]:
-        if without := [text for text in texts.values() if DAY not in text]:
-            raise ValueError(f"expected `{DAY}` in the place of the day; got {without}")
+        if without := [text for text in texts.values() if not _tells_days(text)]:
+            raise ValueError(
+                f"expected `{DAY}` in the place of the day, or a form with year, month and day, "
+                f"such as `{{day:%Y%m%d}}`; got {without}"
+            )
         return texts
 
     @model_validator(mode="after")
@@ -77,15 +85,23 @@ class Daily(AskedDays):
         return tuple(begin + timedelta(n) for n in range((end - begin).days + 1))
 
 
+def _of_day(text: str, day: date) -> str:
+    return _PLACE.sub(lambda place: day.strftime(place[1] or "%Y-%m-%d"), text)
+
+
+def _tells_days(text: str) -> bool:
+    return len({_of_day(text, day) for day in _DIFFERENT}) == len(_DIFFERENT)
+
+
 def cleaning_of(day: date, cleaning: Cleaning, daily: Daily) -> Cleaning:
     """How the rows that a day delivers are read: those alone, with times that a day may deliver."""
     sources = {}
     for name, source in cleaning.sources.items():
         update: dict[str, str] = {}
         if path := daily.paths.get(name):
-            update["path"] = path.replace(DAY, str(day))
+            update["path"] = _of_day(path, day)
         if where := daily.where.get(name):
-            where = where.replace(DAY, str(day))
+            where = _of_day(where, day)
             update["where"] = f"({source.where}) AND ({where})" if source.where else where
         sources[name] = source.model_copy(update=update)
     begins = _midnight(max(daily.first, day - timedelta(daily.reopen)))
