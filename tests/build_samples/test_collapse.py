@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -37,6 +38,11 @@ def test_lines_of_one_thing_are_made_one_event(spark: SparkSession) -> None:
     wrong = Collapse(keys=("nobody",), columns={"event_time": "min(event_time)"})
     with pytest.raises(SourceError, match=r"collapse\.keys\.nobody"):
         collapsed(frame, wrong)
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Collapse(keys=("id",), columns={})
+    no_aggregate = Collapse(keys=("id",), columns={"event_time": "min(event_time)", "of": "item"})
+    with pytest.raises(SourceError, match=r"1 error(.|\n)*collapse\.columns\.of: item\n"):
+        collapsed(frame, no_aggregate)
     facts = frame.withColumn("facts", F.create_map("user", "id"))
     with pytest.raises(SourceError, match=r"collapse\.keys\.facts: facts\n"):
         collapsed(facts, Collapse(keys=("facts",), columns=wrong.columns))

@@ -27,7 +27,7 @@ class Collapse(Section):
     """
 
     keys: Names = Field(min_length=1)
-    columns: dict[Name, Sql]
+    columns: dict[Name, Sql] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Collapse":
@@ -52,7 +52,8 @@ def collapsed(events: DataFrame, collapse: Collapse | None) -> DataFrame:
     keys = {f"collapse.keys.{k}": k for k in collapse.keys}
     check_expressions(events, keys, used_as=dict.fromkeys(keys, KEY))
     columns = collapse.columns
-    check_expressions(events, {f"collapse.columns.{k}": v for k, v in columns.items()})
+    merged_columns = {f"collapse.columns.{k}": v for k, v in columns.items()}
+    check_expressions(events, merged_columns, by=collapse.keys)
     aggregates = [F.expr(sql).alias(name) for name, sql in columns.items()]
     timed = "event_time" in events.columns and "event_time" in columns
     if timed:

@@ -1,6 +1,6 @@
 """Spark SQL expressions of a config, checked against a frame before any long computation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 
 from pyspark.errors import AnalysisException
@@ -30,6 +30,7 @@ def check_expressions(
     of: str = "the data",
     fix: str = "correct the expressions listed above",
     used_as: Mapping[str, str] | None = None,
+    by: Sequence[str] = (),
 ) -> None:
     """Analyses each expression against a frame, without reading rows.
 
@@ -40,10 +41,11 @@ def check_expressions(
         fix: the next step, for the message.
         used_as: key in the config -> ``CONDITION``, ``KEY`` or ``cast_to``; any type fits where the
             key is missing.
+        by: columns in which rows are equal that the expressions aggregate.
 
     Raises:
-        SourceError: expressions do not parse, use missing columns, or are not of the type that
-            their use asks for; the error lists them all.
+        SourceError: expressions do not parse, use missing columns, are not of the type that their
+            use asks for, or are no aggregates; the error lists them all.
     """
     checked = CHECKED.get()
     if checked is not None:
@@ -51,7 +53,7 @@ def check_expressions(
     forms = {k: (used_as or {}).get(k, "{}").format(sql) for k, sql in expressions.items()}
     try:
         # All in one analysis, since the wider the frame, the more each analysis costs.
-        analysed(frame.select(*map(F.expr, forms.values())))
+        analysed(_selected(frame, forms.values(), by))
         return
     except AnalysisException:
         wrong = []
@@ -59,7 +61,7 @@ def check_expressions(
         try:
             # First as it is written, which gives the plainer message.
             for form in (sql, forms[key]):
-                analysed(frame.select(F.expr(form)))
+                analysed(_selected(frame, (form,), by))
         except AnalysisException as error:
             wrong.append(f"\n    {key}: {sql}\n      {in_short(error)}")
     if wrong:
@@ -70,6 +72,11 @@ def check_expressions(
             got=f"{len(wrong)} error(s):" + "".join(wrong),
             fix=fix,
         )
+
+
+def _selected(frame: DataFrame, forms: Iterable[str], by: Sequence[str]) -> DataFrame:
+    columns = [F.expr(form) for form in forms]
+    return frame.groupBy(*by).agg(*columns) if by else frame.select(*columns)
 
 
 def is_deterministic(empty: DataFrame, sql: str) -> bool:
