@@ -1,7 +1,7 @@
 """The finding on a mechanism: numbers with intervals, a verdict, and the methods it concerns.
 
-A finding has a p-value for the hypothesis that the effect is not material. The mechanism is visible
-if p < 5 % / number of tests (Bonferroni): on a log without any mechanism, the chance that anything
+A finding has a p-value for the hypothesis that the effect is not material. The fault is visible
+if p < 5 % / number of tests (Bonferroni): on a log without any fault, the chance that anything
 is visible is at most 5 %.
 """
 
@@ -33,16 +33,16 @@ class Measure:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the log shows of one mechanism.
+    """What the log shows of one fault.
 
     Attributes:
         mechanism: its name, a key of ``ADVICE``.
-        text: what was measured, or why the mechanism cannot be seen.
+        text: what was measured, or why the fault cannot be seen.
         p: p-value for the hypothesis that the effect is not material; 0 or 1 if a rule on counts
-            decides, None if the mechanism cannot be seen.
+            decides, None if the fault cannot be seen.
         measures: the numbers; the first decided, and is shown as the strength of the effect.
         points: what the plot draws.
-        needs: what the log or its config lacks if the mechanism cannot be seen.
+        needs: what the log or its config lacks if the fault cannot be seen.
     """
 
     mechanism: str

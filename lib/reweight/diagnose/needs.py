@@ -1,4 +1,4 @@
-"""What a config lacks for a mechanism to be seen: told before the minutes of work."""
+"""What a config lacks for a fault to be seen: told before the minutes of work."""
 
 from collections.abc import Iterator
 
@@ -12,13 +12,13 @@ TIMED = (bursts.NAME, drift.RATE, drift.FEATURES, drift.RELATION)
 
 
 def untimed(mechanism: str) -> Finding:
-    """The finding on a mechanism that only shows in time, for a log without times."""
+    """The finding on a fault that only shows in time, for a log without times."""
     text = "The log has no times (cleaning.times: false)."
     return Finding(mechanism, text, needs="the time of each event, as cleaning.columns.event_time")
 
 
 def lacking(sampling: Sampling, features: Features, times: bool = True) -> Iterator[str]:
-    """A line for each key without which a mechanism cannot be seen."""
+    """A line for each key without which a fault cannot be seen."""
     if not times:
         yield f"the log has no times, so these cannot be seen: {', '.join(TIMED)}"
     wants = {

@@ -147,7 +147,7 @@ def disagreements(
     Args:
         said: the output of ``verdicts``.
         judges: name -> judge.
-        visible: the mechanisms that ``diagnose`` sees in the log; None if it was not asked.
+        visible: the faults that ``diagnose`` sees in the log; None if it was not asked.
     """
     first = leading(said)
     if first is None:

@@ -77,7 +77,7 @@ def report(run: Run) -> dict[str, Any]:
 
 
 def _visible(run: Run) -> list[str] | None:
-    """The mechanisms that the job diagnose found in the log; None if it has not been run."""
+    """The faults that the job diagnose found in the log; None if it has not been run."""
     path = run.folder.content("diagnose")
     if not path.exists():
         return None

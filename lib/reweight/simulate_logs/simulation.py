@@ -8,9 +8,9 @@ same seed gives the same log, however the rows are partitioned.
     P(refund | buy) = sigmoid(logit(refunds) - quality_i)
 
 with a and b the settings ``click`` and ``purchase``, and cost_ui half the standardised logarithm of
-the price, 0 for the rare group. With ``news`` there are further terms for bait and age.
+the price, 0 for the rare segment. With ``news`` there are further terms for bait and age.
 
-Tastes rotate with time (drift); a rare group of users likes the opposite of what others like; bots
+Tastes rotate with time; a rare segment of users likes the opposite of what others like; bots
 see everything and click at random; purchases arrive late, some are never recorded, some recorded
 ones never happened, and some are taken back. With ``order`` a visitor first looks at three
 neighbouring categories of the circle, going one way or the other, and wants those a quarter of the
