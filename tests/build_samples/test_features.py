@@ -496,7 +496,7 @@ def test_all_wrong_expressions_are_named_together(table: DataFrame) -> None:
         ({"rates": {"r": ["some", "none"]}}, "none"),
         ({"recency": ["none"]}, "none"),
         ({"windows": ["1 hour"]}, "whole grains"),
-        ({"windows": ["36 hours"]}, "whole grains"),
+        ({"windows": ["36 hours"]}, r"whole grains \(1 day\); got \['36 hours'\]"),
         ({"grain": 0}, "greater than 0"),
     ],
 )

@@ -99,6 +99,7 @@ def test_candidates_are_recalibrated_as_the_method_would_be() -> None:
         ({"search": "grid"}, "search"),
         ({"threshold": 1.5}, "threshold"),
         ({"values": []}, "values"),
+        ({"values": [float("inf")]}, "values"),
         ({"values": [0.1, -1]}, r"values: .*greater than or equal to 0 \(lambda\); got -1"),
         ({"search": "k", "values": [0]}, r"values: .*greater than 0 \(k\); got 0"),
         ({"values": [0.1, 0.10]}, r"each candidate once; got \[0\.1, 0\.1\]"),

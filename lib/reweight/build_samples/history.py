@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from reweight.build_samples.collapse import known_at
 from reweight.core.hashing import key_hash
-from reweight.core.section import Name, Names, Seconds, Section, Sql
+from reweight.core.section import Name, Names, Seconds, Section, Sql, in_units
 
 
 class History(Section):
@@ -38,9 +38,10 @@ class History(Section):
         if unknown := sorted(named - set(self.counts)):
             raise ValueError(f"expected names of counts, {sorted(self.counts)}; got {unknown}")
         if partial := [
-            w for w in self.windows if w != "all" and (w < self.grain or w % self.grain)
+            in_units(w) for w in self.windows if w != "all" and (w < self.grain or w % self.grain)
         ]:
-            raise ValueError(f"expected windows of whole grains ({self.grain} s); got {partial}")
+            grain = in_units(self.grain)
+            raise ValueError(f"expected windows of whole grains ({grain}); got {partial}")
         return self
 
 

@@ -158,7 +158,8 @@ def _seconds(value: object, info: ValidationInfo) -> object:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _in_units(seconds: int | str) -> str:
+def in_units(seconds: int | str) -> str:
+    """A length of time as a config gives it, in the largest unit that fits."""
     if isinstance(seconds, str):
         return seconds  # of a union with texts, such as `all`
     unit = next(u for u, size in reversed(_UNITS.items()) if seconds % size == 0)
@@ -172,5 +173,5 @@ Seconds = Annotated[
     int,
     BeforeValidator(_seconds),
     Field(gt=0),
-    PlainSerializer(_in_units, return_type=str, when_used="json"),
+    PlainSerializer(in_units, return_type=str, when_used="json"),
 ]

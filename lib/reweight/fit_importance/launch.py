@@ -12,6 +12,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from reweight.core.errors import RankError, ReweightError, TrainingError
 from reweight.core.heartbeat import Sign, forget, stuck
 from reweight.core.logging import is_interactive, progress_bar
+from reweight.core.section import in_units
 from reweight.core.session_kind import cancellable
 from reweight.fit_importance.job import FitJob
 from reweight.fit_importance.on_driver import on_driver
@@ -91,7 +92,7 @@ def _on_executors(
 def _hang(fitting: Fitting, signs: list[Sign]) -> RankError:
     return RankError(
         f"training hung: rank {signs[0].rank} is furthest behind",
-        expected=f"a step of any rank within {fitting.timeout} s (fitting.timeout)",
+        expected=f"a step of any rank within {in_units(fitting.timeout)} (fitting.timeout)",
         got="; ".join(str(sign) for sign in signs),
         fix="check the disk, network and memory of that rank's executor, and restart the job: it "
         "resumes from the last checkpoint",

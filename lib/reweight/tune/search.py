@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from reweight.core.section import Name, Section
 from reweight.importance.methods.importance_mlp import ImportanceMlp
@@ -28,7 +28,7 @@ class Tuning(Section):
 
     method: Name = "importance_mlp_reference"
     search: Literal["lambda", "k", "legacy"] = "lambda"
-    values: tuple[float, ...] = Field(default=(0.0001, 0.001, 0.01, 0.1, 1.0), min_length=1)
+    values: tuple[FiniteFloat, ...] = Field(default=(0.0001, 0.001, 0.01, 0.1, 1.0), min_length=1)
     rounds: int = Field(default=5, ge=1, le=50)
     threshold: float = Field(default=0.8, ge=0, le=1)
 
