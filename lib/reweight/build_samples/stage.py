@@ -73,9 +73,10 @@ def build_samples(run: Run) -> dict[str, Any]:
     labelled = raw_samples.labelled(
         events, config.sampling, config.features, config.splits, log_end
     )
+    cuts: list[int] = []
     if config.splits.open_windows == "train" and config.sampling.label.undo:
-        cut, _ = splits.split_cuts(labelled, config.splits)
-        labelled = known_labels.with_known_times(labelled, events, config.sampling, cut)
+        cuts = splits.split_cuts(labelled, config.splits)
+        labelled = known_labels.with_known_times(labelled, events, config.sampling, cuts[0])
     types = sampling.kept_types(events, config.sampling)
     anchors = events.where(config.sampling.anchor)
     with embedded(run.store, anchors, config.features.text) as embeddings:
@@ -83,7 +84,7 @@ def build_samples(run: Run) -> dict[str, Any]:
             encoding.with_raw_features, events, config.features, embeddings
         )
         with persisted(samples) as prepared:
-            summary = _encoded(run, prepared, types)
+            summary = _encoded(run, prepared, types, cuts)
     if lone:
         keys = ", ".join(config.sampling.collapse.keys if config.sampling.collapse else ())
         summary["not merged"] = f"{lone:,} events have a null in {keys} (sampling.collapse.keys)"
@@ -105,7 +106,9 @@ def _extent(events: DataFrame, config: RunConfig) -> tuple[Column, int]:
     return F.timestamp_micros(F.lit(end).cast("long")), not_merged
 
 
-def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
+def _encoded(
+    run: Run, prepared: DataFrame, types: Mapping[str, str], cuts: Sequence[int]
+) -> dict[str, Any]:
     config, model_run_id = run.config, run.config.model_run_id
     facts = raw_samples.facts(prepared, config.sampling, config.features)
     checks.check_labels(prepared, facts["unread"])
@@ -115,7 +118,7 @@ def _encoded(run: Run, prepared: DataFrame, types: Mapping[str, str]) -> dict[st
         checks.check_classes(facts)
     label = config.sampling.label
     window, undo = label.window, label.undo_window
-    cuts = splits.split_cuts(prepared, config.splits)
+    cuts = cuts or splits.split_cuts(prepared, config.splits)
     samples = prepared.transform(splits.with_split, config.splits, config.seed, window, cuts, undo)
     ends = config.splits.open_windows == "gap" and window is None
     counts = _counts(samples)
