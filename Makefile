@@ -33,10 +33,11 @@ PACKED := build/package
 COMPRESS ?= 1
 PYTHON_PREFIX ?=
 WHEELS := build/wheel/*.whl
-# uv takes a third of the time of pip, which may know a mirror that uv does not.
+# uv takes a third of the time of pip, which may know a mirror that uv does not. Both compile what they
+# install: where PYTHONDONTWRITEBYTECODE is set, every process would compile torch again, for seconds.
 PIP = -m pip install --quiet --disable-pip-version-check
 install = $(1)/bin/python $(PIP) uv && $(1)/bin/python -m uv pip install --quiet \
-  --python $(1)/bin/python -r $(2) || $(1)/bin/python $(PIP) -r $(2)
+  --compile-bytecode --python $(1)/bin/python -r $(2) || $(1)/bin/python $(PIP) -r $(2)
 # In a fresh folder: the builder would include files that an earlier build left.
 WHEEL = rm -rf build/lib build/wheel && \
   $(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
@@ -61,6 +62,7 @@ $(VENV)/.made $(VENV35)/.made $(VENV4X)/.made: pyproject.toml conf/spark/local.c
 	@$(PYTHON311) -m venv $(@D)
 	@$(call install,$(@D),$(filter %.lock,$^))
 	@$(@D)/bin/python $(PIP) --no-deps --no-build-isolation -e .
+	@$(@D)/bin/python -m compileall -q lib
 	@$(@D)/bin/python scripts/spark_defaults.py conf/spark/local.conf
 	@touch $@
 

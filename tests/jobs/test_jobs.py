@@ -36,10 +36,13 @@ def test_a_job_is_short_and_explains_itself(job: str) -> None:
 
 
 def test_help_names_the_stages_and_the_arguments() -> None:
-    done = _ran(sys.executable, "jobs/pipeline.py", "--help")
+    done = _ran(sys.executable, "-X", "importtime", "jobs/pipeline.py", "--help")
     assert done.returncode == 0
     for word in ("clean_logs", "train_ranker", "config", "overrides"):
         assert word in done.stdout
+    # Every job and every rank would wait seconds for these.
+    for package in ("scipy.stats", "sklearn", "matplotlib"):
+        assert f" {package}\n" not in done.stderr
 
 
 def test_wrong_values_are_named_together_before_spark_starts() -> None:

@@ -1,7 +1,6 @@
 """The plots of a diagnosis: one figure for each finding that has points to draw."""
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from reweight.diagnose.findings import Values
 from reweight.report.figures import (
@@ -15,6 +14,10 @@ from reweight.report.figures import (
     plain,
     shortened,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def plots(content: Content) -> dict[str, str]:
@@ -35,14 +38,14 @@ def _points(content: Content, key: str) -> Values:
     return next(f["points"] for f in content["findings"] if f["key"] == key)
 
 
-def _line(axis: Axes, points: list[list[float]], colour: str, label: str | None = None) -> None:
+def _line(axis: "Axes", points: list[list[float]], colour: str, label: str | None = None) -> None:
     """Values with their intervals: [x, value, low, high]."""
     x, y, low, high = ([point[i] for point in points] for i in range(4))
     axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     axis.plot(x, y, ".-", color=colour, label=label, lw=1.2)
 
 
-def _position(content: Content) -> Figure:
+def _position(content: Content) -> "Figure":
     points = _points(content, "position_bias")
     figure, (rate, ratio) = panels(2)
     _line(rate, points["rate"], GREY)
@@ -59,7 +62,7 @@ def _position(content: Content) -> Figure:
     return figure
 
 
-def _delay(content: Content) -> Figure:
+def _delay(content: Content) -> "Figure":
     points = _points(content, "delayed_labels")
     figure, (axis,) = panels(width=6.0)
     hours = [max(h, 1 / 3600) for h, _ in points["curve"]]
@@ -71,7 +74,7 @@ def _delay(content: Content) -> Figure:
     return figure
 
 
-def _segments(content: Content) -> Figure:
+def _segments(content: Content) -> "Figure":
     rates = _points(content, "rare_segments")["rates"]
     figure, (axis,) = panels(width=6.0, height=1.0 + 0.3 * len(rates))
     for place, (_, value, low, high, _) in enumerate(rates):
@@ -84,7 +87,7 @@ def _segments(content: Content) -> Figure:
     return figure
 
 
-def _peaks(content: Content) -> Figure:
+def _peaks(content: Content) -> "Figure":
     points = _points(content, "bursts_and_bots")
     figure, (axis,) = panels(width=6.0)
     edges = [x for x, _ in points["peaks"]]
@@ -99,14 +102,14 @@ def _peaks(content: Content) -> Figure:
     return figure
 
 
-def _rates(content: Content) -> Figure:
+def _rates(content: Content) -> "Figure":
     figure, (axis,) = panels()
     _line(axis, _points(content, "drift_of_the_label_rate")["rates"], COLOURS[0])
     axis.set(xlabel="days after the first sample", ylabel="label rate", ylim=(0, None))
     return figure
 
 
-def _moved(content: Content) -> Figure:
+def _moved(content: Content) -> "Figure":
     moved = _points(content, "drift_of_the_features")["moved"]
     figure, (axis,) = panels(width=6.0, height=0.8 + 0.25 * max(1, len(moved)))
     axis.barh(range(len(moved)), [value for _, value in moved], color="#9ecae1")

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from reweight.diagnose.findings import Measure
 
@@ -38,7 +38,7 @@ class Estimate:
     @property
     def reach(self) -> float:
         """How far the 95 % interval reaches to each side."""
-        return float(stats.t.ppf(0.975, self.freedom)) * self.error
+        return float(scipy.stats.t.ppf(0.975, self.freedom)) * self.error
 
     def measure(self, name: str) -> Measure:
         """The number with its 95 % interval."""
@@ -52,7 +52,7 @@ class Estimate:
     def p_beyond(self, limit: float) -> float:
         """One-sided p-value for the hypothesis that the true |value| is at most the limit."""
         excess = (abs(self.value) - limit) / max(self.error, 1e-12)
-        return float(stats.t.sf(excess, self.freedom))
+        return float(scipy.stats.t.sf(excess, self.freedom))
 
 
 def log_ratio(r: float, s: float, v: float) -> Estimate | None:
@@ -85,7 +85,7 @@ def p_above(hits: float, rows: float, limit: float) -> float:
 
     The binomial tail P(K >= hits) as an incomplete beta function, so that counts may be effective.
     """
-    return float(stats.beta.cdf(limit, hits, rows - hits + 1)) if hits > 0 else 1.0
+    return float(scipy.stats.beta.cdf(limit, hits, rows - hits + 1)) if hits > 0 else 1.0
 
 
 def pooled(hits: Array, rows: Array) -> NDArray[np.intp]:
@@ -124,4 +124,4 @@ def p_rates_vary(hits: Array, rows: Array, spread: float) -> float:
     if not 0 < q < 1 or len(rows) < 2:
         return 1.0
     statistic = ((hits - rows * q) ** 2 / (rows * q * (1 - q))).sum()
-    return float(stats.ncx2.sf(statistic, len(rows) - 1, n * spread**2 * q / (1 - q)))
+    return float(scipy.stats.ncx2.sf(statistic, len(rows) - 1, n * spread**2 * q / (1 - q)))

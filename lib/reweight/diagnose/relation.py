@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from scipy import stats
 
 from reweight.core.hashing import uniform
 from reweight.train_ranker.rankers.base import FittedRanker
@@ -104,7 +104,7 @@ def departure(scores: Scores, limit: float) -> Departure:
     normed = deviations[:, varies] / deviation
     scale = max(1.0, float(((normed.T @ normed) ** 2).sum()) / count)
     moved = information * limit**2
-    p = float(stats.ncx2.sf(q / scale, count / scale, moved / scale))
+    p = float(scipy.stats.ncx2.sf(q / scale, count / scale, moved / scale))
     size = max(0.0, q - count) / max(information, 1e-12)
     return Departure(size**0.5, p, signed)
 

@@ -15,8 +15,8 @@ Clustered Errors").
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def tail(size: float, error: float, buckets: int) -> float:
     Returns:
         The upper tail of Student's t with B - 1 degrees of freedom.
     """
-    return float(stats.t.sf(size / error, buckets - 1))
+    return float(scipy.stats.t.sf(size / error, buckets - 1))
 
 
 def interval(
@@ -91,7 +91,11 @@ def interval(
         return np.nan, np.nan
     quantile = (1 + confidence) / 2
     low, high = np.quantile(values, [1 - quantile, quantile]) - values.mean()
-    wider = stats.t.ppf(quantile, buckets - 1) / stats.norm.ppf(quantile) * _correction(buckets)
+    wider = (
+        scipy.stats.t.ppf(quantile, buckets - 1)
+        / scipy.stats.norm.ppf(quantile)
+        * _correction(buckets)
+    )
     return max(floor, float(point + wider * low)), float(point + wider * high)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from reweight.core.asked_days import EPOCH
 from reweight.monitor.histograms import MISSING
@@ -89,7 +89,7 @@ def psi_noise(reference: Array, day: Array) -> float:
     if bins < 2:
         return 0.0
     scale = 1 / max(1.0, reference.sum()) + 1 / max(1.0, day.sum())
-    return float(stats.chi2.ppf(1 - _CHANCE, bins - 1) * scale)
+    return float(scipy.stats.chi2.ppf(1 - _CHANCE, bins - 1) * scale)
 
 
 def measured(
@@ -124,7 +124,7 @@ def measured(
         if day in areas:
             area, scored = areas[day]
             # The standard deviation of the AUC of two samples of one distribution.
-            noise = stats.norm.ppf(1 - _CHANCE) * ((2 * scored + 1) / 12) ** 0.5 / scored
+            noise = scipy.stats.norm.ppf(1 - _CHANCE) * ((2 * scored + 1) / 12) ** 0.5 / scored
             add("domain_auc", "", area, 0.5, above=_plus(section.domain_auc, noise))
         _add_ranking(add, day, ranked, section.ranker_auc)
         for source, (delivered, usual) in sources.get(day, {}).items():
@@ -190,7 +190,7 @@ def _measure(
         rate = before.total / before.rows if before.rows else None
         value = now.total / now.rows if now.rows else None
         if rate and section.label_rate and now.rows:
-            noise = stats.norm.ppf(1 - _CHANCE) * (rate * (1 - rate) / now.rows) ** 0.5
+            noise = scipy.stats.norm.ppf(1 - _CHANCE) * (rate * (1 - rate) / now.rows) ** 0.5
             room = section.label_rate * rate + noise
             add(measure, of, value, rate, above=rate + room, below=rate - room)
         else:
@@ -212,7 +212,7 @@ def _add_ranking(add: _Rows, day: int, ranked: Ranked, fall: float | None) -> No
     order, usual = ranked.days.get(day), ranked.usual
     if order is None or order.auc is None or usual is None:
         return
-    noise = stats.norm.ppf(1 - _CHANCE) * (order.variance(usual) + ranked.error**2) ** 0.5
+    noise = scipy.stats.norm.ppf(1 - _CHANCE) * (order.variance(usual) + ranked.error**2) ** 0.5
     add("ranker_auc", "", order.auc, usual, below=None if fall is None else usual - fall - noise)
 
 

@@ -1,14 +1,16 @@
 """The page of a run's days: one row for each, and one picture for each measure."""
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from reweight.monitor.measures import STATUS
 from reweight.report.figures import COLOURS, GREY, Content, legend, panels, pictures, shortened
 from reweight.report.page import rendered
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TITLES = {
     "volume": "samples a day",
@@ -88,7 +90,7 @@ def render(values: Values) -> str:
     return rendered("monitor.html.j2", values | {"plots": pictures(drawn, values)})
 
 
-def _picture(shown: Content, measure: str) -> Figure:
+def _picture(shown: Content, measure: str) -> "Figure":
     """The values of a measure by day, with the limit."""
     figure, (axis,) = panels(width=9.0, height=2.4)
     series = shown["series"][measure]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import scipy
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy import stats
 
 from reweight.core.store import Store
 from reweight.core.tables import METRICS
@@ -86,7 +86,7 @@ def usual_auc(
     if auc_row is None or auc_row["value"] is None or auc_row["low"] is None:
         return None
     width = float(auc_row["high"] - auc_row["low"])
-    return float(auc_row["value"]), width / (2 * float(stats.norm.ppf((1 + confidence) / 2)))
+    return float(auc_row["value"]), width / (2 * float(scipy.stats.norm.ppf((1 + confidence) / 2)))
 
 
 def orders(rows: DataFrame, ranker: FittedRanker) -> dict[int, Order]:

@@ -1,15 +1,18 @@
-"""What the plots of all pages are drawn with: the style, panels, names and legends."""
+"""What the plots of all pages are drawn with: the style, panels, names and legends.
+
+Matplotlib is imported where something is drawn, since most processes draw nothing.
+"""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 Content = Mapping[str, Any]
 
@@ -32,13 +35,17 @@ _INSIDE = 6
 TITLE = 24
 
 
-def pictures(drawn: Mapping[str, Callable[[Content], Figure]], content: Content) -> dict[str, str]:
+def pictures(
+    drawn: Mapping[str, Callable[[Content], "Figure"]], content: Content
+) -> dict[str, str]:
     """Draws figures in the style of the pages: name -> SVG."""
+    import matplotlib as mpl
+
     with mpl.rc_context(_STYLE):
         return {name: _svg(draw(content)) for name, draw in drawn.items()}
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: "Figure") -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
     # The XML header belongs in a separate file, not in a page.
@@ -47,8 +54,10 @@ def _svg(figure: Figure) -> str:
 
 def panels(
     count: int = 1, *, width: float = 12.0, height: float = 3.0, columns: int = 5
-) -> tuple[Figure, list[Axes]]:
+) -> tuple["Figure", list["Axes"]]:
     """A figure with ``count`` axes, ``columns`` per row; ``height`` is per row, in inches."""
+    from matplotlib.figure import Figure
+
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(width, rows * height), layout="constrained")
@@ -58,7 +67,7 @@ def panels(
     return figure, axes[:count]
 
 
-def legend(axis: Axes, of: Axes | None = None) -> None:
+def legend(axis: "Axes", of: "Axes | None" = None) -> None:
     """Adds a legend if there is anything to label: beside the axes if it would cover them.
 
     Args:
@@ -84,14 +93,16 @@ def shortened(name: Any, length: int = 32) -> str:
     return f"{text[: length - end - 1]}…{text[len(text) - end :]}"
 
 
-def name_rows(axis: Axes, names: Sequence[Any], length: int = 32) -> None:
+def name_rows(axis: "Axes", names: Sequence[Any], length: int = 32) -> None:
     """Names rows from the top down, one per unit of the vertical axis."""
     axis.set_yticks(range(len(names)), [shortened(name, length) for name in names])
     axis.set_ylim(max(1, len(names)) - 0.5, -0.5)
 
 
-def plain(axis: Axis) -> None:
+def plain(axis: "Axis") -> None:
     """Writes 0.1 on a log axis, which would write powers of ten as math text."""
+    from matplotlib.ticker import NullFormatter
+
     axis.set_major_formatter("{x:g}")
     if axis.get_scale() == "log":
         within_decade = np.diff(np.log10(axis.get_view_interval())) < 1

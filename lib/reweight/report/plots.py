@@ -1,11 +1,9 @@
 """The plots of the report: each is a function from the report's content to a figure."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from reweight.report.figures import (
     COLOURS,
@@ -19,6 +17,10 @@ from reweight.report.figures import (
     plain,
     shortened,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def plots(content: Content, names: Collection[str] | None = None) -> dict[str, str]:
@@ -39,7 +41,7 @@ def method_colours(content: Content) -> dict[str, str]:
     return {content["baseline"]: GREY} | colours
 
 
-def _differences(content: Content) -> Figure:
+def _differences(content: Content) -> "Figure":
     """Differences to the baseline with their intervals: a row for each judge."""
     methods = [m for m in content["methods"] if m != content["baseline"]]
     judges = content["shown"]
@@ -62,7 +64,7 @@ def _differences(content: Content) -> Figure:
     return figure
 
 
-def _difference(axis: Axes, cell: Mapping[str, Any], place: float, colour: str) -> None:
+def _difference(axis: "Axes", cell: Mapping[str, Any], place: float, colour: str) -> None:
     """A difference with its interval, if it has one."""
     if cell.get("difference") is None or cell.get("low") is None:
         return
@@ -70,7 +72,7 @@ def _difference(axis: Axes, cell: Mapping[str, Any], place: float, colour: str) 
     axis.plot(cell["difference"], place, "o", color=colour, ms=4)
 
 
-def _funnel(content: Content) -> Figure:
+def _funnel(content: Content) -> "Figure":
     figure, (axis,) = panels(height=0.6 + 0.28 * len(content["funnel"]))
     names, rows = [n for n, _ in content["funnel"]], [r for _, r in content["funnel"]]
     bars = axis.barh(range(len(rows)), rows, color="#9ecae1")
@@ -83,7 +85,7 @@ def _funnel(content: Content) -> Figure:
     return figure
 
 
-def _days(content: Content) -> Figure:
+def _days(content: Content) -> "Figure":
     """Samples per day, and the share of positives, by split."""
     if not content["days"]:
         return _empty("no days to show: the log has no times")
@@ -105,7 +107,7 @@ def _days(content: Content) -> Figure:
     return figure
 
 
-def _losses(content: Content) -> Figure:
+def _losses(content: Content) -> "Figure":
     """Training and validation loss of each trained method; not comparable across methods."""
     # A training that diverged in its first epoch has no losses.
     trained = {method: epochs for method, epochs in content["losses"].items() if epochs}
@@ -124,7 +126,7 @@ def _losses(content: Content) -> Figure:
     return figure
 
 
-def _empty(reason: str) -> Figure:
+def _empty(reason: str) -> "Figure":
     """A figure that only says why there is nothing to see."""
     figure, (axis,) = panels(height=0.6)
     axis.set_axis_off()
@@ -132,7 +134,7 @@ def _empty(reason: str) -> Figure:
     return figure
 
 
-def _weights(content: Content) -> Figure:
+def _weights(content: Content) -> "Figure":
     figure, (axis,) = panels()
     for method, colour in method_colours(content).items():
         edges, shares = content["histograms"][method]
@@ -144,7 +146,7 @@ def _weights(content: Content) -> Figure:
     return figure
 
 
-def _by_label(content: Content) -> Figure:
+def _by_label(content: Content) -> "Figure":
     shown = [m for m in content["methods"] if m != content["baseline"]]
     figure, axes = panels(max(1, len(shown)))
     for axis, method in zip(axes, shown, strict=False):
@@ -160,7 +162,7 @@ def _by_label(content: Content) -> Figure:
     return figure
 
 
-def _roc_pr(content: Content) -> Figure:
+def _roc_pr(content: Content) -> "Figure":
     figure, (roc, pr) = panels(2, height=3.6)
     for method, colour in method_colours(content).items():
         curves = content["curves"].get(method, {}).get("test")
@@ -175,7 +177,7 @@ def _roc_pr(content: Content) -> Figure:
     return figure
 
 
-def _calibration(content: Content) -> Figure:
+def _calibration(content: Content) -> "Figure":
     figure, (axis,) = panels(width=5.0, height=3.6)
     highest = 0.0
     for method, colour in method_colours(content).items():
@@ -202,7 +204,7 @@ def driving(parts: Sequence[Mapping[str, Any]], beside: Sequence[str]) -> str:
     """
     shown = [p for p in parts if p["part"] not in beside and p["mean_abs"] > 0][:15]
 
-    def draw(content: Content) -> Figure:
+    def draw(content: Content) -> "Figure":
         figure, (axis,) = panels(width=7.0, height=0.9 + 0.3 * len(shown))
         for label, offset in ((0, -0.2), (1, 0.2)):
             values = [p[f"mean_{label}"] or 0.0 for p in shown]
@@ -218,7 +220,7 @@ def driving(parts: Sequence[Mapping[str, Any]], beside: Sequence[str]) -> str:
     return pictures({"driving": draw}, {})["driving"] if shown else ""
 
 
-def _segments(content: Content) -> Figure:
+def _segments(content: Content) -> "Figure":
     """AUC by segment, and the differences to the baseline with their intervals."""
     segments, methods = content["segments"], method_colours(content)
     figure, axes = panels(3, height=1.0 + 0.12 * max(3, len(methods)) * max(1, len(segments)))
@@ -248,7 +250,7 @@ def _segments(content: Content) -> Figure:
     return figure
 
 
-def _drivers(content: Content) -> Figure:
+def _drivers(content: Content) -> "Figure":
     """The features that correlate most with the weights, by method."""
     shown = {m: d for m, d in content["drivers"].items() if d and m != content["baseline"]}
     figure, axes = panels(max(1, len(shown)), height=2.6, columns=3)
@@ -265,7 +267,7 @@ def _drivers(content: Content) -> Figure:
     return figure
 
 
-def _cost(content: Content) -> Figure:
+def _cost(content: Content) -> "Figure":
     stages = content["stages"]
     figure, (axis,) = panels(height=0.6 + 0.28 * len(stages))
     seconds = [s["seconds"] for s in stages]
@@ -277,7 +279,7 @@ def _cost(content: Content) -> Figure:
     return figure
 
 
-PLOTS: Mapping[str, Callable[[Content], Figure]] = {
+PLOTS: Mapping[str, Callable[[Content], "Figure"]] = {
     "differences": _differences,
     "funnel": _funnel,
     "days": _days,

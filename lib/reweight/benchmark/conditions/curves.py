@@ -6,14 +6,16 @@ over the seeds, with Holm's correction for the number of methods (see ``protocol
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from reweight.core.baselines import BASELINE, RECALIBRATED
 from reweight.report.figures import GREY, Content, legend, panels, pictures, plain
 from reweight.report.plots import method_colours
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Values = dict[str, Any]
 
@@ -79,7 +81,7 @@ def plots(values: Content) -> dict[str, str]:
     """Condition -> its curves, as SVG."""
     colours = method_colours({"methods": [BASELINE, *values["methods"]], "baseline": BASELINE})
 
-    def drawing(condition: str) -> Callable[[Content], Figure]:
+    def drawing(condition: str) -> Callable[[Content], "Figure"]:
         return lambda content: _curves(content["curves"][condition]["points"], colours)
 
     return pictures({condition: drawing(condition) for condition in values["curves"]}, values)
@@ -112,7 +114,7 @@ def _point(size: int, cell: Mapping[str, Any]) -> Values:
     }
 
 
-def _curves(points: Mapping[str, Any], colours: Mapping[str, str]) -> Figure:
+def _curves(points: Mapping[str, Any], colours: Mapping[str, str]) -> "Figure":
     """The share of the gap against the size, a panel per metric."""
     figure, axes = panels(len(SHOWN), height=3.4, width=11.0)
     for axis, (metric, title) in zip(axes, SHOWN.items(), strict=True):

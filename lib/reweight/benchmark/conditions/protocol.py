@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
-from scipy import stats
 
 from reweight.benchmark.conditions import agreement, curves, wrong_labels
 from reweight.benchmark.conditions.judges import TRUTH
@@ -296,7 +296,7 @@ def _p(values: Array) -> float:
         return 1.0
     if np.ptp(values) == 0:
         return 0.0
-    return float(stats.ttest_1samp(values, 0).pvalue)
+    return float(scipy.stats.ttest_1samp(values, 0).pvalue)
 
 
 def _verdict(cell: Mapping[str, Any], more_is_better: bool) -> str:

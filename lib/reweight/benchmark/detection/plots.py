@@ -1,9 +1,12 @@
 """The plots of the benchmark's page: each is a function from its content to a figure."""
 
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from reweight.report.figures import COLOURS, GREY, Content, legend, panels, pictures, plain
 from reweight.report.plots import method_colours
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The column of the results with the mean over all tables.
 ALL = "all tables"
@@ -26,7 +29,7 @@ def _results(content: Content) -> list[Content]:
     return [r for r in content["results"] if r["metric"] == "auroc"]
 
 
-def _auroc(content: Content) -> Figure:
+def _auroc(content: Content) -> "Figure":
     """Means over seeds with standard errors, one panel per table."""
     tables, methods = content["tables"], content["methods"]
     figure, axes = panels(max(1, len(tables)), height=1.0 + 0.25 * len(methods))
@@ -52,7 +55,7 @@ def _auroc(content: Content) -> Figure:
     return figure
 
 
-def _differences(content: Content) -> Figure:
+def _differences(content: Content) -> "Figure":
     """AUROC differences to the baseline over all tables, with intervals; a panel per condition."""
     results = _results(content)
     compared = [
@@ -77,7 +80,7 @@ def _differences(content: Content) -> Figure:
     return figure
 
 
-def _ranks(content: Content) -> Figure:
+def _ranks(content: Content) -> "Figure":
     """Critical-difference diagram: mean ranks, with bars over insignificant differences."""
     comparison = content["comparison"]
     ranks = sorted(comparison["ranks"].items(), key=lambda item: (item[1], item[0]))
@@ -99,7 +102,7 @@ def _ranks(content: Content) -> Figure:
     return figure
 
 
-def _curves(content: Content) -> Figure:
+def _curves(content: Content) -> "Figure":
     """T2: a logistic regression on the remaining rows, means over all cells."""
     curves = content["curves"]
     figure, axes = panels(max(1, len(curves)), height=3.6)
@@ -115,7 +118,7 @@ def _curves(content: Content) -> Figure:
     return figure
 
 
-def _cost(content: Content) -> Figure:
+def _cost(content: Content) -> "Figure":
     seconds = {m: s for m, f in content["facts"].items() if (s := f["fit_seconds"])}
     figure, (axis,) = panels(height=0.6 + 0.25 * max(1, len(seconds)))
     bars = axis.barh(list(seconds), list(seconds.values()), color="#a1d99b")

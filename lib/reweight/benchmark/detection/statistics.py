@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from reweight.core.multiple_tests import holm
 from reweight.evaluate import metrics
@@ -63,7 +63,7 @@ def stability(values: Sequence[Array]) -> float | None:
     """Mean Spearman correlation over pairs; None for fewer than two or if one is constant."""
     if len(values) < 2 or any(np.ptp(v) == 0 for v in values):
         return None
-    ranks = [stats.rankdata(v) for v in values]
+    ranks = [scipy.stats.rankdata(v) for v in values]
     return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in combinations(ranks, 2)]))
 
 
@@ -78,7 +78,7 @@ def interval(differences: Array, confidence: float = 0.95) -> tuple[float, float
     mean, error = mean_and_error(differences)
     if error is None:
         return None
-    half = float(stats.t.ppf((1 + confidence) / 2, len(differences) - 1)) * error
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(differences) - 1)) * error
     return mean - half, mean + half
 
 
@@ -105,7 +105,7 @@ def ratio_interval(
     if count < 2:
         return None
     mean = float(below.mean())
-    factor = float(stats.t.ppf((1 + confidence) / 2, count - 1)) ** 2 / count
+    factor = float(scipy.stats.t.ppf((1 + confidence) / 2, count - 1)) ** 2 / count
     curvature = mean**2 - factor * float(below.var(ddof=1))
     if curvature <= 0:
         return None
@@ -148,10 +148,10 @@ def compared(blocks: pd.DataFrame) -> Comparison:
     """
     values = blocks.to_numpy(np.float64)
     names = [str(name) for name in blocks.columns]
-    ranks = stats.rankdata(-values, axis=1).mean(axis=0) if len(values) else np.empty(0)
+    ranks = scipy.stats.rankdata(-values, axis=1).mean(axis=0) if len(values) else np.empty(0)
     friedman = None
     if len(names) > 2 and len(values) > 1:
-        p = float(stats.friedmanchisquare(*values.T).pvalue)
+        p = float(scipy.stats.friedmanchisquare(*values.T).pvalue)
         friedman = p if np.isfinite(p) else None
     pairs = [(names[a], names[b]) for a, b in combinations(range(len(names)), 2)]
     p_values = [_wilcoxon(blocks[a].to_numpy(), blocks[b].to_numpy()) for a, b in pairs]
@@ -168,7 +168,7 @@ def compared(blocks: pd.DataFrame) -> Comparison:
 def _wilcoxon(first: Array, second: Array) -> float:
     if len(first) < 2 or (first == second).all():
         return 1.0
-    return float(stats.wilcoxon(first, second).pvalue)
+    return float(scipy.stats.wilcoxon(first, second).pvalue)
 
 
 def cliques(comparison: Comparison, level: float = 0.05) -> list[tuple[str, ...]]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.feature_extraction import FeatureHasher
 
 from reweight.build_samples.encoders.base import Encode, Encoder, of_length_1, projection
 
@@ -37,6 +36,8 @@ class Hashed(Encoder):
 
     def load(self, dim: int) -> Encode:
         """Draws the random directions of the buckets."""
+        from sklearn.feature_extraction import FeatureHasher
+
         hasher = FeatureHasher(_BUCKETS, input_type="string", dtype=np.float32)
         directions = projection(_BUCKETS, dim)
 
