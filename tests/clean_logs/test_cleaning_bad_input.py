@@ -242,6 +242,28 @@ CASES: dict[str, tuple[Given, list[str]]] = {
         csv("id,kind,ts\n1,a,1709287200\n2,b,1709287201\n"),
         ["100.0%", "missing:event_time: 2", "timestamp_seconds(try_cast(ts AS bigint))"],
     ),
+    "seconds with fractions that are no text of a time": (
+        csv("id,kind,ts\n1,a,1709287200.5\n2,b,1709287201.25\n"),
+        [
+            "100.0%",
+            "missing:event_time: 2",
+            "`event_time: timestamp_seconds(try_cast(ts AS double))`",
+        ],
+    ),
+    "seconds among milliseconds": (
+        csv(
+            "id,kind,ts\n"
+            + "".join(f"{i},a,{1709287200 * 1000 ** (i % 3 > 0)}\n" for i in range(6)),
+            columns=COLUMNS | {"event_time": "timestamp_millis(try_cast(ts AS bigint))"},
+        ),
+        [
+            "2 of 6 times are in January 1970",
+            "1970-01-20",
+            "`event_time: CASE WHEN try_cast(ts AS double) < 4102444800 THEN timestamp_seconds(",
+            "ELSE timestamp_millis(try_cast(ts AS bigint)) END`",
+            "not_before: '1971-01-01'",
+        ],
+    ),
     "too many rejected": (
         csv(GOOD + "x,buy,2026-03-01\ny,buy,late\n", required=["id"], max_rejected=0.4),
         ["50.0%", "at most 40.0%", "missing:event_time: 1", "missing:id: 2", "max_rejected"],

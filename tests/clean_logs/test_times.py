@@ -2,19 +2,20 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
 
 from reweight.clean_logs.section import Cleaning
+from reweight.clean_logs.time_units import check_times
 from reweight.clean_logs.times import (
     AFTER,
     BEFORE,
     REASON,
     Group,
     Span,
-    check_times,
     log_span,
     said,
     within,
@@ -144,3 +145,43 @@ def test_times_that_are_too_small_by_a_unit_are_refused(factor: int) -> None:
     check_times(told, section(not_before="1970-01-01"), {})
     # Seconds since the log began are not mistaken for them.
     check_times(groups(dict.fromkeys(range(30), 81)), section(), {})
+
+
+@pytest.mark.parametrize("share", [0.01, 0.08, 0.3])
+@pytest.mark.parametrize("early", [0, 19])
+def test_zeros_and_times_in_too_small_a_unit_are_no_beginning_of_a_log(
+    share: float, early: int
+) -> None:
+    told = groups(SIX_DAYS | {early: round(486 * share / (1 - share)), FAR: 1})
+    found = log_span(told, section())
+    assert found == Span(START, START + 6)
+    assert "1970-01" in said(within(told, found), found)["before the log"]
+    if share < 0.1:
+        check_times(told, section(), {})
+        return
+    with pytest.raises(SourceError, match="208 of 695 times are in January 1970") as error:
+        check_times(told, section(), {})
+    assert "not_before: '1971-01-01'" in error.value.fix
+    check_times(told, section(not_before="1971-01-01"), {})
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        dict.fromkeys(range(30), 81) | {START: 3},  # seconds since the log began; a wrong clock
+        dict.fromkeys(range(0, START, 40), 5),  # half a century
+    ],
+)
+def test_a_log_may_begin_in_1970(days: dict[int, int]) -> None:
+    check_times(groups(days), section(), {})
+    assert all(map(log_span(groups(days), section()).holds, list(days)[:30]))
+
+
+def test_each_source_has_a_unit_of_its_own() -> None:
+    sources = {n: {"path": f"{n}.csv", "format": "csv"} for n in ("log", "buys")}
+    both = section(sources=sources)
+    clicks, few = groups({START + d: 5000 for d in range(30)}), strange(300)
+    for buys in ([replace(few, source="buys")], groups({19: 300}, "buys")):
+        with pytest.raises(SourceError, match="300 times of the source 'buys'"):
+            check_times([*clicks, *buys], both, {})
+    check_times([*clicks, few], both, {})

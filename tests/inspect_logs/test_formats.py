@@ -68,6 +68,14 @@ def test_json_lines_and_parquet() -> None:
     )
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0b"])
+def test_lines_end_where_they_end_for_spark(end: str) -> None:
+    # JSON has no control characters in its texts.
+    if end > " ":
+        assert seen("log", f'{{"a": "b{end}c"}}\n'.encode()).evidence[0].endswith("first 1 lines")
+    assert seen("log", f"id::t\n1::b{end}c\n".encode()).evidence[0].startswith("2 fields")
+
+
 def test_fields_of_several_types_are_texts() -> None:
     assert schema_of([{"a": 1}, {"a": "x"}, {"b": 2**70}, {"a": None}]) == "a string, b string"
     assert schema_of([{"a": 1}, {"a": 1.5}, {"b": []}]) == "a double, b array<string>"

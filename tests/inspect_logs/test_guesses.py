@@ -110,6 +110,7 @@ def test_the_values_say_how_a_column_is_read(
             "digits as yyyyMMddHHmm",
         ),
         (["0", "86400"], "timestamp_seconds(try_cast(ts AS bigint))", "ambiguous"),
+        (["0.5", "86400"], "timestamp_seconds(try_cast(ts AS double))", "ambiguous"),
         (["2024-03-01 10:00:00"], "try_to_timestamp(ts)", "no zone: read as UTC"),
         (["2024-03-01T10:00:00.5+02:00"], "try_to_timestamp(ts)", "with a zone, such as +02:00"),
         (["2024-03-01 10:00:00 UTC"], "try_to_timestamp(ts)", "with a zone, such as UTC"),
@@ -138,10 +139,19 @@ def test_times_are_read_by_how_they_are_written(values: list[str], sql: str, sai
         (["0", "86400"], "timestamp_millis(try_cast(ts AS bigint))"),
         (
             ["1709287200", "1709287200000"],
-            "CASE WHEN try_cast(ts AS bigint) < 4102444800 THEN "
+            "CASE WHEN try_cast(ts AS double) < 4102444800 THEN "
             "timestamp_seconds(try_cast(ts AS bigint)) ELSE "
             "timestamp_millis(try_cast(ts AS bigint)) END",
         ),
+        (
+            ["1709287200000", "1709287201000", "1709287200", "1709287200000000"],
+            "CASE WHEN try_cast(ts AS double) < 4102444800 THEN "
+            "timestamp_seconds(try_cast(ts AS bigint)) "
+            "WHEN try_cast(ts AS double) < 4102444800000 THEN "
+            "timestamp_millis(try_cast(ts AS bigint)) ELSE "
+            "timestamp_micros(try_cast(ts AS bigint)) END",
+        ),
+        (["0.5", "86400"], "timestamp_millis(CAST(try_cast(ts AS double) AS bigint))"),
     ],
 )
 def test_what_is_ambiguous_is_said_with_the_other_way(values: list[str], other: str) -> None:

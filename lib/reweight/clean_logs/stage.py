@@ -20,7 +20,7 @@ Refuses:
 from functools import partial
 from typing import Any
 
-from reweight.clean_logs import cleaning, conversions, lookups, reasons, times
+from reweight.clean_logs import cleaning, conversions, lookups, reasons, time_units, times
 from reweight.clean_logs.sources import readable
 from reweight.clean_logs.typed_rows import typed_rows
 from reweight.config import Run
@@ -46,12 +46,12 @@ def clean_logs(run: Run) -> dict[str, Any]:
         with readable():
             raw, left_out = cleaning.count_rows(sources)
             groups = reasons.count_groups(rows, section)
-            times.check_times(groups, section, sources)
+            time_units.check_times(groups, section, sources)
             lost = conversions.count_lost(rows) if sum(g.lost for g in groups) else {}
             lost |= lookups.lost_facts(run.spark, section)
         with reasons.within_log(rows, groups, section) as (cleaned, groups, span):
             total, bad, by_reason = reasons.count_reasons(groups)
-            meant = partial(times.suggestion, section, sources)
+            meant = partial(time_units.suggestion, section, sources)
             reasons.check_counts(raw, total, bad, by_reason, section.max_rejected, meant)
             written = run.store.write(EVENTS, cleaning.events(cleaned))
             rejected = run.store.write(REJECTED, cleaning.rejected(cleaned))

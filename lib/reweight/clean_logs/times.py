@@ -1,10 +1,10 @@
-"""The times of a log: whether they are plausible, and where the log begins and ends.
+"""The times of a log: which of them are plausible, and where the log begins and ends.
 
 Clocks of phones are wrong, and a number read in the wrong unit is a time too, so the rows of each
-day are counted. Times outside 1970 to 2100 are rejected, and refused if there are many of them.
-Rows far beyond the others are rejected too: the log ends with its last day that has more than a
-trickle of rows, plus the longest silence that it had before. So a single row cannot move the end of
-the log, which decides whose label window is open.
+day are counted. Times outside 1970 to 2100 are rejected, and refused if there are many of them
+(``time_units``). Rows far beyond the others are rejected too: the log ends with its last day that
+has more than a trickle of rows, plus the longest silence that it had before. So a single row cannot
+move the end of the log, which decides whose label window is open.
 
 Setting ``not_before`` or ``not_after`` replaces the checks on that side.
 """
@@ -16,22 +16,20 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import median_low
 
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.clean_logs.section import Cleaning
-from reweight.clean_logs.sources import Read
-from reweight.core.epoch import time_expression
-from reweight.core.errors import SourceError
-from reweight.core.sql_calls import words
 
 REASON = "out_of_range:event_time"
 _EARLIEST, _LATEST = "1970-01-01 00:00:00", "2100-01-01 00:00:00"
 # Days that stand for all times before and after these.
 BEFORE, AFTER = -1, 10**6
 # A larger share of implausible times is not a few wrong clocks but a wrong expression.
-_FEW = 0.1
+FEW = 0.1
+# Zeros are times of the first days of 1970, and so are numbers that are read in a unit a thousand
+# times too small. Days since 1970; those of our days begin in 1990.
+_MISREAD, _OUR_DAYS = 25, 7305
 # Half of this share of a log's rows is looked at on either side of its core.
 _EDGES = 0.1
 # Rows in a usual step of time; with fewer, one row more or less means nothing.
@@ -105,37 +103,6 @@ def day(cleaning: Cleaning) -> Column:
     )
 
 
-def check_times(groups: Sequence[Group], cleaning: Cleaning, sources: Mapping[str, Read]) -> None:
-    """Checks that the times are read in their own unit.
-
-    Args:
-        groups: all rows.
-        cleaning: the section.
-        sources: the raw rows of each source; read only to explain a refusal.
-
-    Raises:
-        SourceError: too many times are implausible.
-    """
-    strange = [g for g in groups if g.day in (BEFORE, AFTER)]
-    timed, wrong = sum(g.timed for g in groups), sum(g.rows for g in strange)
-    if wrong > _FEW * timed:
-        raise SourceError(
-            f"{wrong:,} of {timed:,} times are not in the years 1970 to 2100",
-            expected="times of the log, at most 10 % of them implausible",
-            got=f"{_expressions(cleaning)}, which gives {_shown(strange)}",
-            fix=_correction(cleaning, sources),
-        )
-    events = [g for g in groups if not g.reasons]
-    if cleaning.not_before is None and _in_another_unit(events):
-        raise SourceError(
-            "all times are within a few days of January 1970",
-            expected="times of the log; those of our days are in January 1970 if seconds are read "
-            "as milliseconds, or milliseconds as microseconds",
-            got=f"{_expressions(cleaning)}, which gives {_shown(events)}",
-            fix=f"{_correction(cleaning, sources)}, such as not_before: '1970-01-01'",
-        )
-
-
 def log_span(groups: Sequence[Group], cleaning: Cleaning) -> Span:
     """The days of the log; outside them there are at most a few rows, which are rejected."""
     span = seen_span(groups)
@@ -156,10 +123,30 @@ def seen_span(groups: Sequence[Group]) -> Span:
         if g.day is not None and not g.reasons:
             by_source.setdefault(g.source, Counter())[g.day] += g.rows
     pooled = sum(by_source.values(), Counter())
+    if of_another_unit := misread(pooled):
+        by_source = {
+            name: Counter({d: n for d, n in days.items() if d not in of_another_unit})
+            for name, days in by_source.items()
+        }
+        pooled = sum(by_source.values(), Counter())
     spans = [span for days in (*by_source.values(), pooled) if (span := _span(days)) is not None]
     if not spans:
         return EVERY_DAY
     return Span(min(s[0] for s in spans), max(s[1] for s in spans))
+
+
+def misread(days: Mapping[int, int]) -> set[int]:
+    """The days of January 1970 in a log of our days: no log has both, and nothing between them.
+
+    Args:
+        days: day -> rows.
+    """
+    early = {d for d in days if 0 <= d < _MISREAD}
+    rows = sum(days[d] for d in early)
+    ours = sum(n for d, n in days.items() if d >= _OUR_DAYS)
+    between = sum(n for d, n in days.items() if _MISREAD <= d < _OUR_DAYS)
+    # A few of our days in a log of small numbers are the wrong ones themselves.
+    return early if between <= rows and ours > FEW * (rows + between + ours) else set()
 
 
 def within(groups: Sequence[Group], span: Span) -> list[Group]:
@@ -189,7 +176,7 @@ def with_span(rows: DataFrame, span: Span) -> DataFrame:
 
 def said(groups: Sequence[Group], span: Span) -> dict[str, str]:
     """For the summary: from when to when the log goes, and which rows are outside."""
-    summary = {"times": _shown([g for g in groups if not g.reasons])}
+    summary = {"times": shown([g for g in groups if not g.reasons])}
     strange = [g for g in groups if g.day in (BEFORE, AFTER)]
     late = [g for g in groups if REASON in g.reasons and g.day is not None and g not in strange]
     for name, part, limit in (
@@ -198,34 +185,8 @@ def said(groups: Sequence[Group], span: Span) -> dict[str, str]:
         ("after the log", [g for g in late if _ends_before(g, span)], _limit(span, "last")),
     ):
         if rows := sum(g.rows for g in part):
-            summary[name] = f"{rows:,} row{'s' * (rows > 1)}, {_shown(part)}; rejected{limit}"
+            summary[name] = f"{rows:,} row{'s' * (rows > 1)}, {shown(part)}; rejected{limit}"
     return summary
-
-
-def suggestion(cleaning: Cleaning, sources: Mapping[str, Read]) -> str | None:
-    """The expression that reads the raw numbers as times; None if they are no numbers."""
-    for name, read in sources.items():
-        sql = cleaning.columns_of(name)["event_time"]
-        for word in words(sql):
-            try:
-                value = F.expr(word).cast("string").alias("value")
-                few = read.rows.where(~F.col("_malformed")).select(value).where("value IS NOT NULL")
-                guesses = [time_expression(word, row["value"]) for row in few.limit(50).collect()]
-            except PySparkException:
-                continue  # A function or a type.
-            if meant := Counter(e for e in guesses if e and e != sql).most_common(1):
-                return meant[0][0]
-    return None
-
-
-def _expressions(cleaning: Cleaning) -> str:
-    return ", ".join(dict.fromkeys(cleaning.columns_of(n)["event_time"] for n in cleaning.sources))
-
-
-def _correction(cleaning: Cleaning, sources: Mapping[str, Read]) -> str:
-    meant = suggestion(cleaning, sources)
-    correct = f"write `event_time: {meant}`" if meant else "correct cleaning.columns.event_time"
-    return f"{correct}; if these times are meant, set cleaning.not_before and cleaning.not_after"
 
 
 def _before(cleaning: Cleaning, time: Column) -> Column:
@@ -234,13 +195,6 @@ def _before(cleaning: Cleaning, time: Column) -> Column:
 
 def _after(cleaning: Cleaning, time: Column) -> Column:
     return time > F.lit(cleaning.not_after or _LATEST).cast("timestamp")
-
-
-def _in_another_unit(events: Sequence[Group]) -> bool:
-    first = min((g.first for g in events if g.first is not None), default=0) / 10**6
-    last = max((g.last for g in events if g.last is not None), default=0) / 10**6
-    # 2000 and 2038 in seconds since 1970, a thousand and a million times too small.
-    return any(first * k >= 946_684_800 and last * k < 2_145_916_800 for k in (10**3, 10**6))
 
 
 def _span(days: Mapping[int, int]) -> tuple[int, int] | None:
@@ -309,7 +263,8 @@ def _limit(span: Span, side: str) -> str:
     return f"; to decide yourself, set cleaning.{key}, which is now '{time:%Y-%m-%d}'"
 
 
-def _shown(groups: Sequence[Group]) -> str:
+def shown(groups: Sequence[Group]) -> str:
+    """The first and the last time of the rows."""
     first = min((g.first for g in groups if g.first is not None), default=None)
     last = max((g.last for g in groups if g.last is not None), default=None)
     if first is None or last is None:

@@ -13,7 +13,7 @@ from pyspark.errors import AnalysisException, PySparkException, PythonException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from reweight.core.epoch import time_expression
+from reweight.core.epoch import has_fractions, time_expression
 from reweight.core.errors import SourceError
 from reweight.core.expressions import CHECKED, in_short
 from reweight.core.section import quoted
@@ -132,7 +132,12 @@ def _error(key: str, sql: str, row: Mapping[str, str | None], error: Exception) 
     where = [f"in {row['_source_file']}"] if row.get("_source_file") else []
     where += [f"of the source '{row['_source']}'"] if row.get("_source") else []
     meant = next(
-        (t for c, v in values.items() if v and "time" in sql and (t := time_expression(c, v))), None
+        (
+            t
+            for c, v in values.items()
+            if v and "time" in sql and (t := time_expression(c, v, has_fractions([v])))
+        ),
+        None,
     )
     fix = (
         "make it null for such values (try_cast, try_to_timestamp, CASE WHEN ... END); rows in "

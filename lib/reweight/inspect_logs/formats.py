@@ -131,7 +131,7 @@ def _decoded(head: bytes, is_whole: bool) -> tuple[str, str | None]:
 def _json(name: str, text: str) -> Form:
     if text.lstrip()[0] == "[":
         _refuse(name, "one JSON array", f"write a document a line: jq -c '.[]' {name} > log.jsonl")
-    lines = [line for line in text.splitlines() if line.strip()][:_LINES]
+    lines = [line for line in re.split(LINE_BREAK, text) if line.strip()][:_LINES]
     read = [document for line in lines for document in documents(line)]
     if len(read) < len(lines) / 2:
         _refuse(
@@ -210,7 +210,7 @@ def _rows(text: str, sep: str, quoted: bool) -> list[list[str]]:
     if not quoted and '"' not in text:
         return []
     if len(sep) > 1:
-        return [line.split(sep) for line in text.splitlines()[:_LINES] if line]
+        return [line.split(sep) for line in re.split(LINE_BREAK, text)[:_LINES] if line]
     rows = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=sep,
@@ -252,7 +252,7 @@ def _by_line(text: str, sep: str) -> list[list[str]]:
     There are none if more lines have such a quote than quotes that enclose a field.
     """
     closed: list[list[str]] = []
-    enclosed, lines = 0, [line for line in text.splitlines() if line][:_LINES]
+    enclosed, lines = 0, [line for line in re.split(LINE_BREAK, text) if line][:_LINES]
     for line in lines:
         try:
             row, *end = csv.reader([line + "\n", "\n"], delimiter=sep)

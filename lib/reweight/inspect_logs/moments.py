@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
-from reweight.core.epoch import time_expression
+from reweight.core.epoch import either, has_fractions, is_large, time_expression
 
 _UNITS = {
     "seconds": ("seconds since 1970", 1),
@@ -14,7 +14,6 @@ _UNITS = {
     "micros": ("microseconds since 1970", 10**6),
     "div": ("nanoseconds since 1970", 10**9),
 }
-_OUR_DAYS = 631_152_000  # 1990, in seconds since 1970
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CLOCK = (
     r"(?P<h>\d{1,2}):(?P<m>\d\d)(?::(?P<s>\d\d)(?P<f>[.,]\d{1,9})?)?(?: ?(?P<ampm>[AaPp][Mm]))?"
@@ -80,7 +79,8 @@ def numbers(sql: str, values: Sequence[str]) -> Moments | None:
         sql: the column.
         values: its values, without nulls.
     """
-    read = [time_expression(sql, v) for v in values]
+    fractions = has_fractions(values)
+    read = [time_expression(sql, v, fractions) for v in values]
     counts = Counter(e for e in read if e)
     if not counts:
         return None
@@ -89,22 +89,27 @@ def numbers(sql: str, values: Sequence[str]) -> Moments | None:
         return None
     # A number that is a time of our days in another unit is no time in this one.
     elsewhere = Counter(
-        e for v, e in zip(values, read, strict=True) if e and e != chosen and _large(v)
+        e for v, e in zip(values, read, strict=True) if e and e != chosen and is_large(v)
     )
     seconds = [
-        None if e in elsewhere and _large(v) else _seconds(v, chosen)
+        None if e in elsewhere and is_large(v) else _seconds(v, chosen)
         for v, e in zip(values, read, strict=True)
     ]
     if "string" in chosen:
         form = re.findall("'(.*)'", chosen)[0]
         why = f"digits as {form}, such as {values[0]}"
         return Moments(chosen, seconds, (why, *_zoneless(None)), hours="HH" in form)
-    unit, per_second = _unit(chosen)
-    small = not any(_large(v) for v in values)
+    unit, _ = _unit(chosen)
+    small = not any(is_large(v) for v in values)
     low, high = min(values, key=float_or_zero), max(values, key=float_or_zero)
     if small:
         why = f"small numbers, {low} .. {high}: ambiguous, perhaps seconds since the log began"
-        millis = (f"timestamp_millis(try_cast({sql} AS bigint))", "if they are milliseconds")
+        cast = (
+            f"CAST(try_cast({sql} AS double) AS bigint)"
+            if fractions
+            else f"try_cast({sql} AS bigint)"
+        )
+        millis = (f"timestamp_millis({cast})", "if they are milliseconds")
         return Moments(chosen, seconds, (why,), (millis,), small=True)
     lengths = sorted({len(v.split(".")[0].lstrip("-")) for v in values if _is_number(v)})
     digits = " to ".join(dict.fromkeys((str(lengths[0]), str(lengths[-1]))))
@@ -115,9 +120,9 @@ def numbers(sql: str, values: Sequence[str]) -> Moments | None:
             evidence.append(
                 f"ambiguous: {count:,} would be times of our days as {_unit(other_sql)[0]}"
             )
-            others.append((_either(sql, chosen, other_sql), "if both units are meant"))
-    if any("." in v or "e" in v.lower() for v in values):
-        chosen = _of_fractions(sql, per_second)
+    if units := [e for e in elsewhere if "string" not in e]:
+        why = "if all these units are meant" if units[1:] else "if both units are meant"
+        others.append((either(sql, [chosen, *units]), why))
     return Moments(chosen, seconds, tuple(evidence), tuple(others))
 
 
@@ -167,18 +172,6 @@ def _is_number(value: str) -> bool:
     return re.fullmatch(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", value) is not None
 
 
-def _large(value: str) -> bool:
-    """Whether the number is 1990 or later in some unit."""
-    return float_or_zero(value) >= _OUR_DAYS
-
-
-def _either(sql: str, first: str, second: str) -> str:
-    """The expression that takes the unit by the size of the number."""
-    low, high = sorted((first, second), key=lambda e: _unit(e)[1])
-    limit = 4_102_444_800 * _unit(low)[1]  # 2100
-    return f"CASE WHEN try_cast({sql} AS bigint) < {limit} THEN {low} ELSE {high} END"
-
-
 def _unit(sql: str) -> tuple[str, int]:
     name = "div" if " div " in sql else re.findall(r"timestamp_(\w+)\(", sql)[0]
     return _UNITS[name]
@@ -195,15 +188,6 @@ def _seconds(value: str, sql: str) -> float | None:
     seconds = float(value) / _unit(sql)[1] if _is_number(value) else None
     # Python has no years beyond.
     return seconds if seconds is not None and -6e10 < seconds < 2e11 else None
-
-
-def _of_fractions(sql: str, per_second: int) -> str:
-    if per_second == 1:
-        return f"timestamp_seconds(try_cast({sql} AS double))"
-    integer_sql = f"CAST(try_cast({sql} AS double) AS bigint)"
-    if per_second == 10**9:
-        return f"timestamp_micros({integer_sql} div 1000)"
-    return f"timestamp_{'millis' if per_second == 10**3 else 'micros'}({integer_sql})"
 
 
 def _style(name: str, matched: Sequence[re.Match[str]]) -> _Style | None:
