@@ -160,6 +160,20 @@ def test_what_is_ambiguous_is_said_with_the_other_way(values: list[str], other: 
     assert [sql for sql, _ in found.others] == [other]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("\uff11\uff12", "3"),
+        ("\u0663", "4"),
+        ("5\xa0", "6"),
+        ("2024-03-0\uff11",),
+        ("2024-03-01\xa0",),
+    ],
+)
+def test_what_spark_cannot_read_as_a_number_or_a_time_stays_text(values: tuple[str, ...]) -> None:
+    assert guess(of(*values)).kind == "text"
+
+
 def test_a_number_is_no_time_because_it_is_large_or_its_name_has_a_day() -> None:
     assert guess(of("1709251200", "1709337599", name="user_id")).kind == "integer"
     assert guess(of("0.2", "0.8", name="SpecialDay")).kind == "number"

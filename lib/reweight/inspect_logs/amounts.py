@@ -4,13 +4,16 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-INTEGER = re.compile(r"[+-]?\d+")
-FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-_POINT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?")
-_COMMA = re.compile(r"[+-]?\d+,\d+")
+# Digits are those of ASCII: Spark reads no others, such as full-width ones.
+INTEGER = re.compile(r"[+-]?[0-9]+")
+FLOAT = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?", re.IGNORECASE
+)
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
+_POINT_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?")
+_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _WITH_UNIT = re.compile(
-    r"(?P<sign>[+-]?)((?P<before>[$€£¥]|USD|EUR|GBP)\s?)?(?P<number>[+-]?[\d.,]*\d)"
+    r"(?P<sign>[+-]?)((?P<before>[$€£¥]|USD|EUR|GBP)\s?)?(?P<number>[+-]?[0-9.,]*[0-9])"
     r"(\s?(?P<after>[$€£¥%]|USD|EUR|GBP))?"
 )
 

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from string import whitespace
 from typing import Literal
 
 from reweight.inspect_logs import moments
@@ -197,7 +198,8 @@ def _boolean(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
 
 
 def _number(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
-    stripped = [v.strip() for v in real]
+    # Blanks as Spark knows them: a number with others around it would be null.
+    stripped = [v.strip(whitespace) for v in real]
     if all(INTEGER.fullmatch(v) for v in stripped):
         return _integer(column, sql, stripped)
     if all(FLOAT.fullmatch(v) for v in stripped):

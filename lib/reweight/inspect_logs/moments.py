@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from string import whitespace
 
 from reweight.core.epoch import either, has_fractions, is_large, time_expression
 
@@ -25,9 +26,10 @@ _DATES = {
     "named first": r"(?P<b>[A-Za-z]{3})(?P<x> )(?P<a>\d{1,2}), (?P<c>\d{4})",
 }
 _FORMS = {
-    name: re.compile(rf"{date}(?:(?P<t>[T :]|, ){_CLOCK}{_ZONE})?") for name, date in _DATES.items()
+    name: re.compile(rf"{date}(?:(?P<t>[T :]|, ){_CLOCK}{_ZONE})?", re.ASCII)
+    for name, date in _DATES.items()
 }
-_HOURS = re.compile(_CLOCK)
+_HOURS = re.compile(_CLOCK, re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def texts(sql: str, values: Sequence[str]) -> Moments | None:
         values: its values, without nulls.
     """
     for name, form in _FORMS.items():
-        matches = [form.fullmatch(v.strip()) for v in values]
+        matches = [form.fullmatch(v.strip(whitespace)) for v in values]
         matched = [m for m in matches if m]
         if len(matched) <= len(values) * 0.8:
             continue
@@ -169,7 +171,7 @@ def float_or_zero(value: str) -> float:
 
 
 def _is_number(value: str) -> bool:
-    return re.fullmatch(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", value) is not None
+    return re.fullmatch(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", value, re.ASCII) is not None
 
 
 def _unit(sql: str) -> tuple[str, int]:
