@@ -16,6 +16,7 @@ from reweight.clean_logs.times import (
     REASON,
     Group,
     Span,
+    early_ends,
     log_span,
     said,
     within,
@@ -185,3 +186,17 @@ def test_each_source_has_a_unit_of_its_own() -> None:
         with pytest.raises(SourceError, match="300 times of the source 'buys'"):
             check_times([*clicks, *buys], both, {})
     check_times([*clicks, few], both, {})
+
+
+def test_a_source_that_ends_before_the_log_is_named_with_the_setting() -> None:
+    clicks = groups({START + d: 5000 for d in range(30)}, "clicks")
+    weekly = groups({START + 7 * d: 300 for d in range(5)}, "weekly")
+    few = groups({START + d: 1 for d in range(9)}, "few")
+    assert early_ends([*clicks, *weekly, *few]) == {}
+    buys = groups({START + d: 60 for d in range(20)}, "buys")
+    late = replace(buys[0], day=START + 25, reasons=(REASON,))
+    ended = early_ends([*clicks, *weekly, *buys, late])
+    assert ended.keys() == {"buys"}
+    assert "2024-03-20, while the log ends 2024-03-30" in ended["buys"]
+    assert "cleaning.not_after: '2024-03-21'" in ended["buys"]
+    assert early_ends(buys) == {}

@@ -63,6 +63,7 @@ def clean_logs(run: Run) -> dict[str, Any]:
         "rejected": rejected,
         "reasons": by_reason,
         **times.said(groups, span),
+        **({"sources that end early": early} if (early := times.early_ends(groups)) else {}),
         **({"duplicates by source": by_source} if by_source else {}),
         **({"not converted": lost} if lost else {}),
     }

@@ -118,10 +118,7 @@ def seen_span(groups: Sequence[Group]) -> Span:
     Each source that has enough rows is looked at by itself, since purchases may be collected for
     longer than clicks, and all sources are looked at together.
     """
-    by_source: dict[str, Counter[int]] = {}
-    for g in groups:
-        if g.day is not None and not g.reasons:
-            by_source.setdefault(g.source, Counter())[g.day] += g.rows
+    by_source = _days(groups)
     pooled = sum(by_source.values(), Counter())
     if of_another_unit := misread(pooled):
         by_source = {
@@ -133,6 +130,35 @@ def seen_span(groups: Sequence[Group]) -> Span:
     if not spans:
         return EVERY_DAY
     return Span(min(s[0] for s in spans), max(s[1] for s in spans))
+
+
+def early_ends(groups: Sequence[Group]) -> dict[str, str]:
+    """The sources of which nothing comes any more while the log goes on, for the summary.
+
+    If the purchases of a log were collected up to some day and its clicks for longer, the labels of
+    the later clicks look settled.
+
+    Args:
+        groups: all rows, those outside the days of the log rejected.
+    """
+    by_source = _days(groups)
+    end = max((max(days) for days in by_source.values()), default=0)
+    ended = {n: max(days) for n, days in by_source.items() if (_span(days) or (0, end))[1] < end}
+    return {
+        name: f"{_date(last)}, while the log ends {_date(end)}: no later event of the source is "
+        "known. If label events are among them, end the log there: set cleaning.not_after: "
+        f"'{_date(last + 1)}'"
+        for name, last in sorted(ended.items())
+    }
+
+
+def _days(groups: Sequence[Group]) -> dict[str, Counter[int]]:
+    """The events of each source by their days."""
+    by_source: dict[str, Counter[int]] = {}
+    for g in groups:
+        if g.day is not None and not g.reasons:
+            by_source.setdefault(g.source, Counter())[g.day] += g.rows
+    return by_source
 
 
 def misread(days: Mapping[int, int]) -> set[int]:
@@ -258,9 +284,13 @@ def _limit(span: Span, side: str) -> str:
     day = getattr(span, side)
     if day is None:
         return ""
-    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day + (side == "last"))
     key = "not_before" if side == "first" else "not_after"
-    return f"; to decide yourself, set cleaning.{key}, which is now '{time:%Y-%m-%d}'"
+    limit = _date(day + (side == "last"))
+    return f"; to decide yourself, set cleaning.{key}, which is now '{limit}'"
+
+
+def _date(day: int) -> str:
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day):%Y-%m-%d}"
 
 
 def shown(groups: Sequence[Group]) -> str:
