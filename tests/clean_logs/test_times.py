@@ -193,10 +193,12 @@ def test_a_source_that_ends_before_the_log_is_named_with_the_setting() -> None:
     weekly = groups({START + 7 * d: 300 for d in range(5)}, "weekly")
     few = groups({START + d: 1 for d in range(9)}, "few")
     assert early_ends([*clicks, *weekly, *few]) == {}
+    march, april = ({START + 30 * m + d: 500 for d in range(31)} for m in (0, 1))
+    assert early_ends([*groups(march, "march"), *groups(april, "april")]) == {}
     buys = groups({START + d: 60 for d in range(20)}, "buys")
     late = replace(buys[0], day=START + 25, reasons=(REASON,))
     ended = early_ends([*clicks, *weekly, *buys, late])
     assert ended.keys() == {"buys"}
-    assert "2024-03-20, while the log ends 2024-03-30" in ended["buys"]
+    assert "2024-03-20, and others 2024-03-30" in ended["buys"]
     assert "cleaning.not_after: '2024-03-21'" in ended["buys"]
     assert early_ends(buys) == {}

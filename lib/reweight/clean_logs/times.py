@@ -141,15 +141,19 @@ def early_ends(groups: Sequence[Group]) -> dict[str, str]:
     Args:
         groups: all rows, those outside the days of the log rejected.
     """
-    by_source = _days(groups)
-    end = max((max(days) for days in by_source.values()), default=0)
-    ended = {n: max(days) for n, days in by_source.items() if (_span(days) or (0, end))[1] < end}
-    return {
-        name: f"{_date(last)}, while the log ends {_date(end)}: no later event of the source is "
-        "known. If label events are among them, end the log there: set cleaning.not_after: "
-        f"'{_date(last + 1)}'"
-        for name, last in sorted(ended.items())
-    }
+    ended: dict[str, str] = {}
+    by_source = {name: days for name, days in _days(groups).items() if _span(days)}
+    for name, days in sorted(by_source.items()):
+        first, last = min(days), max(days)
+        _, silent_until = _span(days) or (first, last)
+        # A source that began later, such as the next month, takes its place and is no reason.
+        beside = [max(d) for d in by_source.values() if 2 * min(d) <= first + last]
+        if (end := max(beside)) > silent_until:
+            ended[name] = (
+                f"{_date(last)}, and others {_date(end)}. If label events are among its events, "
+                f"end the log there: set cleaning.not_after: '{_date(last + 1)}'"
+            )
+    return ended
 
 
 def _days(groups: Sequence[Group]) -> dict[str, Counter[int]]:
