@@ -92,6 +92,10 @@ def test_clean_logs_runs_with_what_is_proposed(spark: SparkSession, tmp_path: Pa
         "euros": 4.34,
         "done": "yes",  # one word alone may be any text
     }
+    # Columns that are left out tell rows apart too.
+    tagged = [json.dumps({"at": "2024-03-01", "tags": [tag]}) for tag in "aab"]
+    (tmp_path / "tags.jsonl").write_text("\n".join(tagged))
+    assert "1 of 3 rows equal an earlier row" in inspect(spark, [str(tmp_path / "tags.jsonl")])
     with pytest.raises(SourceError) as raised:
         inspect(spark, [str(tmp_path / "nowhere")])
     assert raised.value.got == "no such file, and no such table"
@@ -136,6 +140,17 @@ def test_a_log_without_times_gets_one_that_is_made_up_and_says_so(tmp_path: Path
     assert config.sampling.keep == {"position": "position"}
     assert config.sampling.label.value == "clicked"
     assert config.splits.by == "row"
+
+
+def test_columns_may_have_names_that_mean_something_to_sql_or_yaml(tmp_path: Path) -> None:
+    names = ("null", "True", "case", "${x}")
+    columns = [RawColumn(n, f"`{n}`", "string", [f"{n}1", f"{n}2"]) for n in names]
+    settings = {"path": "log.csv", "format": "csv"}
+    text = proposal([Sample("log", settings, (), tuple(columns), (), 2, True)])
+    (tmp_path / "log.yaml").write_text(text)
+    read = load_config(str(tmp_path / "log.yaml")).cleaning.columns
+    named = {"log_null": "`null`", "log_true": "`True`", "log_case": "`case`", "x": "`${x}`"}
+    assert {n: sql for n, sql in read.items() if n != "event_time"} == named
 
 
 def test_sources_of_different_columns_each_get_those_that_differ() -> None:

@@ -5,8 +5,13 @@ from collections.abc import Iterable
 
 from reweight.build_samples.sampling import KEEP_TYPES, RESERVED
 
+# Words that SQL reads as something else than a column, and YAML some of them as no text.
+WORDS = {
+    *("null", "true", "false", "case", "not", "exists", "interval", "cast", "current_date"),
+    *("current_time", "current_timestamp", "current_user", "distinct", "all", "struct", "array"),
+}
 # Names that tables or readers have themselves; `sampling` can keep those of KEPT.
-_TAKEN = {*RESERVED, "run_id", "event_time", "source", "source_file"}
+_TAKEN = {*RESERVED, "run_id", "event_time", "source", "source_file", *WORDS}
 KEPT = tuple(KEEP_TYPES)
 
 

@@ -66,6 +66,8 @@ def _scalar(value: Any, inside: bool) -> str:
         return str(value).lower()
     if isinstance(value, Iterable) and not isinstance(value, str):
         return _value(value)
+    if isinstance(value, str):
+        value = value.replace("${", "\\${")  # a text of the log, and no key of the config
     text = str(value)
     if not text:
         return "''"

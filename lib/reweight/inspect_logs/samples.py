@@ -1,6 +1,5 @@
 """A sample of a source, read as ``clean_logs`` reads it."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,8 @@ from reweight.clean_logs.sources import read, readable
 from reweight.core.errors import SourceError
 from reweight.core.section import quoted
 from reweight.inspect_logs.guesses import RawColumn
+from reweight.inspect_logs.naming import WORDS
 from reweight.inspect_logs.places import Found
-
-# Words that SQL reads as something else than a column.
-_WORDS = {
-    *("null", "true", "false", "case", "not", "exists", "interval", "cast", "current_date"),
-    *("current_time", "current_timestamp", "current_user", "distinct", "all", "struct", "array"),
-}
 
 
 @dataclass(frozen=True)
@@ -37,6 +31,7 @@ class Sample:
         rows: number of rows.
         whole: whether these are all rows.
         malformed: lines that do not parse.
+        equal: number of rows that equal an earlier one in all fields, those left out too.
     """
 
     name: str
@@ -47,12 +42,7 @@ class Sample:
     rows: int
     whole: bool
     malformed: tuple[str, ...] = ()
-
-    @property
-    def equal(self) -> int:
-        """Number of rows that equal an earlier one."""
-        counts = Counter(zip(*[c.values for c in self.columns], strict=True))
-        return sum(n - 1 for n in counts.values())
+    equal: int = 0
 
 
 def sample(spark: SparkSession, name: str, found: Found, rows: int) -> Sample:
@@ -94,10 +84,10 @@ def sample(spark: SparkSession, name: str, found: Found, rows: int) -> Sample:
             fix="name files with rows",
         )
     texts = [F.expr(sql).cast("string").alias(f"c{i}") for i, (_, sql, _) in enumerate(leaves)]
-    raw = F.substring("_raw", 1, 200).alias("raw")
+    raw = [F.substring("_raw", 1, 200).alias("raw"), F.xxhash64("_raw").alias("hash")]
     with readable(f"the sample of {found.place}"):
         # Bounded: so many rows, whatever the source holds.
-        read_rows = frame.select("_malformed", raw, *texts).limit(rows + 1).collect()
+        read_rows = frame.select("_malformed", *raw, *texts).limit(rows + 1).collect()
     whole, read_rows = len(read_rows) <= rows, read_rows[:rows]
     good = [row for row in read_rows if not row["_malformed"]]
     if not good:
@@ -120,6 +110,7 @@ def sample(spark: SparkSession, name: str, found: Found, rows: int) -> Sample:
         len(good),
         whole,
         tuple(row["raw"] or "" for row in read_rows if row["_malformed"]),
+        len(good) - len({row["hash"] for row in good}),
     )
 
 
@@ -148,5 +139,5 @@ def _leaves(schema: StructType, path: tuple[str, ...]) -> Iterator[tuple[str, st
 
 
 def _quoted(name: str) -> str:
-    plain = name.isascii() and name.isidentifier() and name.lower() not in _WORDS
+    plain = name.isascii() and name.isidentifier() and name.lower() not in WORDS
     return name if plain else quoted(name)
