@@ -174,6 +174,15 @@ def test_what_spark_cannot_read_as_a_number_or_a_time_stays_text(values: tuple[s
     assert guess(of(*values)).kind == "text"
 
 
+def test_ids_with_a_point_stay_text() -> None:
+    long = ["1058563274.1700000000", "1058563274.1700000001"]
+    for found in (guess(of(*long, name="client")), guess(of("7.16", "8.5", name="user_pseudo_id"))):
+        assert (found.kind, found.sql) == ("text", found.column.sql)
+        assert "lose digits" in found.evidence[0]
+    assert guess(of("7.0", "8.0", name="user_id")).kind == "number"
+    assert guess(of("1234567.25", "8.123456789", name="price")).kind == "number"
+
+
 def test_a_number_is_no_time_because_it_is_large_or_its_name_has_a_day() -> None:
     assert guess(of("1709251200", "1709337599", name="user_id")).kind == "integer"
     assert guess(of("0.2", "0.8", name="SpecialDay")).kind == "number"

@@ -41,7 +41,8 @@ def written(folder: Path) -> dict[str, str]:
         {"who": {"id": u}, "at": f"{datetime.utcfromtimestamp(t).isoformat()}+00:00", "kind": k}
         for u, _, k, t in rows()
     ]
-    lists = [{"events": [d, d | {"kind": "view"}]} for d in documents]
+    pairs = [{"key": "page", "value": {"string_value": "/"}}, {"key": "id", "value": {}}]
+    lists = [{"pairs": pairs, "events": [d, d | {"kind": "view"}]} for d in documents]
     (folder / "iso.jsonl").write_text("\n".join(map(json.dumps, documents)))
     (folder / "lists.jsonl").write_text("\n".join(map(json.dumps, lists)))
     (folder / "spellings.csv").write_text(

@@ -206,7 +206,14 @@ def _number(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
         times = moments.numbers(sql, stripped)
         if times is not None and _is_timely(column, times):
             return Guess(column, "time", times.sql, times.evidence, times.others, times)
-        return Guess(column, "number", f"try_cast({sql} AS double)", (_range(stripped),))
+        as_number = f"try_cast({sql} AS double)"
+        if _are_ids(column, stripped):
+            why = (
+                f"ids with a point, such as {stripped[0]}: kept as text, a number would lose digits"
+            )
+            others = ((as_number, "if they are numbers"),)
+            return Guess(column, "text", sql, (why,), others, counts=dict(_few(stripped)))
+        return Guess(column, "number", as_number, (_range(stripped),))
     return _decorated(column, sql, stripped)
 
 
@@ -228,6 +235,16 @@ def _integer(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
         return Guess(column, "text", sql, ("numbers of more than 64 bits: kept as text",))
     evidence = (_values(counts) if counts else _range(real),)
     return Guess(column, "integer", as_number, evidence, (), times, dict(counts))
+
+
+def _are_ids(column: RawColumn, real: Sequence[str]) -> bool:
+    """Whether numbers with a point are ids, such as 1058563274.1700000000 of web analytics."""
+    parts = [re.fullmatch(r"([0-9]+)\.([0-9]+)", v) for v in real]
+    if not all(parts):
+        return False
+    long = all(len(part) >= 9 for match in parts if match for part in match.groups())
+    # Those of pandas end in .0 where a value is missing.
+    return long or ("id" in column.words and any(m[2].strip("0") for m in parts if m))
 
 
 def _decorated(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:

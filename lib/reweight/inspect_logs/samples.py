@@ -62,7 +62,9 @@ def sample(spark: SparkSession, name: str, found: Found, rows: int) -> Sample:
     arrays = [
         f.name
         for f in frame.schema
-        if isinstance(f.dataType, ArrayType) and isinstance(f.dataType.elementType, StructType)
+        if isinstance(f.dataType, ArrayType)
+        and isinstance(f.dataType.elementType, StructType)
+        and not _is_of_pairs(f.dataType)
     ]
     evidence = list(found.evidence)
     if arrays:
@@ -73,7 +75,8 @@ def sample(spark: SparkSession, name: str, found: Found, rows: int) -> Sample:
     leaves, left_out = [], []
     for name_, sql, kind in _leaves(frame.select(*map(_quoted, names)).schema, ()):
         if isinstance(kind, ArrayType | MapType):
-            left_out.append(f"{sql}: {kind.simpleString()}")
+            one = f"; one of its values is filter({sql}, p -> p.key = '...')[0].value"
+            left_out.append(f"{sql}: {kind.simpleString()}{one if _is_of_pairs(kind) else ''}")
         else:
             leaves.append((name_, sql, kind.simpleString()))
     if not leaves:
@@ -136,6 +139,12 @@ def _leaves(schema: StructType, path: tuple[str, ...]) -> Iterator[tuple[str, st
         else:
             named = inner[1:] if inner[0] == "element" and len(inner) > 1 else inner
             yield "_".join(named), ".".join(map(_quoted, inner)), field.dataType
+
+
+def _is_of_pairs(kind: DataType) -> bool:
+    """Whether it is a map, as web analytics write it: a row of each pair would repeat the event."""
+    element = kind.elementType if isinstance(kind, ArrayType) else None
+    return isinstance(element, StructType) and {*map(str.lower, element.names)} == {"key", "value"}
 
 
 def _quoted(name: str) -> str:
