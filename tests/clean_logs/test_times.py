@@ -157,6 +157,8 @@ def test_zeros_and_times_in_too_small_a_unit_are_no_beginning_of_a_log(
     found = log_span(told, section())
     assert found == Span(START, START + 6)
     assert "1970-01" in said(within(told, found), found)["before the log"]
+    few = {START: 20, START + 9: 3, early: 1}
+    assert [span(few).holds(day) for day in few] == [True, True, False]
     if share < 0.1:
         check_times(told, section(), {})
         return

@@ -128,7 +128,7 @@ def seen_span(groups: Sequence[Group]) -> Span:
         pooled = sum(by_source.values(), Counter())
     spans = [span for days in (*by_source.values(), pooled) if (span := _span(days)) is not None]
     if not spans:
-        return EVERY_DAY
+        return Span(_MISREAD, None) if of_another_unit else EVERY_DAY
     return Span(min(s[0] for s in spans), max(s[1] for s in spans))
 
 
