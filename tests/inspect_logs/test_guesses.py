@@ -7,6 +7,7 @@ from reweight.inspect_logs.page import Page
 
 DAY = "2024-03-0{} 10:00:00"
 BARE = "regexp_replace(x, '[^0-9.,+-]', '')"
+COMMAS = "replace(replace(x, '.', ''), ',', '.')"
 
 
 def of(*values: str | None, name: str = "x", kind: str = "string") -> RawColumn:
@@ -64,6 +65,9 @@ def of(*values: str | None, name: str = "x", kind: str = "string") -> RawColumn:
             "ambiguous, thousands or decimals; read as thousands; several units: USD, $",
         ),
         (of("1.234 €", "2.500 €"), "number", f"try_cast({BARE} AS double)", "ambiguous"),
+        (of("1.234", "12"), "number", "try_cast(x AS double)", "ambiguous, decimals or thousands"),
+        (of("1.234", "0.125"), "number", "try_cast(x AS double)", "0.125 .. 1.234, 2 distinct"),
+        (of("1,234", "0,125"), "number", f"try_cast({COMMAS} AS double)", "decimal commas"),
         (of("5%", "7.5 %"), "number", f"try_cast({BARE} AS double)", "with a unit, such as '5%'"),
         (of("$4", "5%"), "text", "x", "$4"),
         (of("$4", "1e5"), "text", "x", "1e5"),

@@ -9,8 +9,9 @@ INTEGER = re.compile(r"[+-]?[0-9]+")
 FLOAT = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?", re.IGNORECASE
 )
-_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
-_POINT_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?")
+# No thousands begin with 0: 0.125 is a decimal.
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
+_POINT_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+(,[0-9]+)?")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _WITH_UNIT = re.compile(
     r"(?P<sign>[+-]?)((?P<before>[$€£¥]|USD|EUR|GBP)\s?)?(?P<number>[+-]?[0-9.,]*[0-9])"
@@ -37,10 +38,12 @@ def amounts(sql: str, values: Sequence[str]) -> Amounts | None:
 
     Args:
         sql: the column.
-        values: its values, without nulls and blanks around them; one of them at least is no plain
-            number.
+        values: its values, without nulls and blanks around them. For plain numbers there is only
+            something to say if their points may separate thousands.
     """
-    example = next(v for v in values if not FLOAT.fullmatch(v))
+    example = next((v for v in values if not FLOAT.fullmatch(v)), None)
+    if example is None:
+        return _pointed(sql, values)
     matches = [m for v in values if (m := _WITH_UNIT.fullmatch(v))]
     units = list(dict.fromkeys(u for m in matches for u in m.group("before", "after") if u))
     if not units or len(matches) < len(values):
@@ -59,6 +62,16 @@ def amounts(sql: str, values: Sequence[str]) -> Amounts | None:
     if len(units) > 1:
         return reading._replace(why=f"{reading.why}; several units: {', '.join(units)}")
     return reading
+
+
+def _pointed(sql: str, values: Sequence[str]) -> Amounts | None:
+    """Plain numbers such as 1.234 and 12, of which the points may separate thousands."""
+    example = next((v for v in values if "." in v), None)
+    if example is None or not all(
+        _POINT_THOUSANDS.fullmatch(v) or INTEGER.fullmatch(v) for v in values
+    ):
+        return None
+    return _separated(sql, values, "numbers", example)
 
 
 def _separated(sql: str, values: Sequence[str], what: str, example: str) -> Amounts | None:

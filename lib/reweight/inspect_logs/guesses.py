@@ -213,7 +213,9 @@ def _number(column: RawColumn, sql: str, real: Sequence[str]) -> Guess | None:
             )
             others = ((as_number, "if they are numbers"),)
             return Guess(column, "text", sql, (why,), others, counts=dict(_few(stripped)))
-        return Guess(column, "number", as_number, (_range(stripped),))
+        return _decorated(column, sql, stripped) or Guess(
+            column, "number", as_number, (_range(stripped),)
+        )
     return _decorated(column, sql, stripped)
 
 
