@@ -19,7 +19,7 @@ from reweight.importance.methods.self_confidence import SelfConfidence
 from reweight.importance.training import TrainFacts
 from reweight.score_weights.policy import PolicyStats, Weighting
 from reweight.serving import Scorer
-from reweight.serving.export.folder import write_scorer
+from reweight.serving.export.folder import scorer_files
 
 NUMERIC, BUCKETS, ROWS = 20, 1000, 5_000
 NAMES = [f"x{i}" for i in range(NUMERIC)]
@@ -74,7 +74,7 @@ def exported(folder: Path, method: ImportanceMethod) -> Path:
     epochs = method.checkpoint_choice().epochs(training.epochs, {}) if training else None
     parts = {method.name: ModelArtifact.of(method, facts, method.build(facts, epochs))}
     weighting = (Weighting(), PolicyStats(map="identity"))
-    write_scorer(folder, "perf", method.name, parts, weighting, (features, stats))
+    scorer_files("perf", method.name, parts, weighting, (features, stats)).write(folder)
     return folder
 
 

@@ -35,8 +35,9 @@ from reweight.serving import Score, Scorer
 from reweight.serving.beside import Beside
 from reweight.serving.encoder import Encoder
 from reweight.serving.export import stage
-from reweight.serving.export.folder import remove_exports, write_scorer
+from reweight.serving.export.folder import remove_exports, scorer_files
 from reweight.serving.export.onnx_file import write_onnx
+from reweight.serving.export.section import Exporting
 from reweight.serving.manifest import Manifest, read_manifest
 
 # With the indicators of missing values, the features of `planted`.
@@ -102,9 +103,10 @@ class Exported:
         self.importance = importance
         self.weight = weight_in_memory(importance, policy, stats, self.segments)
         self.folder = folder / self.name
-        self.program = write_scorer(
-            self.folder, "monday", self.name, parts, (policy, stats), (FEATURES, STATS)
-        )
+        sections = (policy, stats), (FEATURES, STATS)
+        files = scorer_files("monday", self.name, parts, *sections)
+        files.write(self.folder)
+        self.program = files.program
         self.scorer = Scorer.load(self.folder, threads=None)
 
     def beside(self) -> dict[str, Any]:
@@ -211,7 +213,8 @@ def test_two_exports_of_a_model_have_one_version(
     # With design weights it reads another column, and its weights are others.
     sections = ((WEIGHTING, PolicyStats(map="identity")), (FEATURES, STATS))
     for thinned in (False, True):
-        write_scorer(tmp_path / str(thinned), "r", method.name, parts, *sections, thinned=thinned)
+        files = scorer_files("r", method.name, parts, *sections, thinned=thinned)
+        files.write(tmp_path / str(thinned))
     whole, thin = (Scorer.load(tmp_path / str(t), threads=None) for t in (False, True))
     assert whole.version != thin.version
     assert "design_weight" in thin.reads
@@ -408,6 +411,47 @@ def test_a_product_of_a_method_that_reads_sequences_is_refused(batch: Batch) -> 
     with pytest.raises(ServingError, match="'product' cannot be exported") as caught:
         stage._check_served(run, parts)
     assert "features.sequence" in caught.value.got
+
+
+def test_what_is_refused_leaves_what_there_was_and_rows_need_no_scorer(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = [small(named(name)) for name in ("uniform", "class_balanced")]
+    parts = {method.name: artifact_of(method, batch) for method in methods}
+    stats = dict.fromkeys(parts, PolicyStats(map="identity"))
+    rows = {"rows": (["of the table"], ("group_id",))}
+    written: list[Path] = []
+    monkeypatch.setattr(stage, "read_models", lambda *_: parts)
+    monkeypatch.setattr(stage, "read_policies", lambda *_: stats)
+    monkeypatch.setattr(stage, "_stats", lambda _: STATS)
+    monkeypatch.setattr(stage, "write_rows", lambda _rows, folder, _order: written.append(folder))
+    folder = RunFolder.of(tmp_path, "r")
+    write_json(folder.export("uniform") / "scorer.json", {})
+    texts = Features.model_validate({"text": {"title": {"value": "title"}}})
+
+    def exported(features: Features, **exporting: Any) -> dict[str, Any]:
+        config = SimpleNamespace(
+            exporting=Exporting(**exporting),
+            importance=tuple(methods),
+            **{"model_folder": folder, "weighting": WEIGHTING, "features": features},
+            **{"strict": False, "run_id": "r", "sampling": SimpleNamespace(counted=())},
+        )
+        tables = rows if exporting.get("rows") else {}
+        monkeypatch.setattr(stage, "_tables", lambda *_: tables)
+        run: Any = SimpleNamespace(config=config, folder=folder)
+        return stage.export(run)
+
+    for asked in ({}, {"methods": ["uniform"], "rows": True}):
+        with pytest.raises(ServingError, match="'uniform' cannot be exported"):
+            exported(texts, **asked)
+        assert (folder.export("uniform") / "scorer.json").exists()
+    summary = exported(texts, rows=True)
+    assert summary["scorers"] == {}
+    assert summary["left out"].keys() == parts.keys()
+    assert written == [folder.export(name) / "rows" for name in parts]
+    assert not (folder.export("uniform") / "scorer.json").exists()
+    assert exported(FEATURES)["scorers"].keys() == parts.keys()
+    assert (folder.export("uniform") / "scorer.json").exists()
 
 
 def read_manifest_of(values: dict[str, Any]) -> Manifest:

@@ -33,13 +33,14 @@ class Refusals:
 
     Args:
         strict: whether an error is raised at once instead.
+        needs_baseline: whether an error of the baseline is raised too.
 
     Attributes:
         errors: method -> why it was refused.
     """
 
-    def __init__(self, *, strict: bool = True) -> None:
-        self.strict = strict
+    def __init__(self, *, strict: bool = True, needs_baseline: bool = True) -> None:
+        self.strict, self.needs_baseline = strict, needs_baseline
         self.errors: dict[str, ReweightError] = {}
 
     @contextmanager
@@ -51,8 +52,8 @@ class Refusals:
             self.add(method, error)
 
     def add(self, method: str, error: ReweightError) -> None:
-        """Collects an error, or raises it: results need the baseline."""
-        if self.strict or method == BASELINE:
+        """Collects an error, or raises it: most results need the baseline."""
+        if self.strict or (self.needs_baseline and method == BASELINE):
             raise error
         if method not in self.errors:
             self.errors[method] = error

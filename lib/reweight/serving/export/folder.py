@@ -1,10 +1,11 @@
-"""Writes a scorer's folder: the program, and then the manifest, which marks it as complete."""
+"""A scorer's folder: the program, and then the manifest, which marks it as complete."""
 
 import contextlib
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from reweight.build_samples.feature_stats import FeatureStats
@@ -38,8 +39,27 @@ def remove_exports(folder: Path) -> None:
             method.rmdir()
 
 
-def write_scorer(
-    folder: Path,
+@dataclass(frozen=True)
+class ScorerFiles:
+    """What a scorer's folder holds.
+
+    Attributes:
+        program: the program.
+        archive: the program as a file.
+        manifest: everything else.
+    """
+
+    program: Program
+    archive: bytes
+    manifest: Manifest
+
+    def write(self, folder: Path) -> None:
+        """Writes the files into a folder."""
+        write_whole(folder / PROGRAM, self.archive)
+        write_json(folder / MANIFEST, self.manifest.model_dump())
+
+
+def scorer_files(
     run_id: str,
     name: str,
     artifacts: Mapping[str, ModelArtifact],
@@ -47,11 +67,10 @@ def write_scorer(
     features: tuple[Features, FeatureStats],
     *,
     thinned: bool = False,
-) -> Program:
-    """Writes the scorer of a method.
+) -> ScorerFiles:
+    """The scorer of a method.
 
     Args:
-        folder: where to.
         run_id: the run that it is of.
         name: the method.
         artifacts: its model, and those of the methods that it combines.
@@ -91,9 +110,7 @@ def write_scorer(
         capped=tuple(numbers.factors),
         soft=program.soft,
     )
-    write_whole(folder / PROGRAM, archive)
-    write_json(folder / MANIFEST, manifest.model_dump())
-    return program
+    return ScorerFiles(program, archive, manifest)
 
 
 def _version(

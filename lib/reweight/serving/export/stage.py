@@ -16,14 +16,15 @@ Leaves out:
     ``strict: true``, or if ``exporting.methods`` names the method, it is an error.
 
 Refuses:
-    A section ``features`` that is no longer that of the run's models; methods without a model or
+    A run of which nothing can be exported; what is refused leaves what an earlier export left. A
+    section ``features`` that is no longer that of the run's models; methods without a model or
     without a policy; and groups whose rows differ in weight with ``exporting.groups: equal``.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reweight.build_samples.encoding import check_stats
@@ -37,9 +38,18 @@ from reweight.importance.base import ImportanceMethod
 from reweight.score_weights.models import read_models
 from reweight.score_weights.policy import PolicyStats
 from reweight.score_weights.policy_files import read_policies
-from reweight.serving.export.folder import GROUPS, ROWS, remove_exports, write_scorer
+from reweight.serving.export.folder import (
+    GROUPS,
+    ROWS,
+    ScorerFiles,
+    remove_exports,
+    scorer_files,
+)
 from reweight.serving.export.onnx_file import check_onnx, write_onnx
 from reweight.serving.export.rows import group_weights, trainer_rows, write_rows
+
+# Rows, and the columns that they are sorted by.
+_Ordered = tuple[DataFrame, tuple[str, ...]]
 
 
 def export(run: Run) -> dict[str, Any]:
@@ -52,21 +62,27 @@ def export(run: Run) -> dict[str, Any]:
     models = read_models(folder, methods, run.folder.features)
     policies = read_policies(folder, run.config.weighting, chosen)
     stats = _stats(run)
-    # An earlier export is no longer the run's, whether or not its method is exported again.
-    remove_exports(run.folder.exports)
-    refusals = Refusals(strict=run.config.strict or section.methods is not None)
-    written, no_onnx = {}, {}
+    strict = run.config.strict or section.methods is not None
+    refusals = Refusals(strict=strict, needs_baseline=False)
+    scorers = {}
     for method in chosen:
         parts = {name: models[name] for name in (*method.combines(), method.name)}
         with refusals.about(method.name):
             _check_served(run, parts)
-            reads, reason = _scorer(run, method.name, parts, policies[method.name], stats)
-            written[method.name] = ", ".join(("features", *reads))
-            if reason:
-                no_onnx[method.name] = reason
-    if section.rows or section.groups:
-        for method in chosen:
-            _rows(run, method.name, stats)
+            scorers[method.name] = _scorer(run, method.name, parts, policies[method.name], stats)
+    if not scorers and not (section.rows or section.groups):
+        raise next(iter(refusals.errors.values()))
+    tables = {m.name: _tables(run, m.name, stats) for m in chosen}
+    # An earlier export is no longer the run's, whether or not its method is exported again.
+    remove_exports(run.folder.exports)
+    written, no_onnx = {}, {}
+    for name, scorer in scorers.items():
+        written[name] = ", ".join(("features", *scorer.program.reads))
+        if reason := _write(run, name, scorer):
+            no_onnx[name] = reason
+    for name, method_tables in tables.items():
+        for kind, (rows, order) in method_tables.items():
+            write_rows(rows, run.folder.export(name) / kind, order)
     summary: dict[str, Any] = {"scorers": written, "folder": str(run.folder.exports)}
     if no_onnx:
         summary["without ONNX"] = no_onnx
@@ -135,27 +151,34 @@ def _scorer(
     parts: Mapping[str, ModelArtifact],
     policy: PolicyStats,
     stats: FeatureStats,
-) -> tuple[tuple[str, ...], str | None]:
-    """Writes a scorer; what it reads besides features, and why there is no ONNX file."""
+) -> ScorerFiles:
     config = run.config
-    folder = run.folder.export(name)
     weighting, features = (config.weighting, policy), (config.features, stats)
     thinned = bool(config.sampling.counted)
-    program = write_scorer(folder, config.run_id, name, parts, weighting, features, thinned=thinned)
-    if not config.exporting.onnx:
-        return program.reads, None
-    try:
-        write_onnx(folder, name, program)
-    except ServingError as error:
-        return program.reads, error.got
-    return program.reads, None
+    return scorer_files(config.run_id, name, parts, weighting, features, thinned=thinned)
 
 
-def _rows(run: Run, name: str, stats: FeatureStats) -> None:
-    section, folder = run.config.exporting, Path(run.folder.export(name))
+def _write(run: Run, name: str, scorer: ScorerFiles) -> str | None:
+    """Writes the scorer of a method; why there is no ONNX file, if one was asked for."""
+    folder = run.folder.export(name)
+    scorer.write(folder)
+    if run.config.exporting.onnx:
+        try:
+            write_onnx(folder, name, scorer.program)
+        except ServingError as error:
+            return error.got
+    return None
+
+
+def _tables(run: Run, name: str, stats: FeatureStats) -> dict[str, _Ordered]:
+    """What is written of a method for other trainers: folder -> rows, and their order."""
+    section = run.config.exporting
+    if not (section.rows or section.groups):
+        return {}
     weights = run.store.read(WEIGHTS).where(F.col("method") == name)
     rows = trainer_rows(run.store.read(SAMPLES), weights, list(stats.cardinalities))
+    tables: dict[str, _Ordered] = {}
+    tables[ROWS] = (rows.drop("design_weight"), ("group_id", "sample_id"))
     if section.groups:
-        groups = group_weights(rows, section.groups, name)
-        write_rows(groups, folder / GROUPS, ("group_id",))
-    write_rows(rows.drop("design_weight"), folder / ROWS, ("group_id", "sample_id"))
+        tables[GROUPS] = (group_weights(rows, section.groups, name), ("group_id",))
+    return tables
