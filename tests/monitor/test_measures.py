@@ -84,8 +84,15 @@ def test_bins_hold_what_is_at_or_below_their_edge_and_what_is_missing_apart() ->
     frame = pd.DataFrame(cells, columns=NAMES)
     assert frame.set_index("bin")["n"].to_dict() == {0: 1, 1: 2, 2: 2, 3: 1}
     assert frame["total"].sum() == 13.5
-    # Most rows have one value: it has a bin of its own.
-    assert edges_of((0.0, 0.0, 0.0, 5.0)) == (0.0,)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -10.0])
+def test_a_value_that_most_rows_share_has_a_bin_of_its_own(value: float) -> None:
+    edges = edges_of((value, value, value, value + 5))
+    # Lower ones, higher ones, and the same one with another last digit.
+    values = value + np.array([[0.0], [-0.5], [0.5], [-1e-7 * value]])
+    cells = histogram(np.zeros(4, int), values, [edges])
+    assert sorted(cells[:, 3]) == [1, 1, 2]
 
 
 def test_histograms_of_parts_add_up() -> None:

@@ -11,6 +11,8 @@ from pyspark.sql import functions as F
 
 Array = NDArray[np.float64]
 COLUMNS = "day int, variable int, bin int, n bigint, total double, squares double"
+# A network gives a row in another batch a value that differs by about this much, relatively.
+_SLACK = 1e-6
 # Bin of values that are missing.
 MISSING = 0
 
@@ -18,10 +20,12 @@ MISSING = 0
 def edges_of(quantiles: Sequence[float]) -> tuple[float, ...]:
     """The edges between bins, from quantiles 0, 1/bins, ..., 1 of the reference.
 
-    Equal quantiles are one edge. The lowest is an edge too, so that a value which most rows share
-    has a bin of its own.
+    Equal quantiles are one edge. The lowest is an edge too, and so is what is just below it: a
+    value which most rows share has a bin of its own, whether those of a day are higher or lower.
     """
-    return tuple(sorted(set(quantiles[:-1])))
+    lowest = quantiles[0]
+    below = float(np.nextafter(lowest - _SLACK * abs(lowest), -np.inf))
+    return tuple(sorted({below, *quantiles[:-1]}))
 
 
 def histogram(days: NDArray[np.int64], values: Array, edges: Sequence[Sequence[float]]) -> Array:

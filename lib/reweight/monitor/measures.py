@@ -78,7 +78,9 @@ class Cells:
 
 
 def psi(reference: Array, day: Array) -> float:
-    """The population stability index of counts by bin, [bins] each."""
+    """The population stability index of counts by bin, [bins] each; without bins of no rows."""
+    present = (reference + day) > 0
+    reference, day = reference[present], day[present]
     p, q = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (reference, day))
     return float(((q - p) * np.log(q / p)).sum())
 
