@@ -41,6 +41,16 @@ def test_the_share_is_that_of_a_search_through_all_points(spark: SparkSession, n
     found = rows.select(COLUMNS.share_at_or_below(F.col("x"), points).alias("share"))
     shares = [row["share"] for row in found.collect()]
     np.testing.assert_array_equal(shares[:-1], ARRAYS.share_at_or_below(x, points))
+    assert np.isnan(shares[:-1]).tolist() == np.isnan(x).tolist()
     assert shares[-1] is None
     # No function of arrays that visits every point.
     assert "lambda" not in found._jdf.queryExecution().optimizedPlan().toString()
+
+
+def test_what_is_limited_and_no_number_stays_none(spark: SparkSession) -> None:
+    values = [-1.0, 0.5, 2.0, np.nan, None]
+    rows = spark.createDataFrame([(v,) for v in values], "x double").coalesce(1)
+    limited = rows.select(COLUMNS.clip(F.col("x"), 0, 1).alias("x")).collect()
+    found = [row["x"] for row in limited]
+    np.testing.assert_array_equal(found[:-1], ARRAYS.clip(np.array(values[:-1]), 0, 1))
+    assert found[-1] is None

@@ -25,7 +25,7 @@ class Arithmetic(ABC, Generic[Value]):
 
     @abstractmethod
     def clip(self, x: Value, low: float, high: float) -> Value:
-        """x, limited to [low, high]."""
+        """x, limited to [low, high]; what is no number stays none."""
 
     @abstractmethod
     def power(self, x: Value, exponent: float) -> Value:
@@ -51,7 +51,8 @@ class Arithmetic(ABC, Generic[Value]):
     def share_at_or_below(self, x: Value, points: Distribution) -> Value:
         """Share of the rows at or below x in a known distribution.
 
-        It is the share of the first point whose value is not smaller than x, or of the last point.
+        It is the share of the first point whose value is not smaller than x, or of the last point;
+        NaN has none, and stays NaN.
         """
 
     @abstractmethod
@@ -63,8 +64,9 @@ class ColumnArithmetic(Arithmetic[Column]):
     """Operations on columns of a Spark frame."""
 
     def clip(self, x: Column, low: float, high: float) -> Column:
-        """x, limited to [low, high]; Spark ignores a null here, so it becomes high."""
-        return F.greatest(F.lit(low), F.least(F.lit(high), x))
+        """x, limited to [low, high]; Spark would take null and NaN for high."""
+        limited = F.greatest(F.lit(low), F.least(F.lit(high), x))
+        return F.when(x.isNull() | F.isnan(x), x).otherwise(limited)
 
     def power(self, x: Column, exponent: float) -> Column:
         """x ** exponent."""
@@ -127,7 +129,8 @@ class ArrayArithmetic(Arithmetic[Array]):
     def share_at_or_below(self, x: Array, points: Distribution) -> Array:
         """By binary search."""
         values, shares = (np.array(column) for column in zip(*points, strict=True))
-        return np.asarray(shares[np.minimum(np.searchsorted(values, x), len(points) - 1)])
+        share = shares[np.minimum(np.searchsorted(values, x), len(points) - 1)]
+        return np.where(np.isnan(x), x, share)
 
     def factor(self, keys: Any, factors: Mapping[str, float]) -> Array:
         """By looking up each distinct key."""

@@ -17,7 +17,9 @@ from reweight.core.distribution import Distribution, bin_position, bin_positions
 
 
 def share_at_or_below(x: Column, points: Distribution) -> Column:
-    """The share of the first point that is not below x, or of the last point; null for null.
+    """The share of the first point that is not below x, or of the last point.
+
+    Null for null, and NaN for NaN: Spark takes it for the largest number.
 
     Args:
         x: a column.
@@ -38,7 +40,8 @@ def share_at_or_below(x: Column, points: Distribution) -> Column:
         below = below + (F.element_at(padded, start + (place + 1)) < x).cast("int")
     # Longer, and not limited by `least`: that would take a null for the last point.
     padded_shares = [*shares, *[shares[-1]] * (most + 1)]
-    return F.element_at(_literals(padded_shares, "double"), below + 1)
+    share = F.element_at(_literals(padded_shares, "double"), below + 1)
+    return F.when(F.isnan(x), x).otherwise(share)
 
 
 def _span(values: NDArray[np.float64]) -> tuple[int, int]:

@@ -50,8 +50,7 @@ class TensorArithmetic(Arithmetic[Any]):
         block = (blocks[:, -1] < x[:, None]).sum(1).clamp(max=last)
         below = block * width + (blocks[block] < x[:, None]).sum(1)
         shares = torch.tensor([share for _, share in points], dtype=torch.float64)
-        share: Tensor = shares[below.clamp(max=number - 1)]
-        return share
+        return torch.where(x.isnan(), x, shares[below.clamp(max=number - 1)])
 
     def factor(self, keys: Tensor, factors: Mapping[str, float]) -> Tensor:
         """By the number of the key among the factors, counted from 1; 0 for any other, int64."""
