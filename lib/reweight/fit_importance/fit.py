@@ -50,7 +50,7 @@ def fit_methods(
     methods = refusals.remaining(methods)
     for method in methods:
         if not method.trained:
-            ModelArtifact.of(method, facts, method.build(facts)).write(folder.model(method.name))
+            ModelArtifact.of(method, facts, method.build(facts)).replace(folder, method.name)
     summary: dict[str, Any] = {"rows": facts.rows, "positives": facts.positives}
     if trained := tuple(m for m in methods if m.trained):
         plan = training_plan(job, samples, facts, trained, folder)

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from reweight.core.run_folder import ModelsFolder
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble_outputs import EnsembleOutputs
@@ -72,6 +73,11 @@ class ModelArtifact:
             "epochs": self.epochs,
         }
         (folder / _SETTINGS).write_text(json.dumps(values))
+
+    def replace(self, models: ModelsFolder, name: str) -> None:
+        """Writes the model of a method, without the weight policy of the one that was there."""
+        models.policy(name).unlink(missing_ok=True)
+        self.write(models.model(name))
 
     @staticmethod
     def is_in(folder: Path) -> bool:

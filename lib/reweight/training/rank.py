@@ -82,7 +82,7 @@ def train_rank(plan_json: str) -> None:
         if rank == 0:
             write_whole(folder.curves, json.dumps(curves).encode())
             for name, model in models.items():
-                model.write(folder.model(name))
+                model.replace(folder, name)
             write_refused(folder, refusals.errors)
             _note_ids(plan)
             if plan.start is not None:
