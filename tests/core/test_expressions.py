@@ -4,7 +4,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from reweight.core.errors import SourceError
-from reweight.core.expressions import CONDITION, KEY, cast_to, check_expressions
+from reweight.core.expressions import (
+    CONDITION,
+    KEY,
+    cast_to,
+    check_expressions,
+    raised_in_python,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +80,20 @@ def test_all_that_do_not_fit_are_named_in_their_order(frame: DataFrame) -> None:
     assert "4 error(s)" in said
     places = [said.index(f"{place}: {sql}") for place, sql in wrong.items()]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "\n  An exception was thrown from the Python worker. Please see the stack trace below.\n"
+            'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\n'
+            "trees.Error: check failed\nStack trace:\n  [bt] (0) lib.so\n\n\tat org.apache.spark.X\n",
+            "trees.Error: check failed",
+        ),
+        ("An error occurred while calling o7.fit.\n: java.lang.X", "An error occurred while"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_of_a_failed_task_what_python_raised_is_said(text: str, said: str) -> None:
+    assert raised_in_python(RuntimeError(text)).startswith(said)

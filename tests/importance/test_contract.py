@@ -316,6 +316,16 @@ def test_an_unknown_hyperparameter_is_an_error(method: ImportanceMethod) -> None
         adapter.validate_python(values)
 
 
+def test_a_hidden_layer_has_units(method: ImportanceMethod) -> None:
+    values = method.model_dump(by_alias=True)
+    if "hidden" not in values.get("training", {}):
+        pytest.skip("it has no hidden layers")
+    for width in (0, -3):
+        wrong = values | {"training": values["training"] | {"hidden": [8, width]}}
+        with pytest.raises(ValidationError, match="hidden.1"):
+            type(method).model_validate(wrong)
+
+
 def test_a_method_declares_what_it_is(method: ImportanceMethod) -> None:
     kind = type(method)
     assert method.polarity in get_args(Polarity)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
+from reweight.core.errors import TrainingError
 from reweight.train_ranker.rankers.base import RankerJob
 from reweight.train_ranker.rankers.lightgbm import LightGbm
 
@@ -49,3 +50,8 @@ def test_rows_get_the_trees_of_the_library_used_alone(spark: SparkSession) -> No
     wanted = alone.predict(inputs, raw_score=True)
     np.testing.assert_allclose(scored["z"], wanted, atol=1e-5)
     assert wanted.std() > 0.3
+    # What LightGBM says of a setting that it refuses, and not where Spark was when it did.
+    with pytest.raises(TrainingError) as caught:
+        LightGbm(leaves=200_000).fit(rows, job)
+    assert caught.value.got.startswith("lightgbm.basic.LightGBMError: ")
+    assert "num_leaves" in caught.value.got

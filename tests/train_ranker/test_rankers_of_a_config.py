@@ -64,6 +64,7 @@ def test_both_forms_at_once_are_refused_with_the_line_to_write() -> None:
         ("[{ranker: gbt, name: weight}]", "'weight' is reserved"),
         ("[{ranker: gbt, recalibrate: [rnadom]}]", "rankers.0.recalibrate: 'rnadom'"),
         ("[{ranker: als}]", "rankers.0.als.item"),
+        ("[{ranker: deep, hidden: [8, 0]}]", "rankers.0.deep.hidden.1"),
         ("[{ranker: fm}]", "'logistic_regression'"),
         ("[{ranker: als, item: 'a b'}]", "rankers.0.als.item"),
     ],

@@ -21,6 +21,7 @@ from reweight.build_samples.encoders import encoder_of
 from reweight.build_samples.encoders.base import Encode
 from reweight.build_samples.texts import EncodedText
 from reweight.core.errors import SetupError
+from reweight.core.expressions import raised_in_python
 from reweight.core.session_kind import slots
 from reweight.core.store import Store
 from reweight.core.tables import TEXTS
@@ -208,7 +209,7 @@ def _add(store: Store, missing: DataFrame, count: int, of: list[Kind]) -> None:
         raise SetupError(
             "an executor could not encode texts",
             expected=f"on all machines: {', '.join(identity for _, identity, _ in of)}",
-            got=_last_line(str(error)),
+            got=raised_in_python(error),
             fix="install the package in this version on all machines, put the model's folder where "
             "all of them see it, or write encoder: hashed; then start the job again",
         ) from error
@@ -268,8 +269,3 @@ def _joined_apart(samples: DataFrame, vectors: DataFrame, hot: DataFrame) -> Dat
     samples = samples.withColumn("_rest", F.when(shuffled, F.col("_text")).otherwise(nobody))
     samples = samples.join(vectors.withColumnRenamed("_text", "_rest"), on="_rest", how="left")
     return samples.withColumn(name, F.coalesce("_often", name)).drop("_often", "_rest")
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.split("\n\tat ")[0].splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""

@@ -115,3 +115,11 @@ def in_short(error: Exception) -> str:
     """Spark's description of the error, without the plan or the marked SQL below it."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:300]
+
+
+def raised_in_python(error: Exception) -> str:
+    """What Python raised in a task, out of Spark's error; of another error, its first line."""
+    _, found, rest = str(error).rpartition("Traceback (most recent call last):")
+    # The lines of calls are indented, and so are those of the JVM below.
+    raised = [line for line in rest.splitlines() if line[:1].strip()] if found else []
+    return raised[0].strip()[:300] if raised else in_short(error)

@@ -66,6 +66,9 @@ def _differ(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+# Widths of the hidden layers of a network; empty for none.
+Widths = tuple[Annotated[int, Field(ge=1)], ...]
+
 # A list of columns.
 Names = Annotated[tuple[Name, ...], AfterValidator(_differ)]
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import SparkSession
 
-from reweight.core.errors import RankError, ReweightError, TrainingError
+from reweight.core.errors import RankError, ReweightError, SetupError, TrainingError
 from reweight.core.heartbeat import Sign, forget, stuck
 from reweight.core.logging import is_interactive, progress_bar
 from reweight.core.section import in_units
@@ -21,6 +22,27 @@ from reweight.training.rank import failed_ranks
 from reweight.training.start import start_rank
 
 _LOG = logging.getLogger(__name__)
+
+_GPUS = "spark.task.resource.gpu.amount"
+
+
+def check_gpus(spark: SparkSession, fitting: Fitting) -> None:
+    """Refuses GPUs that Spark does not give to tasks, before there is anything to train.
+
+    Raises:
+        SetupError: ranks on executors use a GPU each, and tasks have none, or parts of one.
+    """
+    if not fitting.use_gpu or fitting.where == "driver":
+        return
+    amount = str(spark.conf.get(_GPUS, "0"))
+    if not (amount.isdecimal() and int(amount)):
+        raise SetupError(
+            "fitting.use_gpu: the tasks of this Spark session have no GPU of their own",
+            expected=f"{_GPUS}: a whole number, 1 or more",
+            got=amount,
+            fix="start Spark with the settings of conf/spark/gpu.conf, or write fitting: "
+            "{use_gpu: false}",
+        )
 
 
 def launch_until_done(job: FitJob, plan: FitPlan) -> list[str]:
@@ -53,6 +75,7 @@ def launch(job: FitJob, plan: FitPlan) -> None:
     """Runs a plan where its ``fitting.where`` says: on the driver, or else on executors.
 
     Raises:
+        SetupError: GPUs that the tasks do not have.
         TrainingError: too few slots, or settings that cannot be trained.
         RankError: a rank died, raised or hung; the error shows its traceback or its last step.
     """
@@ -82,6 +105,7 @@ def _on_executors(
         A function that trains, and one that cancels the training.
     """
     fitting = plan.fitting
+    check_gpus(job.spark, fitting)
     distributor = TorchDistributor(
         num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
     )

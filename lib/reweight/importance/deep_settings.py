@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from reweight.core.section import Section
+from reweight.core.section import Section, Widths
 
 
 class DeepSettings(Section):
@@ -25,7 +25,7 @@ class DeepSettings(Section):
     weight_decay: float = Field(default=0.01, ge=0)
     embedding: int = Field(default=8, ge=1)
     cross: int = Field(default=2, ge=0)
-    hidden: tuple[int, ...] = (64, 32)
+    hidden: Widths = (64, 32)
 
 
 def weight_column(method: str) -> str:

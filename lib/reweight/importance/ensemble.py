@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reweight.core.errors import TrainingError
+from reweight.core.section import Widths
 from reweight.importance.batch import Batch
 from reweight.importance.embedding_tables import EmbeddingTables, places_of_ids
 from reweight.importance.encoding import Encoding
@@ -49,7 +50,7 @@ class EnsembleTraining(Training):
     weight_decay: float = Field(default=0.01, ge=0)
     members: int = Field(default=16, ge=1)
     membership: Membership = "half"
-    hidden: tuple[int, ...] = (64,)
+    hidden: Widths = (64,)
     embedding: int = Field(default=8, ge=1)
     bins: int = Field(default=3, ge=0)
     network: Network = "mlp"

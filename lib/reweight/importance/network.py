@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
+from reweight.core.section import Widths
 from reweight.importance.batch import Batch
 from reweight.importance.encoding import Encoding
 from reweight.importance.ensemble import Ensemble
@@ -28,7 +29,7 @@ class NetworkTraining(Training, ABC):
 
     epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=0.001, gt=0)
-    hidden: tuple[int, ...] = (64,)
+    hidden: Widths = (64,)
     embedding: int = Field(default=8, ge=1)
     bins: int = Field(default=0, ge=0)
 

@@ -25,6 +25,7 @@ from reweight.core.run_folder import RunFolder
 from reweight.core.session import borrowed, given_session, spark_session
 from reweight.evaluate.stage import check_config as check_judges
 from reweight.evaluate.stage import check_samples, evaluate
+from reweight.fit_importance.launch import check_gpus
 from reweight.fit_importance.stage import check_config, fit_importance
 from reweight.runner.changes import keep, warn_of_older, why_again
 from reweight.runner.flags import Flag, overrides
@@ -215,6 +216,8 @@ def _check_early(run: JobRun[Any], remaining: Sequence[Stage]) -> None:
         check_encoders(run.config.features.text)
     if fit_importance in remaining[1:] and run.config.model_run_id is None:
         check_config(run.config)
+        if any(method.trained for method in run.config.importance):
+            check_gpus(run.spark, run.config.fitting)
     if train_ranker in remaining[1:] or judge_conditions in remaining:
         check_rankers(run.config)
     if evaluate in remaining:

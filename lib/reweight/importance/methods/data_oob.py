@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
+from reweight.core.section import Widths
 from reweight.importance.ensemble import EnsembleTraining
 from reweight.importance.ensemble_outputs import EnsembleOutputs
 from reweight.importance.membership import Membership
@@ -26,7 +27,7 @@ class BaggedTraining(EnsembleTraining):
     learning_rate: float = Field(default=0.02, gt=0)
     members: int = Field(default=200, ge=2)
     membership: Membership = "poisson"
-    hidden: tuple[int, ...] = ()
+    hidden: Widths = ()
     bins: int = Field(default=0, ge=0)
 
 

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from reweight.core.section import Section
+from reweight.core.section import Section, Widths
 from reweight.importance.base import ImportanceMethod, ImportanceModel
 from reweight.importance.ensemble import EnsembleLearner, EnsembleTraining
 from reweight.importance.ensemble_outputs import EnsembleOutputs, over_unseen
@@ -51,7 +51,7 @@ class MlpSettings(Section):
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(default=0.001, gt=0)
-    hidden: tuple[int, ...] = (256, 128)
+    hidden: Widths = (256, 128)
     embedding: int = Field(default=8, ge=1)
     network: Network = "mlp"
     sequence_width: int = Field(default=32, ge=1)

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reweight.core.heartbeat import progress
-from reweight.core.section import Section
+from reweight.core.section import Section, Widths
 from reweight.importance.batch import Batch
 from reweight.importance.ensemble import Ensemble
 from reweight.importance.valuation import Valuation, ValuationMethod
@@ -45,7 +45,7 @@ class LossvalSettings(Section):
     epochs: int = Field(default=30, ge=1)
     learning_rate: float = Field(default=0.01, gt=0)
     batch_size: int = Field(default=32, ge=2)
-    hidden: tuple[int, ...] = (100, 100, 100, 100)
+    hidden: Widths = (100, 100, 100, 100)
     embedding: int = Field(default=8, ge=1)
 
 

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import TrainingError
+from reweight.core.expressions import raised_in_python
 from reweight.core.files import write_json
 from reweight.train_ranker.in_python import TrainingRows, inputs_of, trained_in_one_task
 from reweight.train_ranker.rankers.base import Ranker, RankerJob, need_package
@@ -79,7 +80,7 @@ class LightGbm(Ranker):
             raise TrainingError(
                 f"the ranker '{self.name}' could not be trained",
                 expected="LightGBM to finish in the memory of one task",
-                got=str(error).strip().splitlines()[0][:300],
+                got=raised_in_python(error),
                 fix="see the log of Spark; for more rows than fit, use gbt, xgboost or deep",
             ) from error
         return FittedLightGbm(model, fields, f"{self.trees} trees")

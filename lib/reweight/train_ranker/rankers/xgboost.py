@@ -30,6 +30,7 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.columns import design_weight
 from reweight.core.errors import ConfigError, TrainingError
+from reweight.core.expressions import raised_in_python
 from reweight.core.files import write_json
 from reweight.core.section import Name
 from reweight.core.session_kind import partitions, slots
@@ -139,7 +140,7 @@ class XGBoost(Ranker):
             raise TrainingError(
                 f"the ranker '{self.name}' could not be trained",
                 expected="xgboost to finish",
-                got=str(error).strip().splitlines()[0][:300],
+                got=raised_in_python(error),
                 fix="see the log of Spark; fewer rankers.workers take fewer slots at once",
             ) from error
         fitted = FittedXGBoost(model, len(job.fields), f"{self.trees} trees")
