@@ -86,9 +86,9 @@ def test_all_that_do_not_fit_are_named_in_their_order(frame: DataFrame) -> None:
     ("text", "said"),
     [
         (
-            "\n  An exception was thrown from the Python worker. Please see the stack trace below.\n"
+            "\n  An exception was thrown from the Python worker. Please see the stack.\n"
             'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\n'
-            "trees.Error: check failed\nStack trace:\n  [bt] (0) lib.so\n\n\tat org.apache.spark.X\n",
+            "trees.Error: check failed\nStack trace:\n  [bt] (0) lib.so\n\n\tat org.apache.X\n",
             "trees.Error: check failed",
         ),
         ("An error occurred while calling o7.fit.\n: java.lang.X", "An error occurred while"),

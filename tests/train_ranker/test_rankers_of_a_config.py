@@ -112,6 +112,26 @@ def test_ids_of_the_samples_are_accepted() -> None:
     assert "sampling.keep" in error.value.fix
 
 
+@pytest.mark.parametrize(
+    ("rankers", "kept"),
+    [
+        ("{ranker: als, user: keep.weight, item: item}", "weight"),
+        ("{ranker: als, user: keep.Weight, item: item}", "Weight"),
+        ("{ranker: logistic_regression}", "vector"),
+        ("{ranker: logistic_regression}", "rotated"),
+    ],
+)
+def test_a_kept_column_that_training_rows_have_themselves_is_refused(
+    rankers: str, kept: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        check_config(with_rankers(rankers, more=(f"sampling.keep.{kept}=country",)))
+    assert error.value.got == f"['{kept}']"
+    assert error.value.fix == f"rename it in sampling.keep, such as {kept}_kept"
+    # Judges may read it.
+    check_config(with_rankers("{ranker: deep}", more=(f"sampling.keep.{kept}=country",)))
+
+
 def test_every_kind_says_what_it_needs() -> None:
     for kind in RANKERS.values():
         assert all(isinstance(text, str) and text for text in (kind.takes, kind.needs, kind.cost))

@@ -203,6 +203,15 @@ def test_a_package_that_is_missing_or_of_another_version_is_refused_by_name(
         ranker.check(*nothing)
     assert caught.value.got == f"{kind} 1.7.6"
 
+    def broken(name: str) -> Any:
+        raise OSError("libgomp.so.1: cannot open shared object file\nin a slim image")
+
+    monkeypatch.setattr("reweight.train_ranker.rankers.base.import_module", broken)
+    with pytest.raises(SetupError, match="cannot be imported") as caught:
+        ranker.check(*nothing)
+    assert caught.value.got == "libgomp.so.1: cannot open shared object file"
+    assert caught.value.fix.startswith("install what it misses")
+
 
 @pytest.mark.parametrize(
     "settings",

@@ -18,7 +18,7 @@ from reweight.core.errors import SourceError
 from reweight.core.expressions import CONDITION, KEY, cast_to, check_expressions, unread
 from reweight.core.hashing import hash_values, key_hash
 from reweight.core.kept import kept_json
-from reweight.core.section import Name, Names, Seconds, Section, Sql
+from reweight.core.section import Name, Names, Seconds, Section, Sql, repeated
 from reweight.core.sequences import SEQUENCE
 
 
@@ -160,6 +160,8 @@ class Sampling(Section):
                 f"{taken}: samples have columns of these names; write another name, such as "
                 f"{taken[0]}_kept"
             )
+        if same := repeated({*keep, *KEEP_TYPES}):
+            raise ValueError(f"{same} are one name to Spark, which ignores case; write {same[-1]}")
         return keep
 
     @property
@@ -197,8 +199,7 @@ _SET = (*KEEP_TYPES, "segment")
 # Columns that samples define themselves, whatever columns the events have.
 RESERVED = (
     *(*LABEL_COLUMNS[1:], "sample_id", "group_id", "split", "target", "kept", "features", "ids"),
-    "design_weight",
-    *SEQUENCE,
+    *("design_weight", *SEQUENCE),
 )
 # Names that a kept column cannot have either.
 _ALSO_RESERVED = ("label", "segment", "event_time", "run_id")

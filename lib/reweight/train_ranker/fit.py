@@ -24,7 +24,7 @@ from reweight.train_ranker.rankers import FittedRanker, Ranker, RankerJob
 from reweight.train_ranker.rankers.base import with_probabilities
 from reweight.train_ranker.recalibration import recalibrated
 from reweight.train_ranker.rotation import Rotation
-from reweight.train_ranker.rows import WeightColumn, weighted
+from reweight.train_ranker.rows import TRAINING_COLUMNS, WeightColumn, weighted
 
 _LOG = logging.getLogger(__name__)
 # Of fewer rows, a pass keeps a machine's cores busy for less time than Spark takes to plan it. Fits
@@ -85,7 +85,7 @@ def check_rankers(
         ConfigError: a ranker reads what the samples do not have.
         SetupError: a ranker's optional package is missing.
     """
-    names = {name.lower() for name in methods}
+    names, kept = ({n.lower() for n in group} for group in (methods, sampling.keep))
     for ranker in rankers:
         ranker.check(features, sampling)
         if taken := [c for c in ranker.columns() if c.lower() in names]:
@@ -94,6 +94,15 @@ def check_rankers(
                 expected="different names for columns of sampling.keep and methods",
                 got=str(taken),
                 fix=f"rename it in sampling.keep, or set `name` of the method {taken[0]}",
+            )
+        read = {*ranker.columns(), *ranker.training_columns(rotated=True)}
+        if taken := sorted(c for c in read if c.lower() in kept & {*TRAINING_COLUMNS}):
+            raise ConfigError(
+                f"the ranker '{ranker.name}' reads a column of sampling.keep that training rows "
+                "have themselves",
+                expected=f"other names than {list(TRAINING_COLUMNS)}",
+                got=str(taken),
+                fix=f"rename it in sampling.keep, such as {taken[0]}_kept",
             )
 
 

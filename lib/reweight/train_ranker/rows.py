@@ -18,6 +18,8 @@ from reweight.core.kept import with_kept
 from reweight.core.session_kind import slots
 from reweight.train_ranker.rotation import Rotation
 
+# Columns of training rows beside those of samples: a kept column of such a name cannot be read.
+TRAINING_COLUMNS = ("weight", "vector", "rotated")
 # A value of a sparse vector takes 12 bytes: an int32 and a float64.
 _VALUE_BYTES = 12
 _PARTITION_BYTES = 128 << 20

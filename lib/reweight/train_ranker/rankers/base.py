@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ReweightError, SetupError
+from reweight.core.expressions import in_short
 from reweight.core.files import write_json
 from reweight.core.section import MethodName, Name, Section
 from reweight.train_ranker.rotation import Rotation
@@ -231,18 +232,27 @@ def need_package(ranker: str, module: str, major: int) -> None:
         major: its major version.
 
     Raises:
-        SetupError: the package is not installed, or has another major version.
+        SetupError: the package is not installed, cannot be imported, or has another major version.
     """
-    version = str(import_module(module).__version__) if find_spec(module) else None
-    if version is None or version.partition(".")[0] != str(major):
-        raise SetupError(
-            f"the ranker '{ranker}' needs a package that is not installed"
-            if version is None
-            else f"the ranker '{ranker}' needs another version of its package",
-            expected=f"{module} {major}, on the driver and on all executors",
-            got="no such package" if version is None else f"{module} {version}",
-            fix=f"pip install 'reweight[{ranker}]', or remove {{ranker: {ranker}}} from rankers",
-        )
+    needed, got = "a package that is not installed", "no such package"
+    fix = f"pip install 'reweight[{ranker}]'"
+    if find_spec(module):
+        try:
+            version = str(import_module(module).__version__)
+        except Exception as error:
+            # A library of the system that is not there may be any error.
+            needed, got = "a package that cannot be imported", in_short(error)
+            fix = f"install what it misses on this machine (a library such as libgomp1), or {fix}"
+        else:
+            if version.partition(".")[0] == str(major):
+                return
+            needed, got = "another version of its package", f"{module} {version}"
+    raise SetupError(
+        f"the ranker '{ranker}' needs {needed}",
+        expected=f"{module} {major}, on the driver and on all executors",
+        got=got,
+        fix=f"{fix}, or remove {{ranker: {ranker}}} from rankers",
+    )
 
 
 def wrong_recalibration(
