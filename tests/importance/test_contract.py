@@ -322,7 +322,7 @@ def test_a_hidden_layer_has_units(method: ImportanceMethod) -> None:
         pytest.skip("it has no hidden layers")
     for width in (0, -3):
         wrong = values | {"training": values["training"] | {"hidden": [8, width]}}
-        with pytest.raises(ValidationError, match="hidden.1"):
+        with pytest.raises(ValidationError, match=r"hidden\.1"):
             type(method).model_validate(wrong)
 
 
