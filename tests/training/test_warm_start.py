@@ -294,6 +294,7 @@ def test_a_network_without_hidden_layers_is_trained_whole_by_any_update() -> Non
         ("tuesday", None, (HALVES,), None),
         ("tuesday", "sunday", (HALVES,), "model_run_id: sunday"),
         ("monday", None, (HALVES,), "got this one, 'monday'"),
+        ("tuesday", "tuesday", (HALVES,), "model_run_id: expected another run, got this one"),
         ("tuesday", None, (RANDOM,), "none of ['random'] trains a network"),
     ],
 )

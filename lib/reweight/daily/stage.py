@@ -14,11 +14,11 @@ Writes:
     that changes which of them is kept.
 
 Refuses:
-    Days before ``daily.first``, without files or without events, with far more rows than the days
-    before (``daily.largest``), or with other columns; a day after one that was begun and not
-    finished; models of other features, or that were fitted again since the first day; settings that
-    changed since then; samples with the id of an earlier one; and what the stages clean_logs,
-    build_samples and score_weights refuse.
+    A run whose tables the pipeline has made. Days before ``daily.first``, without files or without
+    events, with far more rows than the days before (``daily.largest``), or with other columns; a
+    day after one that was begun and not finished; models of other features, or that were fitted
+    again since the first day; settings that changed since then; samples with the id of an earlier
+    one; and what the stages clean_logs, build_samples and score_weights refuse.
 """
 
 import json
@@ -55,6 +55,7 @@ from reweight.daily.days import (
     usual_rows,
 )
 from reweight.daily.delivery import delivered
+from reweight.daily.kind_of_run import check_not_whole
 from reweight.daily.samples import events_since, samples_since
 from reweight.daily.section import Daily, cleaning_of, row_rules
 from reweight.daily.shared_keys import (
@@ -140,6 +141,7 @@ def _begin(run: Run, section: Daily, reference: _Reference) -> None:
         if common.keys() - noted.keys():
             write_json(path, common)
         return
+    check_not_whole(run.folder)
     write_json(run.folder.features, reference.stats.model_dump())
     for stage in ("fit_importance", "score_weights"):
         record_left_out(run.folder, stage, refused_by(config.model_folder, stage))

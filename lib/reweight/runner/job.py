@@ -23,6 +23,7 @@ from reweight.core.persisted import staged_in
 from reweight.core.run import JobRun, Stage, Summary
 from reweight.core.run_folder import RunFolder
 from reweight.core.session import borrowed, given_session, spark_session
+from reweight.daily.kind_of_run import check_not_of_days
 from reweight.evaluate.stage import check_config as check_judges
 from reweight.evaluate.stage import check_samples, evaluate
 from reweight.fit_importance.launch import check_gpus
@@ -211,7 +212,8 @@ def _say_kept(kept: list[str]) -> None:
 
 
 def _check_early(run: JobRun[Any], remaining: Sequence[Stage]) -> None:
-    """Refuses what the config shows before the first stage, which may take hours."""
+    """Refuses what can be seen before the first stage, which may take hours."""
+    check_not_of_days(run.folder, [stage.__name__ for stage in remaining])
     if build_samples in remaining:
         check_encoders(run.config.features.text)
     if fit_importance in remaining[1:] and run.config.model_run_id is None:

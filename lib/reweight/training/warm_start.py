@@ -53,7 +53,7 @@ def wrong_start(
     model_run_id: str | None,
     methods: Sequence[ImportanceMethod],
 ) -> str | None:
-    """What is wrong with the section in a run; None if nothing is.
+    """What is wrong with where the models of a run come from; None if nothing is.
 
     Args:
         section: the section; None without one.
@@ -61,6 +61,11 @@ def wrong_start(
         model_run_id: the run whose models are used, if any.
         methods: of the run.
     """
+    if model_run_id == run_id:
+        return (
+            f"model_run_id: expected another run, got this one, '{run_id}', whose own rows would "
+            "count as new ones; write another run_id, or model_run_id: null to fit models"
+        )
     if section is None:
         return None
     if model_run_id is not None:
