@@ -62,6 +62,13 @@ def test_every_config_has_a_run_id_of_its_own() -> None:
     assert len(set(ids)) == len(ids)
 
 
+def test_real_and_simulated_logs_have_no_root_in_common() -> None:
+    logs = [c for c in map(any_config, CONFIGS) if getattr(c, "cleaning", None)]
+    simulated = {c.root for c in logs if c.simulation}
+    # Columns of one name, such as item_id, have other types: a table of events cannot hold both.
+    assert not simulated & {c.root for c in logs if not c.simulation}
+
+
 @pytest.mark.parametrize(
     "methods", [[], [{"method": "random"}], [{"method": "random"}, {"method": "uniform"}]]
 )
