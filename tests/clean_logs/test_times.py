@@ -188,6 +188,8 @@ def test_each_source_has_a_unit_of_its_own() -> None:
         with pytest.raises(SourceError, match="300 times of the source 'buys'"):
             check_times([*clicks, *buys], both, {})
     check_times([*clicks, few], both, {})
+    small = groups({START: 8}, "buys")
+    check_times([*clicks, *small, replace(strange(2), source="buys")], both, {})
 
 
 def test_a_source_that_ends_before_the_log_is_named_with_the_setting() -> None:
