@@ -178,6 +178,17 @@ def test_what_spark_cannot_read_as_a_number_or_a_time_stays_text(values: tuple[s
     assert guess(of(*values)).kind == "text"
 
 
+def test_blanks_around_texts_and_times_are_cut_off() -> None:
+    padded = guess(of("view  ", " buy", "view"))
+    assert (padded.kind, padded.sql) == ("text", "trim(x)")
+    assert padded.counts == {"view": 2, "buy": 1}
+    assert padded.evidence[-1] == "2 with blanks around them, which are cut off"
+    assert guess(of("view ", " ", "buy")).sql == "nullif(trim(x), '')"
+    assert guess(of("007 ", "012 ")).sql == "trim(x)"
+    assert guess(of(" 31.03.2024")).sql == "try_to_timestamp(trim(x), 'dd.MM.yyyy')"
+    assert guess(of(" 5", "6 ")).sql == "try_cast(x AS bigint)"
+
+
 def test_ids_with_a_point_stay_text() -> None:
     long = ["1058563274.1700000000", "1058563274.1700000001"]
     for found in (guess(of(*long, name="client")), guess(of("7.16", "8.5", name="user_pseudo_id"))):

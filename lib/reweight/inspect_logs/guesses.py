@@ -100,8 +100,13 @@ def guess(column: RawColumn) -> Guess:
     if not real:
         sql = f"CAST({column.sql} AS string)" if column.kind == "void" else column.sql
         return Guess(column, "text", sql, (*odd, "no value in the sample: its type is not known"))
-    reading = _boolean(column, sql, real) or _number(column, sql, real) or _time(column, sql, real)
-    reading = reading or _text(column, sql, real, bool(blank))
+    reading = _read(column, sql, real, bool(blank))
+    if padded := sum(v != v.strip(" ") for v in real):
+        real = [v.strip(" ") for v in real]
+        # Numbers and booleans are read with blanks around them.
+        if reading.kind in ("text", "time", "hours"):
+            reading = _read(column, f"trim({sql})", real, bool(blank))
+            odd = (*odd, f"{padded:,} with blanks around them, which are cut off")
     return Guess(
         column,
         reading.kind,
@@ -112,6 +117,11 @@ def guess(column: RawColumn) -> Guess:
         reading.counts,
         len(real),
     )
+
+
+def _read(column: RawColumn, sql: str, real: Sequence[str], blank: bool) -> Guess:
+    reading = _boolean(column, sql, real) or _number(column, sql, real) or _time(column, sql, real)
+    return reading or _text(column, sql, real, blank)
 
 
 def shown(counts: Counter[str]) -> str:
@@ -285,7 +295,7 @@ def _text(column: RawColumn, sql: str, real: Sequence[str], blank: bool) -> Gues
         evidence = [f"{len(numbers):,} numbers and {odd.total():,} other texts: {shown(odd)}"]
         others.append((f"try_cast({sql} AS double)", "if the other texts are to be null"))
     if blank:
-        sql = f"nullif(trim({sql}), '')"
+        sql = f"nullif({sql if sql.startswith('trim(') else f'trim({sql})'}, '')"
     return Guess(column, "text", sql, tuple(evidence), tuple(others), counts=dict(counts))
 
 
