@@ -227,7 +227,8 @@ class Cleaning(Section):
         ranges: column -> [lowest, highest], null for no limit. Anything that is not a finite number
             is out of range.
         not_before: earliest ``event_time``, inclusive. If it is not set, times before 1970 are
-            rejected, and so are the few that are further before the rest than the log is long.
+            rejected, and so are the few that are further before the rest than the log is long, and
+            those of January 1970 (zeros, or another unit) in a log of our days.
         not_after: latest ``event_time``, inclusive. If it is not set, times from 2100 on are
             rejected, and so are the few rows after the end of the log: the last day with more than
             a trickle of rows, plus the longest silence that the log had before.
