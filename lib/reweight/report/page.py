@@ -23,7 +23,7 @@ _UNCLEAR = NO_DIFFERENCE
 # What stages say of their rows in words, and is shown as it is.
 _ROW_TEXTS = {
     *("times", "implausible times", "before the log", "after the log"),
-    *("duplicates by source", "not converted"),
+    *("sources that end early", "duplicates by source", "not converted"),
     *("validation from", "test from", "gap", "same time", "null keys"),
 }
 
