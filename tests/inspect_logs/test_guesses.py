@@ -74,6 +74,8 @@ def of(*values: str | None, name: str = "x", kind: str = "string") -> RawColumn:
         (of(None, None), "text", "x", "its type is not known"),
         (of(None, kind="void"), "text", "CAST(x AS string)", "its type is not known"),
         (of("2024-03-01", kind="date"), "time", "CAST(x AS timestamp)", "dates without hours"),
+        (of("a", kind="binary"), "other", "CAST(x AS string)", "binary"),
+        (of("a\ufffd", kind="binary"), "other", "hex(x)", "binary"),
         (of("5", "6", kind="int"), "integer", "x", "int; 5 .. 6"),
         (of(*"123456789", "A1"), "text", "x", "9 numbers and 1 other texts: A1 (1)"),
     ],

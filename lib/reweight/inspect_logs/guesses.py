@@ -178,7 +178,8 @@ def _typed(column: RawColumn, real: Sequence[str], odd: tuple[str, ...]) -> Gues
     elif column.kind == "boolean":
         kind = "boolean"
     elif column.kind == "binary":
-        sql = f"CAST({sql} AS string)"
+        # Ids as bytes, such as UUIDs: as a text many of them would be one.
+        sql = f"hex({sql})" if any("\ufffd" in v for v in real) else f"CAST({sql} AS string)"
     if times is not None and kind in ("integer", "number"):
         if _is_timely(column, times):
             return Guess(
