@@ -179,5 +179,10 @@ def test_a_day_that_cannot_be_right_is_refused_and_nothing_is_written(
         of_days("2026-02-01", run="refused")
     with pytest.raises(SampleError, match="belong to other features"):
         of_days(FIRST, None, "features.cyclic=[hour_of_day]", run="refused")
+    # Samples are made before events are written; until then, settings may be corrected.
+    for key in ("user_id", "item_id"):
+        with pytest.raises(SampleError, match="sample_id is not unique"):
+            of_days(FIRST, None, f"sampling.key=[{key}]", run="refused")
     run = opened("refused", "model_run_id=reference")
+    assert not read_days(run.folder)
     assert run.store.read(EVENTS, may_be_empty=True).isEmpty()

@@ -34,7 +34,7 @@ def test_a_stage_that_replaces_all_days_is_refused_before_any_begins(
     store: Any = SimpleNamespace(keeping_small_slices=nullcontext)
     spark: Any = None
     run = Run(spark, load_config(DEMO, [f"root={tmp_path}"]), store)
-    write_json(run.folder.series, {})
+    write_json(run.folder.day("2026-01-21"), {})
     with pytest.raises(RunError, match="'demo' has been made day by day") as caught:
         run_stages(run, stages)
     assert "run_id=demo_whole" in caught.value.fix

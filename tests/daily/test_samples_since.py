@@ -53,12 +53,11 @@ def test_labels_of_the_first_days_are_those_of_one_run(spark: SparkSession, tmp_
     of_days = since(micros(FIRST))
     # What the other run has of the days themselves is there once.
     open_store(spark, str(tmp_path), "reference").write(EVENTS, log)
-    store = open_store(spark, str(tmp_path), "days")
-    store.write(EVENTS, log.where(of_days))
+    store, of_run = open_store(spark, str(tmp_path), "days"), log.where(of_days)
     found = {}
     for attribute in ("first", "last", None):
         rules = sampling(attribute)
-        given = (store, CLEANING, rules, micros(FIRST), FIRST, "reference")
+        given = (store, of_run, CLEANING, rules, micros(FIRST), FIRST, "reference")
         events, day = events_since(*given)
         assert day == FIRST
         found[attribute] = labels(events, rules)
@@ -66,7 +65,8 @@ def test_labels_of_the_first_days_are_those_of_one_run(spark: SparkSession, tmp_
     assert found == {"first": {2: 0, 4: 1}, "last": {2: 1, 4: 1}, None: {2: 1, 4: 1}}
     # Once a day is more than a window after the first one, the other run is not read.
     later = micros(date(2026, 1, 7))
-    events, day = events_since(store, CLEANING, sampling("first"), later, FIRST, "no such run")
+    rules = sampling("first")
+    events, day = events_since(store, of_run, CLEANING, rules, later, FIRST, "no such run")
     assert (day, events.count()) == (FIRST, 4)
 
 

@@ -1,6 +1,7 @@
 """The stage promote, on tables: challengers of another run, and what is live after each."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -206,6 +207,12 @@ def test_live_weights_that_their_run_makes_again_are_another_version(opened: Ope
     assert decision("challenger=worst")["live"] == "uniform, on the rows of run worst"
     assert published_weights(line).count() == 1
     assert versions()[3] is None
+    # So do those of a run that was removed.
+    assert decision("challenger=monday")["decision"] == "promoted"
+    shutil.rmtree(monday.folder.path)
+    told = decision("challenger=worst")
+    assert told["live"] == "uniform, on the rows of run worst"
+    assert "Run monday is not there any more" in told["reason"]
 
 
 def test_the_models_of_a_run_that_was_made_again_are_not_those_that_are_live(

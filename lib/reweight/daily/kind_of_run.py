@@ -40,7 +40,7 @@ def check_not_of_days(folder: RunFolder, stages: Iterable[str]) -> None:
         RunError: some would.
     """
     overwriting = [stage for stage in stages if stage in _OF_THE_PIPELINE]
-    if folder.series.exists() and overwriting:
+    if overwriting and any(folder.days.glob("*.json")):
         raise RunError(
             f"run '{folder.path.name}' has been made day by day",
             expected="python jobs/daily.py CONFIG --day DAY, or another run_id for the pipeline",

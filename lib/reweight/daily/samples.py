@@ -26,6 +26,7 @@ from reweight.daily.days import micros, of_micros, since
 
 def events_since(
     store: Store,
+    own_events: DataFrame,
     cleaning: Cleaning,
     sampling: Sampling,
     opened: int,
@@ -39,6 +40,7 @@ def events_since(
 
     Args:
         store: the tables.
+        own_events: the events of the run itself.
         cleaning: the section.
         sampling: the section.
         opened: from when on samples are made, microseconds since 1970.
@@ -54,7 +56,7 @@ def events_since(
     window = (sampling.label.window or 0) if sampling.label.attribute else 0
     begin = of_micros(opened - window * 10**6)
     day = max(begin, first)
-    events = read_events(store, cleaning).where(since(micros(day)))
+    events = own_events.where(since(micros(day)))
     if begin < first and sampling.label.attribute == "first":
         before = read_events(store, cleaning, model_run_id).where(since(micros(begin)))
         events = events.unionByName(before.where(f"NOT ({since(micros(first))})"))
@@ -106,6 +108,8 @@ def samples_since(
         with persisted(raw) as prepared:
             facts = raw_samples.facts(prepared, rules, features)
             checks.check_labels(prepared, facts["unread"])
+            if twice := facts["rows"] - facts["ids"]:
+                raise _repeated(f"those of {twice} samples since {of_micros(opened[0])} once more")
             checks.check_samples(facts)
             check_new(store, prepared, rules, opened[0])
             negatives.check_rates(facts)
@@ -141,14 +145,19 @@ def check_new(store: Store, samples: DataFrame, sampling: Sampling, opened: int)
     before = store.read(SAMPLES, may_be_empty=True).where(f"NOT ({since(opened)})")
     ids = before.select("sample_id").join(samples.select("sample_id"), "sample_id", "left_semi")
     if repeated := ids.count():
-        raise SampleError(
-            "sample_id is not unique",
-            expected="values of `sampling.key` that no earlier sample of the run has",
-            got=f"those of {repeated} samples before {of_micros(opened)} once more",
-            fix="deliver the day again without the events that repeat them; or write another "
-            "run_id, and add the column that distinguishes the samples to `sampling.key`, such as "
-            "event_time",
-        )
+        raise _repeated(f"those of {repeated} samples before {of_micros(opened)} once more")
+
+
+def _repeated(got: str) -> SampleError:
+    # On a later day, the key of the first one cannot change any more.
+    return SampleError(
+        "sample_id is not unique",
+        expected="values of `sampling.key` that no other sample of the run has",
+        got=got,
+        fix="deliver the day again without the events that repeat them; or write another run_id, "
+        "and add the column that distinguishes the samples to `sampling.key`, such as event_time; "
+        "nothing was written",
+    )
 
 
 def _earlier(store: Store, features: Features, day: date) -> Mapping[str, DataFrame]:

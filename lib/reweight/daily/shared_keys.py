@@ -110,6 +110,20 @@ def settled(
         yield Settled(day, rows, days, _changed(taken, known), lost)
 
 
+def events_with(result: Settled, stored: DataFrame | None, section: Cleaning) -> DataFrame:
+    """The events of the run as they are once those of the days are written.
+
+    Args:
+        result: what the days deliver.
+        stored: the output of ``stored_events``.
+        section: the section ``cleaning``.
+    """
+    new = cleaning.events(result.rows).select(*section.stored_columns)
+    if stored is None:
+        return new
+    return stored.where(f"NOT ({in_days(result.changed)})").drop(DELIVERED).unionByName(new)
+
+
 def write_settled(result: Settled, known: Mapping[date, Day], store: Store, to: RunFolder) -> None:
     """Writes the events and the rejected rows, so that a job killed meanwhile can do it again.
 
@@ -150,6 +164,8 @@ def counted(result: Settled, delivery: Delivery) -> dict[str, Any]:
 
 def stored_events(store: Store, section: Cleaning) -> DataFrame | None:
     """The events of the run, with the day that delivered them; None if it has written none yet."""
+    if not store.exists(EVENTS):
+        return None
     events = store.read(EVENTS, may_be_empty=True)
     names = (*section.stored_columns, DELIVERED)
     if {name.lower() for name in names} - {column.lower() for column in events.columns}:

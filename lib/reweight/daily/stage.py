@@ -14,11 +14,12 @@ Writes:
     that changes which of them is kept.
 
 Refuses:
-    A run whose tables the pipeline has made. Days before ``daily.first``, without files or without
-    events, with far more rows than the days before (``daily.largest``), or with other columns; a
-    day after one that was begun and not finished; models of other features, or that were fitted
-    again since the first day; settings that changed since then; samples with the id of an earlier
-    one; and what the stages clean_logs, build_samples and score_weights refuse.
+    A run that the pipeline has made, as the pipeline refuses one of days. Before anything of a day
+    is written: days before ``daily.first``, without files or without events, with far more rows
+    than the days before (``daily.largest``), or with other columns; a day after one that was begun
+    and not finished; models of other features, or that were fitted again since the first day;
+    settings that changed since then; samples with the id of an earlier one; and what the stages
+    clean_logs, build_samples and score_weights refuse.
 """
 
 import json
@@ -59,7 +60,9 @@ from reweight.daily.kind_of_run import check_not_whole
 from reweight.daily.samples import events_since, samples_since
 from reweight.daily.section import Daily, cleaning_of, row_rules
 from reweight.daily.shared_keys import (
+    Settled,
     counted,
+    events_with,
     note_done,
     settled,
     stored_events,
@@ -78,6 +81,7 @@ def daily(run: Run) -> dict[str, Any]:
     """Adds the log of one or several days to a run: events, samples and weights."""
     section = _section(run)
     check_days(section.days, section, read_days(run.folder))
+    check_not_whole(run.folder)
     reference = _Reference(run)
     _begin(run, section, reference)
     summary: dict[str, Any] = {}
@@ -121,7 +125,10 @@ def _section(run: Run) -> Daily:
 
 
 def _begin(run: Run, section: Daily, reference: _Reference) -> None:
-    """Notes what all days have in common, and counts the events before the first one."""
+    """Notes what all days have in common, and counts the events before the first one.
+
+    Until a day has been begun, all of it may still change.
+    """
     config, path = run.config, run.folder.series
     parts = {
         "first": section.first,
@@ -135,13 +142,12 @@ def _begin(run: Run, section: Daily, reference: _Reference) -> None:
         "importance": [method.model_dump(mode="json") for method in config.importance],
     }
     common = {name: digest(json.dumps(value, default=str)) for name, value in parts.items()}
-    if path.exists():
+    if path.exists() and read_days(run.folder):
         noted = json.loads(path.read_text())
         check_settings(common, noted, config.run_id)
         if common.keys() - noted.keys():
             write_json(path, common)
         return
-    check_not_whole(run.folder)
     write_json(run.folder.features, reference.stats.model_dump())
     for stage in ("fit_importance", "score_weights"):
         record_left_out(run.folder, stage, refused_by(config.model_folder, stage))
@@ -161,8 +167,7 @@ def _count_before(run: Run, section: Daily) -> None:
         history_rows(before, name, history, lookback(history, section.first))
         for name, history in config.features.history.items()
     ]
-    condition = f"day < DATE '{section.first}'"
-    run.store.write(HISTORY, reduce(DataFrame.unionByName, rows), where=condition)
+    run.store.write(HISTORY, reduce(DataFrame.unionByName, rows))
 
 
 def _process_day(run: Run, section: Daily, reference: _Reference, day: date) -> dict[str, Any]:
@@ -178,19 +183,40 @@ def _process_day(run: Run, section: Daily, reference: _Reference, day: date) -> 
         with settled(
             run.spark, delivery, delivered_days, stored, config.cleaning, section
         ) as result:
-            write_settled(result, delivered_days, run.store, run.folder)
-    window = config.sampling.label.settles or 0
-    known = {**delivered_days, **result.days}
-    new = known[day].model_copy(update={"changed": result.changed})
-    opened = reopened(new, known, window, section.first)
-    if config.features.history:
-        _write_history(run, result.changed)
-    counts = _write_samples(run, section, reference, opened)
+            known = {**delivered_days, **result.days}
+            new = known[day].model_copy(update={"changed": result.changed})
+            window = config.sampling.label.settles or 0
+            opened = reopened(new, known, window, section.first)
+            counts = _write(run, section, reference, result, opened)
     written = _write_weights(run, reference, opened[0], counts["samples"])
     note_done(result, delivered_days, run.folder)
     days = sorted(d for d in known if micros(d) + 86400 * 10**6 > opened[0] and d != day)
     again = {"opened again": ", ".join(map(str, days))} if days else {}
     return {**counted(result, delivery), **counts, "weights": written, **again}
+
+
+def _write(
+    run: Run, section: Daily, reference: _Reference, result: Settled, opened: tuple[int, int]
+) -> dict[str, Any]:
+    """Writes the events and the samples, once the samples are made: nothing if one is refused."""
+    config, store = run.config, run.store
+    own_events = events_with(result, stored_events(store, config.cleaning), config.cleaning)
+    before = section.first, config.model_run_id
+    of_samples = config.cleaning, config.sampling, opened[0], *before
+    events, first = events_since(store, own_events, *of_samples)
+    sections = (config.sampling, config.features, config.splits)
+    new_samples = samples_since(
+        store, events, opened, first, sections, reference.stats, config.seed
+    )
+    with new_samples as (samples, summary):
+        check_labelled(reference.methods, samples, Refusals())
+        kept = sampling.kept_types(events, config.sampling)
+        write_settled(result, read_days(run.folder), store, run.folder)
+        write_json(run.folder.kept, kept)
+        if config.features.history:
+            _write_history(run, result.changed)
+        store.write(SAMPLES, samples, where=since(opened[0]))
+    return summary
 
 
 def _write_history(run: Run, days: tuple[date, ...]) -> None:
@@ -200,27 +226,10 @@ def _write_history(run: Run, days: tuple[date, ...]) -> None:
     run.store.write(HISTORY, reduce(DataFrame.unionByName, rows), where=f"day IN ({listed})")
 
 
-def _write_samples(
-    run: Run, section: Daily, reference: _Reference, opened: tuple[int, int]
-) -> dict[str, Any]:
-    config = run.config
-    before = section.first, config.model_run_id
-    events, first = events_since(run.store, config.cleaning, config.sampling, opened[0], *before)
-    write_json(run.folder.kept, sampling.kept_types(events, config.sampling))
-    sections = (config.sampling, config.features, config.splits)
-    new_samples = samples_since(
-        run.store, events, opened, first, sections, reference.stats, config.seed
-    )
-    with new_samples as (samples, summary):
-        run.store.write(SAMPLES, samples, where=since(opened[0]))
-    return summary
-
-
 def _write_weights(run: Run, reference: _Reference, opened: int, count: int) -> int:
     config = run.config
     samples = run.store.read(SAMPLES).where(since(opened))
-    rows_read = check_labelled(reference.methods, samples, Refusals())
-    if rows_read != count:
+    if (rows_read := samples.count()) != count:
         raise TableError(
             "the samples that were made and those in the table do not match",
             expected=f"{count} samples",

@@ -63,9 +63,11 @@ def promote(run: Run) -> dict[str, Any]:
         challenger, beside, result = _judged(run, left)
         word, reason, live = decided(challenger, beside, result, history, section.horizon)
         if before and left is None:
+            lost = "has made its weights again since they went live"
+            lost = lost if _folder(run, before.run).config.is_file() else "is not there any more"
             reason = (
-                f"Run {before.run} has made its weights again since they went live, so the "
-                f"challenger is compared with uniform ones. {reason}"
+                f"Run {before.run} {lost}, so the challenger is compared with uniform ones. "
+                f"{reason}"
             )
     decision = Decision(
         number=number,
@@ -83,9 +85,11 @@ def promote(run: Run) -> dict[str, Any]:
 
 
 def _left(run: Run, live: Version) -> Version | None:
-    """The live version as its run has it now; None if the run has made other weights since."""
+    """The live version as its run has it now; None if the run has made others, or is gone."""
     if live.method == BASELINE:
         return live
+    if not _folder(run, live.run).config.is_file():
+        return None
     opened = _opened(run, live.run)
     current = _version(opened, live.method)
     if current.is_same(live):
@@ -112,7 +116,7 @@ def _version_before(run: Run, history: Sequence[Decision]) -> Version:
             fix="python jobs/promote.py CONFIG --history shows them",
         )
     version = versions[-2]
-    if not version.is_left(weights_key(RunFolder.of(run.config.root, version.run))):
+    if not version.is_left(weights_key(_folder(run, version.run))):
         raise PromotionError(
             "the version before the live one is not there any more",
             expected=f"{version}, as it was judged",
@@ -223,10 +227,13 @@ def _check_rankers(challenger: RunConfig, live: RunConfig) -> None:
         )
 
 
+def _folder(run: Run, name: str) -> RunFolder:
+    return RunFolder.of(run.config.root, name)
+
+
 def _opened(run: Run, name: str) -> Run:
     """Another run of the same root, to read from: one whose judges have judged its weights."""
-    root, catalog = run.config.root, run.config.catalog
-    folder = RunFolder.of(root, name)
+    root, catalog, folder = run.config.root, run.config.catalog, _folder(run, name)
     if not folder.config.is_file():
         raise PromotionError(
             f"there is no run '{name}'",

@@ -142,7 +142,7 @@ def run_stages(
         order: the stages of which each depends on those before it.
 
     Raises:
-        RunError: no stage has the name ``again``.
+        RunError: no stage has the name ``again``, or they would replace what days have left.
     """
     names = [stage.__name__ for stage in stages]
     if again is not None and again not in names:
