@@ -238,3 +238,9 @@ def test_the_models_of_a_run_that_was_made_again_are_not_those_that_are_live(
     write_records(opened("newer", "model_run_id=models").folder)
     with pytest.raises(PromotionError, match="has made other models or weights since"):
         decision("models", "promotion.against=newer")
+    # They may be gone, too; a challenger that reads them is refused.
+    shutil.rmtree(models.folder.path)
+    with pytest.raises(PromotionError, match="run 'models' is not finished: score_weights"):
+        decision("later")
+    finished(opened("own"), arms(4, {"uniform": 2.0, "density_ratio": 0.8}))
+    assert decision("own")["live"] == "density_ratio of models, on the rows of run later"

@@ -91,10 +91,10 @@ def _left(run: Run, live: Version) -> Version | None:
     if not _folder(run, live.run).config.is_file():
         return None
     opened = _opened(run, live.run)
-    current = _version(opened, live.method)
-    if current.is_same(live):
+    models_left = opened.config.model_folder.config.is_file()
+    if models_left and (current := _version(opened, live.method)).is_same(live):
         return current
-    # The run of the models may have made others, while this one still has the rows of before.
+    # The run of the models may have made others or be gone: this one still has the rows of before.
     return live if live.is_left(weights_key(opened.folder)) else None
 
 
