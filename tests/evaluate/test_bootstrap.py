@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from reweight.evaluate.bootstrap import draws, interval, standard_error, tail
+from reweight.evaluate.bootstrap import TOO_FEW, draws, effective, interval, standard_error, tail
 
 Array = NDArray[np.float64]
 
@@ -95,6 +95,31 @@ def test_of_few_buckets_what_is_equal_is_called_different_as_rarely_as_of_many(
         error = standard_error(drawn @ differences / buckets, buckets)
         called += 2 * tail(abs(differences.mean()), error, buckets) < 0.05
     assert 0.035 <= called / 2000 <= 0.065
+
+
+def test_the_effective_number_is_that_of_buckets_of_equal_size_that_show_as_much() -> None:
+    assert effective(np.full(7, 3.0)) == pytest.approx(7)
+    assert effective(np.array([9.0, 0.0, 0.0])) == 1
+    assert effective(np.array([80.0, *[1.0] * 20])) == pytest.approx(100**2 / (80**2 + 20))
+    assert effective(np.zeros(3)) == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+def test_where_one_group_has_most_rows_what_is_equal_is_not_called_different_more_often(
+    share: float,
+) -> None:
+    generator, buckets, called = np.random.default_rng(9), 100, 0
+    rows = np.full(buckets, 10.0)
+    if share:
+        rows[0] = share / (1 - share) * rows[1:].sum()
+    drawn, known = draws(buckets, 300, seed=1), effective(rows)
+    for _ in range(600):
+        # Rows of a group are alike.
+        sums = rows * generator.normal(size=buckets)
+        error = standard_error((drawn @ sums) / (drawn @ rows), known)
+        point = abs(sums.sum() / rows.sum())
+        called += known > TOO_FEW and 2 * tail(point, error, known) < 0.05
+    assert called / 600 <= 0.09
 
 
 def clustered(generator: np.random.Generator) -> tuple[Array, Array, Array]:

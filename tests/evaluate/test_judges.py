@@ -198,6 +198,8 @@ def test_what_the_config_shows_is_refused_before_any_work(spark: SparkSession) -
         (Recorded(weight="-1"), "has values out of range", "another `weight`"),
         (Position(propensity="position - 1"), "has values out of range", "another `propensity`"),
         (Recorded(where="split = 'train'"), "has no rows in validation", "no row"),
+        # Whose propensities a model will estimate later.
+        (Position(where="position > 99"), "has no rows in validation", "no row"),
         (Trusted(label="if(split = 'test', null, 1)"), "has only one class in validation", "0"),
     ],
 )
@@ -205,7 +207,7 @@ def test_judges_without_something_to_judge_are_refused(
     store: Tables, judge: Judge, what: str, got: str
 ) -> None:
     with pytest.raises(EvaluationError, match=what) as refused:
-        judging.check_judged(store, TYPES, {"mine": judge}, KNOWN, 1)  # type: ignore[arg-type]
+        judging.check_judged(store, TYPES, {"mine": judge}, 1)  # type: ignore[arg-type]
     assert got in refused.value.got
     assert "evaluation.judges.mine" in refused.value.fix
 
@@ -240,9 +242,12 @@ def test_a_condition_of_the_recorded_judge_is_checked_also_where_it_is_the_only_
 
 def test_judges_with_few_positives_are_noted(store: Tables) -> None:
     few = EXAMPLES | {"trusted": Trusted(label="rating >= 4")}
-    found = judging.check_judged(store, TYPES, few, KNOWN, 38)  # type: ignore[arg-type]
+    few["settled"] = Settled(where="split = 'test' OR sample_id % 3 = 0")
+    found = judging.check_judged(store, TYPES, few, 38)  # type: ignore[arg-type]
     assert found["recorded"] == {"rows": 200, "positives": 40}
     assert "too few rows" in found["trusted"]["note"]
+    # Rows of validation choose, so few of those are as much in the way.
+    assert "too few rows" in found["settled"]["note"]
 
 
 def test_a_slice_that_features_give_away_is_said_with_the_area(spark: SparkSession) -> None:
@@ -257,3 +262,16 @@ def test_a_slice_that_features_give_away_is_said_with_the_area(spark: SparkSessi
     assert "AUC of 0.4" in notes["fair"] or "AUC of 0.5" in notes["fair"]
     assert "not a random part" not in notes["fair"]
     assert "not a random part" in notes["chosen"]
+
+
+def test_a_small_slice_is_not_said_to_be_another_part_of_the_log_by_chance() -> None:
+    generator, said = np.random.default_rng(1), 0
+    inside, fitted = np.arange(600) < 40, np.arange(600) % 2 == 0
+    error = random_slice.chance(20, 280)
+    for _ in range(100):
+        area = random_slice.separation(generator.normal(size=(600, 3)), inside, fitted)
+        assert area is not None
+        said += "not a random part" in random_slice.note(area, error)
+    assert said <= 10
+    assert error == pytest.approx(np.sqrt(301 / (12 * 20 * 280)))
+    assert "not a random part" in random_slice.note(0.56, random_slice.chance(5000, 5000))

@@ -76,6 +76,12 @@ def test_entropy_is_the_log_loss_of_predicting_the_rate(rate: float) -> None:
     assert metrics.entropy(np.asarray(rate)) == pytest.approx(wanted, rel=1e-9)
 
 
+def test_labels_of_one_class_have_no_entropy_to_divide_by() -> None:
+    none = metrics.entropy(np.array([0.0, 1.0, -0.1, 1.1]))
+    np.testing.assert_array_equal(none, 0)
+    assert np.isnan(metrics.ratio(np.full(4, 0.3), none)).all()
+
+
 def test_calibration_error_is_the_mean_gap_weighted_by_rows() -> None:
     count = np.array([10.0, 30.0, 0.0, 60.0])
     predicted = np.array([1.0, 9.0, 0.0, 54.0])

@@ -305,10 +305,21 @@ def test_a_segment_of_a_single_group_has_values_but_neither_intervals_nor_p_valu
     assert None not in {r[key] for r in others for key in ("low", "high")}
 
 
+def test_rows_of_one_group_for_the_most_part_have_no_intervals(frame: pd.DataFrame) -> None:
+    # Such as all guests of a shop, under one number.
+    rows_of_one = frame["sample_id"] % 5 < 4
+    group = frame["group_id"].where(~rows_of_one, "guest")
+    rows = measured(frame.assign(group_id=group), SECTION, "uniform", SEED)
+    whole = [r for r in rows if r["segment"] is None and r["split"] == "test"]
+    known = {r["value"] for r in whole if r["name"] == "effective_buckets"}
+    assert len(known) == 1 and known.pop() == pytest.approx(1 / 0.8**2, rel=0.05)
+    assert {r[key] for r in whole for key in ("low", "high", "p")} == {None}
+
+
 def test_of_few_groups_two_equally_good_rankers_are_seldom_told_apart() -> None:
     called = []
     for seed in range(40):
-        draw, groups, n = np.random.default_rng(seed), 2, 400
+        draw, groups, n = np.random.default_rng(seed), 3, 400
         group = np.arange(n) % groups
         truth = draw.normal(-0.5, 1, n)
         rows = pd.DataFrame({"split": "test", "sample_id": np.arange(n), "segment": None})
@@ -316,7 +327,7 @@ def test_of_few_groups_two_equally_good_rankers_are_seldom_told_apart() -> None:
         # Each errs by group, in directions of its own.
         frames = [
             rows.assign(method=m, probability=1 / (1 + np.exp(-truth - shift[group])))
-            for m, shift in zip(("uniform", "other"), draw.normal(0, 0.8, (2, 2)), strict=True)
+            for m, shift in zip(("uniform", "other"), draw.normal(0, 0.8, (2, 3)), strict=True)
         ]
         found = measured(pd.concat(frames), SECTION, "uniform", seed)
         key = ("other", "log_loss", "difference", None)

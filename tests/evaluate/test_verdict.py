@@ -19,15 +19,18 @@ BETTER, WORSE, SAME = (-0.02, 1e-5, 0.0, 1.0), (0.02, 1e-5, 0.0, 1.0), (-0.001, 
 
 
 def rows_of(
-    test: Moves, judge: str = "truth", positives: float = 500, validation: Moves | None = None
+    test: Moves,
+    judge: str = "truth",
+    positives: float = 500,
+    validation: Moves | None = None,
+    buckets: float = 150,
 ) -> list[dict[str, Any]]:
     rows = []
     for split, moves in (("test", test), ("validation", validation or test)):
         base = {"judge": judge, "split": split, "segment": None}
-        for name in ("rows", "positives", "effective_positives"):
-            rows.append(
-                base | {"method": "uniform", "name": name, "kind": "value", "value": positives}
-            )
+        counts = dict.fromkeys(("rows", "positives", "effective_positives"), positives)
+        for name, value in (counts | {"effective_buckets": buckets}).items():
+            rows.append(base | {"method": "uniform", "name": name, "kind": "value", "value": value})
         for method, (ranking, p, level, p_level) in moves.items():
             for name, less, own in (
                 ("ranking_log_loss", ranking, p),
@@ -118,6 +121,15 @@ def test_the_first_judge_with_enough_positives_leads() -> None:
     assert not said["truth"]["able"]
     assert "20 effective positives in validation" in said["truth"]["reason"]
     assert "cannot tell" in said["truth"]["text"]
+
+
+def test_a_judge_whose_rows_are_in_effect_those_of_two_groups_cannot_tell() -> None:
+    rows = rows_of({"a": BETTER}, buckets=1.8)
+    said = said_of(rows)
+    assert said["truth"]["test"] == {}
+    assert "no more than 1.8 groups of equal size" in said["truth"]["text"]
+    assert decision(rows, said)["weights"] == "uniform"
+    assert said_of(rows_of({"a": BETTER}, buckets=2.1))["truth"]["able"]
     assert leading(said_of(rows_of({"a": BETTER}, "truth", 20))) is None
 
 

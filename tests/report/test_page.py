@@ -37,7 +37,8 @@ METRICS = {
     "worst_group_log_loss": 0.4,
 }
 COUNTS = {
-    **{"rows": 1234.0, "positives": 321.0, "groups_left_out": 17.0, "effective_positives": 321.0}
+    **{"rows": 1234.0, "positives": 321.0, "groups_left_out": 17.0, "effective_positives": 321.0},
+    "effective_buckets": 150.0,
 }
 # method -> difference of its log loss with its interval.
 DIFFERENCES = {
@@ -263,9 +264,16 @@ def test_the_verdict_says_which_methods_help_and_what_to_ship(values: dict[str, 
     }
     assert found["text"] == (
         "Ship the weights of better: chosen on validation rows by recorded, and confirmed on test "
-        "rows. By recorded (labels as the log recorded them): help: better; hurt: worse; no "
-        "significant difference: even."
+        "rows. On test rows, by recorded (labels as the log recorded them): help: better; hurt: "
+        "worse; no significant difference: even."
     )
+
+
+def test_judges_that_are_left_out_are_named_with_the_reason(values: dict[str, Any]) -> None:
+    why = "its clip takes 51% of the positive mass, a bias that intervals do not show; raise `clip`"
+    evaluation = {"judges": values["judges"], "decision": values["decision"]}
+    found = page.verdict(evaluation | {"judges left out": {"position": why}})
+    assert found["others"] == [f"The judge position is left out: {why}."]
 
 
 def test_the_verdict_of_a_run_with_the_baseline_alone() -> None:
@@ -398,7 +406,8 @@ def test_without_intervals_differences_are_told_and_nothing_is_told_apart(
     values = values_of(intervals=False)
     json.dumps(values, allow_nan=False)
     assert values["verdict"]["text"] == (
-        "Ship uniform weights: by recorded, no method ranks validation rows better. By recorded "
+        "Ship uniform weights: by recorded, no method ranks validation rows better. On test rows, "
+        "by recorded "
         "(labels as the log recorded them): no method helps; no significant difference: better, "
         "worse, even."
     )

@@ -21,7 +21,7 @@ from reweight.evaluate.section import Evaluation
 Row = dict[str, Any]
 
 # Counts of rows: they have neither intervals nor differences.
-_COUNTS = ("groups_left_out", "rows", "positives", "effective_positives")
+_COUNTS = ("groups_left_out", "rows", "positives", "effective_positives", "effective_buckets")
 # Metric -> the same after recalibration. Metrics that only see the order do not change.
 _RECALIBRATED = {
     "log_loss": "ranking_log_loss",
@@ -118,7 +118,7 @@ def _rows(
 
 
 def _p_value(
-    difference: float, resampled: NDArray[np.float64], margin: float, buckets: int
+    difference: float, resampled: NDArray[np.float64], margin: float, buckets: float
 ) -> float:
     """Of a difference of at most the margin; NaN where resamples do not show how it varies."""
     size, error = abs(difference), bootstrap.standard_error(resampled, buckets)

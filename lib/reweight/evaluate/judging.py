@@ -90,15 +90,14 @@ def check_judges(
 
 
 def check_judged(
-    store: Store, types: Mapping[str, str], judges: _Judges, known: Known, positives: int
+    store: Store, types: Mapping[str, str], judges: _Judges, positives: int
 ) -> dict[str, dict[str, Any]]:
     """Checks in one pass over the held-out samples that each judge has rows to judge.
 
     Args:
         store: the tables.
         types: name -> type of the kept columns.
-        judges: name -> judge; those that need propensities that are not known are passed over.
-        known: what is known already.
+        judges: name -> judge; propensities that a model has yet to estimate are not checked.
         positives: effective number of positives below which a judge gives no verdict.
 
     Returns:
@@ -107,18 +106,17 @@ def check_judged(
     Raises:
         EvaluationError: a judge has no rows, one class, or values out of range.
     """
-    ready = {n: j for n, j in judges.items() if not j.unusable(known)}
-    parts = [_facts(name, judge) for name, judge in ready.items()]
-    frame = judged_samples(store, types, ready)
+    parts = [_facts(name, judge) for name, judge in judges.items()]
+    frame = judged_samples(store, types, judges)
     # Small by nature: two rows, one per split.
     rows = frame.groupBy("split").agg(*[fact for part in parts for fact in part]).collect()
     found: dict[str, dict[str, Any]] = {}
-    for name in ready:
+    for name in judges:
         sums = {row["split"]: {k: row[f"{name}.{k}"] or 0 for k in _FACTS} for row in rows}
         for split in ("validation", "test"):
             _check(name, split, sums.get(split, dict.fromkeys(_FACTS, 0)))
         found[name] = {"rows": sums["test"]["rows"], "positives": sums["test"]["one"]}
-        few = min(sums["test"]["one"], sums["test"]["zero"])
+        few = min(sums[split][label] for split in sums for label in ("one", "zero"))
         if few < positives:
             found[name]["note"] = f"too few rows of a label for a verdict: {few}"
     return found

@@ -28,9 +28,11 @@ def average_precision(pos: Array, neg: Array) -> Array:
 
 
 def entropy(rate: Array) -> Array:
-    """Entropy of a label with this positive rate, in nats."""
-    rate = np.clip(rate, 1e-300, 1 - 1e-16)
-    return np.asarray(-(rate * np.log(rate) + (1 - rate) * np.log1p(-rate)))
+    """Entropy of a label with this positive rate, in nats; 0 if there is one class only."""
+    inside = np.clip(rate, 1e-300, 1 - 1e-16)
+    nats = -(inside * np.log(inside) + (1 - inside) * np.log1p(-inside))
+    # Exactly 0, so that what is divided by it is undefined and not huge.
+    return np.asarray(np.where((rate <= 0) | (rate >= 1), 0.0, nats))
 
 
 def calibration_error(count: Array, predicted: Array, positives: Array) -> Array:

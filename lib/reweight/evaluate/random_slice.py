@@ -15,8 +15,9 @@ from reweight.evaluate.judges.random_traffic import RandomTraffic
 
 # Rows of each side that the classifier sees.
 ROWS = 5000
-# Above this area under the ROC curve, the slice is not a random part of the log.
-_MATERIAL = 0.55
+# Above this area under the ROC curve, the slice is not a random part of the log, unless so few rows
+# have it by chance in one case of twenty (one-sided, normal).
+_MATERIAL, _Z = 0.55, 1.645
 
 
 def separated(samples: DataFrame, judges: Mapping[str, Judge], seed: int) -> dict[str, str]:
@@ -33,11 +34,12 @@ def separated(samples: DataFrame, judges: Mapping[str, Judge], seed: int) -> dic
     notes = {}
     for name, judge in judges.items():
         if isinstance(judge, RandomTraffic):
-            notes[name] = _note(_area(samples, judge.expressions()["where"], seed))
+            notes[name] = note(*_area(samples, judge.expressions()["where"], seed))
     return notes
 
 
-def _area(samples: DataFrame, where: str, seed: int) -> float | None:
+def _area(samples: DataFrame, where: str, seed: int) -> tuple[float | None, float]:
+    """The area and its standard error if the slice is a random part of the log."""
     inside = F.coalesce(F.expr(where).cast("boolean"), F.lit(False))
     drawn = uniform(seed, "slice", "sample_id")
     rows = samples.select(
@@ -49,9 +51,20 @@ def _area(samples: DataFrame, where: str, seed: int) -> float | None:
         for side in ("inside", "NOT inside")
     )
     if frame.empty:
-        return None
+        return None, 0.0
     fitted, inside_ = frame["fitted"].to_numpy(bool), frame["inside"].to_numpy(bool)
-    return separation(np.stack(frame["features"].tolist()), inside_, fitted)
+    area = separation(np.stack(frame["features"].tolist()), inside_, fitted)
+    return area, chance(int((inside_ & ~fitted).sum()), int((~inside_ & ~fitted).sum()))
+
+
+def chance(one: int, other: int) -> float:
+    """The standard error of an area under the ROC curve of 0.5 (Mann and Whitney 1947).
+
+    Args:
+        one: number of rows of one side.
+        other: number of rows of the other side.
+    """
+    return float(np.sqrt((one + other + 1) / (12 * max(1, one) * max(1, other))))
 
 
 def half(seed: int) -> Column:
@@ -84,11 +97,17 @@ def separation(
     return float(roc_auc_score(inside[~fitted], model.decision_function(features[~fitted])))
 
 
-def _note(area: float | None) -> str:
+def note(area: float | None, error: float) -> str:
+    """What to say of a slice.
+
+    Args:
+        area: of the classifier; None if there is none.
+        error: the output of ``chance``.
+    """
     if area is None:
         return "too few rows, or no others, to tell whether it is a random part of the log"
     text = f"a classifier separates its rows from the others with an AUC of {area:.2f}"
-    if area > _MATERIAL:
+    if area > max(_MATERIAL, 0.5 + _Z * error):
         return (
             text + ": they are not a random part of the log, and their verdict may not carry over"
         )

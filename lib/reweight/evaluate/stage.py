@@ -146,9 +146,8 @@ def check_samples(run: Run) -> dict[str, Any]:
     judges = run.config.evaluation.judges
     if recorded_alone(all_judges(judges)):
         return {}
-    known = Known(simulated=run.config.simulation is not None)
     positives = run.config.evaluation.judge_positives
-    return judging.check_judged(run.store, kept_types(run.folder), judges, known, positives)
+    return judging.check_judged(run.store, kept_types(run.folder), judges, positives)
 
 
 def _known(run: Run) -> Known:

@@ -52,7 +52,7 @@ class Statistics:
 
 VALUES = (
     "judge string, method string, split string, segment string, name string, value double, "
-    "resampled array<double>, buckets int"
+    "resampled array<double>, buckets double"
 )
 VALUE_COLUMNS = tuple(column.split()[0] for column in VALUES.split(", "))
 
@@ -77,7 +77,7 @@ def values_of(
     Returns:
         Rows with ``judge``, ``method``, ``split``, ``segment`` (null for all rows), ``name``,
         ``value``, ``resampled``, one value per resample and from coarse bins, and ``buckets``, the
-        number of buckets that have its rows.
+        effective number of buckets that have its rows.
     """
     judge, method, split = (fine[key].iloc[0] for key in ("judge", "method", "split"))
     groups = groups[(groups["judge"] == judge) & (groups["split"] == split)]
@@ -89,15 +89,22 @@ def values_of(
     resampled = _all_metrics(
         _statistics(coarse, method_groups, buckets, draws, evaluation.bins), evaluation
     )
-    occupied: dict[str | None, int] = {None: len(buckets)}
-    occupied |= {str(k): int(n) for k, n in coarse.groupby("segment")["bucket"].nunique().items()}
+    sizes = coarse.groupby(["segment", "bucket"])["n"].sum()
+    effective: dict[str | None, float] = {
+        None: bootstrap.effective(sizes.groupby("bucket").sum().to_numpy(float)),
+        **{str(k): bootstrap.effective(n.to_numpy(float)) for k, n in sizes.groupby("segment")},
+    }
     # The resamples of a segment with too few labels say little of how its metrics vary, and those
-    # of a single bucket nothing.
-    few = {
+    # of too few buckets nothing.
+    few = {segment for segment, number in effective.items() if number <= bootstrap.TOO_FEW}
+    few |= {
         segment
         for segment, (pos, neg) in exact.segments.items()
-        if min(pos.sum(), neg.sum()) < evaluation.min_positives or occupied[segment] < 2
+        if min(pos.sum(), neg.sum()) < evaluation.min_positives
     }
+    exact_values = _all_metrics(exact, evaluation)
+    resampled[None, "effective_buckets"] = np.full(evaluation.replicates, np.nan)
+    exact_values[None, "effective_buckets"] = np.array([effective[None]])
     rows = [
         (
             judge,
@@ -106,9 +113,9 @@ def values_of(
             *key,
             value[0],
             resampled[key] * (np.nan if key[0] in few else 1),
-            occupied[key[0]],
+            effective[key[0]],
         )
-        for key, value in _all_metrics(exact, evaluation).items()
+        for key, value in exact_values.items()
     ]
     return pd.DataFrame(rows, columns=list(VALUE_COLUMNS))
 

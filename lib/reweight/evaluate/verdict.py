@@ -19,6 +19,7 @@ from typing import Any
 
 from reweight.core.baselines import BASELINE, CONTROL, RECALIBRATED
 from reweight.core.multiple_tests import holm
+from reweight.evaluate.bootstrap import TOO_FEW
 from reweight.evaluate.comparison import Row
 from reweight.evaluate.judges import Judge
 from reweight.evaluate.section import Evaluation
@@ -51,8 +52,9 @@ def verdicts(
         others: that of the run's other rankers, whose differences count in the correction.
 
     Returns:
-        Judge -> ``kind``, ``says``, ``decides``, ``rows``, ``effective_positives``, ``able`` (with
-        the ``reason`` why not), ``text``, and by split the outcome of each method.
+        Judge -> ``kind``, ``says``, ``decides``, ``rows``, ``effective_positives``,
+        ``effective_buckets``, ``able`` (with the ``reason`` why not), ``text``, and by split the
+        outcome of each method.
     """
     cells = _cells(rows)
     facts = {
@@ -82,7 +84,7 @@ def decision(rows: Sequence[Row], said: Mapping[str, Values]) -> Values:
             "weights": BASELINE,
             "judge": None,
             "confirmed": None,
-            "text": f"Ship {BASELINE} weights: no judge has enough positives to tell.",
+            "text": f"Ship {BASELINE} weights: no judge has enough positives and groups to tell.",
         }
     cells, decides = _cells(rows), said[judge]["decides"]
     outcomes = said[judge]["validation"]
@@ -221,17 +223,29 @@ def _facts(cells: Any, name: str, judge: Judge, evaluation: Evaluation) -> Value
     for split in ("test", "validation"):
         counts = {
             key: (cells.get((name, split, BASELINE, key, "value")) or {}).get("value") or 0.0
-            for key in ("rows", "positives", "effective_positives")
+            for key in ("rows", "positives", "effective_positives", "effective_buckets")
         }
         if split == "test":
             facts |= counts
-        if counts["effective_positives"] < evaluation.judge_positives:
-            facts["able"] = False
-            facts["reason"] = (
-                f"{counts['effective_positives']:.0f} effective positives in {split}, fewer than "
-                f"evaluation.judge_positives: {evaluation.judge_positives}"
-            )
+        if reason := _unable(split, counts, evaluation):
+            facts |= {"able": False, "reason": reason}
     return facts
+
+
+def _unable(split: str, counts: Mapping[str, float], evaluation: Evaluation) -> str | None:
+    """Why a judge with such rows of a split cannot tell; None if it can."""
+    positives, buckets = counts["effective_positives"], counts["effective_buckets"]
+    if positives < evaluation.judge_positives:
+        return (
+            f"{positives:.0f} effective positives in {split}, fewer than "
+            f"evaluation.judge_positives: {evaluation.judge_positives}"
+        )
+    if buckets <= TOO_FEW:
+        return (
+            f"the {split} rows show no more than {buckets:.1f} groups of equal size would, which "
+            "is too few to tell how groups vary (sampling.group)"
+        )
+    return None
 
 
 def _outcomes(

@@ -147,7 +147,7 @@ def _judged(run: Run, live: Version | None) -> tuple[Version, Version | None, Ju
     if challenger.is_same(stays):
         return challenger, live and beside, Judged(None)
     if shipped["judge"] is None:
-        why = f"No judge of run {name} has enough positives to tell."
+        why = f"No judge of run {name} has enough positives and groups to tell."
         return challenger, live and beside, Judged(None, why=why)
     return (
         challenger,

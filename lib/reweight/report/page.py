@@ -17,7 +17,7 @@ LOWER_IS_BETTER = (
     *(WHOLE, RANKING, LEVEL, "normalised_entropy", "ranking_normalised_entropy"),
     *("brier", "ranking_brier", "level_brier", "ece", "worst_group_log_loss"),
 )
-_COUNTS = ("rows", "positives", "effective_positives", "groups_left_out")
+_COUNTS = ("rows", "positives", "effective_positives", "effective_buckets", "groups_left_out")
 _BY_SEGMENT = (WHOLE, RANKING, "auc")
 _UNCLEAR = NO_DIFFERENCE
 # What stages say of their rows in words, and is shown as it is.
@@ -198,20 +198,26 @@ def verdict(evaluation: Mapping[str, Any], disagreements: Sequence[str] = ()) ->
     """What the judges say, and which weights to ship: sentences, and the outcome by method.
 
     Args:
-        evaluation: ``judges`` and ``decision``, as the stage evaluate wrote them.
+        evaluation: ``judges``, ``decision`` and ``judges left out``, as the stage evaluate wrote
+            them.
         disagreements: why other judges say something else than the first one.
     """
     judges, decision = evaluation["judges"], evaluation["decision"]
     first = leading(judges)
     other_texts = [fact["text"] for name, fact in judges.items() if name != first]
+    silent = evaluation.get("judges left out", {})
     outcomes = judges[first]["test"] if first else {}
-    why = f" By {judges[first]['text']}" if first else ""
+    why = f" On test rows, by {judges[first]['text']}" if first else ""
     if first and not outcomes:
         why = f" This run has no method besides {BASELINE}."
     return {
         "judge": first,
         "text": decision["text"] + why,
-        "others": [f"By {text}" for text in other_texts] + list(disagreements),
+        "others": [
+            *[f"By {text}" for text in other_texts],
+            *[f"The judge {name} is left out: {reason}." for name, reason in silent.items()],
+            *disagreements,
+        ],
         "methods": {method: outcome["outcome"] for method, outcome in outcomes.items()},
     }
 

@@ -110,7 +110,7 @@ def _judge(run: Run) -> tuple[str, Judge]:
     facts: dict[str, Any] = {}
     if not recorded_alone(usable):
         types, positives = kept_types(run.folder), evaluation.judge_positives
-        facts = judging.check_judged(run.store, types, usable, known, positives)
+        facts = judging.check_judged(run.store, types, usable, positives)
         usable = judging.fitted(run.store, types, usable, known).judges
     able = [name for name in usable if "note" not in facts.get(name, {})]
     name = able[0] if able else RECORDED
