@@ -1,11 +1,13 @@
 """Verdicts: what p-values make visible, and advice that names methods that there are."""
 
 import json
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from reweight.diagnose.findings import ADVICE, Finding, Measure, content, lines
+from reweight.diagnose.findings import ADVICE, ALL_NEGATIVES, Finding, Measure, content, lines
+from reweight.importance.base import ImportanceMethod
 from reweight.importance.methods import Method
 
 
@@ -33,6 +35,23 @@ def test_only_what_is_visible_has_advice() -> None:
     for other in found[1:]:
         assert (other["suggests"], other["warns"], other["advice"]) == ([], [], "")
     assert found[2]["needs"] == "an independent record"
+
+
+def test_where_negatives_were_sampled_no_method_that_is_refused_is_advised() -> None:
+    findings = [Finding("position bias", "", 0.0), Finding("delayed labels", "", 0.0)]
+    position, delay = content(findings, sampled=True)
+    assert position["suggests"] == delay["suggests"] == []
+    assert "ipw_position and doubly_robust would be refused" in position["advice"]
+    assert "estimator: ips" in position["advice"]
+    assert "mature_only does without." in delay["advice"]
+    advised = {name for advice in ADVICE.values() for name in advice.suggests}
+    methods: TypeAdapter[ImportanceMethod] = TypeAdapter(Method)
+    more: dict[str, dict[str, Any]] = {"pu_prior": {"prior": 0.5}}
+    kinds = [
+        methods.validate_python({"method": name, "name": name} | more.get(name, {}))
+        for name in advised
+    ]
+    assert {kind.name for kind in kinds if kind.needs_all_negatives} == set(ALL_NEGATIVES)
 
 
 @pytest.mark.parametrize("mechanism", ADVICE)

@@ -54,6 +54,25 @@ def test_the_bias_is_measured_within_the_item(spark: SparkSession) -> None:
     assert found.p < 1e-6
 
 
+def test_where_negatives_were_sampled_the_bias_is_that_of_the_whole_log(
+    spark: SparkSession,
+) -> None:
+    rates = {1: {1: 0.4, 2: 0.2, 4: 0.1}, 2: {1: 0.08, 2: 0.04, 4: 0.02}}
+    whole = shown(spark, rates)
+    tenth = "label = 1 OR ids[1] % 10 = 0"
+    weighed = F.when(F.col("label") == 1, 1.0).otherwise(10.0)
+    found = position_bias(whole.where(tenth).withColumn("design_weight", weighed), ["item"])
+    ratio, raw, exponent = found.measures
+    known, known_raw, _ = position_bias(whole, ["item"]).measures
+    assert ratio.value == pytest.approx(known.value, rel=1e-9)
+    assert raw.value == pytest.approx(known_raw.value, rel=0.02)
+    assert exponent.value == pytest.approx(1.0, abs=0.01)
+    # Fewer rows say less.
+    assert ratio.low is not None and ratio.high is not None
+    assert known.low is not None and known.high is not None
+    assert ratio.high / ratio.low > 1.02 * known.high / known.low
+
+
 def test_good_items_in_front_are_no_bias(spark: SparkSession) -> None:
     rates = {1: {1: 0.4, 2: 0.4}, 2: {1: 0.1, 2: 0.1}}
     found = position_bias(shown(spark, rates), ["item"])

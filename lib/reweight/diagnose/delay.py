@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from reweight.build_samples.labels import time_unit
+from reweight.core.columns import design_weight
 from reweight.core.distribution import Distribution, distribution, quantile
 from reweight.diagnose.clusters import counted, design_effect
 from reweight.diagnose.findings import Finding, Measure
@@ -77,7 +78,8 @@ def _open(samples: DataFrame, settles: float | None) -> float:
         begins, passed = F.unix_seconds("event_time"), F.col("elapsed") * time_unit(None)
         ends: Any = samples.agg(F.max(begins + passed)).first()
         is_open = begins + settles > ends[0]
-    share_open: Any = samples.agg(F.avg(is_open.cast("double"))).first()
+    c = design_weight(samples)
+    share_open: Any = samples.agg(F.sum(is_open.cast("double") * c) / F.sum(c)).first()
     return float(share_open[0])
 
 

@@ -7,7 +7,7 @@ not seen (area under the ROC curve; Lopez-Paz and Oquab 2017), with a bootstrap 
 Relation: the score test of module relation on the difference between the late and the early half.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,7 @@ def rate_drift(mature: DataFrame, settles: float | None = None) -> Finding:
     # Small by nature: 20 periods.
     rows = counted(mature, F.floor((seconds - span[0]) / length)).toPandas().sort_values("part")
     n, y, days = _periods(rows, length / 86_400)
+    freedom = float(rows["groups"].sum()) - len(rows)
     if len(n) < 2:
         return few
     rates = [share("", *pair) for pair in zip(y, n, strict=True)]
@@ -104,7 +105,8 @@ def rate_drift(mature: DataFrame, settles: float | None = None) -> Finding:
     lowest, highest = (end(m.value for m in rates) for end in (min, max))
     text = f"The rate ranges from {lowest:.4f} to {highest:.4f} over {len(n)} periods."
     points = [[d, m.value, m.low, m.high] for d, m in zip(days.tolist(), rates, strict=True)]
-    return Finding(RATE, text, p_rates_vary(y, n, RATE_SPREAD), (spread,), {"rates": points})
+    p = p_rates_vary(y, n, RATE_SPREAD, freedom)
+    return Finding(RATE, text, p, (spread,), {"rates": points})
 
 
 def _periods(rows: pd.DataFrame, length: float) -> tuple[Array, Array, Array]:
@@ -139,11 +141,12 @@ def feature_drift(halves: DataFrame, columns: Columns) -> Finding:
     if steady is None:
         return Finding(
             FEATURES,
-            "All features are history or calendar, or one half has no rows. " + text,
+            "All features are history or calendar, or a half has no rows or too few groups. "
+            + text,
             None,
             everything,
             points,
-            "features of the sample itself, as features.numeric or features.one_hot",
+            "features of the sample itself, as features.numeric or features.one_hot, and groups",
         )
     measures = (steady.measure("area under ROC without history and calendar"), *everything)
     return Finding(FEATURES, text, steady.p_beyond(AREA), measures, points)
@@ -199,16 +202,22 @@ def _area(halves: DataFrame, places: Sequence[int], seed: int) -> Estimate | Non
     pos[where], neg[where] = frame["y"], frame["n"] - frame["y"]
     if min(pos.sum(), neg.sum()) == 0:
         return None
-    return _resampled({"pos": pos, "neg": neg}, metrics.auc, seed)
+    return _resampled_auc(pos, neg, seed)
 
 
-def _resampled(sums: Mapping[str, Array], statistic: Any, seed: int) -> Estimate:
-    """A statistic of sums over buckets, [buckets, k] each, and its bootstrap error."""
-    parts = list(sums.values())
-    drawn = bootstrap.draws(len(parts[0]), _REPLICATES, seed)
-    values = statistic(*[drawn @ part for part in parts])
-    point = statistic(*[part.sum(0, keepdims=True) for part in parts])
-    return Estimate(float(point[0]), float(np.nanstd(values, ddof=1)))
+def _resampled_auc(pos: Array, neg: Array, seed: int) -> Estimate | None:
+    """The area of counts by bucket and bin, [buckets, bins], with its bootstrap error.
+
+    None if too few groups show how it varies.
+    """
+    rows = (pos + neg).sum(1)
+    pos, neg, buckets = pos[rows > 0], neg[rows > 0], bootstrap.effective(rows)
+    if buckets <= bootstrap.TOO_FEW:
+        return None
+    drawn = bootstrap.draws(len(pos), _REPLICATES, seed)
+    area = float(metrics.auc(pos.sum(0), neg.sum(0)))
+    error = bootstrap.standard_error(metrics.auc(drawn @ pos, drawn @ neg), buckets)
+    return Estimate(area, error, buckets - 1)
 
 
 def _moved(halves: DataFrame, columns: Columns) -> list[tuple[str, float]]:

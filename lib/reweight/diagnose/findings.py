@@ -118,8 +118,22 @@ ADVICE = {
 }
 
 
-def content(findings: Sequence[Finding]) -> list[Values]:
-    """The findings as values that JSON can hold; those that are visible have advice."""
+# Methods that need all negatives of the log -> what is said of them where these were sampled.
+ALL_NEGATIVES = {
+    "ipw_position": "{method: ipw_position, estimator: ips, training: {propensity: column}} does "
+    "without, where propensities are known",
+    "doubly_robust": "",
+    "delayed_feedback": "mature_only does without",
+}
+
+
+def content(findings: Sequence[Finding], sampled: bool = False) -> list[Values]:
+    """The findings as values that JSON can hold; those that are visible have advice.
+
+    Args:
+        findings: the findings.
+        sampled: whether negatives were sampled, so that some methods are refused.
+    """
     tests = sum(f.p is not None for f in findings)
     return [
         {
@@ -131,21 +145,29 @@ def content(findings: Sequence[Finding]) -> list[Values]:
             "measures": [vars(m) | {"text": m.text()} for m in f.measures],
             "points": f.points,
             "needs": f.needs,
-            **_advice(f.mechanism, _verdict(f, tests)),
+            **_advice(f.mechanism, _verdict(f, tests), sampled),
         }
         for f in findings
     ]
 
 
-def _advice(mechanism: str, verdict: Verdict) -> Values:
+def _advice(mechanism: str, verdict: Verdict, sampled: bool) -> Values:
     """Methods to try, methods that are misled, and a text; nothing unless it is visible."""
     if verdict != "visible":
         return {"suggests": [], "warns": [], "advice": ""}
     advice = ADVICE[mechanism]
+    refused = [name for name in advice.suggests if sampled and name in ALL_NEGATIVES]
+    text = advice.text
+    if refused:
+        text += (
+            f" Here {' and '.join(refused)} would be refused: they learn from all negatives, of "
+        )
+        text += "which this log has a share (sampling.negatives)"
+        text += "".join(f"; {ALL_NEGATIVES[name]}" for name in refused if ALL_NEGATIVES[name]) + "."
     return {
-        "suggests": list(advice.suggests),
+        "suggests": [name for name in advice.suggests if name not in refused],
         "warns": list(advice.warns),
-        "advice": advice.text,
+        "advice": text,
     }
 
 

@@ -4,6 +4,10 @@ The raw rate also falls with the position because good items are ranked high. So
 within strata of one item, by the Mantel-Haenszel ratio (module rates). Groups have rows at all
 positions, so what the rows of a group have in common cancels out of a ratio of positions. Positions
 with few rows are pooled with their neighbours into a band, which is named by its first position.
+
+Where negatives were sampled, a row counts as often as it stands for one of the whole log, c times:
+n = sum c. That n is an estimate too, with the variance x = sum c (c - 1), which adds
+sum_i (c_i^2 x1_i + a_i^2 x0_i) / N_i^2 to the V of the ratio.
 """
 
 import math
@@ -12,10 +16,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from reweight.build_samples.shared_labels import LabelEvents
+from reweight.core.columns import design_weight
 from reweight.diagnose.findings import Finding, Measure, Values
 from reweight.diagnose.rates import Estimate, log_ratio, share, two_rates
 
@@ -27,7 +32,7 @@ MATERIAL = 0.8
 _BANDS, _LEAST_SHARE = 100, 0.005
 
 _Sums = dict[str, dict[int, Estimate]]
-# First position of a band -> (rows, positives), ascending.
+# First position of a band -> effective (rows, positives), ascending.
 _Counts = dict[int, tuple[float, float]]
 
 
@@ -37,7 +42,8 @@ def position_bias(
     """How much less often the same item is chosen far down the list.
 
     Args:
-        mature: samples with ``position``, ``label`` and ``ids``, [F] numbers of items.
+        mature: samples with ``position``, ``label``, ``ids``, [F] numbers of items, and, if
+            negatives were sampled, ``design_weight``.
         fields: names of the kinds of items, [F].
         labels: the label events of the samples; None if nothing is known of them.
     """
@@ -97,7 +103,7 @@ def _within_items(mature: DataFrame, fields: Sequence[str]) -> Finding:
     text = f"Within the same {name}, the label rate at position {last} is "
     text += f"{math.exp(ratio.value):.2f} times the rate at position {first}."
     if silent := ", ".join(field for field in strata if field not in telling):
-        text += f" Too few rows share a {silent} to tell."
+        text += f" Too few rows share a {silent} to tell, so that this may be what they differ in."
     return Finding(NAME, text, falls, tuple(measures), _points(counts, ratios, raw))
 
 
@@ -116,20 +122,33 @@ def _telling(ratios: dict[str, Estimate]) -> dict[str, Estimate]:
 
 
 def _bands(mature: DataFrame) -> pd.DataFrame:
-    """Rows ``n`` and positives ``y`` of each band, by its first position."""
+    """Rows ``n``, positives ``y`` and the variance ``x`` of each band, by its first position."""
     positions = mature.where("position IS NOT NULL").groupBy("position")
-    sums = positions.agg(F.count("*").cast("double").alias("n"), F.sum("label").alias("y"))
+    sums = positions.agg(*_counted(mature, "n", "y"))
     before = F.sum("n").over(Window.orderBy("position")) - F.col("n")
     band = F.floor(before * _BANDS / F.sum("n").over(Window.partitionBy()))
-    totals = [F.min("position").alias("position"), F.sum("n").alias("n"), F.sum("y").alias("y")]
+    totals = [F.min("position").alias("position"), *[F.sum(k).alias(k) for k in ("n", "y", "x")]]
     # Small by nature: at most 100 bands.
     bands = sums.withColumn("band", band).groupBy("band").agg(*totals).toPandas()
     return bands.drop(columns="band").set_index("position").sort_index()
 
 
+def _counted(rows: DataFrame, n: str, y: str) -> list[Column]:
+    """Rows, positives, and the variance ``x`` of a number of rows that sampling estimates."""
+    c = design_weight(rows)
+    return [
+        F.sum(c).alias(n),
+        F.sum("label").cast("double").alias(y),
+        F.sum(c * (c - 1)).alias("x"),
+    ]
+
+
 def _counts(compared: pd.DataFrame) -> _Counts:
-    """Rows and positives of each band."""
-    return {int(k): (n, y) for k, n, y in compared[["n", "y"]].itertuples()}
+    """Effective rows and positives of each band: fewer where the rows are an estimate, too."""
+    n, y, x = (compared[name] for name in ("n", "y", "x"))
+    effect = 1 + y / n * x / (n - y).clip(lower=1)
+    effective = pd.DataFrame({"n": n / effect, "y": y / effect})
+    return {int(k): (rows, hits) for k, rows, hits in effective.itertuples()}
 
 
 def _strata(
@@ -138,25 +157,28 @@ def _strata(
     """Kind of item -> band -> log ratio to the first band within the same item."""
     begins, first = F.lit([int(k) for k in bands.index]), int(compared.index[0])
     band = F.array_max(F.filter(begins, lambda begin: begin <= F.col("position")))
-    cells = (
+    grouped = (
         mature.withColumn("position", band)
         .where(F.col("position").isin([int(k) for k in compared.index]))
-        .select("position", "label", F.posexplode("ids").alias("field", "stratum"))
+        .withColumn("design_weight", design_weight(mature))
+        .select("position", "label", "design_weight", F.posexplode("ids").alias("field", "stratum"))
         .groupBy("field", "stratum", "position")
-        .agg(F.count("*").alias("n1"), F.sum("label").alias("a"))
     )
+    cells = grouped.agg(*_counted(mature, "n1", "a"))
     same_stratum = Window.partitionBy("field", "stratum")
     at_first = F.col("position") == first
-    n0, c = (F.sum(F.when(at_first, F.col(x))).over(same_stratum) for x in ("n1", "a"))
+    n0, c, x0 = (F.sum(F.when(at_first, F.col(x))).over(same_stratum) for x in ("n1", "a", "x"))
     a, n1, both = F.col("a"), F.col("n1"), F.col("n1") + F.col("n0")
+    sampled = (F.col("c") ** 2 * F.col("x") + a**2 * F.col("x0")) / both**2
+    variance = n1 * F.col("n0") * (a + F.col("c")) / both**2 - a * F.col("c") / both + sampled
     sums = (
-        cells.select("*", n0.alias("n0"), c.alias("c"))
+        cells.select("*", n0.alias("n0"), c.alias("c"), x0.alias("x0"))
         .where((F.col("n0") > 0) & ~at_first)
         .groupBy("field", "position")
         .agg(
             F.sum(a * F.col("n0") / both).alias("r"),
             F.sum(F.col("c") * n1 / both).alias("s"),
-            F.sum(n1 * F.col("n0") * (a + F.col("c")) / both**2 - a * F.col("c") / both).alias("v"),
+            F.sum(variance).alias("v"),
         )
     )
     ratios: _Sums = {name: {} for name in fields}
@@ -175,7 +197,7 @@ def _exponent(ratios: dict[int, Estimate], first: int, at_first: tuple[float, fl
     Args:
         ratios: band -> log ratio to the first band.
         first: the first band.
-        at_first: its rows and positives.
+        at_first: its effective rows and positives.
     """
     n, y = at_first
     x = np.array([math.log(k - first + 1) for k in ratios])

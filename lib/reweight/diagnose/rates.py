@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 Z95 = 1.959964
 # With fewer rows of a class the approximations by a normal distribution do not hold.
 LEAST_POSITIVES = 10
+# Degrees of freedom with which an F is a chi-square.
+_MANY = 10_000
 
 
 @dataclass(frozen=True)
@@ -109,19 +111,29 @@ def pooled(hits: Array, rows: Array) -> NDArray[np.intp]:
     return np.array(begins[:-1] or [0])
 
 
-def p_rates_vary(hits: Array, rows: Array, spread: float) -> float:
+def p_rates_vary(hits: Array, rows: Array, spread: float, freedom: float = math.inf) -> float:
     """p-value for the hypothesis that the rates have a relative standard deviation <= ``spread``.
 
     The chi-square statistic against a single rate q is then at most noncentral chi-square, with
-    noncentrality n spread^2 q / (1 - q).
+    noncentrality n spread^2 q / (1 - q). Numbers that are effective, by a design effect of few
+    groups, make it a noncentral F.
 
     Args:
         hits: positives of each part, [parts]; few rows in a part need ``pooled``.
         rows: rows of each part, [parts].
         spread: standard deviation of the true rates, as a share of their mean.
+        freedom: degrees of freedom of the design effect; infinite without one.
     """
     n, q = rows.sum(), hits.sum() / rows.sum()
     if not 0 < q < 1 or len(rows) < 2:
         return 1.0
     statistic = ((hits - rows * q) ** 2 / (rows * q * (1 - q))).sum()
-    return float(scipy.stats.ncx2.sf(statistic, len(rows) - 1, n * spread**2 * q / (1 - q)))
+    beyond, between = n * spread**2 * q / (1 - q), len(rows) - 1
+    if freedom > _MANY:
+        return float(scipy.stats.ncx2.sf(statistic, between, beyond))
+    if freedom < 1:
+        return 1.0
+    one = (
+        scipy.stats.ncf(between, freedom, beyond) if beyond > 0 else scipy.stats.f(between, freedom)
+    )
+    return float(one.sf(statistic / between))

@@ -56,7 +56,8 @@ def diagnose(run: Run) -> dict[str, Any]:
     events = collapsed(events, run.config.sampling.collapse)
     with persisted(run.store.read(SAMPLES)) as samples:
         rows = samples.count()
-        findings = content(_findings(run, events, samples))
+        sampled = run.config.sampling.negatives not in (None, 1.0)
+        findings = content(_findings(run, events, samples), sampled)
     visible = [finding["mechanism"] for finding in findings if finding["verdict"] == "visible"]
     values = {
         "run_id": run.config.run_id,
