@@ -290,6 +290,23 @@ def test_a_segment_with_few_rows_of_a_label_has_values_but_no_intervals(
     assert all(r["value"] is not None and r["low"] is None for r in parts)
 
 
+def test_of_sampled_negatives_a_segment_counts_the_rows_that_are_left(frame: pd.DataFrame) -> None:
+    own = frame.assign(judge="recorded", positive=1 - frame["label"], negative=10 * frame["label"])
+    east = part_of(own, "uniform").query("segment == 'east'")
+    left, positives = int((east["negative"] > 0).sum()), int(east["positive"].sum())
+    section = SECTION.model_copy(update={"min_positives": left + 1})
+    assert left < positives
+    found = {
+        (r["name"], r["kind"]): r
+        for r in measured(own, section, "uniform", SEED)
+        if (r["segment"], r["method"], r["split"]) == ("east", "uniform", "test")
+    }
+    assert found["rows", "value"]["value"] == len(east)
+    assert found["positives", "value"]["value"] == positives
+    assert found["log_loss", "value"]["value"] is not None
+    assert found["log_loss", "value"]["low"] is None
+
+
 def test_a_segment_of_a_single_group_has_values_but_neither_intervals_nor_p_values(
     frame: pd.DataFrame,
 ) -> None:

@@ -37,7 +37,7 @@ class Statistics:
         sums: name -> sum over the rows [R].
         signed: whether masses of rows are below 0.
         segments: segment -> (pos, neg), each [R, bins].
-        losses: segment -> name -> sum over its rows [R].
+        parts: segment -> ``rows``, and the sums of its losses [R].
     """
 
     pos: Array
@@ -47,7 +47,7 @@ class Statistics:
     sums: dict[str, Array]
     signed: bool
     segments: dict[str, tuple[Array, Array]]
-    losses: dict[str, dict[str, Array]]
+    parts: dict[str, dict[str, Array]]
 
 
 VALUES = (
@@ -100,7 +100,9 @@ def values_of(
     few |= {
         segment
         for segment, (pos, neg) in exact.segments.items()
-        if min(pos.sum(), neg.sum()) < evaluation.min_positives
+        # A negative that stands for many is one row.
+        if min(pos.sum(), neg.sum(), exact.parts[segment]["rows"].sum() - pos.sum())
+        < evaluation.min_positives
     }
     exact_values = _all_metrics(exact, evaluation)
     resampled[None, "effective_buckets"] = np.full(evaluation.replicates, np.nan)
@@ -124,6 +126,7 @@ _SUMS = (
     *("n", "rows", "squares", "log_loss", "brier", "tp", "fp"),
     *("ranking_log_loss", "ranking_brier", "ranking_predicted"),
 )
+_SEGMENT_LOSSES = ("log_loss", "ranking_log_loss")
 _GROUP_SUMS = (
     *("gauc", "gauc_rows", "ndcg", "ndcg_groups", "groups_left_out"),
     *("pairs_in_order", "pairs_of_rows"),
@@ -163,14 +166,12 @@ def _statistics(
     sums = {k: drawn @ by_bucket[k].to_numpy(float) for k in _SUMS}
     sums |= {k: drawn @ of_groups[k].to_numpy(float) for k in _GROUP_SUMS}
     segments: dict[str, tuple[Array, Array]] = {}
-    losses: dict[str, dict[str, Array]] = {}
+    parts: dict[str, dict[str, Array]] = {}
     for name in sorted(sums_by_bin["segment"].unique()):
         chosen = (sums_by_bin["segment"] == name).to_numpy()
         pos = table("pos", chosen)
         segments[str(name)] = (pos, table("n", chosen) - pos)
-        losses[str(name)] = {
-            loss: table(loss, chosen).sum(-1) for loss in ("log_loss", "ranking_log_loss")
-        }
+        parts[str(name)] = {k: table(k, chosen).sum(-1) for k in ("rows", *_SEGMENT_LOSSES)}
     return Statistics(
         # Every row is in one segment.
         pos=np.sum([pos for pos, _ in segments.values()], axis=0),
@@ -181,7 +182,7 @@ def _statistics(
         # Of all rows, so that every resample has the same metrics.
         signed=bool(groups["signed"].any()),
         segments=segments,
-        losses=losses,
+        parts=parts,
     )
 
 
@@ -255,12 +256,12 @@ def _all_metrics(s: Statistics, evaluation: Evaluation) -> dict[tuple[str | None
 
 def _segment_metrics(s: Statistics, segment: str) -> dict[str, Array]:
     """Metrics of one segment, each [R]."""
-    pos, neg = s.segments[segment]
-    rows = (pos + neg).sum(-1)
+    (pos, neg), sums = s.segments[segment], s.parts[segment]
+    mass = (pos + neg).sum(-1)
     return {
         "auc": metrics.auc(pos, neg),
-        **{name: metrics.ratio(sums, rows) for name, sums in s.losses[segment].items()},
-        "rows": rows,
+        **{name: metrics.ratio(sums[name], mass) for name in _SEGMENT_LOSSES},
+        "rows": sums["rows"],
         "positives": pos.sum(-1),
     }
 
@@ -280,7 +281,7 @@ def _worst_loss(s: Statistics, min_positives: int) -> Array:
     losses = [
         np.where(
             pos.sum(-1) >= min_positives,
-            metrics.ratio(s.losses[name]["log_loss"], (pos + neg).sum(-1)),
+            metrics.ratio(s.parts[name]["log_loss"], (pos + neg).sum(-1)),
             np.nan,
         )
         for name, (pos, neg) in s.segments.items()
