@@ -54,3 +54,16 @@ def test_without_both_classes_nothing_is_recalibrated(kind: str) -> None:
 def test_predictions_that_rank_the_wrong_way_become_the_rate() -> None:
     found = recalibrated(-Z[::-1], N[::-1], POS[::-1], "linear")
     np.testing.assert_allclose(found, POS.sum() / N.sum(), atol=1e-9)
+
+
+@pytest.mark.parametrize("apart", [0.02, 0.2, 3.0])
+def test_log_odds_that_separate_the_labels_or_hardly_differ_keep_their_order(apart: float) -> None:
+    z, n = np.array([-apart, apart]), np.array([100.0, 100.0])
+    low, high = recalibrated(z, n, np.array([0.0, 100.0]), "linear")
+    assert low == pytest.approx(1 - high, abs=1e-6)
+    assert high > 0.73
+    # As a ranker whose coefficients are a hundredth of what they should be.
+    found = recalibrated(Z / 100, N, POS, "linear")
+    rate = POS.sum() / N.sum()
+    assert float(N @ found / N.sum()) == pytest.approx(rate, abs=1e-9)
+    assert np.corrcoef(found, recalibrated(Z, N, POS, "linear"))[0, 1] > 0.99

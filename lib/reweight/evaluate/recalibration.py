@@ -63,9 +63,21 @@ def _linear(z: Array, n: Array, pos: Array) -> tuple[float, float]:
         gained, loss = loss - _loss(best @ design, n, pos), _loss(best @ design, n, pos)
         if gained <= 1e-12 * max(1.0, abs(loss)):
             break
+    if best[1] >= _STEEPEST and (pos <= n).all():
+        # Log odds that hardly differ, or that separate the labels: what they order still counts.
+        return _intercept(_STEEPEST * z, n, pos), _STEEPEST
     # Below 0 the order is reversed; without bound, masses beyond a row have no best fit.
     intercept, slope = best if 0 < best[1] < _STEEPEST else constant
     return float(intercept), float(slope)
+
+
+def _intercept(offset: Array, n: Array, pos: Array) -> float:
+    """The intercept beside known log odds, at which the predictions sum to the positives."""
+    from scipy.optimize import brentq
+
+    logit = float(np.log(pos.sum()) - np.log(n.sum() - pos.sum()))
+    low, high = logit - float(offset.max()) - 1, logit - float(offset.min()) + 1
+    return float(brentq(lambda a: float(n @ _sigmoid(a + offset) - pos.sum()), low, high))
 
 
 def _loss(logits: Array, n: Array, pos: Array) -> float:
