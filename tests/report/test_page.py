@@ -399,6 +399,14 @@ def test_the_table_has_a_line_per_method_under_its_head(values: dict[str, Any]) 
     assert told(values)[-1] == values["verdict"]["text"]
 
 
+def test_the_page_and_the_console_mark_the_same_outcomes(draw_only: Callable[..., None]) -> None:
+    draw_only("differences")
+    values = values_of()
+    values["judges"]["recorded"]["test"]["even"]["outcome"] = "hurts the level"
+    assert table(values)[-1].split("]")[1].split("  ")[0].strip() == "hurts the level"
+    assert "<td>hurts the level +0.0010" in re.sub(r"<span[^>]*>", "", render(values))
+
+
 def test_without_intervals_differences_are_told_and_nothing_is_told_apart(
     draw_only: Callable[..., None],
 ) -> None:

@@ -135,7 +135,7 @@ def _other_ranker(metrics: pd.DataFrame, methods: Sequence[str], result: Values)
 
 def render(values: Values) -> str:
     """The page as one self-contained HTML file."""
-    return rendered("report.html.j2", values | {"plots": plots(values)})
+    return rendered("report.html.j2", values | {"plots": plots(values), "unclear": _UNCLEAR})
 
 
 def rendered(template: str, values: Values) -> str:
