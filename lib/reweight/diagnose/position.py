@@ -126,7 +126,8 @@ def _bands(mature: DataFrame) -> pd.DataFrame:
     positions = mature.where("position IS NOT NULL").groupBy("position")
     sums = positions.agg(*_counted(mature, "n", "y"))
     before = F.sum("n").over(Window.orderBy("position")) - F.col("n")
-    band = F.floor(before * _BANDS / F.sum("n").over(Window.partitionBy()))
+    # Above the rounding of sums, whose order is the machine's.
+    band = F.floor(before * _BANDS / F.sum("n").over(Window.partitionBy()) + 1e-9)
     totals = [F.min("position").alias("position"), *[F.sum(k).alias(k) for k in ("n", "y", "x")]]
     # Small by nature: at most 100 bands.
     bands = sums.withColumn("band", band).groupBy("band").agg(*totals).toPandas()
