@@ -294,6 +294,19 @@ def test_the_limit_of_a_burst_is_ten_mads_above_the_median(spark: SparkSession) 
     assert limit == pytest.approx(80)
 
 
+def test_visitors_who_leave_at_once_do_not_make_bursts_of_the_others(spark: SparkSession) -> None:
+    others = np.random.default_rng(0).geometric(1 / 8, 450) + 1.0
+    frame = spark.createDataFrame([(p,) for p in [*[1.0] * 550, *others.tolist()]], "peak double")
+    limit, spread = burst_limit(frame)
+    mad = stats.median_abs_deviation(np.log(others))
+    assert math.log(limit) == pytest.approx(np.median(np.log(others)) + 10 * mad, abs=0.2)
+    assert limit > others.max()
+    assert spread[0] == (1.0, 0.55)
+    # Those few that do more than one thing may be bots.
+    bots = spark.createDataFrame([(p,) for p in [*[1.0] * 990, *[300.0] * 10]], "peak double")
+    assert burst_limit(bots)[0] == pytest.approx(10)
+
+
 def test_the_share_of_events_of_bursts_and_clickers_is_exact(spark: SparkSession) -> None:
     hour = timedelta(hours=1)
     rows: list[Any] = []

@@ -1,10 +1,11 @@
 """Bursts and bots: groups with too many acts in an hour, or with improbably high rates.
 
 A group bursts if its busiest hour has more than exp(median + 10 MAD) acts, with the median and the
-MAD of the logarithms over groups. Events of one instant are one act, such as the 25 items of a list
-that was shown, unless they repeat each other: with n events, t different times and c different
-contents in a second, there are max(t, 1 + n - c) acts. Its rate k / n is improbable, given the
-overall rate q, if Chernoff's bound
+MAD of the logarithms over groups with more than one: visitors who leave at once show nothing of how
+fast acts follow each other, and are often more than half of all. Events of one instant are one act,
+such as the 25 items of a list that was shown, unless they repeat each other: with n events, t
+different times and c different contents in a second, there are max(t, 1 + n - c) acts. A group's
+rate k / n is improbable, given the overall rate q, if Chernoff's bound
     P(K >= k) <= exp(-n KL(k / n, q)),  KL(a, q) = a log(a / q) + (1 - a) log((1 - a) / (1 - q))
 (Hoeffding 1963), times the number of groups and rates (Bonferroni), is small; the odds must also
 exceed a material ratio.
@@ -26,6 +27,8 @@ NAME = "bursts and bots"
 # Such groups are material above this share of the events.
 MATERIAL_SHARE = 0.01
 MADS, LEAST_BURST = 10, 10.0
+# If fewer groups have more than one act in an hour, these may be the bots themselves.
+_LEAST_SEVERAL = 0.05
 # Users differ anyway: only odds above three times the overall odds count.
 ODDS, TAIL = 3.0, 1e-3
 
@@ -58,9 +61,13 @@ def burst_limit(groups: DataFrame) -> tuple[float, Distribution]:
         groups: one row per group, with ``peak``.
     """
     spread = distribution(groups, {"peak": F.col("peak")})["peak"]
-    median = math.log(quantile(spread, 0.5))
+    single = max((share for value, share in spread if value <= 1), default=0.0)
+    if single > 1 - _LEAST_SEVERAL:
+        single = 0.0
+    median = math.log(quantile(spread, (1 + single) / 2))
     apart = F.abs(F.log("peak") - median)
-    mad = quantile(distribution(groups, {"apart": apart})["apart"], 0.5)
+    several = groups.where("peak > 1") if single else groups
+    mad = quantile(distribution(several, {"apart": apart})["apart"], 0.5)
     # If most groups are alike the MAD is 0, but twice the median is no burst.
     return math.exp(median + max(MADS * mad, math.log(LEAST_BURST))), spread
 
