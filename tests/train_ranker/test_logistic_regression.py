@@ -18,7 +18,7 @@ from reweight.train_ranker.rankers.logistic_regression import (
 )
 from reweight.train_ranker.recalibration import recalibrated
 from reweight.train_ranker.rotation import Rotation
-from reweight.train_ranker.rows import doubled, gathered, with_columns, with_vector
+from reweight.train_ranker.rows import doubled, gathered, weighted_train, with_columns, with_vector
 
 Array = NDArray[np.float64]
 ROWS = 500
@@ -263,6 +263,17 @@ def test_soft_labels_that_cannot_be_trained_on_are_refused(
     with pytest.raises(WeightError) as error:
         check_training(rows, ["gamma", "uniform"], 0.05, ["uniform"])
     assert came in str(error.value)
+
+
+def test_samples_that_are_newer_than_their_weights_are_refused(samples: DataFrame) -> None:
+    rows = samples.select("sample_id", "features", "ids", "label", F.lit("train").alias("split"))
+    wide = samples.where("sample_id < 490").select("sample_id", "gamma")
+    train = weighted_train(rows, wide, (), ["gamma"])
+    assert train.count() == ROWS
+    with pytest.raises(WeightError) as error:
+        check_training(train, ["gamma"], floor=0.0)
+    assert error.value.got.startswith("10 weights that are null")
+    assert error.value.fix.startswith("run score_weights again")
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -107,6 +107,15 @@ def test_a_weight_of_0_is_no_row_and_one_of_2_is_two(
     np.testing.assert_allclose(margins(again, train), found + 0.25, atol=1e-9)
 
 
+def test_many_rounds_of_als_overflow_no_stack_and_leave_the_session_as_it_was(
+    train: DataFrame, spark: SparkSession
+) -> None:
+    settings = {"ranker": "als", **SETTINGS["als"], "max_iter": 25}
+    ranker: Ranker = TypeAdapter(AnyRanker).validate_python(settings)
+    assert np.isfinite(margins(fitted(ranker, train), train)).all()
+    assert spark.sparkContext.getCheckpointDir() is None
+
+
 def test_trees_without_ids_read_no_ids_even_where_others_do(train: DataFrame) -> None:
     settings = {"ranker": "gbt", "max_iter": 2, "max_depth": 2, "ids": False}
     ranker: Ranker = TypeAdapter(AnyRanker).validate_python(settings)

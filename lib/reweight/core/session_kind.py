@@ -5,11 +5,14 @@ no SparkContext, no RDDs and no JVM, as on Databricks clusters of standard acces
 about files is in ``spark_files``.
 """
 
+import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -162,6 +165,33 @@ def side_by_side(
         inheriting = inheritable_thread_target(function)
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(inheriting, items))
+
+
+@contextmanager
+def history_cut(spark: SparkSession, folder: Path | None) -> Iterator[None]:
+    """Lets iterations of Spark ML begin anew from files now and then.
+
+    Otherwise each task is sent all that led to its rows, however many iterations that is, and some
+    tens of them overflow the stack of an executor, which ends.
+
+    Args:
+        spark: the session; a client of Spark Connect leaves it to its server.
+        folder: seen by the driver and the executors, and empty before and after; None for one of
+            this machine, if the executors are here.
+    """
+    if is_connect(spark) or (folder is None and not master(spark).startswith("local[")):
+        yield
+        return
+    context: Any = spark.sparkContext._jsc.sc()
+    before = context.checkpointDir()
+    place = Path(tempfile.mkdtemp(prefix="reweight-history-")) if folder is None else folder
+    shutil.rmtree(place, ignore_errors=True)
+    context.setCheckpointDir(str(place.absolute()))
+    try:
+        yield
+    finally:
+        getattr(context, "checkpointDir_$eq")(before)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _interrupt(spark: SparkSession, tag: str) -> None:

@@ -11,6 +11,8 @@ from reweight.core.columns import soft_label
 from reweight.core.errors import WeightError
 from reweight.core.left_out import Refusals
 
+_MISSING = "run score_weights again: it weighs every sample, and the samples were made anew since"
+
 
 def check_training(
     train: DataFrame,
@@ -42,7 +44,8 @@ def check_training(
     ).first()
     refusals, sums = refusals or Refusals(), {}
     for method in methods:
-        bad, zero, one = (sums_by_name[f"{method}.{k}"] or 0.0 for k in ("bad", "zero", "one"))
+        names = ("bad", "missing", "zero", "one")
+        bad, missing, zero, one = (sums_by_name[f"{method}.{k}"] or 0.0 for k in names)
         total, squares = zero + one, sums_by_name[f"{method}.squares"] or 0.0
         got = None
         if bad:
@@ -57,7 +60,9 @@ def check_training(
                 f"the ranker cannot be trained on the weights of '{method}'",
                 expected=f"finite weights >= 0, both classes with weight, ESS >= {floor:.0%}",
                 got=got,
-                fix="change the weight policy (section weighting), or leave the method out",
+                fix=_MISSING
+                if missing
+                else "change the weight policy (section weighting), or leave the method out",
             )
             refusals.add(method, error)
             continue
@@ -72,6 +77,7 @@ def _weight_facts(method: str, soft: bool) -> list[Column]:
         faults += [y.isNull(), F.isnan(y), y < 0, y > 1]
     return [
         F.count(F.when(reduce(Column.__or__, faults), 1)).alias(f"{method}.bad"),
+        F.count(F.when(w.isNull(), 1)).alias(f"{method}.missing"),
         F.sum(w * (1 - y)).alias(f"{method}.zero"),
         F.sum(w * y).alias(f"{method}.one"),
         F.sum(w * w).alias(f"{method}.squares"),

@@ -119,12 +119,13 @@ def weighted_train(
         rotation: as for ``with_columns``.
 
     Returns:
-        Rows with ``label``, ``design_weight``, the columns that rankers read, the weights of each
-        method and the labels of soft methods.
+        All training rows, with ``label``, ``design_weight``, the columns that rankers read, the
+        weights of each method and the labels of soft methods; null where a row has none.
     """
     train = samples.where("split = 'train'")
     size: Any = train.agg(F.count("*"), F.max(F.size("features"))).first()
-    joined = train.join(wide, on="sample_id", how="inner")
+    # Rows without a weight stay, so that they are refused and not lost.
+    joined = train.join(wide, on="sample_id", how="left")
     joined = with_columns(joined, columns, cardinalities, kept, rotation)
     labels = [F.col(name).cast("double").alias(name) for name in ("label", *map(soft_label, soft))]
     counted = design_weight(samples).alias("design_weight")

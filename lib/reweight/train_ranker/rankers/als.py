@@ -24,7 +24,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from pyspark import StorageLevel
 from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -33,7 +32,9 @@ from reweight.build_samples.features import Features
 from reweight.build_samples.sampling import Sampling
 from reweight.core.errors import ConfigError, WeightError
 from reweight.core.files import write_json
+from reweight.core.persisted import persisted
 from reweight.core.section import Section
+from reweight.core.session_kind import history_cut
 from reweight.train_ranker.rankers.base import FittedRanker, Ranker, RankerJob
 from reweight.train_ranker.score_line import fitted_line
 
@@ -44,6 +45,8 @@ _KEEP = "keep."
 _LARGEST_ID = 2**31 - 1
 # Rows that the rate of all rows counts as, beside those of an item.
 _PRIOR = 10.0
+# Ten of them overflow the stack of an executor.
+_ROUNDS_AT_ONCE = 3
 # Scores are rounded to this before calibration; they are about 0 to 1.
 _STEP = 0.001
 
@@ -185,16 +188,13 @@ class Als(Ranker):
         pairs = pair_rows.groupBy("user", "item").agg(
             F.sum(w * y).alias("p"), F.sum(w * (1 - y)).alias("n")
         )
-        pairs = pairs.persist(StorageLevel.DISK_ONLY)
-        try:
+        with persisted(pairs) as pairs:
             rate = self._rate(pairs)
             model = self._factors(pairs, job)
             calibration = _calibrated(model, pairs, rate, user, item)
             items = _with_popularity(model.itemFactors, pairs, rate)
             # Once, while the pairs are there.
             users, items = (frame.localCheckpoint() for frame in (model.userFactors, items))
-        finally:
-            pairs.unpersist()
         text = f"{self.rank} factors, {self.max_iter} rounds"
         return FittedAls(users, items, calibration, text)
 
@@ -227,8 +227,10 @@ class Als(Ranker):
             itemCol="item",
             ratingCol="rating",
             seed=job.seed,
+            checkpointInterval=_ROUNDS_AT_ONCE,
         )
-        return als.fit(ratings.withColumn("rating", F.col("rating").cast("float")))
+        with history_cut(pairs.sparkSession, job.folder and job.folder / "history"):
+            return als.fit(ratings.withColumn("rating", F.col("rating").cast("float")))
 
     def read(self, folder: Path) -> FittedAls:
         """Reads the factors, the popularity of items and the calibration."""
