@@ -34,9 +34,20 @@ def test_ranks_on_gpus_need_a_whole_one_for_each_task(amount: str | None) -> Non
     [
         ("1", {"use_gpu": True}),
         (None, {}),
-        # The driver looks for a GPU itself, and Spark has no say in it.
-        (None, {"use_gpu": True, "where": "driver"}),
     ],
 )
 def test_others_need_nothing(amount: str | None, settings: dict[str, Any]) -> None:
     check_gpus(session(amount), Fitting.model_validate(settings))
+
+
+def test_a_driver_that_trains_on_a_gpu_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = Fitting(use_gpu=True, where="driver")
+    # Spark has no say in it.
+    for there in (True, False):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        if there:
+            check_gpus(session(None), fitting)
+            continue
+        with pytest.raises(SetupError, match="the driver, which trains, has no GPU") as caught:
+            check_gpus(session(None), fitting)
+        assert caught.value.fix.startswith("write fitting: {use_gpu: false}")

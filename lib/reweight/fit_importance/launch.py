@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
@@ -27,12 +28,22 @@ _GPUS = "spark.task.resource.gpu.amount"
 
 
 def check_gpus(spark: SparkSession, fitting: Fitting) -> None:
-    """Refuses GPUs that Spark does not give to tasks, before there is anything to train.
+    """Refuses GPUs that are not there, before there is anything to train.
 
     Raises:
-        SetupError: ranks on executors use a GPU each, and tasks have none, or parts of one.
+        SetupError: the driver has no GPU and trains; or ranks on executors use a GPU each, and
+            tasks have none, or parts of one.
     """
-    if not fitting.use_gpu or fitting.where == "driver":
+    if not fitting.use_gpu:
+        return
+    if fitting.where == "driver":
+        if not torch.cuda.is_available():
+            raise SetupError(
+                "fitting.use_gpu: the driver, which trains, has no GPU",
+                expected="a GPU that torch can use (torch.cuda.is_available())",
+                got="none",
+                fix="write fitting: {use_gpu: false}, or start the driver on a machine with a GPU",
+            )
         return
     amount = str(spark.conf.get(_GPUS, "0"))
     if not (amount.isdecimal() and int(amount)):
@@ -75,7 +86,7 @@ def launch(job: FitJob, plan: FitPlan) -> None:
     """Runs a plan where its ``fitting.where`` says: on the driver, or else on executors.
 
     Raises:
-        SetupError: GPUs that the tasks do not have.
+        SetupError: as ``check_gpus``.
         TrainingError: too few slots, or settings that cannot be trained.
         RankError: a rank died, raised or hung; the error shows its traceback or its last step.
     """
@@ -83,6 +94,8 @@ def launch(job: FitJob, plan: FitPlan) -> None:
     shutil.rmtree(folder.errors, ignore_errors=True)
     forget(folder.heartbeats)
     folder.path.mkdir(parents=True, exist_ok=True)
+    if fitting.use_gpu:
+        check_gpus(job.spark, fitting)
     started = on_driver(plan) if fitting.where == "driver" else _on_executors(job, plan)
     with started as (train, cancel), _watch(plan, cancel) as hung:
         try:
@@ -105,7 +118,6 @@ def _on_executors(
         A function that trains, and one that cancels the training.
     """
     fitting = plan.fitting
-    check_gpus(job.spark, fitting)
     distributor = TorchDistributor(
         num_processes=fitting.ranks, local_mode=False, use_gpu=fitting.use_gpu
     )
