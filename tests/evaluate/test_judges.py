@@ -171,6 +171,15 @@ def test_what_a_clip_takes_is_measured_and_told(store: Tables) -> None:
     assert only == judging.Fitted({"recorded": Recorded()}, {}, {})
 
 
+def test_kept_columns_are_told_from_those_of_the_truth() -> None:
+    no_session: Any = None
+    judges = {"mine": Truth(), "other": Recorded()}
+    with pytest.raises(ConfigError, match="the names of what a simulation knows") as caught:
+        judging.check_judges(no_session, judges, {"rating": "a", "Seen": "b"}, KNOWN)
+    assert caught.value.got == "['Seen']"
+    assert "Seen_kept: COLUMN" in caught.value.fix
+
+
 def test_what_the_config_shows_is_refused_before_any_work(spark: SparkSession) -> None:
     def check(judge: Judge, known: Known = KNOWN) -> None:
         judging.check_judges(spark, {"mine": judge}, {"rating": "rating"}, known)

@@ -67,6 +67,14 @@ def check_judges(
                 got=reason,
                 fix=f"change evaluation.judges.{name}, or remove it",
             )
+    reads_truth = any(judge.reads_truth for judge in judges.values())
+    if taken := [n for n in keep if reads_truth and n.lower() in _TRUTH]:
+        raise ConfigError(
+            "columns of sampling.keep have the names of what a simulation knows",
+            expected=f"other names than {list(_TRUTH)} beside a judge that reads the truth",
+            got=str(taken),
+            fix=f"rename them, such as sampling: {{keep: {{{taken[0]}_kept: COLUMN}}}}",
+        )
     columns = SAMPLES.columns()
     assert columns is not None
     frame = spark.createDataFrame([], columns)
