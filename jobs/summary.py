@@ -16,11 +16,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("configs", nargs="+", help="YAML files, and overrides as key=value")
     arguments = parser.parse_args().configs
-    overrides = [a for a in arguments if "=" in a]
+    overrides, paths = ([a for a in arguments if ("=" in a) == has] for has in (True, False))
+    if not paths:
+        parser.error("expected a YAML file before the overrides")
     try:
-        configs = [load_config(a, overrides) for a in arguments if "=" not in a]
+        configs = [load_config(path, overrides) for path in paths]
     except ReweightError as error:
         print_error(error)
         sys.exit(2)
-    runs = {c.run_id: read_records(RunFolder.of(c.root, c.run_id)) for c in configs}
-    print("\n".join(table(runs)))
+    run_ids = [config.run_id for config in configs]
+    # Runs under several roots may have one name.
+    names = [n if run_ids.count(n) == 1 else p for n, p in zip(run_ids, paths, strict=True)]
+    folders = [RunFolder.of(config.root, config.run_id) for config in configs]
+    print("\n".join(table(dict(zip(names, map(read_records, folders), strict=True)))))

@@ -337,10 +337,13 @@ def test_what_refers_to_an_overridden_value_follows_it() -> None:
         ("run_id", "no '='"),
         ("fitting.ranks=[1", "flow sequence"),
         ("importance.9.training.epochs=5", "importance[9]"),
+        ("importance.9.training.epochs=5", "an item of a list by its number, from 0 on"),
         ("importance.first.epochs=5", "'first'"),
+        ("sampling.keep=[position]", "write a section as {key: value}"),
         ("seed.x=1", "seed: "),
         ("fitting.rank=1", "fitting.rank: unknown key (got: '1'); did you mean ranks?"),
         ("ranking.regParam=1", "ranking.regParam: unknown key"),
+        ("ranking.c=1", "ranking.c: unknown key (got: '1'); did you mean C?"),
     ],
 )
 def test_an_override_that_fits_nothing_is_refused(override: str, named: str) -> None:
@@ -700,6 +703,7 @@ def test_the_line_that_yaml_read_otherwise_is_written_out(
         ("sampling.label.keys=user_id", "write keys: [user_id]"),
         ("sampling.group=[user_id]", "write group: user_id"),
         ("cleaning.ranges.price=[0]", "such as [0, null]"),
+        ('splits.cuts=["2026-01-10"]', "splits.cuts.1: missing; write all of its parts\n"),
         ("features.numeric.'log price'=1", "write log_price"),
         ("splits.shares=[60, 20, 20]", "such as [0.6, 0.2, 0.2]"),
         ("cleaning.sources.log.path=[a, b]", "such as /data/*.csv"),

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from reweight.core.files import write_json
+from reweight.core.run_folder import RunFolder
 from reweight.report.summary import table
 
 
@@ -102,12 +104,43 @@ def test_the_decision_of_each_ranker_follows() -> None:
     ]
 
 
+def summarised(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Runs the job."""
+    monkeypatch.setattr("sys.argv", ["summary.py", *arguments])
+    runpy.run_path(str(Path(__file__).parents[2] / "jobs" / "summary.py"), run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("nowhere.yaml", "error: the config file does not exist"),
+        ("seed=1", "error: expected a YAML file before the overrides"),
+    ],
+)
 def test_a_config_that_is_missing_is_an_error_of_one_message(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    argument: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["summary.py", "nowhere.yaml"])
-    job = Path(__file__).parents[2] / "jobs" / "summary.py"
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(job), run_name="__main__")
+        summarised(monkeypatch, argument)
     assert ended.value.code == 2
-    assert "error: the config file does not exist" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+
+
+def test_runs_of_one_name_are_all_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = Path(__file__).parents[1] / "shop.yaml"
+    paths = [tmp_path / f"{name}.yaml" for name in ("one", "two")]
+    for number, path in enumerate(paths, 3):
+        path.write_text(f"base: {demo}\nroot: {tmp_path / path.stem}\n")
+        record_path = RunFolder.of(tmp_path / path.stem, "demo").record("clean_logs")
+        write_json(record_path, CLEANED | {"started": "", "seconds": number})
+    summarised(monkeypatch, *map(str, paths))
+    lines = capsys.readouterr().out.splitlines()
+    assert [(line.split()[0], line.split()[-1]) for line in lines[1:3]] == [
+        (str(paths[0]), "3"),
+        (str(paths[1]), "4"),
+    ]

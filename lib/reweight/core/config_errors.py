@@ -143,7 +143,8 @@ def _meant(details: Any, model: Any) -> str | None:
     if kind == "missing" and "shares" in loc:
         return "write all of its parts, such as [0.6, 0.2, 0.2]"
     if kind == "missing" and isinstance(loc[-1], int):
-        return "write all of its parts, such as [0, null] for a range without an upper limit"
+        example = ", such as [0, null] for a range without an upper limit"
+        return "write all of its parts" + (example if "ranges" in loc else "")
     if kind == "extra_forbidden" and "." in key:
         whole = ".".join(map(str, loc))
         # Of an item of a list the path has the number and the kind, which a file does not.

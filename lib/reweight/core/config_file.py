@@ -62,9 +62,14 @@ def override(tree: DictConfig, assignment: str) -> None:
             content = value  # 1e5 names a run too.
         OmegaConf.update(tree, key, content, force_add=True)
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
+        # What was read does not fit what the file has there.
+        misplaced = isinstance(error, OmegaConfBaseException | LookupError)
         raise ConfigError(
             f"override '{assignment}' cannot be read",
             expected="key=value, such as run_id=today or importance.1.training.epochs=5",
             got=str(error).strip(),
-            fix="write the key, '=' and the value in YAML notation, without spaces around '='",
+            fix="write a section as {key: value}, a list as [value, value], and an item of a list "
+            "by its number, from 0 on"
+            if misplaced
+            else "write the key, '=' and the value in YAML notation, without spaces around '='",
         ) from error

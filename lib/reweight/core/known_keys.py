@@ -22,8 +22,10 @@ def meant_key(kind: Any, place: Sequence[int | str]) -> str | None:
     for part in above:
         nodes = [child for node in nodes for child in _below(schema, node, part)]
     known = [name for node in nodes for name in _properties(schema, node)]
-    if near := get_close_matches(str(key), known, n=1):
-        return f"did you mean {near[0]}?"
+    # Whatever their case: `c` is not near to `C` otherwise.
+    in_small = {name.lower(): name for name in known}
+    if near := get_close_matches(str(key).lower(), in_small, n=1):
+        return f"did you mean {in_small[near[0]]}?"
     sections = [
         f"{section}.{key}"
         for section in _properties(schema, schema)
