@@ -17,9 +17,9 @@ Refuses:
     A run that the pipeline has made, as the pipeline refuses one of days. Before anything of a day
     is written: days before ``daily.first``, without files or without events, with far more rows
     than the days before (``daily.largest``), or with other columns; a day after one that was begun
-    and not finished; models of other features, or that were fitted again since the first day;
-    settings that changed since then; samples with the id of an earlier one; and what the stages
-    clean_logs, build_samples and score_weights refuse.
+    and not finished; models of other features or settings of methods, or that were fitted again
+    since the first day; settings that changed since then; samples with the id of an earlier one;
+    and what the stages clean_logs, build_samples and score_weights refuse.
 """
 
 import json

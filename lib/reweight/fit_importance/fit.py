@@ -59,6 +59,10 @@ def fit_methods(
             refusals.add(name, error)
         refuse_combinations(methods, refusals)
         refusals.remaining(methods)
+    else:
+        # What an earlier training left is of no method of this one.
+        folder.fitted.unlink(missing_ok=True)
+        folder.curves.unlink(missing_ok=True)
     return summary
 
 

@@ -53,7 +53,7 @@ def report(run: Run) -> dict[str, Any]:
         .toDF("day", "split", "rows", "positives")
         .toPandas()
     )
-    curves, judges = run.folder.models.curves, all_judges(run.config.evaluation.judges)
+    judges = all_judges(run.config.evaluation.judges)
     evaluation = json.loads(run.folder.evaluation.read_text())
     content = page.content(
         baseline=BASELINE,
@@ -63,7 +63,7 @@ def report(run: Run) -> dict[str, Any]:
         metrics=metrics,
         days=days,
         evaluation=evaluation,
-        losses=json.loads(curves.read_text()) if curves.exists() else {},
+        losses=_losses(run),
         left_out=left_out(run.folder),
         disagreements=disagreements(evaluation["judges"], judges, _visible(run)),
     )
@@ -74,6 +74,15 @@ def report(run: Run) -> dict[str, Any]:
         run.say(line)
     reasons = {"left out": content["left_out"]} if content["left_out"] else {}
     return {"report": str(path)} | reasons
+
+
+def _losses(run: Run) -> dict[str, Any]:
+    """The loss curves of the run's own models; none where it uses those of another run."""
+    curves = run.folder.models.curves
+    if run.config.model_run_id is not None or not curves.exists():
+        return {}
+    losses: dict[str, Any] = json.loads(curves.read_text())
+    return losses
 
 
 def _visible(run: Run) -> list[str] | None:

@@ -1,5 +1,6 @@
 """A run's fitted models and the statistics of their weight policy, as files."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def read_models(
         features: file with the feature statistics of the samples to score.
 
     Raises:
-        TableError: a model is missing, or was fitted on samples with other feature statistics.
+        TableError: a model is missing, was fitted on samples with other feature statistics, or is
+            of other settings than its method.
     """
     encoded, models = read_stats(features), {}
     for method in methods:
@@ -41,7 +43,32 @@ def read_models(
                 fix=_refit(folder, features),
             )
         models[method.name] = ModelArtifact.read(model)
+        _check_settings(method, models[method.name].read_method(), folder, features)
     return models
+
+
+def _check_settings(
+    method: ImportanceMethod, fitted: ImportanceMethod, folder: ModelsFolder, features: Path
+) -> None:
+    """Checks that a model is what the config says of its method, since it scores as it was fitted.
+
+    Raises:
+        TableError: it is not.
+    """
+    wanted, stored = (json.loads(m.model_dump_json(by_alias=True)) for m in (method, fitted))
+    differ = sorted(k for k in {*wanted, *stored} if wanted.get(k) != stored.get(k))
+    if not differ:
+        return
+    source = folder.path.parent
+    raise TableError(
+        f"the model of '{method.name}' is not that of its settings in `importance`",
+        expected=", ".join(f"{key}: {wanted.get(key)}" for key in differ),
+        got=", ".join(f"{key}: {stored.get(key)}" for key in differ),
+        fix="run the stage 'fit_importance' again"
+        if source == features.parent
+        else f"write the method as run '{source.name}' has it, or fit new models: "
+        "model_run_id=null",
+    )
 
 
 def _refit(folder: ModelsFolder, features: Path) -> str:

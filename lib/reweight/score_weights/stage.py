@@ -15,8 +15,9 @@ Leaves out:
     error.
 
 Refuses:
-    Models that are missing, or that were fitted on features with other statistics than those of the
-    samples. With ``model_run_id``, settings in ``weighting`` other than that run's.
+    Models that are missing, that were fitted on features with other statistics than those of the
+    samples, or with other settings than ``importance`` has. With ``model_run_id``, settings in
+    ``weighting`` other than that run's.
 """
 
 import json
