@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.config import Run, load_config
+from reweight.core.errors import SourceError
 from reweight.simulate_logs import raw_files, simulation, words
 from reweight.simulate_logs.section import THINGS, Dirt, News, Search, Simulation
 from reweight.simulate_logs.stage import simulate_logs
@@ -283,7 +284,10 @@ def test_every_fault_is_planted_as_often_as_configured_and_is_in_the_files(
     (tmp_path / "raw" / "of-an-earlier-log.json").write_text("{}")
     clean = raw_files.events(shown, written)
     lines = raw_files.with_dirt(clean, written, SEED)
+    with pytest.raises(SourceError, match="no simulated log"):
+        raw_files.check_replaced(spark, written.path)
     raw_files.write_raw(lines, written)
+    raw_files.check_replaced(spark, written.path)
     planted = {row["fault"]: row["count"] for row in lines.groupBy("fault").count().collect()}
     assert planted.pop(None) == len(events)
     faults = dict(written.dirt)

@@ -1,16 +1,21 @@
 """Simulated impressions -> raw log files with planted faults."""
 
+import re
 from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reweight.core.digest import digest
+from reweight.core.errors import SourceError
 from reweight.core.hashing import uniform
 from reweight.core.local_paths import here
 from reweight.core.spark_files import listed
 from reweight.simulate_logs.section import Simulation
 from reweight.simulate_logs.simulation import begin, has_order, has_refunds, world_name
+
+# Names that Spark gives the files of ``write_raw``; other programs pass over those with `_` or `.`.
+_WRITTEN = re.compile(r"[_.].*|part-\d+-[0-9a-f-]+[-.]c\d+(\.txt\.gz|(\.\w+)?\.parquet)")
 
 
 def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
@@ -118,6 +123,28 @@ def _not_lost(clean: DataFrame, simulation: Simulation, seed: int) -> DataFrame:
     for lost, part in simulation.lost.items():
         share = F.when(day == str(lost), part).otherwise(share)
     return clean.where(uniform(seed, "lost", "session_id") >= share)
+
+
+def check_replaced(spark: SparkSession, path: str) -> None:
+    """Checks that nothing but a simulated log is where ``write_raw`` is to write one.
+
+    Args:
+        spark: the session.
+        path: the folder.
+
+    Raises:
+        SourceError: there are other files, which would be lost.
+    """
+    listing = listed(spark, path)
+    files = listing.under if listing.exists else []
+    if others := sorted(f for f in files if not _WRITTEN.fullmatch(f.rpartition("/")[2])):
+        raise SourceError(
+            f"{path} has files that are no simulated log",
+            expected="a folder for the simulated log alone, which replaces what is in it",
+            got=f"{len(others)} other file(s), such as {others[0]}",
+            fix="write another folder, such as simulation.path=out/simulated; for a log of your "
+            "own, write simulation: null and its path in cleaning.sources; nothing was changed",
+        )
 
 
 def write_raw(lines: DataFrame, simulation: Simulation) -> None:

@@ -7,7 +7,8 @@ Writes:
     Raw files in ``simulation.path``, and the table ``truth``, which only benchmarks may read.
 
 Refuses:
-    Settings that are out of range, and settings that a world cannot have.
+    Settings that are out of range, and settings that a world cannot have; and a folder
+    ``simulation.path`` with files that are no simulated log, which would be lost.
 """
 
 from typing import Any
@@ -32,6 +33,7 @@ def simulate_logs(run: Run) -> dict[str, Any]:
     if section is None:
         return {"skipped": "the config has no section `simulation`: the log already exists"}
     seed = run.config.seed
+    raw_files.check_replaced(run.spark, section.path)
     with (
         persisted(simulation.impressions(run.spark, section, seed)) as shown,
         persisted(raw_files.with_dirt(raw_files.events(shown, section), section, seed)) as lines,
