@@ -14,11 +14,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from tests.importance.union import MEMBERS
 
-from reweight.config import BenchmarkConfig, ConditionsConfig, RunConfig, load_config
+from reweight.config import (
+    BenchmarkConfig,
+    ConditionsConfig,
+    RunConfig,
+    load_config,
+    read_config,
+)
 from reweight.core import tables
 from reweight.core.section import Section
 from reweight.core.session import SEMANTICS
 from reweight.core.tables import Table
+from reweight.core.yaml_text import parsed
 from reweight.diagnose.findings import ADVICE
 from reweight.importance.base import ImportanceMethod
 from reweight.runner import pipeline
@@ -146,6 +153,13 @@ def test_what_a_page_opens_after_the_demo_is_a_method_of_the_demo(page: str, nam
     named = set(re.findall(name, (ROOT / f"docs/{page}.md").read_text()))
     methods = {method.name for method in load_config(str(ROOT / "conf/demo.yaml")).importance}
     assert named and named <= methods
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/own_logs.md"])
+def test_a_config_that_a_page_calls_complete_is_one(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(run_id:.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    read_config(RunConfig, parsed(blocks[0]))
 
 
 def test_the_days_that_are_watched_are_days_of_the_demo() -> None:
