@@ -15,6 +15,7 @@ ID = "c28a65e9-c5a4-4a84-98ea-b9a34ffd61dc"
 SIMULATED = (
     *("_SUCCESS", f".part-00000-{ID}-c000.txt.gz.crc", f"part-00000-{ID}-c000.txt.gz"),
     *(f"part-00001-{ID}-c000.snappy.parquet", f"day=2026-01-01/part-00000-{ID}.c000.txt.gz"),
+    *("_committed_42", f"part-00003-tid-42-{ID}-7-1-c000.txt.gz"),
     f"_temporary/0/_temporary/attempt_1/part-00002-{ID}-c000.txt.gz",
 )
 

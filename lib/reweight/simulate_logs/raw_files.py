@@ -14,8 +14,9 @@ from reweight.core.spark_files import listed
 from reweight.simulate_logs.section import Simulation
 from reweight.simulate_logs.simulation import begin, has_order, has_refunds, world_name
 
-# Names that Spark gives the files of ``write_raw``; other programs pass over those with `_` or `.`.
-_WRITTEN = re.compile(r"[_.].*|part-\d+-[0-9a-f-]+[-.]c\d+(\.txt\.gz|(\.\w+)?\.parquet)")
+# Names that Spark, also that of Databricks, gives the files of ``write_raw``; readers pass over
+# those that begin with `_` or `.`.
+_WRITTEN = re.compile(r"[_.].*|part-\d+-[\w-]+(\.c\d+)?(\.txt\.gz|(\.\w+)?\.parquet)")
 
 
 def events(shown: DataFrame, simulation: Simulation) -> DataFrame:
