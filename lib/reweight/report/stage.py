@@ -27,8 +27,16 @@ from reweight.report import page
 
 
 def diagnosis(run: Run) -> dict[str, str | None]:
-    """What the job diagnose found, if it has been run."""
-    return {"diagnosis": content_hash(run.folder.content("diagnose"))}
+    """What the job diagnose found in the samples, if it has been run since they were built."""
+    path = run.folder.content("diagnose")
+    return {"diagnosis": content_hash(path) if _is_current(run) else "of earlier samples"}
+
+
+def _is_current(run: Run) -> bool:
+    """Whether the job diagnose, if it has been run, has read the samples that are there."""
+    records = read_records(run.folder)
+    began = [records[s]["started"] for s in ("build_samples", "diagnose") if s in records]
+    return began == sorted(began)
 
 
 def pages(run: Run) -> dict[str, str | None]:
@@ -86,9 +94,9 @@ def _losses(run: Run) -> dict[str, Any]:
 
 
 def _visible(run: Run) -> list[str] | None:
-    """The faults that the job diagnose found in the log; None if it has not been run."""
+    """The faults that the job diagnose found in the log; None if it has not been run on it."""
     path = run.folder.content("diagnose")
-    if not path.exists():
+    if not path.exists() or not _is_current(run):
         return None
     visible: list[str] = json.loads(path.read_text())["visible"]
     return visible
