@@ -1,4 +1,4 @@
-"""The finding on a mechanism: numbers with intervals, a verdict, and the methods it concerns.
+"""The finding on a fault: numbers with intervals, a verdict, and the methods it concerns.
 
 A finding has a p-value for the hypothesis that the effect is not material. The fault is visible
 if p < 5 % / number of tests (Bonferroni): on a log without any fault, the chance that anything

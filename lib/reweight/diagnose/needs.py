@@ -7,7 +7,7 @@ from reweight.build_samples.sampling import Sampling
 from reweight.diagnose import bursts, drift, groups, position
 from reweight.diagnose.findings import Finding
 
-# Mechanisms that only show in time.
+# Faults that only show in time.
 TIMED = (bursts.NAME, drift.RATE, drift.FEATURES, drift.RELATION)
 
 
