@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from pipelines import DELTA_PACKAGE, ROOT, TINY
+from reweight.core.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
@@ -59,38 +61,61 @@ def test_wrong_values_are_named_together_before_spark_starts() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_java_the_message_says_how_to_install_it(tmp_path: Path) -> None:
-    folder = tmp_path / "bin"
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "openjdk-17-jre-headless"),
+        # It names no jars, as the attempt before did.
+        ({"JAVA_HOME": "/nowhere"}, "Spark did not start"),
+        # A client of a server needs no Java.
+        ({"SPARK_REMOTE": "sc://nowhere:1"}, "pip install 'reweight[connect]'"),
+    ],
+    ids=["no Java", "a wrong folder", "a client"],
+)
+def test_without_java_the_message_says_what_to_install(
+    more: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    if "SPARK_REMOTE" in more and find_spec("grpc"):
+        pytest.skip("the packages of a client are here")
+    folder, log = tmp_path / "bin", RunFolder.of(tmp_path / "run", "demo").spark_log
     folder.mkdir()
+    log.parent.mkdir(parents=True)
+    log.write_text("unresolved dependency\n")
     environment = {k: v for k, v in os.environ.items() if k != "JAVA_HOME"} | {"PATH": str(folder)}
     done = subprocess.run(
         [sys.executable, "jobs/clean_logs.py", "tests/shop.yaml", f"root={tmp_path}/run"],
         cwd=ROOT,
-        env=environment,
+        env=environment | more,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2
-    assert "openjdk-17-jre-headless" in done.stderr
+    assert said in done.stderr
 
 
-def test_without_a_network_the_message_names_the_jars(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [False, True], ids=["none", "given"])
+def test_without_a_network_the_jars_have_to_be_given(given: bool, tmp_path: Path) -> None:
     nowhere = "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9 -Dhttps.proxyHost=127.0.0.1"
     spark = {
         "spark.jars.ivy": str(tmp_path / "ivy"),
         "spark.driver.extraJavaOptions": f"{nowhere} -Dhttps.proxyPort=9 -Duser.home={tmp_path}",
     }
+    version = DELTA_PACKAGE.rpartition(":")[2]
+    jars = [str(jar) for jar in Path.home().glob(f".ivy2*/**/delta-s*-{version}.jar")]
+    if given and len(jars) < 2:
+        pytest.skip("no jars of Delta Lake in the cache of Ivy")
     done = _ran(
         sys.executable,
         "jobs/clean_logs.py",
         "tests/shop.yaml",
         f"root={tmp_path}/run",
-        f"spark={json.dumps(spark)}",
+        f"spark={json.dumps(spark | ({'spark.jars': ','.join(jars)} if given else {}))}",
     )
     assert done.returncode == 2
-    assert "jars of Delta Lake could not be fetched" in done.stderr
+    said = "'spark={spark.jars: " if not given else "there are no raw files"
+    assert said in done.stderr
 
 
 def test_a_missing_log_stops_the_first_job_with_its_path(tmp_path: Path) -> None:

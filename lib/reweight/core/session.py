@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock
@@ -160,7 +160,8 @@ def _scratch_settings(scratch: Path) -> dict[str, str]:
     _check_own(scratch)
     return {
         "spark.local.dir": str(scratch),
-        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch}",
+        # In quotes, since options end at spaces.
+        "spark.driver.extraJavaOptions": f'-Djava.io.tmpdir="{scratch}"',
         "spark.executorEnv.TMPDIR": str(scratch),
     }
 
@@ -179,20 +180,12 @@ def _check_own(folder: Path) -> None:
 
 
 def _start(log: Path, settings: dict[str, str]) -> SparkSession:
-    from delta import configure_spark_with_delta_pip
-
-    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-        raise SetupError(
-            "Spark needs Java and none was found",
-            expected="Java 17 or newer on PATH, or JAVA_HOME",
-            got="neither",
-            fix="install Java; Debian/Ubuntu: apt-get install openjdk-17-jre-headless; Fedora: dnf "
-            "install java-17-openjdk-headless; macOS: brew install openjdk@17; conda: conda "
-            "install -c conda-forge openjdk=17",
-        )
+    remote = settings.get("spark.remote") or os.environ.get("SPARK_REMOTE", "")
+    of_server = remote.startswith("sc:")
+    if not of_server:
+        _check_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    remote = settings.get("spark.remote") or os.environ.get("SPARK_REMOTE", "")
     if remote:
         # The one names the place of the server, the other that of its executors.
         settings = {k: v for k, v in settings.items() if k not in ("spark.master", "spark.remote")}
@@ -209,16 +202,17 @@ def _start(log: Path, settings: dict[str, str]) -> SparkSession:
     sys.stderr.flush()
     stdout, stderr = os.dup(1), os.dup(2)
     with log.open("ab") as sink:
+        begin = sink.tell()
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:
-            if remote.startswith("sc:"):
+            if of_server:
                 return builder.getOrCreate()
             # Two JVMs that fetch Delta's jars at once spoil each other's cache.
             with FileLock(Path(tempfile.gettempdir()) / f"reweight-{os.getuid()}-jars.lock"):
-                return configure_spark_with_delta_pip(builder).getOrCreate()
+                return _with_delta(builder, settings).getOrCreate()
         except Exception as error:
-            raise _failed_start(log, error) from error
+            raise _failed_start(log, begin, error, remote) from error
         finally:
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)
@@ -235,19 +229,66 @@ def _silence_sql_logs() -> None:
             PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _failed_start(log: Path, error: Exception) -> SetupError:
-    text = log.read_text(errors="replace")[-20_000:]
+def _check_java() -> None:
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        raise SetupError(
+            "Spark needs Java and none was found",
+            expected="Java 17 or newer on PATH, or JAVA_HOME",
+            got="neither",
+            fix="install Java; Debian/Ubuntu: apt-get install openjdk-17-jre-headless; Fedora: dnf "
+            "install java-17-openjdk-headless; macOS: brew install openjdk@17; conda: conda "
+            "install -c conda-forge openjdk=17",
+        )
+
+
+def _with_delta(builder: SparkSession.Builder, settings: Mapping[str, str]) -> SparkSession.Builder:
+    """The builder with Delta's jars: those that ``spark.jars`` names, or else fetched ones."""
+    from delta import configure_spark_with_delta_pip
+
+    if "delta-spark" in settings.get("spark.jars", ""):
+        # Set, since the environment may have a default that would be fetched.
+        return builder.config("spark.jars.packages", settings.get("spark.jars.packages", ""))
+    return configure_spark_with_delta_pip(builder)
+
+
+def _failed_start(log: Path, begin: int, error: Exception, remote: str) -> SetupError:
+    """The named error about a session that did not start.
+
+    Args:
+        log: file with the output of the JVM.
+        begin: where in it the output of this start begins.
+        error: what was raised.
+        remote: the address of a server of Spark Connect; empty if there is none.
+    """
+    # Earlier attempts may have failed for another reason.
+    text = log.read_bytes()[begin:][-20_000:].decode(errors="replace")
+    got = (str(error).splitlines() or [type(error).__name__])[0]
     if "unresolved dependency" in text or "Server access error" in text:
         return SetupError(
             "the jars of Delta Lake could not be fetched",
             expected="access to Maven Central (or a mirror set in ~/.ivy2), once, for about 8 MB",
             got=f"no answer; see {log}",
-            fix="on a machine without network access, put the jars delta-spark and delta-storage "
-            "into a folder and set spark.jars to them in conf/spark/local.conf",
+            fix="on a machine without network access, put the jars of delta-spark and "
+            "delta-storage into a folder and add their paths to the command: 'spark={spark.jars: "
+            '"/jars/delta-spark.jar,/jars/delta-storage.jar"}\'',
+        )
+    if "PACKAGE_NOT_INSTALLED" in got:
+        return SetupError(
+            "this environment cannot be a client of Spark Connect",
+            expected="the packages of the extra `connect`",
+            got=got,
+            fix="pip install 'reweight[connect]', or leave out spark.remote and SPARK_REMOTE",
+        )
+    if remote.startswith("sc:"):
+        return SetupError(
+            "the server of Spark Connect cannot be used",
+            expected=f"a server at {remote}",
+            got=got,
+            fix="correct the address in spark.remote or SPARK_REMOTE, or start the server",
         )
     return SetupError(
         "Spark did not start",
         expected="a JVM of Java 17 or newer",
-        got=(str(error).splitlines() or [type(error).__name__])[0],
+        got=got,
         fix=f"read {log}",
     )
