@@ -114,7 +114,8 @@ def test_without_a_network_the_jars_have_to_be_given(given: bool, tmp_path: Path
         f"spark={json.dumps(spark | ({'spark.jars': ','.join(jars)} if given else {}))}",
     )
     assert done.returncode == 2
-    said = "'spark={spark.jars: " if not given else "there are no raw files"
+    # With them the job gets as far as to the log that is not there.
+    said = f"json files at {tmp_path}/run/raw" if given else "'spark={spark.jars: "
     assert said in done.stderr
 
 
