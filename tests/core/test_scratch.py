@@ -1,6 +1,7 @@
 """The folder to which a session spills: nobody else's."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,9 @@ def test_a_scratch_folder_is_this_users_alone(
     monkeypatch.setattr("os.getuid", lambda: uid + 1)
     with pytest.raises(SetupError, match="may be used by others"):
         _scratch_settings(scratch)
+
+
+def test_a_scratch_folder_may_have_spaces_in_its_name(tmp_path: Path) -> None:
+    scratch = tmp_path / "my scratch"
+    options = _scratch_settings(scratch)["spark.driver.extraJavaOptions"]
+    assert shlex.split(options) == [f"-Djava.io.tmpdir={scratch}"]
