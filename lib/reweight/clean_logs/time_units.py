@@ -86,7 +86,7 @@ def suggestion(cleaning: Cleaning, sources: Mapping[str, Read]) -> str | None:
                 well, wrong = (_values(read.rows, sql, word, well) for well in (True, False))
             except PySparkException:
                 continue  # A function or a type.
-            if meant := _meant(word, sql, well, wrong):
+            if meant := reading_all(word, sql, well, wrong):
                 return meant
     return None
 
@@ -101,11 +101,18 @@ def _values(rows: DataFrame, sql: str, word: str, well: bool) -> list[str]:
     return [row["value"] for row in chosen.where("value IS NOT NULL").limit(_LOOKED_AT).collect()]
 
 
-def _meant(word: str, sql: str, well: Sequence[str], wrong: Sequence[str]) -> str | None:
-    """The expression that reads the wrong values, and those that are read well."""
+def reading_all(word: str, sql: str, well: Sequence[str], wrong: Sequence[str]) -> str | None:
+    """The expression that reads all values; None if none is known.
+
+    Args:
+        word: the raw column.
+        sql: the expression of the config.
+        well: values that it reads as plausible times.
+        wrong: other values.
+    """
     large = [v for v in wrong if is_large(v)]
     # Small numbers are times in a log that has no others.
-    fractions = has_fractions([*well, *wrong])
+    fractions = has_fractions(v for v in (*well, *wrong) if time_expression(word, v))
     seen = large or ([] if well else wrong)
     units = Counter(time_expression(word, v, fractions) for v in seen)
     few = units.total() / 10
@@ -113,7 +120,7 @@ def _meant(word: str, sql: str, well: Sequence[str], wrong: Sequence[str]) -> st
     if not meant or not well:
         return either(word, meant) if meant else None
     usual, _ = Counter(time_expression(word, v, fractions) for v in well).most_common(1)[0]
-    return either(word, [*meant, usual] if usual else meant)
+    return either(word, [*meant, usual]) if usual else f"coalesce({sql}, {either(word, meant)})"
 
 
 def _correction(cleaning: Cleaning, sources: Mapping[str, Read], name: str) -> str:
