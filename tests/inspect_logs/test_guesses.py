@@ -120,6 +120,12 @@ def test_the_values_say_how_a_column_is_read(
         (["2024-03-01 10:00:00"], "try_to_timestamp(ts)", "no zone: read as UTC"),
         (["2024-03-01T10:00:00.5+02:00"], "try_to_timestamp(ts)", "with a zone, such as +02:00"),
         (["2024-03-01 10:00:00 UTC"], "try_to_timestamp(ts)", "with a zone, such as UTC"),
+        (["2024-03-01T10:00Z"], "try_to_timestamp(ts, \"yyyy-MM-dd'T'HH:mmXXX\")", "such as Z"),
+        (
+            ["2024-03-01 10:00 UTC", "2024-03-01 10:00:05 UTC"],
+            "try_to_timestamp(ts, 'yyyy-MM-dd HH:mm[:ss] VV')",
+            "with a zone, such as UTC",
+        ),
         (["2024-03-01"], "try_to_timestamp(ts)", "dates without hours"),
         (["31.03.2024 10:00"], "try_to_timestamp(ts, 'dd.MM.yyyy HH:mm')", "day first"),
         (["3/31/2024 1:05 PM"], "try_to_timestamp(ts, 'M/dd/yyyy h:mm a')", "month first"),

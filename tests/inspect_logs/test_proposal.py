@@ -46,9 +46,9 @@ def written(folder: Path) -> dict[str, str]:
     (folder / "iso.jsonl").write_text("\n".join(map(json.dumps, documents)))
     (folder / "lists.jsonl").write_text("\n".join(map(json.dumps, lists)))
     (folder / "spellings.csv").write_text(
-        "event_time,us,web,slashes,bigquery,hour,price,euros,done\n"
+        "event_time,us,web,slashes,bigquery,minutes,hour,price,euros,done\n"
         "2024-03-31 10:00:00,3/31/2024 1:05 PM,31/Mar/2024:10:00:00 +0000,2024/03/31 10:00,"
-        '2024-03-31 10:00:00.25 UTC,2024033110,"1,234.50","4,34 €",yes\n'
+        '2024-03-31 10:00:00.25 UTC,2024-03-31T10:00Z,2024033110,"1,234.50","4,34 €",yes\n'
     )
     return {path.name: str(path) for path in folder.iterdir()}
 
@@ -88,6 +88,7 @@ def test_clean_logs_runs_with_what_is_proposed(spark: SparkSession, tmp_path: Pa
         "web": datetime(2024, 3, 31, 10),
         "slashes": datetime(2024, 3, 31, 10),
         "bigquery": datetime(2024, 3, 31, 10, 0, 0, 250_000),
+        "minutes": datetime(2024, 3, 31, 10),
         "hour": datetime(2024, 3, 31, 10),
         "price": 1234.5,
         "euros": 4.34,

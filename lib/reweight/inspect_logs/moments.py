@@ -254,7 +254,9 @@ def _parsing(sql: str, name: str, matched: Sequence[re.Match[str]], order: str) 
     timed = [m for m in matched if m["t"]]
     iso = name == "digits" and order == "yMd" and matched[0]["x"] == "-"
     fractions = [m["f"] for m in timed if m["f"]]
-    if iso and not any(m["ampm"] or (m["f"] or "")[:1] == "," or m["t"] not in "T " for m in timed):
+    # Without a form, Spark reads no comma before fractions, and no zone after minutes.
+    others = [m for m in timed if m["ampm"] or m["t"] not in "T " or (m["zone"] and not m["s"])]
+    if iso and not others and not any(f[0] == "," for f in fractions):
         return f"try_to_timestamp({sql})"
     wide = {"d": "dd", "M": "MM"} if name == "digits" else {"d": "dd", "M": "MMM"}
     groups = dict(zip(order, "abc", strict=True))
