@@ -50,7 +50,7 @@ def test_the_share_is_that_of_a_search_through_all_points(spark: SparkSession, n
 def test_what_is_limited_and_no_number_stays_none(spark: SparkSession) -> None:
     values = [-1.0, 0.5, 2.0, np.nan, None]
     rows = spark.createDataFrame([(v,) for v in values], "x double").coalesce(1)
-    limited = rows.select(COLUMNS.clip(F.col("x"), 0, 1).alias("x")).collect()
+    limited = rows.select(COLUMNS.clip(F.col("x"), 0.0, 1.0).alias("x")).collect()
     found = [row["x"] for row in limited]
-    np.testing.assert_array_equal(found[:-1], ARRAYS.clip(np.array(values[:-1]), 0, 1))
+    np.testing.assert_array_equal(found[:-1], ARRAYS.clip(np.array(values[:-1], float), 0.0, 1.0))
     assert found[-1] is None
