@@ -255,7 +255,8 @@ def test_judges_with_few_positives_in_either_split_are_noted(store: Tables) -> N
         f"few_in_{few}": Trusted(label="rating >= 4", where=f"split = '{many}' OR position < 4")
         for few, many in (("test", "validation"), ("validation", "test"))
     }
-    found = judging.check_judged(store, TYPES, EXAMPLES | few, 20)  # type: ignore[arg-type]
+    judges = EXAMPLES | few | {"trusted": Trusted(label="rating >= 4")}
+    found = judging.check_judged(store, TYPES, judges, 20)  # type: ignore[arg-type]
     assert found["recorded"] == {"rows": 200, "positives": 40}
     assert {"few_in_test", "few_in_validation"} <= {n for n, f in found.items() if "note" in f}
 

@@ -385,10 +385,12 @@ def test_rows_in_memory_are_measured_as_rows_on_spark(frame: pd.DataFrame, rows:
     ties = there.index.get_level_values("name").str.startswith("ndcg")
     sure = ~ties | (there.index.get_level_values("method") == "sharper")
     sure &= ~ties | (there.index.get_level_values("kind") == "value")
+    # Groups are hashed to other buckets.
+    sure &= there.index.get_level_values("name") != "effective_buckets"
     np.testing.assert_allclose(
         here["value"][sure].astype(float), there["value"][sure].astype(float), rtol=1e-9, atol=1e-12
     )
-    # Groups are hashed to other buckets, so intervals are as wide, and not the same.
+    # So intervals are as wide, and not the same.
     width = [(f["high"] - f["low"]).astype(float) for f in (here, there)]
     known = width[1] > 0
     assert known.sum() > 50
