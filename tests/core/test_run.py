@@ -49,6 +49,13 @@ def test_a_run_that_is_held_cannot_be_held_again(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="already in progress") as caught, _held(tmp_path):
             pass
         assert '"pid"' in str(caught.value)
+        # The process that holds it has not yet said who it is, or no longer does.
+        owner = RunFolder.of(tmp_path, "r").owner
+        for hide in (lambda: owner.write_text(""), owner.unlink):
+            hide()
+            with pytest.raises(RunError) as caught, _held(tmp_path):
+                pass
+            assert caught.value.got == "another process holds its lock"
         with run_lock(RunFolder.of(tmp_path, "another")):
             pass
     with run_lock(RunFolder.of(tmp_path, "r")):

@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -62,14 +62,17 @@ def _acquired(folder: RunFolder) -> BaseFileLock:
 
 
 def _in_progress(folder: RunFolder, *, soft: bool) -> RunError:
-    owner = folder.owner
+    owner = ""
+    # The other process may be about to write it, or to remove it.
+    with suppress(FileNotFoundError):
+        owner = folder.owner.read_text()
     fix = "wait for it, or give this run another run_id; nothing was changed"
     if soft:
         fix += f"; if no process works on the run any more: rm {folder.lock}"
     return RunError(
         f"run '{folder.path.name}' is already in progress",
         expected="one process at a time per run",
-        got=owner.read_text() if owner.exists() else "another process holds its lock",
+        got=owner or "another process holds its lock",
         fix=fix,
     )
 
