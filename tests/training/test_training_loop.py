@@ -561,6 +561,9 @@ def test_a_checkpoint_of_other_rows_or_settings_is_not_taken_up(
     assert len(curves_of(tmp_path / "used")[method.name]) == 1
     assert not policy.exists()
     assert_equal_runs(tmp_path / "used", tmp_path / "fresh", method, atol=0)
+    policy.touch()
+    train(plan_of(snapshot, tmp_path / "used", method, key="two"))
+    assert policy.exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])

@@ -67,17 +67,22 @@ class ModelArtifact:
         """Writes ``model.safetensors``, then ``model.json``, which marks the folder as complete."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _TENSORS).write_bytes(self.tensors)
-        values = {
-            "method": json.loads(self.method),
-            "facts": json.loads(self.facts),
-            "epochs": self.epochs,
-        }
-        (folder / _SETTINGS).write_text(json.dumps(values))
+        (folder / _SETTINGS).write_text(self._settings())
 
     def replace(self, models: ModelsFolder, name: str) -> None:
-        """Writes the model of a method, without the weight policy of the one that was there."""
+        """Writes the model of a method, and removes the weight policy of another one there."""
+        folder = models.model(name)
+        if self.is_in(folder) and (self._settings(), self.tensors) == (
+            (folder / _SETTINGS).read_text(),
+            (folder / _TENSORS).read_bytes(),
+        ):
+            return
         models.policy(name).unlink(missing_ok=True)
-        self.write(models.model(name))
+        self.write(folder)
+
+    def _settings(self) -> str:
+        method, facts = json.loads(self.method), json.loads(self.facts)
+        return json.dumps({"method": method, "facts": facts, "epochs": self.epochs})
 
     @staticmethod
     def is_in(folder: Path) -> bool:
