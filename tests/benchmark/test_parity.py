@@ -38,8 +38,9 @@ def test_metrics_in_memory_are_those_of_the_stage(spark: SparkSession) -> None:
     }
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        # Intervals are of other buckets: groups are hashed by other functions.
-        close = None if value is None else pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True)
+        # The buckets are others: groups are hashed by other functions.
+        rel = 0.2 if key[3] == "effective_buckets" else 1e-9
+        close = None if value is None else pytest.approx(value, rel=rel, abs=1e-9, nan_ok=True)
         assert found[key] == close, key
 
 
