@@ -16,6 +16,11 @@ from reweight.core.errors import SampleError
 from reweight.core.expressions import cast_to, check_expressions
 
 
+def were_sampled(sampling: Sampling) -> bool:
+    """Whether the log lacks negatives: not if their rate is known to be 1."""
+    return sampling.negatives not in (None, 1.0)
+
+
 def check_rate(labelled: DataFrame, sampling: Sampling) -> None:
     """Checks the expression of the rate against the samples, which have a ``label`` already.
 

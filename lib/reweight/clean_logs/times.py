@@ -119,13 +119,12 @@ def seen_span(groups: Sequence[Group]) -> Span:
     longer than clicks, and all sources are looked at together.
     """
     by_source = _days(groups)
+    of_another_unit = misread(sum(by_source.values(), Counter()))
+    by_source = {
+        name: Counter({d: n for d, n in days.items() if d not in of_another_unit})
+        for name, days in by_source.items()
+    }
     pooled = sum(by_source.values(), Counter())
-    if of_another_unit := misread(pooled):
-        by_source = {
-            name: Counter({d: n for d, n in days.items() if d not in of_another_unit})
-            for name, days in by_source.items()
-        }
-        pooled = sum(by_source.values(), Counter())
     spans = [span for days in (*by_source.values(), pooled) if (span := _span(days)) is not None]
     if not spans:
         return Span(_MISREAD, None) if of_another_unit else EVERY_DAY
@@ -142,12 +141,13 @@ def early_ends(groups: Sequence[Group]) -> dict[str, str]:
         groups: all rows, those outside the days of the log rejected.
     """
     ended: dict[str, str] = {}
-    by_source = {name: days for name, days in _days(groups).items() if _span(days)}
-    for name, days in sorted(by_source.items()):
-        first, last = min(days), max(days)
-        _, silent_until = _span(days) or (first, last)
+    by_source = _days(groups)
+    spans = {name: span for name, days in by_source.items() if (span := _span(days))}
+    for name, (_, silent_until) in sorted(spans.items()):
+        first, last = min(by_source[name]), max(by_source[name])
         # A source that began later, such as the next month, takes its place and is no reason.
-        beside = [max(d) for d in by_source.values() if 2 * min(d) <= first + last]
+        all_days = (by_source[other] for other in spans)
+        beside = [max(days) for days in all_days if 2 * min(days) <= first + last]
         if (end := max(beside)) > silent_until:
             ended[name] = (
                 f"{_date(last)}, and others {_date(end)}. If label events are among its events, "

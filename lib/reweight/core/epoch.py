@@ -45,8 +45,8 @@ def time_expression(column: str, value: str, fractions: bool = False) -> str | N
         return None
     for per_second in _READ:
         if _FIRST <= number / per_second < _LAST:
-            return _reading(column, per_second, fractions)
-    return _reading(column, 1, fractions) if 0 <= number < _FIRST else None
+            return in_unit(column, per_second, fractions)
+    return in_unit(column, 1, fractions) if 0 <= number < _FIRST else None
 
 
 def has_fractions(values: Iterable[str]) -> bool:
@@ -70,7 +70,7 @@ def either(column: str, expressions: Collection[str]) -> str:
         expressions: those of ``time_expression`` for values of the column, the likeliest first. If
             one of them reads no unit, the first one is returned as it is.
     """
-    forms = {(unit, f): _reading(column, unit, f) for unit in _READ for f in (False, True)}
+    forms = {(unit, f): in_unit(column, unit, f) for unit in _READ for f in (False, True)}
     used = {unit: sql for (unit, _), sql in forms.items() if sql in expressions}
     if len(used) < 2 or len(used) < len({*expressions}):
         return next(iter(expressions))
@@ -81,7 +81,14 @@ def either(column: str, expressions: Collection[str]) -> str:
     return f"CASE {cases} ELSE {used[largest]} END"
 
 
-def _reading(column: str, per_second: int, fractions: bool) -> str:
+def in_unit(column: str, per_second: int, fractions: bool) -> str:
+    """The expression that reads a number as so many parts of a second since 1970.
+
+    Args:
+        column: the raw column, as it is written in SQL.
+        per_second: 1, or 10^3, 10^6 or 10^9.
+        fractions: as for ``time_expression``.
+    """
     number = f"try_cast({column} AS {'double' if fractions else 'bigint'})"
     if fractions and per_second > 1:
         number = f"CAST({number} AS bigint)"

@@ -43,6 +43,7 @@ from reweight.core.left_out import Refusals, left_out, record_left_out, refused_
 from reweight.core.session import planned_for
 from reweight.core.tables import HISTORY, SAMPLES, WEIGHTS
 from reweight.daily.days import (
+    Day,
     check_columns,
     check_days,
     check_settings,
@@ -187,7 +188,7 @@ def _process_day(run: Run, section: Daily, reference: _Reference, day: date) -> 
             new = known[day].model_copy(update={"changed": result.changed})
             window = config.sampling.label.settles or 0
             opened = reopened(new, known, window, section.first)
-            counts = _write(run, section, reference, result, opened)
+            counts = _write(run, section, reference, result, delivered_days, opened)
     written = _write_weights(run, reference, opened[0], counts["samples"])
     note_done(result, delivered_days, run.folder)
     days = sorted(d for d in known if micros(d) + 86400 * 10**6 > opened[0] and d != day)
@@ -196,7 +197,12 @@ def _process_day(run: Run, section: Daily, reference: _Reference, day: date) -> 
 
 
 def _write(
-    run: Run, section: Daily, reference: _Reference, result: Settled, opened: tuple[int, int]
+    run: Run,
+    section: Daily,
+    reference: _Reference,
+    result: Settled,
+    delivered_days: Mapping[date, Day],
+    opened: tuple[int, int],
 ) -> dict[str, Any]:
     """Writes the events and the samples, once the samples are made: nothing if one is refused."""
     config, store = run.config, run.store
@@ -211,7 +217,7 @@ def _write(
     with new_samples as (samples, summary):
         check_labelled(reference.methods, samples, Refusals())
         kept = sampling.kept_types(events, config.sampling)
-        write_settled(result, read_days(run.folder), store, run.folder)
+        write_settled(result, delivered_days, store, run.folder)
         write_json(run.folder.kept, kept)
         if config.features.history:
             _write_history(run, result.changed)

@@ -159,11 +159,11 @@ def _advice(mechanism: str, verdict: Verdict, sampled: bool) -> Values:
     refused = [name for name in advice.suggests if sampled and name in ALL_NEGATIVES]
     text = advice.text
     if refused:
+        instead = "".join(f"; {ALL_NEGATIVES[name]}" for name in refused if ALL_NEGATIVES[name])
         text += (
             f" Here {' and '.join(refused)} would be refused: they learn from all negatives, of "
+            f"which this log has a share (sampling.negatives){instead}."
         )
-        text += "which this log has a share (sampling.negatives)"
-        text += "".join(f"; {ALL_NEGATIVES[name]}" for name in refused if ALL_NEGATIVES[name]) + "."
     return {
         "suggests": [name for name in advice.suggests if name not in refused],
         "warns": list(advice.warns),

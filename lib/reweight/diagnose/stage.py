@@ -25,6 +25,7 @@ from reweight.build_samples import labels, sampling, splits
 from reweight.build_samples.collapse import collapsed, event_columns
 from reweight.build_samples.feature_stats import read_stats
 from reweight.build_samples.features import Features
+from reweight.build_samples.negatives import were_sampled
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.shared_labels import read_label_events
 from reweight.clean_logs.events import read_events
@@ -56,7 +57,7 @@ def diagnose(run: Run) -> dict[str, Any]:
     events = collapsed(events, run.config.sampling.collapse)
     with persisted(run.store.read(SAMPLES)) as samples:
         rows = samples.count()
-        sampled = run.config.sampling.negatives not in (None, 1.0)
+        sampled = were_sampled(run.config.sampling)
         findings = content(_findings(run, events, samples), sampled)
     visible = [finding["mechanism"] for finding in findings if finding["verdict"] == "visible"]
     values = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reweight.build_samples.features import Features
 from reweight.build_samples.hashed_ids import Categorical
+from reweight.build_samples.negatives import were_sampled
 from reweight.build_samples.sampling import Sampling
 from reweight.build_samples.splits import Splits
 from reweight.clean_logs.section import Cleaning
@@ -69,7 +70,7 @@ def _foreseen(method: ImportanceMethod, sections: Sections) -> Iterator[ConfigEr
                 "nothing",
                 f"write sampling: {{keep: {{{name}: COLUMN}}}}",
             )
-    if method.needs_all_negatives and sections.sampling.negatives not in (None, 1.0):
+    if method.needs_all_negatives and were_sampled(sections.sampling):
         yield _lacks(
             method,
             "all negatives of the log: it learns how often a row is positive",

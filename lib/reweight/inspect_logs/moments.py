@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from string import whitespace
 
-from reweight.core.epoch import either, has_fractions, is_large, time_expression
+from reweight.core.epoch import either, has_fractions, in_unit, is_large, time_expression
 
 _UNITS = {
     "seconds": ("seconds since 1970", 1),
@@ -106,12 +106,7 @@ def numbers(sql: str, values: Sequence[str]) -> Moments | None:
     low, high = min(values, key=float_or_zero), max(values, key=float_or_zero)
     if small:
         why = f"small numbers, {low} .. {high}: ambiguous, perhaps seconds since the log began"
-        cast = (
-            f"CAST(try_cast({sql} AS double) AS bigint)"
-            if fractions
-            else f"try_cast({sql} AS bigint)"
-        )
-        millis = (f"timestamp_millis({cast})", "if they are milliseconds")
+        millis = (in_unit(sql, 10**3, fractions), "if they are milliseconds")
         return Moments(chosen, seconds, (why,), (millis,), small=True)
     lengths = sorted({len(v.split(".")[0].lstrip("-")) for v in values if _is_number(v)})
     digits = " to ".join(dict.fromkeys((str(lengths[0]), str(lengths[-1]))))
